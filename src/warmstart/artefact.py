@@ -1,0 +1,189 @@
+"""The saved form of a recommender: a folder of parquet, safetensors and one JSON manifest.
+
+Nothing in it is executable and nothing is unpickled. Every file's sha256 stands in the manifest, so
+a damaged or swapped file is refused before it is read. The folder holds no path of the machine that
+wrote it.
+"""
+
+import hashlib
+import json
+import platform
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
+
+from warmstart.data.catalogue import Catalogue
+from warmstart.data.ids import Ids
+from warmstart.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from warmstart.core import Fitted, Recommender
+
+FORMAT = "warmstart-artefact"
+FORMAT_VERSION = 1
+_FILES = ("users.parquet", "items.parquet", "columns.parquet", "seen.safetensors", "state.safetensors")
+_LIBRARIES = ("warmstart", "numpy", "scipy", "numba", "torch", "polars", "safetensors")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What ``read`` gives: everything needed to rebuild the recommender.
+
+    Attributes:
+        manifest: the JSON manifest.
+        fitted: ids, catalogue, histories.
+        state: the method's own arrays.
+    """
+
+    manifest: dict[str, Any]
+    fitted: "Fitted"
+    state: dict[str, np.ndarray]
+
+
+def save(model: "Recommender", folder: Path) -> Path:
+    """Write ``model`` to ``folder``: whole or not at all; an older artefact there is replaced.
+
+    Raises:
+        ArtefactError: the folder exists and is not an artefact.
+    """
+    fitted = model.fitted
+    if folder.exists() and not (folder / "manifest.json").is_file() and any(folder.iterdir()):
+        raise ArtefactError(f"{folder} exists and is not an artefact; give another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        new = Path(scratch) / "new"
+        new.mkdir()
+        _write_tables(fitted, new)
+        save_file(_csr_arrays(fitted.seen), new / "seen.safetensors")
+        state = {name: np.ascontiguousarray(array) for name, array in model._state().items()}
+        save_file(state, new / "state.safetensors")
+        manifest = _manifest(model, {name: _sha256(new / name) for name in _FILES})
+        (new / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        if folder.exists():
+            folder.rename(Path(scratch) / "old")
+        new.rename(folder)
+    return folder
+
+
+def read(folder: Path) -> Artefact:
+    """Read and check an artefact.
+
+    Raises:
+        ArtefactError: missing, foreign, from another format version, or damaged.
+    """
+    from warmstart.core import Fitted
+
+    manifest = _read_manifest(folder)
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        if name not in _FILES:
+            raise ArtefactError(f"{folder}: unexpected file {name!r}; allowed are {_FILES}")
+        if not path.is_file() or _sha256(path) != expected:
+            raise ArtefactError(f"{path} is missing or damaged: its sha256 is not the manifest's")
+    try:
+        items = pl.read_parquet(folder / "items.parquet")
+        users = pl.read_parquet(folder / "users.parquet")["user"].to_list()
+        catalogue = Catalogue(
+            Ids(items["item"].to_list(), "item"),
+            tuple(items["text"].to_list()),
+            items["released"].to_numpy() if "released" in items.columns else None,
+            pl.read_parquet(folder / "columns.parquet"),
+            tuple(manifest["text_columns"]),
+        )
+        seen = _csr(load_file(folder / "seen.safetensors"))
+        state = load_file(folder / "state.safetensors")
+        fitted = Fitted(
+            Ids(users, "user"),
+            catalogue,
+            seen,
+            items["warm"].to_numpy(),
+            manifest["choices"],
+            manifest["lm"],
+        )
+    except (pl.exceptions.PolarsError, SafetensorError, KeyError, ValueError) as error:
+        raise ArtefactError(f"{folder} is damaged: {error}") from error
+    return Artefact(manifest, fitted, state)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise ArtefactError(f"{folder} is not a warmstart artefact: it has no manifest.json")
+    try:
+        manifest = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtefactError(f"{path} is not JSON: {error}") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ArtefactError(f"{folder} is not a warmstart artefact: its manifest has another format")
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise ArtefactError(
+            f"{folder} has artefact format version {manifest.get('format_version')!r}; "
+            f"this warmstart reads version {FORMAT_VERSION}: save it again with a matching release"
+        )
+    wanted = {"method", "config", "choices", "lm", "text_columns", "files"}
+    if missing := wanted - manifest.keys():
+        raise ArtefactError(f"{path} lacks {sorted(missing)}")
+    return manifest
+
+
+def _write_tables(fitted: "Fitted", folder: Path) -> None:
+    pl.DataFrame({"user": fitted.user_ids.values}).write_parquet(folder / "users.parquet")
+    catalogue = fitted.catalogue
+    items: dict[str, Any] = {
+        "item": catalogue.item_ids.values,
+        "text": list(catalogue.texts),
+        "warm": fitted.warm,
+    }
+    if catalogue.released is not None:
+        items["released"] = catalogue.released
+    pl.DataFrame(items).write_parquet(folder / "items.parquet")
+    catalogue.columns.write_parquet(folder / "columns.parquet")
+
+
+def _manifest(model: "Recommender", files: dict[str, str]) -> dict[str, Any]:
+    fitted = model.fitted
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "method": model.name,
+        "config": model.config.model_dump(mode="json"),
+        "choices": fitted.choices,
+        "lm": fitted.lm_spec,
+        "text_columns": list(fitted.catalogue.text_columns),
+        "ids": {"users": fitted.user_ids.hash, "items": fitted.catalogue.item_ids.hash},
+        "files": files,
+        "environment": {
+            "python": platform.python_version(),
+            "platform": platform.machine(),
+            **{name: version(name) for name in _LIBRARIES},
+        },
+    }
+
+
+def _csr_arrays(matrix: sparse.csr_matrix) -> dict[str, np.ndarray]:
+    return {
+        "data": matrix.data,
+        "indices": matrix.indices,
+        "indptr": matrix.indptr,
+        "shape": np.array(matrix.shape, np.int64),
+    }
+
+
+def _csr(arrays: dict[str, np.ndarray]) -> sparse.csr_matrix:
+    n_rows, n_columns = (int(n) for n in arrays["shape"])
+    return sparse.csr_matrix(
+        (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(n_rows, n_columns)
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

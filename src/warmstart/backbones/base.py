@@ -1,0 +1,263 @@
+"""What every collaborative-filtering backbone can do, independent of any language model.
+
+A backbone is fitted on a user-item matrix, scores warm items, and takes in a new item by *fold-in*:
+from the item's interactions (simulated or true) it derives what it needs to score the item, while
+users and warm items stay bit for bit as they are.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+
+from warmstart.config import Config
+from warmstart.errors import ArtefactError, ConfigError, DataError, NotFittedError
+from warmstart.train import Schedule, Trainee, run_epochs
+
+ScoreFn: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(users int32, items int32) -> float32 scores, shape (users, items)."""
+
+Validate: TypeAlias = Callable[[ScoreFn], float]
+"""A validation metric of a score function; bigger is better."""
+
+
+class Backbone(ABC):
+    """Collaborative filtering on a user-item matrix.
+
+    Args:
+        config: the backbone's own configuration type.
+    """
+
+    name: ClassVar[str]
+    config_type: ClassVar[type[Config]]
+
+    def __init__(self, config: Config | None = None) -> None:
+        if config is not None and not isinstance(config, self.config_type):
+            raise ConfigError(
+                f"backbone {self.name}: config must be a {self.config_type.__name__}, "
+                f"got {type(config).__name__}"
+            )
+        self.config: Any = config or self.config_type()
+        self.chosen: Any = self.config
+        """The configuration with the epochs that validation chose: refit with it without one."""
+
+    @abstractmethod
+    def fit(
+        self,
+        train: sparse.csr_matrix,
+        *,
+        validate: Validate | None = None,
+        rng: np.random.Generator,
+        run_folder: Path | None = None,
+    ) -> Self:
+        """Learn from ``train``; a second fit forgets the first.
+
+        Args:
+            train: weights in (0, 1], float32, shape (n_users, n_items). Items and users without
+                an entry are allowed; they are no negatives, and score 0.
+            validate: early stopping keeps the epoch that is best by it.
+            rng: the only source of randomness.
+            run_folder: for checkpoints and the log; an unfinished run there is resumed.
+
+        Raises:
+            DataError: there is nothing to learn from, or a weight is outside (0, 1].
+        """
+
+    @abstractmethod
+    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scores, float32, shape (users, items), of row numbers int32."""
+
+    @abstractmethod
+    def fold_in(
+        self,
+        interactions: sparse.csr_matrix,
+        *,
+        prior: np.ndarray | None = None,
+        prior_weight: float = 1.0,
+    ) -> np.ndarray:
+        """Represent new items; nothing that was learned changes.
+
+        Args:
+            interactions: weights in (0, 1], float32, shape (new_items, n_users).
+            prior: a guess of the result, from the item's text say; the regulariser draws to it
+                rather than to zero. float32, shape (new_items, width).
+            prior_weight: multiplies the regulariser.
+
+        Returns:
+            float32, shape (new_items, width), to be given to ``score_folded``. Factor models:
+            item vectors beside ``vectors``. EASE: regression columns over the warm items.
+        """
+
+    @abstractmethod
+    def score_folded(self, users: np.ndarray, folded: np.ndarray) -> np.ndarray:
+        """Scores of folded-in items for users, float32, shape (users, new_items)."""
+
+    @abstractmethod
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays that ``restore`` needs to score and fold in as now."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, np.ndarray]) -> Self:
+        """Take ``state`` back.
+
+        Raises:
+            ArtefactError: an array is missing.
+        """
+
+
+class EpochConfig(Config):
+    """Settings of every backbone that learns by epochs.
+
+    Attributes:
+        width: length of the vectors.
+        epochs: the most epochs; with validation the best one is kept.
+        validate_every: epochs from one validation to the next.
+        patience: validations without a new best before training stops.
+    """
+
+    width: int = Field(512, ge=1)
+    epochs: int = Field(30, ge=1)
+    validate_every: int = Field(1, ge=1)
+    patience: int = Field(3, ge=1)
+
+
+class FactorTrainee(Trainee):
+    """Something that learns user and item vectors by epochs."""
+
+    @abstractmethod
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors as they stand, float32: (n_users, width) and (n_items, width)."""
+
+
+class FactorBackbone(Backbone):
+    """A backbone whose score is the dot product of a user vector and an item vector."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        super().__init__(config)
+        self._users: np.ndarray | None = None
+        self._items: np.ndarray | None = None
+
+    @property
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """User vectors (n_users, width) and item vectors (n_items, width), float32.
+
+        Raises:
+            NotFittedError: before ``fit`` or ``restore``.
+        """
+        if self._users is None or self._items is None:
+            raise NotFittedError(f"backbone {self.name}: call fit or restore first")
+        return self._users, self._items
+
+    def _learn(
+        self,
+        trainee: FactorTrainee,
+        train: sparse.csr_matrix,
+        validate: Validate | None,
+        rng: np.random.Generator,
+        run_folder: Path | None,
+    ) -> None:
+        """Run the training loop, then keep the vectors and the number of epochs."""
+
+        def metric() -> float:
+            assert validate is not None
+            users, items = trainee.vectors()
+            return validate(lambda u, i: users[u] @ items[i].T)
+
+        config = self.config
+        outcome = run_epochs(
+            trainee,
+            Schedule(config.epochs, config.validate_every, config.patience, self.name),
+            rng,
+            validate=metric if validate else None,
+            folder=run_folder,
+            settings=f"{config.model_dump_json()} {_hash(train)}",
+        )
+        self._users, self._items = trainee.vectors()
+        self.chosen = config.model_copy(update={"epochs": outcome.epochs})
+
+    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        user_vectors, item_vectors = self.vectors
+        return user_vectors[users] @ item_vectors[items].T
+
+    def score_folded(self, users: np.ndarray, folded: np.ndarray) -> np.ndarray:
+        return self.vectors[0][users] @ folded.T
+
+
+def check_train(name: str, train: sparse.csr_matrix) -> sparse.csr_matrix:
+    """``train`` as canonical float32 CSR with sorted indices.
+
+    Raises:
+        DataError: it is empty, or a weight is outside (0, 1].
+    """
+    if train.nnz == 0:
+        raise DataError(f"backbone {name}: the training matrix holds no interactions")
+    return check_weights(name, train)
+
+
+def check_weights(name: str, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """``matrix`` as canonical float32 CSR with sorted indices; weights must lie in (0, 1].
+
+    Raises:
+        DataError: naming the first wrong weight with its row and column.
+    """
+    matrix = sparse.csr_matrix(matrix, dtype=np.float32)
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    wrong = np.flatnonzero(~((matrix.data > 0) & (matrix.data <= 1)))
+    if len(wrong):
+        row = int(np.searchsorted(matrix.indptr, wrong[0], "right")) - 1
+        raise DataError(
+            f"backbone {name}: weights must lie in (0, 1], got {matrix.data[wrong[0]]} "
+            f"in row {row}, column {matrix.indices[wrong[0]]}"
+        )
+    return matrix
+
+
+def check_fold_in(
+    name: str,
+    interactions: sparse.csr_matrix,
+    n_users: int,
+    prior: np.ndarray | None,
+    width: int,
+) -> sparse.csr_matrix:
+    """``interactions`` in canonical form, if its shape and the prior's fit the backbone.
+
+    Raises:
+        DataError: a wrong shape or weight.
+    """
+    if interactions.shape[1] != n_users:
+        raise DataError(
+            f"backbone {name}: interactions to fold in must have {n_users} columns (users), "
+            f"got shape {interactions.shape}"
+        )
+    if prior is not None and prior.shape != (interactions.shape[0], width):
+        raise DataError(
+            f"backbone {name}: the prior must have shape {(interactions.shape[0], width)}, "
+            f"got {prior.shape}"
+        )
+    return check_weights(name, interactions)
+
+
+def _hash(matrix: sparse.csr_matrix) -> str:
+    digest = hashlib.sha256(repr(matrix.shape).encode())
+    for array in (matrix.indptr, matrix.indices, matrix.data):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def take(name: str, state: dict[str, np.ndarray], *keys: str) -> list[np.ndarray]:
+    """Arrays of a saved state.
+
+    Raises:
+        ArtefactError: one is missing.
+    """
+    missing = [key for key in keys if key not in state]
+    if missing:
+        raise ArtefactError(f"backbone {name}: the saved state lacks {missing}, has {list(state)}")
+    return [state[key] for key in keys]

@@ -1,0 +1,183 @@
+"""EASE: a closed-form linear item model.
+
+Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, eq. 8: with P = (XᵀX + λI)⁻¹,
+the weights are B = I - P diag(1/diag P), whose diagonal is zero, and the scores are XB.
+
+Where users are fewer than items the same scores come from M = (XXᵀ + λI)⁻¹ over users, since
+P = (I - XᵀMX)/λ and XP = MX:
+
+    score(u, i) = X[u, i] - (M X)[u, i] / P[i, i],    P[i, i] = (1 - xᵢᵀ M xᵢ) / λ
+
+so neither P nor B is ever formed; memory is min(users, items)² x 8 bytes while fitting, half of it
+afterwards.
+
+Column i of B is the ridge regression of item i's column on all other columns. A new item is regressed
+on the warm columns in the same way, so folding in an item gives exactly the column that EASE would
+have learned for it; only the other items do not learn from it.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+from scipy.linalg import lapack
+
+from warmstart.backbones.base import Backbone, Validate, check_fold_in, check_train, take
+from warmstart.config import Config
+from warmstart.errors import NotFittedError, UnsupportedError
+
+_BLOCK = 256  # rows of M, or columns of items, worked on at once
+
+
+class EaseConfig(Config):
+    """Settings of EASE.
+
+    Attributes:
+        l2: λ of the ridge regression; 20 suits small sparse logs, a few hundred dense ones.
+        memory_gib: the most memory that fitting may take.
+    """
+
+    kind: Literal["ease"] = "ease"
+    l2: float = Field(20.0, gt=0)
+    memory_gib: float = Field(8.0, gt=0)
+
+
+class Ease(Backbone):
+    """EASE, solved over whichever of users and items are fewer."""
+
+    name = "ease"
+    config_type = EaseConfig
+
+    def __init__(self, config: EaseConfig | None = None) -> None:
+        super().__init__(config)
+        self._train: sparse.csr_matrix | None = None
+        self._inverse = np.zeros((0, 0), np.float32)
+        self._diagonal = np.zeros(0)
+
+    @property
+    def _fitted(self) -> sparse.csr_matrix:
+        if self._train is None:
+            raise NotFittedError("backbone ease: call fit or restore first")
+        return self._train
+
+    @property
+    def _over_users(self) -> bool:
+        n_users, n_items = self._fitted.shape
+        return n_users < n_items
+
+    def fit(
+        self,
+        train: sparse.csr_matrix,
+        *,
+        validate: Validate | None = None,  # noqa: ARG002 - closed form: nothing to stop early
+        rng: np.random.Generator,  # noqa: ARG002 - and nothing random
+        run_folder: Path | None = None,  # noqa: ARG002
+    ) -> Self:
+        train = check_train(self.name, train)
+        side = min(train.shape)
+        gib = 2 * side**2 * 8 / 2**30
+        if gib > self.config.memory_gib:
+            raise UnsupportedError(
+                f"backbone ease: {side} rows need {gib:.1f} GiB, memory_gib allows "
+                f"{self.config.memory_gib}; raise it or take another backbone"
+            )
+        self._train = train
+        gram = train @ train.T if self._over_users else train.T @ train
+        inverse = _inverse(gram.toarray().astype(np.float64), self.config.l2)
+        if self._over_users:
+            self._diagonal = (1 - _quadratic(inverse, train)) / self.config.l2
+        else:
+            self._diagonal = np.diag(inverse).copy()
+        self._inverse = inverse.astype(np.float32)
+        return self
+
+    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        train = self._fitted
+        scale = (1 / self._diagonal[items]).astype(np.float32)
+        if self._over_users:
+            columns = train[:, items].tocsc()
+            return columns[users].toarray() - (columns.T @ self._inverse[users].T).T * scale
+        weights = self._inverse[:, items] * -scale
+        weights[items, np.arange(len(items))] = 0.0  # exactly: 1 - P_ii / P_ii
+        return train[users] @ weights
+
+    def fold_in(
+        self,
+        interactions: sparse.csr_matrix,
+        *,
+        prior: np.ndarray | None = None,
+        prior_weight: float = 1.0,
+    ) -> np.ndarray:
+        """As ``Backbone.fold_in``: ridge columns over the items, shape (new_items, n_items).
+
+        ``prior_weight`` must be 1: another regulariser would need another inverse.
+        """
+        train = self._fitted
+        n_users, n_items = train.shape
+        targets = check_fold_in(self.name, interactions, n_users, prior, n_items)
+        if prior_weight != 1.0:
+            raise UnsupportedError(f"backbone ease: prior_weight must be 1, got {prior_weight}")
+        folded = np.empty((targets.shape[0], n_items), np.float32)
+        for start in range(0, len(folded), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            residual = targets[rows].toarray()
+            if prior is not None:
+                residual -= (train @ prior[rows].T).T
+            if self._over_users:
+                folded[rows] = (train.T @ (self._inverse @ residual.T)).T
+            else:
+                folded[rows] = (train.T @ residual.T).T @ self._inverse
+            if prior is not None:
+                folded[rows] += prior[rows]
+        return folded
+
+    def score_folded(self, users: np.ndarray, folded: np.ndarray) -> np.ndarray:
+        return self._fitted[users] @ np.ascontiguousarray(folded.T)
+
+    def state(self) -> dict[str, np.ndarray]:
+        train = self._fitted
+        return {
+            "shape": np.array(train.shape, np.int64),
+            "indptr": train.indptr.astype(np.int64),
+            "indices": train.indices.astype(np.int32),
+            "weights": train.data,
+            "inverse": self._inverse,
+            "diagonal": self._diagonal,
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> Self:
+        shape, indptr, indices, weights, inverse, diagonal = take(
+            self.name, state, "shape", "indptr", "indices", "weights", "inverse", "diagonal"
+        )
+        n_users, n_items = (int(n) for n in shape)
+        self._train = sparse.csr_matrix((weights, indices, indptr), shape=(n_users, n_items))
+        self._inverse, self._diagonal = inverse, diagonal
+        return self
+
+
+def _inverse(gram: np.ndarray, l2: float) -> np.ndarray:
+    """(gram + l2 I)⁻¹ in place by Cholesky, float64."""
+    gram[np.diag_indices_from(gram)] += l2
+    # LAPACK reads columns first: the transpose of a symmetric C array avoids a copy
+    factor, info = lapack.dpotrf(gram.T, lower=1, overwrite_a=1)
+    assert info == 0, "a Gram matrix plus l2 > 0 is positive definite"
+    inverse, info = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    assert info == 0
+    for start in range(0, len(inverse), _BLOCK):  # copy the lower triangle onto the upper one
+        end = start + _BLOCK
+        inverse[:start, start:end] = inverse[start:end, :start].T
+        corner = inverse[start:end, start:end]
+        corner[:] = np.tril(corner) + np.tril(corner, -1).T
+    return inverse.T
+
+
+def _quadratic(inverse: np.ndarray, train: sparse.csr_matrix) -> np.ndarray:
+    """xᵢᵀ M xᵢ for every item column xᵢ, float64, in blocks of columns."""
+    columns = train.tocsc()
+    result = np.empty(train.shape[1])
+    for start in range(0, len(result), _BLOCK):
+        block = columns[:, start : start + _BLOCK].astype(np.float64)
+        result[start : start + _BLOCK] = block.multiply(inverse @ block).sum(axis=0)
+    return result

@@ -1,0 +1,188 @@
+"""iALS: matrix factorisation of all pairs by alternating least squares.
+
+Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008; the
+regulariser scaled by frequency is that of Rendle, Krichene, Zhang, Koren, "Revisiting the
+Performance of iALS on Item Recommendation Benchmarks", RecSys 2022, eq. 6. The objective is
+
+    sum over all pairs of c_ui (p_ui - x_u.y_i)^2 + l2 (sum_u s_u |x_u|^2 + sum_i s_i |y_i|^2)
+
+with c = 1, p = 0 for a pair without and c = 1 + alpha w, p = 1 for one with an interaction of weight w,
+and s_u = ((alpha n_u + I) / (alpha mean(n) + I))^scaling, where n_u is the user's summed weight and I
+the number of warm items; likewise for items. A sweep solves users, then items, so every item vector
+is the exact optimum for the final users, and folding in is the same solve with users frozen.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+
+from warmstart.backbones.base import (
+    EpochConfig,
+    FactorBackbone,
+    FactorTrainee,
+    Validate,
+    check_fold_in,
+    check_train,
+    take,
+)
+from warmstart.backbones.least_squares import Basis, improve_rows, solve_rows
+
+
+class IalsConfig(EpochConfig):
+    """Settings of iALS.
+
+    Attributes:
+        epochs: sweeps.
+        alpha: confidence that an interaction of weight 1 adds.
+        l2: strength of the regulariser.
+        scaling: exponent of the frequency scaling; 0 treats all rows alike.
+        solver: "exact", or a few steps of conjugate gradients a sweep ("cg"), which is faster where
+            rows are long, and less accurate.
+        cg_steps: their number.
+    """
+
+    kind: Literal["ials"] = "ials"
+    epochs: int = Field(16, ge=1)
+    alpha: float = Field(10.0, gt=0)
+    l2: float = Field(100.0, gt=0)
+    scaling: float = Field(1.0, ge=0, le=2)
+    solver: Literal["exact", "cg"] = "exact"
+    cg_steps: int = Field(3, ge=1)
+
+
+class Ials(FactorBackbone):
+    """iALS with wide vectors; results do not depend on the number of threads."""
+
+    name = "ials"
+    config_type = IalsConfig
+
+    def __init__(self, config: IalsConfig | None = None) -> None:
+        super().__init__(config)
+        self._item_ridge: Ridge | None = None
+        self._basis: Basis | None = None
+
+    def fit(
+        self,
+        train: sparse.csr_matrix,
+        *,
+        validate: Validate | None = None,
+        rng: np.random.Generator,
+        run_folder: Path | None = None,
+    ) -> Self:
+        train = check_train(self.name, train)
+        sweeps = _Sweeps(train, self.config, rng)
+        self._learn(sweeps, train, validate, rng, run_folder)
+        self._item_ridge = sweeps.item_ridge
+        self._basis = None
+        return self
+
+    def fold_in(
+        self,
+        interactions: sparse.csr_matrix,
+        *,
+        prior: np.ndarray | None = None,
+        prior_weight: float = 1.0,
+    ) -> np.ndarray:
+        users, _ = self.vectors
+        assert self._item_ridge is not None
+        rows = check_fold_in(self.name, interactions, len(users), prior, users.shape[1])
+        if self._basis is None:
+            self._basis = Basis.of(users)
+        ridge = self._item_ridge.of(rows) * np.float32(prior_weight)
+        return solve_rows(self._basis, rows, alpha=self.config.alpha, ridge=ridge, prior=prior)[0]
+
+    def state(self) -> dict[str, np.ndarray]:
+        users, items = self.vectors
+        assert self._item_ridge is not None
+        ridge = np.array([self._item_ridge.mean_count, self._item_ridge.others])
+        return {"users": users, "items": items, "item_ridge": ridge}
+
+    def restore(self, state: dict[str, np.ndarray]) -> Self:
+        self._users, self._items, ridge = take(self.name, state, "users", "items", "item_ridge")
+        self._item_ridge = Ridge(self.config, float(ridge[0]), float(ridge[1]))
+        self._basis = None
+        return self
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """How strongly a row is regularised, by its summed weight.
+
+    Attributes:
+        config: alpha, l2 and scaling.
+        mean_count: mean summed weight of the rows that have interactions.
+        others: how many rows of the other side have interactions.
+    """
+
+    config: IalsConfig
+    mean_count: float
+    others: float
+
+    @classmethod
+    def learn(cls, config: IalsConfig, rows: sparse.csr_matrix) -> "Ridge":
+        """The constants of the rows of a training matrix."""
+        counts = _counts(rows)
+        others = np.count_nonzero(np.bincount(rows.indices, minlength=rows.shape[1]))
+        return cls(config, float(counts[counts > 0].mean()), float(others))
+
+    def of(self, rows: sparse.csr_matrix) -> np.ndarray:
+        """l2 s of every row, float32."""
+        alpha = self.config.alpha
+        relative = (alpha * _counts(rows) + self.others) / (alpha * self.mean_count + self.others)
+        return (self.config.l2 * relative**self.config.scaling).astype(np.float32)
+
+
+class _Sweeps(FactorTrainee):
+    """Users, then items, an epoch."""
+
+    def __init__(
+        self, train: sparse.csr_matrix, config: IalsConfig, rng: np.random.Generator
+    ) -> None:
+        self.config = config
+        self.by_user, self.by_item = train, train.T.tocsr()
+        self.user_ridge = Ridge.learn(config, self.by_user)
+        self.item_ridge = Ridge.learn(config, self.by_item)
+        scale = 0.1 / np.sqrt(config.width)
+        self.users = np.zeros((train.shape[0], config.width), np.float32)
+        self.items = rng.normal(0, scale, (train.shape[1], config.width)).astype(np.float32)
+        self.items[np.diff(self.by_item.indptr) == 0] = 0
+
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.users, self.items
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"users": self.users, "items": self.items}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.users, self.items = state["users"], state["items"]
+
+    def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:  # noqa: ARG002
+        user_ridge, item_ridge = self.user_ridge.of(self.by_user), self.item_ridge.of(self.by_item)
+        self.users, _ = self._half(self.items, self.by_user, self.users, user_ridge)
+        self.items, observed = self._half(self.users, self.by_item, self.items, item_ridge)
+        unobserved = np.vdot(self.users.T @ self.users, self.items.T @ self.items)
+        penalty = user_ridge @ _square(self.users) + item_ridge @ _square(self.items)
+        yield float(observed + unobserved + penalty) / self.by_user.nnz
+
+    def _half(
+        self, frozen: np.ndarray, rows: sparse.csr_matrix, current: np.ndarray, ridge: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        basis, config = Basis.of(frozen), self.config
+        if config.solver == "exact":
+            return solve_rows(basis, rows, alpha=config.alpha, ridge=ridge)
+        return improve_rows(
+            basis, rows, current, alpha=config.alpha, ridge=ridge, steps=config.cg_steps
+        )
+
+
+def _counts(rows: sparse.csr_matrix) -> np.ndarray:
+    return np.asarray(rows.sum(axis=1)).ravel()
+
+
+def _square(vectors: np.ndarray) -> np.ndarray:
+    return np.einsum("ij,ij->i", vectors, vectors)

@@ -1,0 +1,338 @@
+"""The contract: what every recommender can be asked, and what it declares about itself.
+
+A method writes ``_fit``, ``score``, ``_state`` and ``_restore``; this base gives ``recommend``,
+``save`` and ``load``. Inside, users and items are row numbers; external ids live at the border.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import polars as pl
+from scipy import sparse
+
+from warmstart.config import Config
+from warmstart.data.catalogue import Catalogue
+from warmstart.data.dataset import Dataset
+from warmstart.data.ids import ExternalId, Ids
+from warmstart.data.interactions import Interactions
+from warmstart.data.split import Validation
+from warmstart.errors import ConfigError, DataError, NotFittedError, UnsupportedError
+from warmstart.rank import top_k
+from warmstart.run import Run
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a method declares; the contract checks hold it to that.
+
+    Attributes:
+        reads: what ``fit`` learns from.
+        cold_items: how an item without interactions is scored: not at all (NaN), by a prior that
+            is the same for every cold item, by its content, or through simulated interactions.
+        needs_lm: whether ``fit`` must be given a language model.
+        exact_repeat: whether the same seed gives bit-identical scores.
+    """
+
+    reads: frozenset[Literal["interactions", "texts"]]
+    cold_items: Literal["none", "prior", "content", "simulated"]
+    needs_lm: bool = False
+    exact_repeat: bool = True
+
+
+class Recommender(ABC):
+    """Scores items for users.
+
+    Args:
+        config: the method's configuration; its defaults where None.
+        settings: or single settings by name, validated likewise.
+    """
+
+    name: ClassVar[str]
+    config_type: ClassVar[type[Config]]
+    traits: ClassVar[Traits]
+
+    def __init__(self, config: Config | None = None, **settings: Any) -> None:
+        if config is not None and settings:
+            raise ConfigError(f"{self.name}: give a config or single settings, not both")
+        if config is not None and not isinstance(config, self.config_type):
+            raise ConfigError(
+                f"{self.name}: config must be a {self.config_type.__name__}, "
+                f"got {type(config).__name__}"
+            )
+        self.config: Any = config or self.config_type.build(settings)
+        self._fitted: Fitted | None = None
+
+    # -- to be written by a method --
+
+    @abstractmethod
+    def _fit(self, data: Dataset, context: "FitContext") -> None: ...
+
+    @abstractmethod
+    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scores of items for users; bigger is better, any scale.
+
+        Args:
+            users: int32 row numbers, shape (queries,).
+            items: int32 row numbers, shape (items,).
+
+        Returns:
+            float32, shape (queries, items); NaN where the method cannot score the pair.
+        """
+
+    @abstractmethod
+    def _state(self) -> dict[str, np.ndarray]:
+        """Arrays that ``_restore`` needs to score as now."""
+
+    @abstractmethod
+    def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None: ...
+
+    # -- given by the base --
+
+    def fit(
+        self,
+        data: Dataset,
+        *,
+        valid: Validation | None = None,
+        lm: Any | None = None,
+        rng: np.random.Generator | int = 0,
+        run: Run | None = None,
+    ) -> Self:
+        """Learn from ``data``; a second fit forgets the first.
+
+        Args:
+            data: users, catalogue (cold items too) and training interactions.
+            valid: slices on which epochs and scales are chosen. Without them the values of the
+                configuration are used as they stand; ``chosen`` carries choices from one fit to
+                the next.
+            lm: a ``warmstart.lm.TextEncoder``, where ``traits.needs_lm``.
+            rng: generator or seed; no global random state is read.
+            run: folder for checkpoints and stage timings; temporary where None.
+
+        Raises:
+            ConfigError: the method needs a language model and none is given.
+            DataError: there are no interactions to learn from.
+        """
+        if self.traits.needs_lm and lm is None:
+            raise ConfigError(f"{self.name}: needs a language model, got lm=None; pass load_lm()")
+        if len(data.interactions) == 0:
+            raise DataError(f"{self.name}: {data.name!r} holds no training interactions")
+        self._fitted = Fitted(data.user_ids, data.catalogue, data.matrix, data.warm)
+        self._fitted.lm_spec = lm.spec if self.traits.needs_lm and lm is not None else None
+        context = FitContext(valid, lm, np.random.default_rng(rng), run or Run())
+        self._fit(data, context)
+        return self
+
+    @property
+    def fitted(self) -> "Fitted":
+        """Ids, catalogue and histories of the data that was fitted.
+
+        Raises:
+            NotFittedError: before ``fit`` or ``load``.
+        """
+        if self._fitted is None:
+            raise NotFittedError(f"{self.name}: call fit or load first")
+        return self._fitted
+
+    @property
+    def chosen(self) -> Config:
+        """The configuration with the choices of the last fit filled in: refit with it on all data."""
+        return self.config_type.build(
+            _merge(self.config.model_dump(mode="json"), self.fitted.choices)
+        )
+
+    def recommend(
+        self,
+        users: Sequence[ExternalId],
+        k: int = 10,
+        *,
+        items: Sequence[ExternalId] | None = None,
+        exclude_seen: bool = True,
+        only_cold: bool = False,
+        on_unknown: Literal["raise", "warn", "ignore"] = "raise",
+    ) -> pl.DataFrame:
+        """The k best items for each user.
+
+        Args:
+            users: external ids.
+            k: list length; fewer where fewer items can be scored.
+            items: rank these items only.
+            exclude_seen: leave out what the user has interacted with in training.
+            only_cold: rank only items without an interaction.
+            on_unknown: what to do with a user that was not in the training data.
+
+        Returns:
+            Columns user, item, score (float32), rank (from 1), is_cold.
+
+        Raises:
+            DataError: unknown ids, or k outside 1..number of candidates.
+        """
+        fitted = self.fitted
+        candidates = np.arange(len(fitted.catalogue), dtype=np.int32)
+        if items is not None:
+            candidates = np.unique(fitted.catalogue.item_ids.known_rows(items))
+        if only_cold:
+            candidates = candidates[~fitted.warm[candidates]]
+        if not 1 <= k <= len(candidates):
+            raise DataError(f"recommend: k must be within 1..{len(candidates)} candidates, got {k}")
+        rows = self._user_rows(users, on_unknown)
+        masked = fitted.seen[rows][:, candidates].tocsr() if exclude_seen else None
+        positions, scores = top_k(self.score(rows, candidates), k, masked=masked)
+        query, place = np.nonzero(positions >= 0)
+        chosen = candidates[positions[query, place]]
+        return pl.DataFrame(
+            {
+                "user": fitted.user_ids.take(rows[query]),
+                "item": fitted.catalogue.item_ids.take(chosen),
+                "score": scores[query, place].astype(np.float32),
+                "rank": place.astype(np.int32) + 1,
+                "is_cold": ~fitted.warm[chosen],
+            }
+        )
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the artefact; see ``warmstart.artefact``."""
+        from warmstart.artefact import save
+
+        return save(self, Path(folder))
+
+    def _user_rows(self, users: Sequence[ExternalId], on_unknown: str) -> np.ndarray:
+        ids = self.fitted.user_ids
+        if on_unknown == "raise":
+            return ids.known_rows(users)
+        rows = ids.rows(users)
+        unknown = [users[i] for i in np.flatnonzero(rows < 0)]
+        if unknown and on_unknown == "warn":
+            warnings.warn(f"{len(unknown)} unknown user id(s) left out: {unknown[:5]!r}", stacklevel=3)
+        return rows[rows >= 0]
+
+
+@dataclass
+class Fitted:
+    """What the border needs of the fitted data.
+
+    Attributes:
+        user_ids: external user ids.
+        catalogue: all items; grows with ``add_items``.
+        seen: training interactions, float32 CSR, shape (n_users, n_items).
+        warm: bool, shape (n_items,).
+        choices: nested settings that ``fit`` chose on validation.
+        lm_spec: portable reference to the language model that was used; None without one.
+    """
+
+    user_ids: Ids
+    catalogue: Catalogue
+    seen: sparse.csr_matrix
+    warm: np.ndarray
+    choices: dict[str, Any] = field(default_factory=dict)
+    lm_spec: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What ``_fit`` gets beside the data: validation slices, language model, randomness, run."""
+
+    valid: Validation | None
+    lm: Any | None
+    rng: np.random.Generator
+    run: Run
+
+
+class AddsItems(ABC):
+    """The ability to take in items after ``fit``, without retraining."""
+
+    @abstractmethod
+    def _add_texts(self, texts: Sequence[str]) -> None:
+        """Extend the method's own state by one row a text."""
+
+    def add_items(self, new: Catalogue) -> pl.DataFrame:
+        """Make new items recommendable now; scores of the other items stay as they are.
+
+        Args:
+            new: items that are not in the catalogue yet (``warmstart.read_items`` makes it from a
+                frame or a file).
+
+        Returns:
+            Columns item, row (int32).
+
+        Raises:
+            DataError: an item is already in the catalogue.
+        """
+        assert isinstance(self, Recommender)
+        fitted = self.fitted
+        start = len(fitted.catalogue)
+        catalogue = fitted.catalogue.extended(new)
+        self._add_texts(new.texts)
+        fitted.catalogue = catalogue
+        fitted.warm = np.concatenate([fitted.warm, np.zeros(len(new), bool)])
+        fitted.seen = sparse.csr_matrix(
+            (fitted.seen.data, fitted.seen.indices, fitted.seen.indptr),
+            shape=(fitted.seen.shape[0], len(catalogue)),
+        )
+        rows = np.arange(start, len(catalogue), dtype=np.int32)
+        return pl.DataFrame({"item": new.item_ids.values, "row": rows})
+
+
+class Simulates(ABC):
+    """The ability to name the likely users of a text."""
+
+    @abstractmethod
+    def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
+        """The k likeliest users of each text.
+
+        Returns:
+            Interactions whose ``items`` are positions in ``texts``, k a text, the likeliest first,
+            with provenance and weight.
+        """
+
+    def simulate(self, items: Catalogue | Sequence[ExternalId], k: int = 20) -> pl.DataFrame:
+        """The k likeliest users of each item, whether it is in the catalogue or brought along.
+
+        Returns:
+            Columns item, user, weight (float32 in (0, 1]), rank (from 1), provenance.
+
+        Raises:
+            DataError: an unknown item id, or k outside 1..number of users.
+        """
+        assert isinstance(self, Recommender)
+        fitted = self.fitted
+        if not 1 <= k <= len(fitted.user_ids):
+            raise DataError(f"simulate: k must be within 1..{len(fitted.user_ids)} users, got {k}")
+        if isinstance(items, Catalogue):
+            item_ids, texts = items.item_ids.values, items.texts
+        else:
+            rows = fitted.catalogue.item_ids.known_rows(items)
+            item_ids, texts = list(items), [fitted.catalogue.texts[row] for row in rows]
+        events = self.simulate_texts(texts, k)
+        return pl.DataFrame(
+            {
+                "item": [item_ids[i] for i in events.items],
+                "user": fitted.user_ids.take(events.users),
+                "weight": events.weights,
+                "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), len(texts)),
+                "provenance": events.provenance,
+            }
+        )
+
+
+def require(model: Recommender, ability: type, verb: str) -> Any:
+    """``model``, if it has the ability.
+
+    Raises:
+        UnsupportedError: naming the method and the verb.
+    """
+    if not isinstance(model, ability):
+        raise UnsupportedError(f"{model.name} cannot {verb}")
+    return model
+
+
+def _merge(settings: dict[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(settings)
+    for key, value in choices.items():
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if nested else value
+    return merged

@@ -1,0 +1,77 @@
+"""The catalogue: every item with its text, whether or not anybody clicked it yet."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from warmstart.data.ids import Ids
+from warmstart.errors import DataError
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Items in row order.
+
+    Attributes:
+        item_ids: external ids.
+        texts: the composed text of each item; "" where an item has none.
+        released: int64 unix seconds, shape (n_items,), -1 where unknown; or None.
+        columns: the item columns as they were read, one row an item, without the id column.
+        text_columns: which columns make the text, in order.
+    """
+
+    item_ids: Ids
+    texts: tuple[str, ...]
+    released: np.ndarray | None
+    columns: pl.DataFrame
+    text_columns: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def extended(self, new: "Catalogue") -> "Catalogue":
+        """This catalogue followed by the items of ``new``.
+
+        Raises:
+            DataError: an id of ``new`` is already here.
+        """
+        known = [value for value in new.item_ids.values if value in self.item_ids]
+        if known:
+            raise DataError(f"{len(known)} item id(s) are already in the catalogue: {known[:5]!r}")
+        released = None
+        if self.released is not None or new.released is not None:
+            released = np.concatenate([_released(self), _released(new)])
+        return Catalogue(
+            self.item_ids.extended(new.item_ids.values),
+            self.texts + new.texts,
+            released,
+            pl.concat([self.columns, new.columns], how="diagonal_relaxed"),
+            self.text_columns,
+        )
+
+
+def compose_texts(columns: pl.DataFrame, text_columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The text of each item: its text columns joined by ". ", empty ones left out.
+
+    ``genres``, ``categories`` and ``tags`` are ``|``-separated lists and read as "a, b, c".
+    White space is collapsed.
+    """
+    composed = []
+    for row in columns.select(text_columns).iter_rows(named=True):
+        parts = []
+        for name, value in row.items():
+            part = "" if value is None else str(value)
+            if name in {"genres", "categories", "tags"}:
+                part = part.replace("|", ", ")
+            part = " ".join(part.split())
+            if part:
+                parts.append(part)
+        composed.append(". ".join(parts))
+    return tuple(composed)
+
+
+def _released(catalogue: Catalogue) -> np.ndarray:
+    if catalogue.released is not None:
+        return catalogue.released
+    return np.full(len(catalogue), -1, np.int64)

@@ -1,0 +1,92 @@
+"""External ids (strings or integers) and their row numbers; used at the border only."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+
+from warmstart.errors import DataError
+
+ExternalId: TypeAlias = int | str
+
+
+class Ids:
+    """An immutable list of distinct external ids; row number = position.
+
+    Ids are all ``int`` or all ``str`` and come back exactly as they went in.
+
+    Args:
+        values: distinct ids, in row order.
+        kind: "user" or "item"; named in error messages.
+
+    Raises:
+        DataError: ids of mixed types, or an id that occurs twice.
+    """
+
+    def __init__(self, values: Iterable[ExternalId], kind: str) -> None:
+        self.values: list[ExternalId] = [
+            value.item() if isinstance(value, np.generic) else value for value in values
+        ]
+        self.kind = kind
+        types = {type(value) for value in self.values}
+        if not types <= {int} and not types <= {str}:
+            names = sorted(t.__name__ for t in types)
+            raise DataError(f"{kind} ids must be all int or all str, got {names}")
+        if len(self._row_of) != len(self.values):
+            seen: set[ExternalId] = set()
+            twice = next(v for v in self.values if v in seen or seen.add(v))
+            raise DataError(f"{kind} id {twice!r} occurs twice")
+
+    @cached_property
+    def _row_of(self) -> dict[ExternalId, int]:
+        return {value: row for row, value in enumerate(self.values)}
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __contains__(self, value: ExternalId) -> bool:
+        return value in self._row_of
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the ids are integers (an empty list counts as strings)."""
+        return bool(self.values) and isinstance(self.values[0], int)
+
+    def rows(self, values: Sequence[ExternalId]) -> np.ndarray:
+        """Row numbers, int32 of shape (len(values),); -1 for an unknown id."""
+        return np.fromiter((self._row_of.get(v, -1) for v in values), np.int32, len(values))
+
+    def known_rows(self, values: Sequence[ExternalId]) -> np.ndarray:
+        """As ``rows``, but an unknown id is an error.
+
+        Raises:
+            DataError: naming the first unknown ids.
+        """
+        rows = self.rows(values)
+        unknown = [values[i] for i in np.flatnonzero(rows < 0)]
+        if unknown:
+            kept = "integers" if self.is_integer else "strings"
+            raise DataError(
+                f"{len(unknown)} unknown {self.kind} id(s), the first: {unknown[:5]!r}; "
+                f"{len(self)} ids are known, all {kept}"
+            )
+        return rows
+
+    def take(self, rows: np.ndarray) -> list[ExternalId]:
+        """External ids of row numbers."""
+        return [self.values[row] for row in rows]
+
+    def extended(self, new: Iterable[ExternalId]) -> "Ids":
+        """These ids followed by ``new`` ones."""
+        return Ids([*self.values, *new], self.kind)
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 over types and values in row order."""
+        digest = hashlib.sha256(b"int" if self.is_integer else b"str")
+        for value in self.values:
+            digest.update(str(value).encode())
+            digest.update(b"\0")
+        return digest.hexdigest()

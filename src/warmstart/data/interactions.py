@@ -1,0 +1,99 @@
+"""Interactions, observed or simulated: parallel arrays of row numbers."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+
+OBSERVED = "observed"
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Events between users and items, as row numbers.
+
+    Attributes:
+        users: int32, shape (events,).
+        items: int32, shape (events,).
+        weights: float32 in (0, 1], shape (events,); 1 for an observed interaction.
+        times: int64, shape (events,): unix seconds or positions in the user's sequence; or None.
+        provenance: "observed", or the name of the simulator that made the events.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    weights: np.ndarray
+    times: np.ndarray | None = None
+    provenance: str = OBSERVED
+
+    @classmethod
+    def of(
+        cls,
+        users: np.ndarray | Sequence[int],
+        items: np.ndarray | Sequence[int],
+        *,
+        weights: np.ndarray | None = None,
+        times: np.ndarray | None = None,
+        provenance: str = OBSERVED,
+    ) -> "Interactions":
+        """Interactions from arrays of any integer type; weight 1 unless given."""
+        users = np.asarray(users, np.int32)
+        items = np.asarray(items, np.int32)
+        ones = np.ones(len(users), np.float32)
+        weights = ones if weights is None else np.asarray(weights, np.float32)
+        times = None if times is None else np.asarray(times, np.int64)
+        return cls(users, items, weights, times, provenance)
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """One number a pair, equal where user and item are: int64, shape (events,)."""
+        return self.users.astype(np.int64) << 32 | self.items.astype(np.int64)
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 over the events in (user, item, time, weight) order, so that order is no matter."""
+        times = np.zeros(len(self), np.int64) if self.times is None else self.times
+        order = np.lexsort((self.weights, times, self.items, self.users))
+        digest = hashlib.sha256(b"timed" if self.times is not None else b"untimed")
+        for array in (self.users, self.items, self.weights, times):
+            digest.update(np.ascontiguousarray(array[order]).tobytes())
+        return digest.hexdigest()
+
+    def where(self, keep: np.ndarray) -> "Interactions":
+        """The events selected by a boolean mask or by positions."""
+        times = None if self.times is None else self.times[keep]
+        return Interactions(
+            self.users[keep], self.items[keep], self.weights[keep], times, self.provenance
+        )
+
+    def matrix(self, n_users: int, n_items: int) -> sparse.csr_matrix:
+        """Weights as a float32 CSR matrix, shape (n_users, n_items); repeated pairs keep the
+        largest weight."""
+        order = np.lexsort((-self.weights, self.items, self.users))
+        users, items, weights = self.users[order], self.items[order], self.weights[order]
+        first = np.ones(len(users), bool)
+        first[1:] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
+        return sparse.csr_matrix(
+            (weights[first], (users[first], items[first])), shape=(n_users, n_items)
+        )
+
+
+def concatenate(parts: Sequence[Interactions]) -> Interactions:
+    """Events of several parts one after the other; times only where every part has them."""
+    provenances = {part.provenance for part in parts}
+    times = None
+    if all(part.times is not None for part in parts):
+        times = np.concatenate([part.times for part in parts if part.times is not None])
+    return Interactions(
+        np.concatenate([part.users for part in parts]),
+        np.concatenate([part.items for part in parts]),
+        np.concatenate([part.weights for part in parts]),
+        times,
+        "+".join(sorted(provenances)),
+    )

