@@ -398,8 +398,7 @@ def _recall(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
 def _ndcg(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
     gains = 1 / np.log2(np.arange(2, k + 2))
     ideal = np.cumsum(gains)[np.minimum(n_relevant, k) - 1]
-    found: np.ndarray = (hits * gains[: hits.shape[1]]).sum(axis=1)
-    return found / ideal
+    return (hits * gains[: hits.shape[1]]).sum(axis=1) / ideal
 
 
 def _precision(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
@@ -407,7 +406,7 @@ def _precision(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
 
 
 def _hit(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
-    return hits.any(axis=1).astype(np.float64)
+    return np.asarray(hits.any(axis=1), np.float64)
 
 
 def _mrr(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:

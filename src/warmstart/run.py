@@ -1,5 +1,6 @@
-"""One execution: its folder, the seconds of its stages, and stages that are reused."""
+"""One execution: its folder, the seconds of its stages, and stages that are picked up again."""
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -13,28 +14,42 @@ class Run:
     """Seconds per stage, and a folder for checkpoints.
 
     Args:
-        folder: where long stages keep checkpoints, so that an interrupted run resumes; none where
-            None.
+        folder: where long stages keep checkpoints, so that an interrupted run resumes and equal
+            stages of several methods are done once; none where None.
 
     Attributes:
-        seconds: wall seconds of each finished stage, in order; a repeated stage adds up.
+        seconds: wall seconds of each finished stage, in order; a repeated stage adds up. A stage
+            that was picked up again counts with what it took before.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
         self.seconds: dict[str, float] = {}
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Path | None]:
-        """Time a stage; gives its own folder for checkpoints (None where the run has none)."""
-        folder = None if self.folder is None else self.folder / name
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+    def stage(self, name: str, key: str | None = None) -> Iterator[Path | None]:
+        """Time a stage; gives its folder for checkpoints.
+
+        Args:
+            name: of the stage.
+            key: hash of all that the stage depends on. Without it, or where the run has no folder,
+                there is no folder to resume from (None).
+        """
+        folder = None if self.folder is None or key is None else self.folder / f"{name}-{key[:16]}"
         logger.info("%s: started", name)
         started = time.perf_counter()
         yield folder
         elapsed = time.perf_counter() - started
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            elapsed = _add_up(folder / "seconds.json", elapsed)
         self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
         logger.info("%s: %.2f s", name, elapsed)
+
+
+def _add_up(path: Path, elapsed: float) -> float:
+    """Seconds of the stage over all attempts, kept in ``path``."""
+    if path.exists():
+        elapsed += json.loads(path.read_text())
+    path.write_text(json.dumps(elapsed))
+    return elapsed

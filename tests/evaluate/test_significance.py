@@ -70,7 +70,7 @@ def test_paired_resamples_cancel_what_both_share():
     np.testing.assert_allclose(difference, 0.01)
 
 
-def test_everything_follows_the_seed(monkeypatch):
+def test_everything_follows_the_seed():
     values, base = sample(1), sample(2)
     first = bootstrap_means(values, seed=5)
     np.testing.assert_array_equal(first, bootstrap_means(values, seed=5))

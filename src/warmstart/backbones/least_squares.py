@@ -1,23 +1,29 @@
 """Weighted least squares for many rows against one set of frozen factors.
 
 For a row with interactions k (weight w_k, factor v_k) among factors V, every pair of the row counts
-with confidence 1 and target 0, an interaction with confidence 1 + alpha w_k and target 1 (Hu, Koren,
-Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, eq. 3):
+with confidence 1 and target 0, an interaction with confidence 1 + alpha w_k and target 1 (Hu,
+Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, eq. 3):
 
-    min over x   sum_all (x.v)^2  + sum_k [(1 + alpha w_k)(1 - x.v_k)^2 - (x.v_k)^2] + r |x - prior|^2
+    min over x   sum_all (x.v)^2 + sum_k [(1 + alpha w_k)(1 - x.v_k)^2 - (x.v_k)^2]
+                 + r |x - prior|^2
 
-    (V'V + r I + alpha L'WL) x = L'(1 + alpha w) + r prior          L: the row's factors, n x width
+    (V'V + r I + alpha L'WL) x = L'(1 + alpha w) + r prior      L: the row's factors, n x width
 
-V'V is diagonalised once; in its eigenbasis V'V + rI is diagonal for every r, so a row with n < width
-interactions is solved exactly through an n x n system (Woodbury), and conjugate gradients get an
-exact preconditioner for all but the row's own n directions. Wide vectors therefore cost little.
+V'V is diagonalised once; in its eigenbasis V'V + rI is diagonal for every r, so a row with
+n < width interactions is solved exactly through an n x n system (Woodbury), and conjugate gradients
+get a preconditioner that is exact but for the row's own n directions. Wide vectors cost little.
 """
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numba
 import numpy as np
 from scipy import sparse
+
+from warmstart.backbones.threads import over_rows
+
+Array: TypeAlias = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -63,12 +69,14 @@ def solve_rows(
     Returns:
         The solutions, float32 (rows, width), and the sum over interactions of the bracket above.
     """
-    start = np.zeros((0, 0), np.float32) if prior is None else prior @ basis.rotation
-    found = np.empty((rows.shape[0], basis.factors.shape[1]), np.float32)
-    losses = np.zeros(rows.shape[0])
-    _solve_exact(
-        rows.indptr, rows.indices, rows.data, basis.factors, basis.eigenvalues,
-        np.float32(alpha), ridge, start, found, losses,
+    shape = (rows.shape[0], basis.factors.shape[1])
+    found = np.zeros(shape, np.float32)
+    if prior is not None:
+        found[:] = ridge[:, None] * (prior @ basis.rotation)
+    losses = np.zeros(shape[0])
+    over_rows(
+        _solve, shape[0], rows.indptr, rows.indices, rows.data, basis.factors,
+        basis.eigenvalues, np.float32(alpha), ridge, found, losses,
     )  # fmt: skip
     return found @ basis.rotation.T, float(losses.sum())
 
@@ -85,47 +93,54 @@ def improve_rows(
     """As ``solve_rows``, by preconditioned conjugate gradients that start from ``current``."""
     found = current @ basis.rotation
     losses = np.zeros(rows.shape[0])
-    _solve_cg(
-        rows.indptr, rows.indices, rows.data, basis.factors, basis.eigenvalues,
-        np.float32(alpha), ridge, found, steps, losses,
+    over_rows(
+        _improve, rows.shape[0], rows.indptr, rows.indices, rows.data, basis.factors,
+        basis.eigenvalues, np.float32(alpha), ridge, found, losses, steps,
     )  # fmt: skip
     return found @ basis.rotation.T, float(losses.sum())
 
 
 _jit = numba.njit(fastmath=True, nogil=True, cache=True)
-_parallel = numba.njit(fastmath=True, nogil=True, cache=True, parallel=True)
-
-
-@_parallel
-def _solve_exact(
-    indptr, indices, weights, factors, eigenvalues, alpha, ridge, prior, found, losses
-):
-    width = factors.shape[1]
-    for row in numba.prange(len(indptr) - 1):
-        begin, end = indptr[row], indptr[row + 1]
-        n = end - begin
-        base = eigenvalues + ridge[row]
-        x = np.zeros(width, np.float32)
-        if len(prior):
-            x[:] = ridge[row] * prior[row]
-        own = np.empty((n, width), np.float32)
-        for k in range(n):
-            own[k] = factors[indices[begin + k]]
-            x += (np.float32(1) + alpha * weights[begin + k]) * own[k]
-        if n < width:
-            _woodbury(base, own, alpha * weights[begin:end], x)
-        else:
-            _normal_equations(base, own, alpha * weights[begin:end], x)
-        found[row] = x
-        losses[row] = _loss(own, alpha, weights[begin:end], x)
 
 
 @_jit
-def _woodbury(base, own, confidence, x):
-    """x <- (diag(base) + own' diag(confidence) own)^-1 x, by the n x n system."""
-    n = len(own)
-    x /= base
-    scaled = own / base
+def _solve(
+    first: int, last: int, indptr: Array, indices: Array, weights: Array, factors: Array,
+    eigenvalues: Array, alpha: float, ridge: Array, found: Array, losses: Array,
+) -> None:  # fmt: skip
+    """Rows of ``found`` hold ridge * prior on entry and the solutions on exit."""
+    width = factors.shape[1]
+    for row in range(first, last):
+        begin, end = indptr[row], indptr[row + 1]
+        n = end - begin
+        base, own = np.empty(width, np.float32), np.empty((n, width), np.float32)
+        confidence = np.empty(n, np.float32)
+        x = found[row]
+        for j in range(width):
+            base[j] = eigenvalues[j] + ridge[row]
+        for k in range(n):
+            confidence[k] = alpha * weights[begin + k]
+            for j in range(width):
+                own[k, j] = factors[indices[begin + k], j]
+            _add(x, np.float32(1) + confidence[k], own[k])
+        if n < width:
+            _woodbury(base, own, confidence, x)
+        else:
+            _normal_equations(base, own, confidence, x)
+        for k in range(n):
+            s = _dot(own[k], x)
+            losses[row] += (1 + confidence[k]) * (1 - s) ** 2 - s**2
+
+
+@_jit
+def _woodbury(base: Array, own: Array, confidence: Array, x: Array) -> None:
+    """Solve (diag(base) + own' diag(confidence) own) x = x by an n x n system."""
+    n, width = own.shape
+    scaled = np.empty((n, width), np.float32)
+    for j in range(width):
+        x[j] /= base[j]
+        for k in range(n):
+            scaled[k, j] = own[k, j] / base[j]
     small = np.empty((n, n))
     right = np.empty(n)
     for i in range(n):
@@ -135,22 +150,24 @@ def _woodbury(base, own, confidence, x):
         right[i] = _dot(own[i], x)
     _cholesky_solve(small, right)
     for i in range(n):
-        x -= np.float32(right[i]) * scaled[i]
+        _add(x, np.float32(-right[i]), scaled[i])
 
 
 @_jit
-def _normal_equations(base, own, confidence, x):
-    """The same by the width x width system, for rows with many interactions."""
+def _normal_equations(base: Array, own: Array, confidence: Array, x: Array) -> None:
+    """Solve the same by the width x width system, for rows with many interactions."""
     n, width = own.shape
     normal = np.zeros((width, width), np.float32)
-    for k in range(0, n - n % 4, 4):  # four rank-one updates a pass over ``normal``
-        a, b, c, d = own[k], own[k + 1], own[k + 2], own[k + 3]
+    whole = n - n % 4
+    for k in range(0, whole, 4):  # four rank-one updates in one pass over ``normal``
         for i in range(width):
-            p, q = confidence[k] * a[i], confidence[k + 1] * b[i]
-            r, s = confidence[k + 2] * c[i], confidence[k + 3] * d[i]
+            p, q = confidence[k] * own[k, i], confidence[k + 1] * own[k + 1, i]
+            r, s = confidence[k + 2] * own[k + 2, i], confidence[k + 3] * own[k + 3, i]
             for j in range(i + 1):
-                normal[i, j] += p * a[j] + q * b[j] + r * c[j] + s * d[j]
-    for k in range(n - n % 4, n):
+                normal[i, j] += (
+                    p * own[k, j] + q * own[k + 1, j] + r * own[k + 2, j] + s * own[k + 3, j]
+                )
+    for k in range(whole, n):
         for i in range(width):
             p = confidence[k] * own[k, i]
             for j in range(i + 1):
@@ -161,8 +178,8 @@ def _normal_equations(base, own, confidence, x):
 
 
 @_jit
-def _cholesky_solve(matrix, right):
-    """right <- matrix^-1 right; ``matrix`` (lower triangle) is overwritten by its factor."""
+def _cholesky_solve(matrix: Array, right: Array) -> None:
+    """Solve matrix x = right in place; the lower triangle of ``matrix`` becomes its factor."""
     n = len(matrix)
     for i in range(n):
         for j in range(i):
@@ -172,57 +189,59 @@ def _cholesky_solve(matrix, right):
         right[i] = (right[i] - _dot(matrix[i, :i], right[:i])) / matrix[i, i]
     for i in range(n - 1, -1, -1):
         right[i] /= matrix[i, i]
-        right[:i] -= right[i] * matrix[i, :i]
+        _add(right[:i], -right[i], matrix[i, :i])
 
 
-@_parallel
-def _solve_cg(indptr, indices, weights, factors, eigenvalues, alpha, ridge, found, steps, losses):
-    for row in numba.prange(len(indptr) - 1):
+@_jit
+def _improve(
+    first: int, last: int, indptr: Array, indices: Array, weights: Array, factors: Array,
+    eigenvalues: Array, alpha: float, ridge: Array, found: Array, losses: Array, steps: int,
+) -> None:  # fmt: skip
+    """Rows of ``found`` hold the start on entry and the improved solutions on exit."""
+    width = factors.shape[1]
+    base, residual = np.empty(width, np.float32), np.empty(width, np.float32)
+    direction, image = np.empty(width, np.float32), np.empty(width, np.float32)
+    for row in range(first, last):
         begin, end = indptr[row], indptr[row + 1]
         x = found[row]
-        if begin == end:
-            x[:] = 0
-            continue
-        base = eigenvalues + ridge[row]
-        residual = -base * x
+        for j in range(width):
+            base[j] = eigenvalues[j] + ridge[row]
+            residual[j] = -base[j] * x[j]
         for k in range(begin, end):
-            factor = factors[indices[k]]
-            c = alpha * weights[k]
-            residual += (np.float32(1) + c - c * _dot(factor, x)) * factor
-        direction = residual / base
+            factor, c = factors[indices[k]], alpha * weights[k]
+            _add(residual, np.float32(1) + c - c * _dot(factor, x), factor)
+        for j in range(width):
+            direction[j] = residual[j] / base[j]
         slope = _dot(residual, direction)
         for _ in range(steps):
             if slope < 1e-12:
                 break
-            image = base * direction
+            for j in range(width):
+                image[j] = base[j] * direction[j]
             for k in range(begin, end):
                 factor = factors[indices[k]]
-                image += alpha * weights[k] * _dot(factor, direction) * factor
+                _add(image, alpha * weights[k] * _dot(factor, direction), factor)
             length = slope / _dot(direction, image)
-            x += length * direction
-            residual -= length * image
-            before = slope
-            image[:] = residual / base
-            slope = _dot(residual, image)
-            direction = image + (slope / before) * direction
-        loss = 0.0
+            _add(x, length, direction)
+            _add(residual, -length, image)
+            for j in range(width):
+                image[j] = residual[j] / base[j]
+            before, slope = slope, _dot(residual, image)
+            for j in range(width):
+                direction[j] = image[j] + (slope / before) * direction[j]
         for k in range(begin, end):
             s = _dot(factors[indices[k]], x)
-            loss += (1 + alpha * weights[k]) * (1 - s) ** 2 - s**2
-        losses[row] = loss
+            losses[row] += (1 + alpha * weights[k]) * (1 - s) ** 2 - s**2
 
 
 @_jit
-def _loss(own, alpha, weights, x):
-    loss = 0.0
-    for k in range(len(own)):
-        s = _dot(own[k], x)
-        loss += (1 + alpha * weights[k]) * (1 - s) ** 2 - s**2
-    return loss
+def _add(to: Array, scale: float, what: Array) -> None:
+    for k in range(len(to)):
+        to[k] += scale * what[k]
 
 
 @_jit
-def _dot(a, b):
+def _dot(a: Array, b: Array) -> float:
     total = a.dtype.type(0)
     for k in range(len(a)):
         total += a[k] * b[k]

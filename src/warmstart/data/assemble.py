@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from warmstart.data.catalogue import Catalogue, compose_texts
-from warmstart.data.columns import read_ids, read_numbers, read_positions, read_times
+from warmstart.data.columns import read_ids, read_numbers, read_times, read_whole_numbers
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
@@ -70,11 +70,6 @@ def assemble(
         ConfigError: ``positive_rating`` without a rating column.
         DataError: a cell is wrong; names source, row, column and value.
     """
-    if positive_rating is not None and columns.rating is None:
-        raise ConfigError(
-            f"positive_rating = {positive_rating} needs a rating column; "
-            f"{interactions.source} has {interactions.frame.columns}"
-        )
     user_column, *more_users = read_ids(
         [interactions] if users is None else [interactions, users], columns.user, "user"
     )
@@ -82,14 +77,13 @@ def assemble(
         [interactions] if items is None else [interactions, items], columns.item, "item"
     )
     events = _events(interactions, columns, user_column, item_column)
-    positives = events
-    if positive_rating is not None:
-        positives = events.filter(pl.col("rating") >= positive_rating)
+    positives = _positives(events, positive_rating, interactions)
     merged = _merge(positives)
 
     user_ids = pl.concat([user_column, *more_users]).unique().sort()
     listed = catalogue_column[0] if catalogue_column else item_column.clear()
-    unknown = item_column.filter(~item_column.is_in(listed.implode())).unique().sort()
+    unknown = item_column.to_frame("item").join(listed.to_frame("item"), on="item", how="anti")
+    unknown = unknown["item"].unique().sort()
     if len(unknown) and on_unknown_item == "raise":
         raise DataError(
             f"{interactions.source}: {len(unknown)} item(s) are not in the catalogue, the first: "
@@ -97,7 +91,7 @@ def assemble(
         )
     catalogue = build_catalogue(items, columns.item, listed, unknown, text)
     observed = _numbered(merged, user_ids, pl.concat([listed, unknown]))
-    dataset = Dataset(
+    return Dataset(
         name=name,
         user_ids=Ids(user_ids.to_list(), "user"),
         catalogue=catalogue,
@@ -107,16 +101,10 @@ def assemble(
             "rows": len(events),
             "ratings_below_positive": len(events) - len(positives),
             "duplicates_merged": len(positives) - len(merged),
-            "interactions": len(merged),
-            "users": len(user_ids),
-            "users_without_positives": len(user_ids) - merged["user"].n_unique(),
-            "items": len(catalogue),
-            "items_without_interactions": len(catalogue) - merged["item"].n_unique(),
-            "items_without_text": sum(not text for text in catalogue.texts),
             "unknown_items_added": len(unknown) if items is not None else 0,
+            **_sizes(merged, user_ids, catalogue),
         },
     )
-    return dataset
 
 
 def build_catalogue(
@@ -171,8 +159,30 @@ def _events(
     if columns.time is not None:
         checked["time"] = read_times(table, columns.time)
     if columns.position is not None:
-        checked["position"] = read_positions(table, columns.position)
+        checked["position"] = read_whole_numbers(table, columns.position)
     return pl.DataFrame(checked)
+
+
+def _positives(events: pl.DataFrame, threshold: float | None, source: Table) -> pl.DataFrame:
+    if threshold is None:
+        return events
+    if "rating" not in events.columns:
+        raise ConfigError(
+            f"positive_rating = {threshold} needs a rating column; "
+            f"{source.source} has {source.frame.columns}"
+        )
+    return events.filter(pl.col("rating") >= threshold)
+
+
+def _sizes(positives: pl.DataFrame, user_ids: pl.Series, catalogue: Catalogue) -> dict[str, int]:
+    return {
+        "interactions": len(positives),
+        "users": len(user_ids),
+        "users_without_positives": len(user_ids) - positives["user"].n_unique(),
+        "items": len(catalogue),
+        "items_without_interactions": len(catalogue) - positives["item"].n_unique(),
+        "items_without_text": sum(not text for text in catalogue.texts),
+    }
 
 
 def _order(events: pl.DataFrame) -> list[str]:

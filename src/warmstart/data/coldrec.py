@@ -45,7 +45,8 @@ def read_parts(folder: Path) -> dict[str, Table]:
             allowed = " or ".join(f"{stem}.csv[.gz]" for stem in stems)
             raise DataError(f"{folder}: {found} for the part {part!r}; allowed: one {allowed}")
         parts[part] = read_csv(paths[0])
-        parts[part].column("user"), parts[part].column("item")
+        for column in ("user", "item"):
+            parts[part].column(column)
     return parts
 
 
@@ -57,7 +58,9 @@ def read_coldrec(folder: Path) -> Dataset:
     """
     parts = read_parts(folder)
     frames = [table.frame.select("user", "item") for table in parts.values()]
-    items = [folder / f"items{suffix}" for suffix in SUFFIXES if (folder / f"items{suffix}").exists()]
+    items = [
+        folder / f"items{suffix}" for suffix in SUFFIXES if (folder / f"items{suffix}").exists()
+    ]
     settings = read_dataset_config(folder)
     return assemble(
         Table(pl.concat(frames), f"{folder} (all parts)", textual=True),

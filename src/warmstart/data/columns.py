@@ -59,7 +59,7 @@ def read_ids(tables: list[Table], name: str, kind: str) -> list[pl.Series]:
 
 def _checked_ids(table: Table, name: str, kind: str) -> pl.Series:
     column = table.column(name)
-    allowed = f"a {kind} id: a whole number or a non-empty string"
+    allowed = f"a whole number or a non-empty string, the {kind} id"
     if isinstance(column.dtype, (pl.Categorical, pl.Enum)):
         column = column.cast(pl.String)
     if column.null_count():
@@ -69,7 +69,7 @@ def _checked_ids(table: Table, name: str, kind: str) -> pl.Series:
             return column.cast(pl.Int64)
         except pl.exceptions.InvalidOperationError:
             too_big = column > np.iinfo(np.int64).max
-            raise table.malformed(name, too_big, f"{allowed} within int64") from None
+            raise table.malformed(name, too_big, f"{allowed}, within int64") from None
     if column.dtype != pl.String:
         if not len(column):
             return column.cast(pl.String)
@@ -107,8 +107,8 @@ def _castable(column: pl.Series) -> bool:
     return column.dtype.is_numeric() or column.dtype in (pl.String, pl.Null)
 
 
-def read_positions(table: Table, name: str) -> pl.Series:
-    """The order in each user's sequence: whole numbers as Int64.
+def read_whole_numbers(table: Table, name: str) -> pl.Series:
+    """A column of whole numbers as Int64, none missing.
 
     Raises:
         DataError: naming the first cell that is not one.
@@ -116,7 +116,7 @@ def read_positions(table: Table, name: str) -> pl.Series:
     numbers = read_numbers(table, name)
     wrong = numbers != numbers.floor()
     if wrong.any():
-        raise table.malformed(name, wrong, "a whole number, the order in the user's sequence")
+        raise table.malformed(name, wrong, "a whole number")
     return numbers.cast(pl.Int64)
 
 
@@ -135,16 +135,22 @@ def read_times(table: Table, name: str, *, required: bool = True) -> pl.Series:
     if required and column.null_count():
         raise table.malformed(name, column.is_null(), _TIME_FORMS)
     if column.dtype.is_temporal() and column.dtype not in (pl.Time, pl.Duration):
-        return _utc_seconds(column.cast(pl.Datetime("us", getattr(column.dtype, "time_zone", None))))
+        return _utc_seconds(
+            column.cast(pl.Datetime("us", getattr(column.dtype, "time_zone", None)))
+        )
     if not _castable(column):
-        raise DataError(f"{table.source}: column {name!r} is {column.dtype}; allowed: {_TIME_FORMS}")
+        raise DataError(
+            f"{table.source}: column {name!r} is {column.dtype}; allowed: {_TIME_FORMS}"
+        )
     numbers = column.cast(pl.Float64, strict=False)
     present = column.is_not_null()
     if column.dtype == pl.String and not numbers.is_not_null().any():
         return _read_iso(table, name, column)
     wrong = present & ~(numbers.is_finite() & (numbers.abs() < _LATEST_SECOND)).fill_null(False)
     if wrong.any():
-        raise table.malformed(name, wrong, f"{_TIME_FORMS}; one form a column, and not milliseconds")
+        raise table.malformed(
+            name, wrong, f"{_TIME_FORMS}; one form a column, and not milliseconds"
+        )
     return numbers.floor().cast(pl.Int64)
 
 

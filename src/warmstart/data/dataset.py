@@ -57,8 +57,11 @@ class Dataset:
         Args:
             interactions: one row an event.
             items: one row an item; or None, where only ids are known.
-            user, item: the id columns; ``item`` names it in both frames.
-            rating, time, position: columns of ``interactions``, where there are any.
+            user: the user id column.
+            item: the item id column, called the same in both frames.
+            rating: the column of ratings, where there is one.
+            time: the column of times (unix seconds, ISO 8601 or a datetime), where there is one.
+            position: the column with the order in the user's sequence, where there is one.
             text: the columns of ``items`` that make the text, in order; by default those of
                 title, genres, categories, tags and text that are there.
             positive_rating: ratings from here on are positives.

@@ -73,7 +73,9 @@ def read_dataset(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "ad
     )
 
 
-def read_items(source: Path | Any, text_columns: Sequence[str], like: Ids | None = None) -> Catalogue:
+def read_items(
+    source: Path | Any, text_columns: Sequence[str], like: Ids | None = None
+) -> Catalogue:
     """New items with their texts, from a csv, jsonl or parquet file or from a frame.
 
     Args:
@@ -159,8 +161,10 @@ def write_folder(
 
     Args:
         folder: made, or replaced if it holds a data set written here.
-        interactions, items, users: see the module.
+        interactions: see the module.
+        items: see the module; or None.
         settings: becomes ``dataset.toml``.
+        users: see the module; or None.
         extra: more text files by name.
 
     Raises:
@@ -197,4 +201,3 @@ def _find(folder: Path, stem: str) -> Path | None:
 
 def _is_written_folder(folder: Path) -> bool:
     return (folder / FILE).is_file() and (folder / "interactions.parquet").is_file()
-

@@ -65,7 +65,7 @@ class Ids:
             DataError: naming the first unknown ids.
         """
         rows = self.rows(values)
-        unknown = [values[i] for i in np.flatnonzero(rows < 0)]
+        unknown = [values[i] for i in np.flatnonzero(rows < 0).tolist()]
         if unknown:
             kept = "integers" if self.is_integer else "strings"
             raise DataError(
@@ -76,7 +76,7 @@ class Ids:
 
     def take(self, rows: np.ndarray) -> list[ExternalId]:
         """External ids of row numbers."""
-        return [self.values[row] for row in rows]
+        return [self.values[row] for row in np.asarray(rows).tolist()]
 
     def extended(self, new: Iterable[ExternalId]) -> "Ids":
         """These ids followed by ``new`` ones."""

@@ -57,7 +57,7 @@ class Interactions:
 
     @cached_property
     def hash(self) -> str:
-        """sha256 over the events in (user, item, time, weight) order, so that order is no matter."""
+        """sha256 over the events, whatever their order."""
         times = np.zeros(len(self), np.int64) if self.times is None else self.times
         order = np.lexsort((self.weights, times, self.items, self.users))
         digest = hashlib.sha256(b"timed" if self.times is not None else b"untimed")
@@ -73,8 +73,7 @@ class Interactions:
         )
 
     def matrix(self, n_users: int, n_items: int) -> sparse.csr_matrix:
-        """Weights as a float32 CSR matrix, shape (n_users, n_items); repeated pairs keep the
-        largest weight."""
+        """Weights as float32 CSR, shape (n_users, n_items); a repeated pair has its largest."""
         order = np.lexsort((-self.weights, self.items, self.users))
         users, items, weights = self.users[order], self.items[order], self.weights[order]
         first = np.ones(len(users), bool)

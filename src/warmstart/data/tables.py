@@ -57,8 +57,8 @@ class Table:
         more = int(bad.sum()) - 1
         others = f" ({more} more row(s) like it)" if more else ""
         return DataError(
-            f"{self.source}: row {row + 1}, column {name!r}: got {self.column(name)[row]!r}{others}; "
-            f"allowed: {allowed}"
+            f"{self.source}: row {row + 1}, column {name!r}: "
+            f"got {self.column(name)[row]!r}{others}; allowed: {allowed}"
         )
 
 

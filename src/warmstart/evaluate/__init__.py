@@ -1,0 +1,1 @@
+"""Evaluation: full ranking by slice, simulation quality, significance, comparison, report."""

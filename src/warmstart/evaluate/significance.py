@@ -112,7 +112,8 @@ def randomisation_p(
     a difference at least as large as the one observed, which itself counts as one: p is never 0.
 
     Args:
-        values, baseline: float64, shape (users, columns).
+        values: float64, shape (users, columns).
+        baseline: the same of the other method.
         weights: as in ``bootstrap_means``; the same for both.
         n_resamples: number of resamples; p is at least 1 / (n_resamples + 1).
         seed: of the swaps.

@@ -13,6 +13,7 @@ def torch_seed(rng: np.random.Generator) -> Iterator[None]:
 
     Takes one draw from ``rng``. On CUDA the states of all devices are kept and given back.
     """
-    with torch.random.fork_rng():
+    devices = list(range(torch.cuda.device_count()))  # named: else torch warns where there are many
+    with torch.random.fork_rng(devices):
         torch.manual_seed(int(rng.integers(2**63)))
         yield

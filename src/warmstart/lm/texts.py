@@ -1,6 +1,5 @@
 """Texts as token ids, and batches of them that waste little padding."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,8 +10,6 @@ from torch import Tensor
 
 from warmstart.errors import DataError
 from warmstart.lm.load import LanguageModel
-
-logger = logging.getLogger(__name__)
 
 _POOL = 50  # batches that are sorted by length together
 
@@ -90,25 +87,21 @@ class TokenizedTexts:
 def tokenize(lm: LanguageModel, texts: Sequence[str]) -> TokenizedTexts:
     """Put each text into the LM's prompt and tokenise it, special tokens included.
 
-    A text over the limit is cut inside the prompt's slot only as far as the tokenizer cuts: at its
-    end. An empty text still has at least one token.
+    A text over the limit is cut at its end; what the prompt says after it stays. An empty text
+    still has at least one token.
 
     Raises:
         DataError: an entry is not a string.
     """
     check_texts(texts)
     # Lone surrogates (broken escapes in scraped JSON) have no UTF-8 form: they become "?".
-    prompts = [
-        lm.spec.prompt.replace("{text}", text).encode("utf-8", "replace").decode() for text in texts
-    ]
-    limit = lm.spec.max_tokens
+    clean = [text.encode("utf-8", "replace").decode() for text in texts]
     with lm.lock:
-        ids = _ids(lm, prompts) if prompts else []
-        too_long = [row for row, tokens in enumerate(ids) if len(tokens) > limit]
-        if too_long:
-            cut = _ids(lm, [prompts[row] for row in too_long], limit)
-            for row, tokens in zip(too_long, cut, strict=True):
-                ids[row] = tokens
+        ids = _ids(lm, clean)
+        too_long = [row for row, tokens in enumerate(ids) if len(tokens) > lm.spec.max_tokens]
+        cut = _ids(lm, _shortened(lm, [clean[row] for row in too_long]), lm.spec.max_tokens)
+    for row, tokens in zip(too_long, cut, strict=True):
+        ids[row] = tokens
     nothing = [_first_token(lm)]
     return TokenizedTexts(
         tuple(np.asarray(tokens or nothing, np.int32) for tokens in ids), lm.pad_id, len(too_long)
@@ -131,9 +124,29 @@ def check_texts(texts: Sequence[str]) -> None:
             )
 
 
-def _ids(lm: LanguageModel, prompts: list[str], limit: int | None = None) -> list[list[int]]:
+def _ids(lm: LanguageModel, texts: list[str], limit: int | None = None) -> list[list[int]]:
+    if not texts:
+        return []
+    prompts = [lm.spec.prompt.replace("{text}", text) for text in texts]
     cut = {} if limit is None else {"truncation": True, "max_length": limit}
     return lm.tokenizer(prompts, verbose=False, return_attention_mask=False, **cut)["input_ids"]
+
+
+def _shortened(lm: LanguageModel, texts: list[str]) -> list[str]:
+    """The texts cut so that the prompt around them still fits, where it goes on after the text."""
+    if not texts or lm.spec.prompt.endswith("{text}"):
+        return texts  # the tokenizer's own cut does
+    # One token is spared at each seam, where text and prompt may be split otherwise together.
+    room = max(lm.spec.max_tokens - len(_ids(lm, [""])[0]) - 2, 1)
+    spans = lm.tokenizer(
+        texts,
+        add_special_tokens=False,
+        truncation=True,
+        max_length=room,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+    )["offset_mapping"]
+    return [text[: span[-1][1]] for text, span in zip(texts, spans, strict=True)]
 
 
 def _first_token(lm: LanguageModel) -> int:

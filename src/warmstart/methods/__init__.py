@@ -13,10 +13,9 @@ METHODS = {
     "random": "warmstart.methods.random:Random",
     "popular": "warmstart.methods.popular:Popular",
     "content_knn": "warmstart.methods.content_knn:ContentKNN",
-    "text_ridge": "warmstart.methods.text_ridge:TextRidge",
+    "text_ridge": "warmstart.methods.text_ridge:TextRidgeMethod",
     "ease_text": "warmstart.methods.ease_text:EaseText",
     "cf_only": "warmstart.methods.cf_only:CFOnly",
-    "fold_in": "warmstart.methods.fold_in:FoldIn",
     "filterllm": "warmstart.methods.filterllm:FilterLLM",
 }
 

@@ -1,0 +1,232 @@
+"""MF-BPR: matrix factorisation that ranks interactions above sampled negatives.
+
+Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian Personalized Ranking from Implicit
+Feedback", UAI 2009. For each interaction (u, i) of weight w and sampled negatives j the loss is
+
+    -w log( exp(s_ui / t) / (exp(s_ui / t) + sum_j exp(s_uj / t)) ) + l2 (|x_u|^2 + |y_i|^2 + ...) / 2
+
+which is BPR with one negative (t = 1) and the sampled softmax with more. Scores are s_ui = x_u.y_i;
+the last column of the vectors is an item bias (1 on the user's side).
+
+Updates are plain SGD without locks *and* without races: each epoch cuts users and warm items at
+random into blocks, a round works on pairs of blocks that share neither users nor items, and negatives
+come from the item block at hand. The result is the same for any number of threads.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Self, TypeAlias
+
+import numba
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+
+from warmstart.backbones.base import FactorTrainee, Validate, check_train
+from warmstart.backbones.frozen import FrozenUserBackbone, FrozenUserConfig
+from warmstart.backbones.threads import over_rows
+
+Array: TypeAlias = np.ndarray
+
+_BLOCKS = 4  # of users and of items; so many threads can work at once
+_TRIES = 100  # for a negative, before a user is taken to have every item of the block
+
+
+class BprConfig(FrozenUserConfig):
+    """Settings of MF-BPR.
+
+    Attributes:
+        learning_rate: of plain SGD.
+        l2: shrinkage of the vectors that a step touches; the negatives share one item's part.
+    """
+
+    kind: Literal["bpr"] = "bpr"
+    epochs: int = Field(60, ge=1)
+    learning_rate: float = Field(0.05, gt=0)
+    l2: float = Field(0.01, ge=0)
+
+
+class Bpr(FrozenUserBackbone):
+    """MF-BPR with SGD in numba; exactly repeatable for any number of threads."""
+
+    name = "bpr"
+    config_type = BprConfig
+
+    def fit(
+        self,
+        train: sparse.csr_matrix,
+        *,
+        validate: Validate | None = None,
+        rng: np.random.Generator,
+        run_folder: Path | None = None,
+    ) -> Self:
+        train = check_train(self.name, train)
+        self._learn(_Sgd(train, self.config, rng), train, validate, rng, run_folder)
+        return self
+
+
+class _Sgd(FactorTrainee):
+    """One pass over the interactions an epoch."""
+
+    def __init__(
+        self, train: sparse.csr_matrix, config: BprConfig, rng: np.random.Generator
+    ) -> None:
+        self.config, self.train = config, train
+        n_users, n_items = train.shape
+        self.rows = np.repeat(np.arange(n_users, dtype=np.int32), np.diff(train.indptr))
+        self.warm = np.unique(train.indices)
+        scale = 0.1 / np.sqrt(config.width)
+        self.users = rng.normal(0, scale, (n_users, config.width)).astype(np.float32)
+        self.items = np.zeros((n_items, config.width), np.float32)
+        self.items[self.warm] = rng.normal(0, scale, (len(self.warm), config.width))
+        self.users[:, -1] = 1  # the bias column
+        self.items[:, -1] = 0
+        self.users[np.diff(train.indptr) == 0] = 0
+
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.users, self.items
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"users": self.users, "items": self.items}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.users, self.items = state["users"], state["items"]
+
+    def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:
+        config, train = self.config, self.train
+        user_block = rng.integers(0, _BLOCKS, train.shape[0], dtype=np.int32)
+        shuffled = rng.permutation(self.warm).astype(np.int32)
+        item_starts = np.linspace(0, len(shuffled), _BLOCKS + 1).astype(np.int64)
+        item_block = np.zeros(train.shape[1], np.int32)
+        item_block[shuffled] = np.repeat(np.arange(_BLOCKS), np.diff(item_starts))
+        order, starts = _bucket(self.rows, train.indices, user_block, item_block)
+        seeds = rng.integers(1, 2**63, _BLOCKS * _BLOCKS, dtype=np.uint64)
+        losses = np.zeros(_BLOCKS * _BLOCKS)
+        for shift in range(_BLOCKS):
+            over_rows(
+                _step_blocks, _BLOCKS, shift, order, starts, shuffled, item_starts, seeds,
+                self.rows, train.indices, train.data, train.indptr, self.users, self.items,
+                config.learning_rate, config.l2, config.negatives, config.temperature, losses,
+            )  # fmt: skip
+        yield float(losses.sum() / train.nnz)
+
+
+_jit = numba.njit(fastmath=True, nogil=True, cache=True)
+
+
+@_jit
+def _bucket(rows: Array, columns: Array, user_block: Array, item_block: Array) -> tuple:
+    """Positions of the interactions sorted by (user block, item block), and where each starts."""
+    starts = np.zeros(_BLOCKS * _BLOCKS + 1, np.int64)
+    for k in range(len(rows)):
+        starts[user_block[rows[k]] * _BLOCKS + item_block[columns[k]] + 1] += 1
+    starts = np.cumsum(starts)
+    free = starts[:-1].copy()
+    order = np.empty(len(rows), np.int64)
+    for k in range(len(rows)):
+        block = user_block[rows[k]] * _BLOCKS + item_block[columns[k]]
+        order[free[block]] = k
+        free[block] += 1
+    return order, starts
+
+
+@_jit
+def _step_blocks(
+    first: int, last: int, shift: int, order: Array, starts: Array, shuffled: Array,
+    item_starts: Array, seeds: Array, rows: Array, columns: Array, weights: Array, indptr: Array,
+    users: Array, items: Array, rate: float, l2: float, negatives: int, temperature: float,
+    losses: Array,
+) -> None:  # fmt: skip
+    """SGD over the interactions of user blocks first..last, each with its own item block."""
+    for user_block in range(first, last):
+        item_block = (user_block + shift) % _BLOCKS
+        block = user_block * _BLOCKS + item_block
+        random = np.uint64(seeds[block])
+        bucket = order[starts[block] : starts[block + 1]]
+        pool = shuffled[item_starts[item_block] : item_starts[item_block + 1]]
+        for k in range(len(bucket) - 1, 0, -1):
+            random = _xorshift(random)
+            other = _below(random, k + 1)
+            bucket[k], bucket[other] = bucket[other], bucket[k]
+        candidates = np.empty(negatives + 1, np.int32)
+        pull = np.empty(negatives + 1, np.float32)
+        for k in bucket:
+            user = rows[k]
+            candidates[0] = columns[k]
+            seen = columns[indptr[user] : indptr[user + 1]]
+            found, random = _sample(pool, seen, candidates, random)
+            if found == 1:
+                continue  # the user has every item of this block: nothing to learn here
+            x = users[user]
+            losses[block] += weights[k] * _pull(x, items, candidates[:found], pull, temperature)
+            step = rate * weights[k] / temperature
+            _update(x, items, candidates[:found], pull, np.float32(step), np.float32(rate * l2))
+
+
+@_jit
+def _sample(pool: Array, seen: Array, candidates: Array, random: int) -> tuple:
+    """Fill ``candidates`` from 1 on with items of ``pool`` that are not in ``seen`` (sorted)."""
+    found = 1
+    for _ in range(_TRIES + len(candidates)):
+        if found == len(candidates):
+            break
+        random = _xorshift(random)
+        item = pool[_below(random, len(pool))]
+        place = np.searchsorted(seen, item)
+        if place == len(seen) or seen[place] != item:
+            candidates[found] = item
+            found += 1
+    return found, random
+
+
+@_jit
+def _pull(x: Array, items: Array, candidates: Array, pull: Array, temperature: float) -> float:
+    """-log softmax of the first candidate; ``pull`` becomes minus its gradient by the scores."""
+    top = np.float32(-np.inf)
+    for c in range(len(candidates)):
+        y = items[candidates[c]]
+        score = np.float32(0)
+        for j in range(len(x)):
+            score += x[j] * y[j]
+        pull[c] = score / np.float32(temperature)
+        top = max(top, pull[c])
+    loss, total = top - pull[0], np.float32(0)
+    for c in range(len(candidates)):
+        pull[c] = np.exp(pull[c] - top)
+        total += pull[c]
+    for c in range(len(candidates)):
+        pull[c] = -pull[c] / total
+    pull[0] += np.float32(1)
+    return loss + np.log(total)
+
+
+@_jit
+def _update(
+    x: Array, items: Array, candidates: Array, pull: Array, step: float, shrink: float
+) -> None:
+    """Move the items with the old user vector, the user with the old item vectors."""
+    width = len(x)
+    change = np.zeros(width, np.float32)
+    for c in range(len(candidates)):
+        y, s = items[candidates[c]], step * pull[c]
+        keep = np.float32(1) - (shrink if c == 0 else shrink / (len(candidates) - 1))
+        for j in range(width):
+            change[j] += s * y[j]
+            y[j] = keep * y[j] + s * x[j]
+    for j in range(width - 1):  # not the bias column
+        x[j] += change[j] - shrink * x[j]
+
+
+@_jit
+def _xorshift(state: int) -> int:
+    state = np.uint64(state)
+    state ^= state << np.uint64(13)
+    state ^= state >> np.uint64(7)
+    state ^= state << np.uint64(17)
+    return state
+
+
+@_jit
+def _below(random: int, n: int) -> int:
+    """A number in 0..n-1 from the upper bits of ``random``."""
+    return np.int64(((random >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))

@@ -1,0 +1,183 @@
+"""What the graph backbones share: the adjacency, its propagation, and training.
+
+Propagation multiplies by a symmetric sparse matrix, so its gradient is the same product again; the
+autograd functions say so instead of letting torch build a transpose. A step costs a propagation of
+the whole graph whatever the batch, so batches are big: they are made of whole users, whose scores
+against one shared sample of items serve all their interactions.
+"""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numba
+import numpy as np
+import torch
+from pydantic import Field
+from scipy import sparse
+from torch.nn import functional
+
+from warmstart.backbones.base import FactorTrainee
+from warmstart.backbones.frozen import FrozenUserConfig
+from warmstart.backbones.losses import bpr_loss, softmax_loss, weighted_mean
+from warmstart.train import TorchTrainee
+
+
+class GraphConfig(FrozenUserConfig):
+    """Settings of a graph backbone.
+
+    Attributes:
+        layers: propagations.
+        loss: "softmax" (over ``negatives`` sampled items) or "bpr" (one sampled item a pair).
+        negatives: items sampled for a batch and shared by its users.
+        batch_size: interactions a step, about: a batch is made of whole users.
+        learning_rate: of Adam.
+        l2: weight of the squared length of the batch's vectors in the loss.
+        normalised: train on cosines instead of dot products; vectors then have unit length.
+    """
+
+    epochs: int = Field(60, ge=1)
+    layers: int = Field(2, ge=0)
+    loss: Literal["softmax", "bpr"] = "softmax"
+    negatives: int = Field(2048, ge=1)
+    batch_size: int = Field(32768, ge=1)
+    learning_rate: float = Field(0.01, gt=0)
+    l2: float = Field(1e-4, ge=0)
+    normalised: bool = False
+
+
+def adjacency(train: sparse.csr_matrix) -> sparse.csr_matrix:
+    """D^-1/2 (0 R; R' 0) D^-1/2, float32 CSR; users first. Rows without edges stay empty."""
+    graph = sparse.block_array([[None, train], [train.T, None]], format="csr", dtype=np.float32)
+    degree = np.asarray(graph.sum(axis=1)).ravel()
+    scale = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
+    return sparse.csr_matrix(graph.multiply(scale[:, None]).multiply(scale), dtype=np.float32)
+
+
+def to_torch(matrix: sparse.csr_matrix, device: torch.device) -> torch.Tensor:
+    """A torch CSR tensor of a scipy one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        warnings.filterwarnings("ignore", "Sparse invariant checks are implicitly disabled")
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(matrix.indptr.astype(np.int64)),
+            torch.from_numpy(matrix.indices.astype(np.int64)),
+            torch.from_numpy(matrix.data),
+            matrix.shape,
+            device=device,
+        )
+
+
+class Propagate(torch.autograd.Function):
+    """The product of a symmetric sparse matrix with vectors."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: torch.Tensor, graph: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        ctx.graph = graph
+        return graph @ vectors
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:  # noqa: D102
+        return ctx.graph @ gradients[0], None
+
+
+class GraphTrainee(TorchTrainee, FactorTrainee):
+    """Trains the parameters behind ``propagate`` with Adam on a ranking loss."""
+
+    def __init__(
+        self,
+        train: sparse.csr_matrix,
+        config: GraphConfig,
+        parameters: dict[str, torch.Tensor],
+        device: torch.device,
+    ) -> None:
+        fused = torch.optim.Adam(list(parameters.values()), lr=config.learning_rate, fused=True)
+        super().__init__(parameters, fused)
+        self.train, self.config, self.device = train, config, device
+        self.warm = np.unique(train.indices)
+        self.graph = to_torch(adjacency(train), device)
+
+    @abstractmethod
+    def propagate(self) -> torch.Tensor:
+        """Final vectors of users, then items, shape (n_users + n_items, width)."""
+
+    def final(self) -> torch.Tensor:
+        """``propagate``, normalised where the configuration says so."""
+        vectors = self.propagate()
+        return functional.normalize(vectors, dim=1) if self.config.normalised else vectors
+
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        with torch.no_grad():
+            vectors = self.final().cpu().numpy()
+        items = vectors[self.train.shape[0] :].copy()
+        items[np.setdiff1d(np.arange(len(items)), self.warm)] = 0
+        return vectors[: self.train.shape[0]].copy(), items
+
+    def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:
+        counts = np.diff(self.train.indptr)
+        users = rng.permutation(np.flatnonzero(counts))
+        batches = max(1, round(self.train.nnz / self.config.batch_size))
+        for batch in np.array_split(users, min(batches, len(users))):
+            self.optimiser.zero_grad()
+            loss = self._loss(np.sort(batch), rng)
+            loss.backward()
+            self.optimiser.step()
+            yield loss.item()
+
+    def _loss(self, users: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        config, pairs = self.config, self.train[users]
+        rows = np.repeat(np.arange(len(users)), np.diff(pairs.indptr))
+        vectors = self.final()
+        weights = torch.from_numpy(pairs.data).to(self.device)
+        mine = vectors.index_select(0, self._index(users))
+        x = mine.index_select(0, self._index(rows))
+        y = vectors.index_select(0, self._index(pairs.indices, items=True))
+        positive = (x * y).sum(dim=1)
+        length = weighted_mean((x * x + y * y).sum(dim=1), weights) / 2
+        if config.loss == "bpr":
+            sampled = sample_negatives(
+                rows, pairs.indptr, pairs.indices, self.warm, rng.integers(2**31)
+            )
+            z = vectors.index_select(0, self._index(sampled, items=True))
+            loss = bpr_loss(positive, (x * z).sum(dim=1), weights, config.temperature)
+        else:
+            size = min(config.negatives, len(self.warm))
+            sampled = np.sort(rng.choice(self.warm, size, replace=False))
+            negative = mine @ vectors.index_select(0, self._index(sampled, items=True)).T
+            known = torch.from_numpy(np.stack(pairs[:, sampled].nonzero()).astype(np.int64))
+            loss = softmax_loss(
+                positive, negative, known.to(self.device), self._index(rows), weights,
+                config.temperature,
+            )  # fmt: skip
+        return loss + config.l2 * length
+
+    def _index(self, numbers: np.ndarray, *, items: bool = False) -> torch.Tensor:
+        shift = self.train.shape[0] if items else 0
+        return torch.from_numpy(numbers.astype(np.int64) + shift).to(self.device)
+
+
+@numba.njit(nogil=True, cache=True)
+def sample_negatives(
+    rows: np.ndarray, indptr: np.ndarray, indices: np.ndarray, pool: np.ndarray, seed: int
+) -> np.ndarray:
+    """For each pair an item of ``pool`` that its row does not have; int64 (pairs,).
+
+    ``indices`` must be sorted within rows. A row that has all of ``pool`` gets one of its own.
+    """
+    np.random.seed(seed)  # noqa: NPY002 - numba's own stream, not numpy's global one
+    found = np.empty(len(rows), np.int64)
+    for k in range(len(rows)):
+        seen = indices[indptr[rows[k]] : indptr[rows[k] + 1]]
+        for _ in range(100):
+            item = pool[np.random.randint(len(pool))]  # noqa: NPY002
+            place = np.searchsorted(seen, item)
+            if place == len(seen) or seen[place] != item:
+                break
+        found[k] = item
+    return found
+
+
+def default_device() -> torch.device:
+    """CUDA where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

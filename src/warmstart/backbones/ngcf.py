@@ -1,0 +1,92 @@
+"""NGCF: graph convolution with learned maps and element-wise interaction.
+
+Wang, He, Wang, Feng, Chua, "Neural Graph Collaborative Filtering", SIGIR 2019, eq. 7-9. With A the
+normalised adjacency, layer l + 1 is
+
+    E' = LeakyReLU( (A + I) E W1 + (A E * E) W2 ),        the final vectors: all layers side by side
+
+Departures: the maps start at W1 = I and W2 = 0, that is at plain smoothing, without which few
+hundred steps do not get the maps anywhere; layers are not rescaled to unit length one by one; no
+dropout of messages; no bias. ``width`` is that of the final vectors and is shared out to the layers.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from scipy import sparse
+from torch.nn import functional
+
+from warmstart.backbones.base import Validate, check_train
+from warmstart.backbones.frozen import FrozenUserBackbone
+from warmstart.backbones.graph import GraphConfig, GraphTrainee, Propagate, default_device
+
+
+class NgcfConfig(GraphConfig):
+    """Settings of NGCF; see ``GraphConfig``. ``width`` must be a multiple of layers + 1.
+
+    Attributes:
+        slope: of the LeakyReLU below zero.
+    """
+
+    kind: Literal["ngcf"] = "ngcf"
+    layers: int = Field(1, ge=0)
+    slope: float = Field(0.2, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _width_is_shared_out(self) -> Self:
+        if self.width % (self.layers + 1):
+            raise ValueError(
+                f"width must be a multiple of layers + 1 = {self.layers + 1}, got {self.width}"
+            )
+        return self
+
+
+class Ngcf(FrozenUserBackbone):
+    """NGCF on the CPU, or on CUDA where there is one."""
+
+    name = "ngcf"
+    config_type = NgcfConfig
+
+    def fit(
+        self,
+        train: sparse.csr_matrix,
+        *,
+        validate: Validate | None = None,
+        rng: np.random.Generator,
+        run_folder: Path | None = None,
+    ) -> Self:
+        train = check_train(self.name, train)
+        self._learn(_Convolution(train, self.config, rng), train, validate, rng, run_folder)
+        return self
+
+
+class _Convolution(GraphTrainee):
+    """A table of vectors and two maps a layer."""
+
+    def __init__(
+        self, train: sparse.csr_matrix, config: NgcfConfig, rng: np.random.Generator
+    ) -> None:
+        device, part = default_device(), config.width // (config.layers + 1)
+        table = rng.normal(0, 0.1 / np.sqrt(part), (sum(train.shape), part))
+        parameters = {"table": torch.tensor(table, dtype=torch.float32, device=device)}
+        for layer in range(config.layers):
+            parameters[f"sum{layer}"] = torch.eye(part, device=device)
+            parameters[f"product{layer}"] = torch.zeros(part, part, device=device)
+        for parameter in parameters.values():
+            parameter.requires_grad_()
+        super().__init__(train, config, parameters, device)
+
+    def propagate(self) -> torch.Tensor:
+        vectors = self.parameters["table"]
+        layers = [vectors]
+        for layer in range(self.config.layers):
+            around = Propagate.apply(vectors, self.graph)
+            assert isinstance(around, torch.Tensor)
+            mixed = (around + vectors) @ self.parameters[f"sum{layer}"]
+            mixed = mixed + (around * vectors) @ self.parameters[f"product{layer}"]
+            vectors = functional.leaky_relu(mixed, self.config.slope)
+            layers.append(vectors)
+        return torch.cat(layers, dim=1)

@@ -1,0 +1,34 @@
+"""Numba kernels over ranges of rows, on several threads.
+
+Kernels are compiled with ``nogil`` and called from a thread pool rather than with ``prange``: they
+compile in a fraction of the time, rows of very different cost balance, and two callers at once (a
+service) are safe, which numba's default threading layer is not.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+
+_CHUNKS = 16  # per thread: enough to balance heavy rows, few enough to cost nothing
+
+
+def over_rows(kernel: Callable[..., None], rows: int, *arguments: Any) -> None:
+    """Call ``kernel(begin, end, *arguments)`` on ranges that cover ``rows``.
+
+    Each row must be written by its own call only; then the result does not depend on the threads,
+    whose number is ``numba.get_num_threads()``.
+    """
+    threads = numba.get_num_threads()
+    if threads == 1 or rows == 1:
+        kernel(0, rows, *arguments)
+        return
+    size = max(1, rows // (threads * _CHUNKS))
+    with ThreadPoolExecutor(threads) as pool:
+        calls = [
+            pool.submit(kernel, begin, min(begin + size, rows), *arguments)
+            for begin in range(0, rows, size)
+        ]
+    for call in calls:
+        call.result()

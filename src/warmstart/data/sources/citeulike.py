@@ -1,0 +1,87 @@
+"""CiteULike-a (H. Wang, B. Chen, W.-J. Li, IJCAI 2013): who saved which paper, with titles.
+
+The release has ids, tags and citations; the titles, in the same order, are in TopicModelsVB.jl.
+The commits are fixed, the publishers state no checksums.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from warmstart.data.settings import DatasetConfig
+from warmstart.data.sources.source import Converted, RemoteFile, Source, whole_numbers
+from warmstart.errors import DataError
+
+_GITHUB = "https://raw.githubusercontent.com"
+_RELEASE = f"{_GITHUB}/js05212/citeulike-a/91b603922d7f2d3db18071d4798bf78c9c5d1680"
+_TITLES = (
+    f"{_GITHUB}/ericproffitt/TopicModelsVB.jl/a91ae62af7fac40d27eb4776be8c79c59bac96b7"
+    "/datasets/citeu/citeutitles.txt"
+)
+
+
+def _lines(path: Path) -> list[str]:
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return text.removesuffix("\n").split("\n")
+
+
+def _lists(path: Path) -> list[list[int]]:
+    """Each line a count and that many 0-based ids."""
+    lists = []
+    for row, line in enumerate(_lines(path), start=1):
+        count, *ids = whole_numbers(line.split() or ["0"], "ids", f"{path}: line {row}")
+        if count != len(ids):
+            raise DataError(f"{path}: row {row}: {len(ids)} ids; its first number says {count}")
+        lists.append(ids)
+    return lists
+
+
+def _convert(folder: Path) -> Converted:
+    users = _lists(folder / "users.dat")
+    titles = [" ".join(line.split()) for line in _lines(folder / "citeutitles.txt")]
+    names = [line.strip().replace("|", "/") for line in _lines(folder / "tags.dat")]
+    tags = _lists(folder / "item-tag.dat")
+    _same_items(titles, tags, users)
+    interactions = pl.DataFrame(
+        {
+            "user": [user for user, items in enumerate(users) for _ in items],
+            "item": [item for items in users for item in items],
+        }
+    )
+    try:
+        tagged = ["|".join(names[tag] for tag in item) or None for item in tags]
+    except IndexError:
+        raise DataError(f"item-tag.dat names a tag beyond the {len(names)} of tags.dat") from None
+    items = pl.DataFrame(
+        {"item": range(len(titles)), "title": titles, "tags": tagged},
+        schema_overrides={"tags": pl.String},
+    )
+    # Tags were written by the very users who saved the papers: kept, but no part of the text.
+    return Converted(interactions, items, DatasetConfig(name="citeulike-a", text=("title",)))
+
+
+def _same_items(titles: list[str], tags: list[list[int]], users: list[list[int]]) -> None:
+    last = max((max(items, default=-1) for items in users), default=-1)
+    if len(titles) != len(tags) or last >= len(titles):
+        raise DataError(
+            f"citeutitles.txt has {len(titles)} items, item-tag.dat {len(tags)}, and users.dat "
+            f"names items up to {last}; allowed: the same items, counted from 0"
+        )
+
+
+CITEULIKE_A = Source(
+    "citeulike-a",
+    "5,551 users, 16,980 papers, 204,986 saved papers, no times; titles and tags",
+    "no licence stated; research use, cite; do not republish (titles: MIT repository)",
+    (
+        RemoteFile(f"{_RELEASE}/users.dat", "users.dat"),
+        RemoteFile(f"{_RELEASE}/item-tag.dat", "item-tag.dat"),
+        RemoteFile(f"{_RELEASE}/tags.dat", "tags.dat"),
+        RemoteFile(_TITLES, "citeutitles.txt"),
+    ),
+    _convert,
+)

@@ -1,0 +1,139 @@
+"""Downloading: streamed to disk, resumed after a break, checked before use."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import urlsplit
+
+from warmstart.data.sources.source import RemoteFile
+from warmstart.errors import DataError, missing_extra
+
+if TYPE_CHECKING:
+    import httpx
+
+# Called with the name of the file, the bytes there, and the bytes in all where known.
+Progress: TypeAlias = Callable[[str, int, int | None], None]
+
+LOCK = "checksums.json"
+_ATTEMPTS = 3
+_OK, _PARTIAL, _RANGE_REFUSED = 200, 206, 416
+
+
+def download(
+    file: RemoteFile, folder: Path, *, mirror: str | None = None, progress: Progress | None = None
+) -> Path:
+    """The file in ``folder``, downloaded unless it is there and unchanged.
+
+    The published md5 is checked where there is one. The sha256 of the first good download is
+    recorded in ``checksums.json`` beside the file and every later one is held to it.
+
+    Args:
+        file: what to download.
+        folder: where to; made if need be.
+        mirror: takes the place of scheme and host of the address.
+        progress: called as bytes arrive.
+
+    Raises:
+        UnsupportedError: httpx is not installed.
+        DataError: no network, an HTTP error, or a checksum that differs.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / file.name
+    if path.exists():
+        _check(file, path, remedy=f"delete {path} to download it again")
+        return path
+    url = _address(file.url, mirror)
+    part = folder / f"{file.name}.part"
+    _fetch(url, part, lambda done, total: progress and progress(file.name, done, total))
+    try:
+        _check(file, part, remedy=f"it came from {url}; delete {folder / LOCK} to accept a new one")
+    except DataError:
+        part.unlink()
+        _tag_path(part).unlink(missing_ok=True)
+        raise
+    _tag_path(part).unlink(missing_ok=True)
+    part.rename(path)
+    return path
+
+
+def _fetch(url: str, part: Path, progress: Callable[[int, int | None], object]) -> None:
+    """Streams ``url`` to ``part``, going on where an earlier try stopped."""
+    try:
+        import httpx
+    except ImportError:
+        raise missing_extra("httpx", "data") from None
+    timeout = httpx.Timeout(30.0, connect=15.0)
+    with httpx.Client(timeout=timeout, follow_redirects=True) as client:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                _stream(client, url, part, progress)
+                return
+            except httpx.TransportError as error:
+                if attempt == _ATTEMPTS:
+                    have = part.stat().st_size if part.exists() else 0
+                    raise DataError(
+                        f"{url}: no answer, or the connection broke ({error}); {have} bytes are "
+                        "kept and the next try goes on from there. Is there a network?"
+                    ) from None
+
+
+def _stream(
+    client: "httpx.Client", url: str, part: Path, progress: Callable[[int, int | None], object]
+) -> None:
+    tag = _tag_path(part)
+    have = part.stat().st_size if part.exists() and tag.exists() else 0
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        # If-Range: the rest of the same file, or the whole of a changed one.
+        headers |= {"Range": f"bytes={have}-", "If-Range": tag.read_text(encoding="utf-8")}
+    with client.stream("GET", url, headers=headers) as response:
+        if response.status_code == _RANGE_REFUSED:
+            # Nothing is left to send, or the file shrank: the checksum of a fresh copy tells.
+            part.unlink()
+            response.close()
+            return _stream(client, url, part, progress)
+        if response.status_code not in {_OK, _PARTIAL}:
+            raise DataError(f"{url}: HTTP {response.status_code} {response.reason_phrase}")
+        resumed = response.status_code == _PARTIAL
+        done = have if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = None if length is None else done + int(length)
+        validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        if validator and not validator.startswith("W/"):
+            tag.write_text(validator, encoding="utf-8")
+        with part.open("ab" if resumed else "wb") as out:
+            for chunk in response.iter_bytes():
+                out.write(chunk)
+                done += len(chunk)
+                progress(done, total)
+    return None
+
+
+def _check(file: RemoteFile, path: Path, *, remedy: str) -> None:
+    if file.md5 is not None:
+        found = _digest(path, "md5")
+        if found != file.md5:
+            raise DataError(f"{file.name}: md5 {found}; its publisher states {file.md5}; {remedy}")
+    lock = path.parent / LOCK
+    known = json.loads(lock.read_text(encoding="utf-8")) if lock.exists() else {}
+    found = _digest(path, "sha256")
+    if known.setdefault(file.name, found) != found:
+        raise DataError(
+            f"{file.name}: sha256 {found}; the first download had {known[file.name]}; {remedy}"
+        )
+    lock.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _digest(path: Path, kind: str) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, kind).hexdigest()
+
+
+def _tag_path(part: Path) -> Path:
+    return part.with_name(f"{part.name}.etag")
+
+
+def _address(url: str, mirror: str | None) -> str:
+    return url if mirror is None else mirror.rstrip("/") + urlsplit(url).path

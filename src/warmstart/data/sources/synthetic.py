@@ -1,0 +1,191 @@
+"""A small catalogue that the package generates: books, with titles, texts, readers and a year.
+
+No download is needed for a first run. Items have a sub-topic and a level; readers favour a few
+sub-topics and a level, and popular items; items come out through the year. So the text says a lot
+about who will read a new book, popularity says something, and nothing says everything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from warmstart.data.dataset import Dataset
+from warmstart.data.settings import DatasetConfig
+from warmstart.data.sources.source import Converted, Source
+from warmstart.data.sources.vocabulary import LEVELS, TOPICS
+from warmstart.errors import ConfigError
+
+_START = 1_704_067_200  # 2024-01-01, UTC
+_DAY = 86_400
+_DAYS = 366
+_BACKLIST = 0.3  # share of the books that are out when the year begins
+_EVENTS = 15.0  # interactions of a user, on average
+_FEWEST = 5
+_WANDERING = 0.12  # share of choices that follow popularity only
+_SUBTOPICS = tuple((topic, name) for topic, names in TOPICS.items() for name in names)
+
+
+@dataclass(frozen=True)
+class _Books:
+    """Items in release order: what they are about, and how attractive they are.
+
+    All arrays have shape (items,): ``subtopic`` and ``level`` int64, ``appeal`` float64 (log of
+    popularity), ``day`` float64 (release, in days after the start; negative for the backlist).
+    """
+
+    titles: list[str]
+    texts: list[str]
+    subtopic: np.ndarray
+    level: np.ndarray
+    appeal: np.ndarray
+    day: np.ndarray
+
+
+def synthetic(n_users: int = 600, n_items: int = 900, *, rng: np.random.Generator) -> Dataset:
+    """The synthetic data set; equal generators give equal data.
+
+    Args:
+        n_users: readers, each with at least five interactions.
+        n_items: books.
+        rng: all its randomness.
+
+    Raises:
+        ConfigError: fewer than one user or 50 items.
+    """
+    interactions, items = _tables(n_users, n_items, rng)
+    return Dataset.from_frames(
+        interactions,
+        items,
+        time="timestamp",
+        text=("title", "text"),
+        name="synthetic",
+    )
+
+
+def synthetic_items(n_items: int, *, rng: np.random.Generator) -> pl.DataFrame:
+    """New books that nobody has read: columns ``item`` ("new-001", ...), ``title``, ``text``."""
+    books = _write_books(n_items, rng)
+    ids = [f"new-{number:03d}" for number in range(1, n_items + 1)]
+    return pl.DataFrame({"item": ids, "title": books.titles, "text": books.texts})
+
+
+def _tables(
+    n_users: int, n_items: int, rng: np.random.Generator
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    if n_users < 1 or n_items < 50:
+        raise ConfigError(
+            f"synthetic data of {n_users} users and {n_items} items; allowed: at least 1 and 50"
+        )
+    books = _write_books(n_items, rng)
+    users, items, seconds = [], [], []
+    for user in range(n_users):
+        read, days = _read(books, rng)
+        users.append(np.full(len(read), user))
+        items.append(read)
+        seconds.append(days)
+    # Numbers in random order, so that an id says nothing about age or topic.
+    numbers = rng.permutation(n_items) + 1
+    item_ids = np.array([f"book-{number:04d}" for number in numbers])
+    user_ids = np.array([f"reader-{number:04d}" for number in range(1, n_users + 1)])
+    interactions = pl.DataFrame(
+        {
+            "user": user_ids[np.concatenate(users)],
+            "item": item_ids[np.concatenate(items)],
+            "timestamp": _START + (np.concatenate(seconds) * _DAY).astype(np.int64),
+        }
+    )
+    catalogue = pl.DataFrame(
+        {
+            "item": item_ids,
+            "title": books.titles,
+            "text": books.texts,
+            "categories": ["|".join(_SUBTOPICS[s]) for s in books.subtopic],
+            "released": _START + (books.day * _DAY).astype(np.int64),
+        }
+    )
+    return interactions, catalogue.sort("item")
+
+
+def _write_books(n_items: int, rng: np.random.Generator) -> _Books:
+    subtopic = rng.integers(len(_SUBTOPICS), size=n_items)
+    level = rng.choice(len(LEVELS), n_items, p=(0.3, 0.45, 0.25))
+    titles: list[str] = []
+    texts: list[str] = []
+    taken: set[str] = set()
+    for sub, hardness in zip(subtopic, level, strict=True):
+        title, text = _write_book(int(sub), int(hardness), taken, rng)
+        taken.add(title)
+        titles.append(title)
+        texts.append(text)
+    backlist = rng.random(n_items) < _BACKLIST
+    day = np.where(backlist, rng.uniform(-900, 0, n_items), rng.uniform(0, _DAYS, n_items))
+    return _Books(titles, texts, subtopic, level, rng.normal(0, 0.8, n_items), day)
+
+
+def _write_book(sub: int, level: int, taken: set[str], rng: np.random.Generator) -> tuple[str, str]:
+    topic, name = _SUBTOPICS[sub]
+    subjects, details = (words.split("|") for words in TOPICS[topic][name])
+    forms, sentences = LEVELS[level]
+    title = ""
+    for volume in range(40):
+        title = _one(forms, rng).format(subject=_one(subjects, rng))
+        title = title[0].upper() + title[1:]
+        if volume >= 20:  # the plain titles are used up
+            title = f"{title}, volume {int(rng.integers(2, 100))}"
+        if title not in taken:
+            break
+    one, two = (details[number] for number in rng.permutation(len(details))[:2])
+    return title, _one(sentences, rng).format(one=one, two=two)
+
+
+def _one(words: Sequence[str], rng: np.random.Generator) -> str:
+    return words[int(rng.integers(len(words)))]
+
+
+def _read(books: _Books, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """What one reader reads: item numbers and days, both of shape (events,), in order of time."""
+    taste = np.full(len(_SUBTOPICS), -3.0)
+    favourites = rng.choice(len(_SUBTOPICS), int(rng.integers(2, 5)), replace=False)
+    taste[favourites] = rng.normal(1.5, 0.5, len(favourites))
+    # A favourite rubs off on the rest of its topic.
+    topics = [_SUBTOPICS[f][0] for f in favourites]
+    near = np.array([topic in topics for topic, _ in _SUBTOPICS])
+    taste[near & (taste < 0)] = -0.8
+    levels = rng.normal(0, 0.7, len(LEVELS))
+    liking = np.exp(taste[books.subtopic] + levels[books.level] + books.appeal)
+    popularity = np.exp(1.5 * books.appeal)
+
+    count = max(_FEWEST, int(rng.lognormal(np.log(_EVENTS) - 0.125, 0.5)))
+    days = np.sort(rng.uniform(0, _DAYS, count))
+    unread = np.ones(len(books.day), bool)
+    chosen = np.full(count, -1)
+    for event, day in enumerate(days):
+        age = day - books.day
+        # New books are talked about: six times the attention, fading over two months.
+        fresh = 1 + 5 * np.exp(-np.maximum(age, 0) / 60)
+        base = popularity if rng.random() < _WANDERING else liking
+        weight = base * fresh * unread * (age >= 0)
+        total = np.cumsum(weight)
+        if total[-1] > 0:
+            # The first book whose cumulative weight is above the draw; one of weight 0 never is.
+            chosen[event] = np.searchsorted(total, rng.random() * total[-1], side="right")
+            unread[chosen[event]] = False
+    return chosen[chosen >= 0], days[chosen >= 0]
+
+
+def _convert(_folder: Path) -> Converted:
+    interactions, items = _tables(600, 900, np.random.default_rng(0))
+    settings = DatasetConfig(name="synthetic", text=("title", "text"))
+    return Converted(interactions, items, settings)
+
+
+SYNTHETIC = Source(
+    "synthetic",
+    "600 readers, 900 books, about 9,000 interactions over a year; generated here",
+    "made by this package; no restriction",
+    (),
+    _convert,
+)

@@ -1,0 +1,273 @@
+"""How good simulated interactions are, apart from what a backbone makes of them.
+
+Precision alone misleads: a simulator that names heavy users is right more often and still loses
+downstream, because ranking metrics average users equally. So precision stands beside user-macro
+recall and the mean degree of the named users, and beside three controls that spend the same
+budget on every item without looking at it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from warmstart.data.dataset import Dataset
+from warmstart.data.interactions import Interactions
+from warmstart.errors import DataError
+
+# Items by true audience, as far as the published pairs were analysed.
+_AUDIENCES = ((1, 5), (6, 10), (11, 20), (21, None))
+_USERS_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True)
+class AudienceStratum:
+    """Items with a true audience from ``low`` to ``high`` (None: no upper end).
+
+    Attributes:
+        low: smallest audience.
+        high: largest audience.
+        items: number of items.
+        pairs: simulated pairs with them.
+        precision: share of the pairs that are true; None without pairs.
+    """
+
+    low: int
+    high: int | None
+    items: int
+    pairs: int
+    precision: float | None
+
+
+@dataclass(frozen=True)
+class SimulationQuality:
+    """Simulated pairs of cold items against the true ones.
+
+    Attributes:
+        name: the provenance, or the name of a control.
+        pairs: distinct simulated pairs.
+        repeated: simulated pairs left out because they occur twice.
+        items: items with at least one simulated pair.
+        hits: pairs that are true.
+        precision: hits / pairs.
+        recall: hits / true pairs.
+        user_recall: mean over users with a true pair of the share of theirs that was found.
+        user_degree: mean training degree of the user of a pair.
+        user_share: share of all users that occur at all.
+        calibration_error: expected calibration error of the given probabilities; None without.
+    """
+
+    name: str
+    pairs: int
+    repeated: int
+    items: int
+    hits: int
+    precision: float
+    recall: float
+    user_recall: float
+    user_degree: float
+    user_share: float
+    calibration_error: float | None
+
+
+@dataclass(frozen=True)
+class SimulationReport:
+    """A simulator, what it would have had to beat, and where it is right.
+
+    Attributes:
+        simulated: the simulator.
+        controls: "most_active", "by_degree" and "random" users, as many per item.
+        by_audience: precision by true audience of the item.
+        true_user_degree: mean training degree of the user of a true pair.
+        base_rate: share of all pairs of these items that are true.
+    """
+
+    simulated: SimulationQuality
+    controls: tuple[SimulationQuality, ...]
+    by_audience: tuple[AudienceStratum, ...]
+    true_user_degree: float
+    base_rate: float
+
+
+def simulation_quality(
+    simulated: Interactions,
+    truth: Interactions,
+    train: Dataset,
+    *,
+    probabilities: np.ndarray | None = None,
+    seed: int = 0,
+) -> SimulationReport:
+    """Compare simulated interactions with the held-out ones.
+
+    Args:
+        simulated: pairs of cold items.
+        truth: all held-out pairs of the items that were simulated for; for a split, usually
+            ``concatenate([split.cold_valid, split.cold_test])``.
+        train: the training data, for the degrees of users.
+        probabilities: float, shape (len(simulated),): how sure the simulator is of each pair, in
+            [0, 1]. Pass the weights only where they are meant as probabilities.
+        seed: of the drawn controls.
+
+    Raises:
+        DataError: nothing simulated, no truth, a simulated item with training interactions, or
+            probabilities of a wrong shape or range.
+    """
+    _check(simulated, truth, train, probabilities)
+    degrees = np.bincount(train.interactions.users, minlength=train.n_users)
+    keys, first = np.unique(_keys(simulated, train), return_index=True)
+    if probabilities is not None:
+        probabilities = np.asarray(probabilities, np.float64)[first]
+    true = np.unique(_keys(truth, train))
+    measure = _Measure(true, degrees, train.n_items)
+    items, budget = np.unique(keys % train.n_items, return_counts=True)
+    rng = np.random.default_rng(seed)
+    control_pairs = {
+        "most_active": _most_active(items, budget, degrees, train.n_items),
+        "by_degree": _drawn(items, budget, degrees, train.n_items, rng),
+        "random": _drawn(items, budget, np.ones_like(degrees), train.n_items, rng),
+    }
+    n_pairs = len(np.union1d(items, true % train.n_items)) * train.n_users
+    return SimulationReport(
+        simulated=measure(simulated.provenance, keys, len(simulated) - len(keys), probabilities),
+        controls=tuple(measure(name, pairs) for name, pairs in control_pairs.items()),
+        by_audience=_by_audience(keys, true, train.n_items),
+        true_user_degree=float(degrees[true // train.n_items].mean()),
+        base_rate=len(true) / n_pairs,
+    )
+
+
+def expected_calibration_error(
+    probabilities: np.ndarray, outcomes: np.ndarray, n_bins: int = 10
+) -> float:
+    """Mean gap between stated probability and observed share, over bins of equal width.
+
+    Args:
+        probabilities: float in [0, 1], shape (pairs,).
+        outcomes: bool, shape (pairs,).
+        n_bins: number of bins; each counts by its pairs.
+    """
+    bins = np.minimum((probabilities * n_bins).astype(int), n_bins - 1)
+    stated = np.bincount(bins, weights=probabilities, minlength=n_bins)
+    observed = np.bincount(bins, weights=outcomes, minlength=n_bins)
+    return float(np.abs(stated - observed).sum() / len(probabilities))
+
+
+class _Measure:
+    """Quality of a set of distinct pairs, as keys user * n_items + item."""
+
+    def __init__(self, true: np.ndarray, degrees: np.ndarray, n_items: int) -> None:
+        self.true = true
+        self.degrees = degrees
+        self.n_items = n_items
+        self.relevant = np.bincount(true // n_items, minlength=len(degrees))
+
+    def __call__(
+        self,
+        name: str,
+        keys: np.ndarray,
+        repeated: int = 0,
+        probabilities: np.ndarray | None = None,
+    ) -> SimulationQuality:
+        hit = np.isin(keys, self.true)
+        users = keys // self.n_items
+        found = np.bincount(users[hit], minlength=len(self.degrees))
+        asked = self.relevant > 0
+        error = None
+        if probabilities is not None:
+            error = expected_calibration_error(probabilities, hit)
+        return SimulationQuality(
+            name=name,
+            pairs=len(keys),
+            repeated=repeated,
+            items=len(np.unique(keys % self.n_items)),
+            hits=int(hit.sum()),
+            precision=float(hit.mean()),
+            recall=float(hit.sum() / len(self.true)),
+            user_recall=float((found[asked] / self.relevant[asked]).mean()),
+            user_degree=float(self.degrees[users].mean()),
+            user_share=len(np.unique(users)) / len(self.degrees),
+            calibration_error=error,
+        )
+
+
+def _most_active(
+    items: np.ndarray, budget: np.ndarray, degrees: np.ndarray, n_items: int
+) -> np.ndarray:
+    """The same most active users for every item."""
+    order = np.argsort(-degrees, kind="stable")
+    place = np.arange(budget.sum()) - np.repeat(np.cumsum(budget) - budget, budget)
+    return order[place] * n_items + np.repeat(items, budget)
+
+
+def _drawn(
+    items: np.ndarray,
+    budget: np.ndarray,
+    weights: np.ndarray,
+    n_items: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Distinct users of every item, drawn one after the other in proportion to their weight.
+
+    The users with the smallest exponential arrival times, with the weights as rates, are such a
+    draw (Efraimidis and Spirakis 2006); weight 0 comes last.
+    """
+    n_users, width = len(weights), int(budget.max())
+    rates = np.maximum(weights, 1e-12)
+    step = max(1, _USERS_AT_ONCE // n_users)
+    keys = []
+    for start in range(0, len(items), step):
+        rows = slice(start, start + step)
+        arrival = rng.standard_exponential((len(items[rows]), n_users)) / rates
+        users = np.argpartition(arrival, width - 1, axis=1)[:, :width]
+        nearest = np.argsort(np.take_along_axis(arrival, users, axis=1), axis=1)
+        users = np.take_along_axis(users, nearest, axis=1)
+        wanted = np.arange(width) < budget[rows, None]
+        keys.append((users * n_items + items[rows, None])[wanted])
+    return np.concatenate(keys)
+
+
+def _by_audience(keys: np.ndarray, true: np.ndarray, n_items: int) -> tuple[AudienceStratum, ...]:
+    items = keys % n_items
+    audience = np.bincount(true % n_items, minlength=n_items)
+    hit = np.isin(keys, true)
+    strata = []
+    for low, high in _AUDIENCES:
+        inside = (audience >= low) & (audience <= (high or n_items * len(true)))
+        pairs = inside[items]
+        precision = float(hit[pairs].mean()) if pairs.any() else None
+        strata.append(AudienceStratum(low, high, int(inside.sum()), int(pairs.sum()), precision))
+    return tuple(strata)
+
+
+def _keys(events: Interactions, train: Dataset) -> np.ndarray:
+    return events.users.astype(np.int64) * train.n_items + events.items
+
+
+def _check(
+    simulated: Interactions,
+    truth: Interactions,
+    train: Dataset,
+    probabilities: np.ndarray | None,
+) -> None:
+    if len(simulated) == 0 or len(truth) == 0:
+        raise DataError(
+            f"simulation quality needs simulated and true pairs, got {len(simulated)} and "
+            f"{len(truth)}"
+        )
+    for what, events in (("simulated", simulated), ("true", truth)):
+        warm = int(train.warm[events.items].sum())
+        if warm:
+            raise DataError(
+                f"simulation quality is about cold items; {warm} {what} pair(s) have an item with "
+                "training interactions"
+            )
+    if probabilities is None:
+        return
+    if np.shape(probabilities) != (len(simulated),):
+        raise DataError(
+            f"probabilities must have shape ({len(simulated)},), got {np.shape(probabilities)}"
+        )
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise DataError(
+            "probabilities must lie within 0 and 1, got "
+            f"{np.min(probabilities)} to {np.max(probabilities)}"
+        )

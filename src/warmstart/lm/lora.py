@@ -1,0 +1,269 @@
+"""LoRA: a frozen language model with small trained matrices beside some of its own.
+
+Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models": W x becomes
+W x + (alpha / rank) B A x, with B zero at the start. The base weights are shared with the frozen
+model, not copied, and never written.
+"""
+
+import copy
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from warmstart.config import Config
+from warmstart.errors import ArtefactError, ConfigError, missing_extra
+from warmstart.lm.encode import Progress, TextEncoder
+from warmstart.lm.load import LanguageModel
+from warmstart.lm.seed import torch_seed
+from warmstart.lm.texts import TokenBatch
+
+if TYPE_CHECKING:
+    from peft import LoraModel
+
+# Attention's query and value maps, as the families of models call them.
+_USUAL_TARGETS = (
+    ("query", "value"),
+    ("q_proj", "v_proj"),
+    ("q_lin", "v_lin"),
+    ("q", "v"),
+    ("query_key_value",),
+    ("qkv_proj",),
+    ("Wqkv",),
+    ("c_attn",),
+)
+
+
+class LoRAConfig(Config):
+    """The adapter's shape.
+
+    Attributes:
+        rank: width of the added matrices; 0 leaves the LM frozen.
+        alpha: the addition is scaled by alpha / rank.
+        dropout: on the input of the added matrices, in training.
+        targets: names of the linear maps to adapt; empty: query and value of the attention.
+    """
+
+    rank: int = Field(default=8, ge=0)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    targets: tuple[str, ...] = ()
+
+
+class TunableEncoder(nn.Module):
+    """A language model whose adapter can be trained; gives pooled unit vectors with gradients.
+
+    Args:
+        lm: the frozen model; it stays usable, and bit for bit as it is.
+        config: the adapter's shape.
+        rng: draws the adapter's initial weights.
+
+    Raises:
+        ConfigError: a target is not a linear map of this model.
+    """
+
+    def __init__(self, lm: LanguageModel, config: LoRAConfig, rng: np.random.Generator) -> None:
+        super().__init__()
+        self.lm = lm
+        self.config = config
+        self.targets = lora_targets(lm, config)
+        self.lora: LoraModel | None = None
+        self.body = lm.body
+        if config.rank:
+            with torch_seed(rng):
+                self.lora = _adapted(_sharing_weights(lm.body), config, self.targets)
+            self.body = _module(self.lora.model)
+        self.eval()
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """Unit vectors, float32 of shape (batch, width), on the LM's device."""
+        return self._tuned().pooled(batch.ids, batch.mask)
+
+    def train(self, mode: bool = True) -> "TunableEncoder":
+        """Training mode switches on the adapter's dropout alone.
+
+        The base LM's own dropout stays off: the configured dropout is all there is, and with
+        dropout in the attention torch would leave its fused kernel.
+        """
+        super().train(False)
+        self.training = mode
+        for name, module in self.body.named_modules():
+            if "lora_dropout" in name:
+                module.train(mode)
+        return self
+
+    def hidden(self, batch: TokenBatch) -> Tensor:
+        """Hidden states of the last layer, shape (batch, tokens, width)."""
+        return self._tuned().hidden(batch.ids, batch.mask)
+
+    def adapter_parameters(self) -> dict[str, nn.Parameter]:
+        """What is trained, by a name that does not depend on the version of PEFT."""
+        return {
+            _plain(name): weight
+            for name, weight in self.body.named_parameters()
+            if weight.requires_grad
+        }
+
+    def adapter(self) -> dict[str, np.ndarray]:
+        """The adapter's tensors, float32, to be kept in an artefact; empty for rank 0."""
+        return {
+            name: weight.detach().float().cpu().numpy().copy()
+            for name, weight in self.adapter_parameters().items()
+        }
+
+    def load_adapter(self, tensors: dict[str, np.ndarray]) -> None:
+        """Take back what ``adapter`` gave.
+
+        Raises:
+            ArtefactError: names or shapes are not those of this model and configuration.
+        """
+        own = self.adapter_parameters()
+        expected = {name: tuple(weight.shape) for name, weight in own.items()}
+        given = {name: tuple(array.shape) for name, array in tensors.items()}
+        if given != expected:
+            wrong = sorted(set(given.items()) ^ set(expected.items()))
+            raise ArtefactError(
+                f"the adapter does not fit the LM {self.lm.spec.source!r} with rank "
+                f"{self.config.rank}; the first misfits (name, shape): {wrong[:4]}"
+            )
+        with torch.no_grad():
+            for name, weight in own.items():
+                weight.copy_(torch.from_numpy(np.asarray(tensors[name])))
+
+    def adapter_hash(self) -> str:
+        """sha256 over the adapter's shape and tensors."""
+        shape = self.config.model_dump(include={"rank", "alpha"})
+        digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
+        for name, array in sorted(self.adapter().items()):
+            digest.update(name.encode() + b"\0" + array.tobytes())
+        return digest.hexdigest()
+
+    def tuned(self) -> LanguageModel:
+        """The model with the adapter as it stands, for inference; shares its tensors."""
+        if self.lora is None:
+            return self.lm
+        name = f"{self.lm.fingerprint} {self.adapter_hash()}"
+        return replace(self._tuned(), fingerprint=hashlib.sha256(name.encode()).hexdigest())
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        progress: Progress | None = None,
+        folder: Path | None = None,
+        use_cache: bool = False,
+    ) -> np.ndarray:
+        """Vectors of texts without dropout, as ``TextEncoder.encode``; shape (texts, width).
+
+        The cache is off by default: every step of training is another model, and validation in
+        each epoch would fill the disk. Switch it on for the final adapter.
+        """
+        training = self.training
+        self.eval()
+        try:
+            encoder = TextEncoder(self.tuned(), folder=folder, use_cache=use_cache)
+            return encoder.encode(texts, progress=progress)
+        finally:
+            self.train(training)
+
+    def merged(self) -> LanguageModel:
+        """The same function without adapter: a copy of the LM with its own, changed weights."""
+        tuned = self.tuned()
+        if self.lora is None:
+            return tuned
+        body = copy.deepcopy(self.lora).merge_and_unload()
+        return replace(tuned, body=body.eval(), full=body)
+
+    def _tuned(self) -> LanguageModel:
+        return replace(self.lm, body=self.body, full=self.body)
+
+
+def encode_with_adapter(
+    lm: LanguageModel,
+    config: LoRAConfig,
+    adapter: dict[str, np.ndarray],
+    texts: Sequence[str],
+    *,
+    progress: Progress | None = None,
+    folder: Path | None = None,
+) -> np.ndarray:
+    """Vectors of texts from a saved adapter; cached under the adapter's hash; (texts, width).
+
+    Raises:
+        ArtefactError: the adapter does not fit.
+    """
+    tunable = TunableEncoder(lm, config, np.random.default_rng(0))  # overwritten by the adapter
+    tunable.load_adapter(adapter)
+    return tunable.encode(texts, progress=progress, folder=folder, use_cache=True)
+
+
+def lora_targets(lm: LanguageModel, config: LoRAConfig) -> tuple[str, ...]:
+    """The linear maps that the adapter goes beside, by the last part of their names.
+
+    Raises:
+        ConfigError: not found, or the model's family is unknown and none is given.
+    """
+    present = {
+        name.rpartition(".")[2]
+        for name, module in lm.body.named_modules()
+        if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+    }
+    if config.targets:
+        absent = sorted(set(config.targets) - present)
+        if absent:
+            raise ConfigError(
+                f"LoRA targets {absent} are no linear maps of {lm.spec.source!r}; "
+                f"there are {sorted(present)}"
+            )
+        return config.targets
+    for usual in _USUAL_TARGETS:
+        if present.issuperset(usual):
+            return usual
+    raise ConfigError(
+        f"LoRA: the query and value maps of {lm.spec.source!r} have unknown names; "
+        f"give targets among {sorted(present)}"
+    )
+
+
+def _sharing_weights(body: nn.Module) -> nn.Module:
+    """A copy of the modules around the very same tensors: PEFT swaps modules, not weights."""
+    tensors = [*body.parameters(), *body.buffers()]
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors}
+    return copy.deepcopy(body, memo)
+
+
+def _adapted(body: nn.Module, config: LoRAConfig, targets: tuple[str, ...]) -> "LoraModel":
+    try:
+        import peft
+    except ImportError:
+        raise missing_extra("peft", "lm") from None
+    conv = any(
+        type(module).__name__ == "Conv1D" and name.endswith(targets)
+        for name, module in body.named_modules()
+    )
+    shape = peft.LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=list(targets),
+        fan_in_fan_out=conv,  # GPT-2 keeps its matrices transposed
+    )
+    # The tuner itself: its wrapper PeftModel calls what transformers 5.23 has deprecated, and adds
+    # saving and prompts that are not needed here. Adapter weights are float32 whatever the base is.
+    return peft.LoraModel(body, shape, "default")
+
+
+def _module(value: Any) -> nn.Module:
+    assert isinstance(value, nn.Module)
+    return value
+
+
+def _plain(name: str) -> str:
+    return name.replace(".default.", ".")

@@ -1,0 +1,99 @@
+"""ease_text: EASE for warm items, closed-form text-to-distribution for cold ones.
+
+    interactions ──EASE──────────────────────▶ scores of warm items ─┐
+    text ──LM──▶ vector ──(kernel) ridge─────▶ scores of cold items ─┴─ x scale ─▶ one list
+
+No gradient step anywhere. The scale between the two is chosen on the overall validation slice.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from warmstart.backbones import EaseConfig
+from warmstart.config import Config
+from warmstart.core import AddsItems, FitContext, Recommender, Simulates, Traits
+from warmstart.data.dataset import Dataset
+from warmstart.data.interactions import Interactions
+from warmstart.lm.vectors import TextVectors
+from warmstart.simulate.audience import audience
+from warmstart.simulate.ridge import RidgeConfig, TextRidge
+from warmstart.simulate.scale import choose_scale, score_beside
+from warmstart.simulate.warmed import fit_backbone
+
+
+class EaseTextConfig(Config):
+    """Settings of ease_text.
+
+    Attributes:
+        ease: the warm side.
+        ridge: the cold side.
+        scale: factor on cold scores; chosen on validation where there is one.
+    """
+
+    ease: EaseConfig = Field(default_factory=EaseConfig)
+    ridge: RidgeConfig = Field(default_factory=RidgeConfig)
+    scale: float = Field(2.0, gt=0)
+
+
+class EaseText(Recommender, AddsItems, Simulates):
+    """Two closed forms and one constant."""
+
+    name = "ease_text"
+    config_type = EaseTextConfig
+    traits = Traits(
+        reads=frozenset({"interactions", "texts"}), cold_items="content", needs_lm=True
+    )
+
+    def _fit(self, data: Dataset, context: FitContext) -> None:
+        self._ease = fit_backbone(self.config.ease, data, context)
+        with context.run.stage("encode"):
+            self._texts = TextVectors.of(data.catalogue.texts, context.lm)
+        with context.run.stage("ridge"):
+            warm = np.flatnonzero(data.warm)
+            self._head = TextRidge.fit(
+                self.config.ridge, self._texts.rows[warm], data.matrix.T.tocsr()[warm], context.rng
+            )
+        self._scale = self.config.scale
+        if context.valid is not None:
+            with context.run.stage("scale"):
+                self._scale = choose_scale(
+                    self._ease.score, self._score_text, data.warm, context.valid
+                )
+            self.fitted.choices = {"scale": self._scale}
+
+    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """As ``Recommender.score``; EASE's score, or the scaled regression's."""
+        return score_beside(
+            users,
+            items,
+            self.fitted.warm,
+            self._ease.score,
+            lambda u, i: self._score_text(u, i) * np.float32(self._scale),
+        )
+
+    def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
+        """As ``Simulates.simulate_texts``; the weight is the regression's score, cut to (0, 1]."""
+        return audience(self._head.predict(self._texts.encode(texts)), k, self.name)
+
+    def _score_text(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return self._head.predict(self._texts.rows[items], users).T
+
+    def _add_texts(self, texts: Sequence[str]) -> None:
+        self._texts.append(texts)
+
+    def _state(self) -> dict[str, np.ndarray]:
+        ease = {f"ease.{name}": array for name, array in self._ease.state().items()}
+        scale = np.array([self._scale])
+        return {"vectors": self._texts.rows, "scale": scale, **self._head.state(), **ease}
+
+    def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
+        from warmstart.backbones import build
+
+        ease = {k.removeprefix("ease."): v for k, v in state.items() if k.startswith("ease.")}
+        self._ease = build(self.config.ease).restore(ease)
+        self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
+        self._head = TextRidge.restore(self.config.ridge, state)
+        self._scale = float(state["scale"][0])

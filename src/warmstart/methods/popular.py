@@ -1,0 +1,40 @@
+"""popular: items by their number of training interactions, the same list for everybody.
+
+A cold item has none, so popularity cannot rank cold items: they all tie, below every warm item.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from warmstart.config import Config
+from warmstart.core import AddsItems, FitContext, Recommender, Traits
+from warmstart.data.dataset import Dataset
+
+
+class PopularConfig(Config):
+    """popular has no settings."""
+
+
+class Popular(Recommender, AddsItems):
+    """Score = training interactions of the item."""
+
+    name = "popular"
+    config_type = PopularConfig
+    traits = Traits(reads=frozenset({"interactions"}), cold_items="prior")
+
+    def _fit(self, data: Dataset, context: FitContext) -> None:
+        self._counts = data.matrix.getnnz(axis=0).astype(np.float32)
+
+    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """As ``Recommender.score``; the number of interactions."""
+        return np.tile(self._counts[items], (len(users), 1))
+
+    def _add_texts(self, texts: Sequence[str]) -> None:
+        self._counts = np.concatenate([self._counts, np.zeros(len(texts), np.float32)])
+
+    def _state(self) -> dict[str, np.ndarray]:
+        return {"counts": self._counts}
+
+    def _restore(self, state: dict[str, np.ndarray], lm: object | None) -> None:
+        self._counts = state["counts"]

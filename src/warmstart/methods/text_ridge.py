@@ -1,0 +1,55 @@
+"""text_ridge: from an item's text to its users in closed form. The rival to beat.
+
+    text ──LM──▶ vector ──(kernel) ridge, warm items' interactions──▶ a score for every user
+
+See ``warmstart.simulate.ridge`` for the regression.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from warmstart.core import AddsItems, FitContext, Recommender, Simulates, Traits
+from warmstart.data.dataset import Dataset
+from warmstart.data.interactions import Interactions
+from warmstart.lm.vectors import TextVectors
+from warmstart.simulate.audience import audience
+from warmstart.simulate.ridge import RidgeConfig, TextRidge
+
+
+class TextRidgeMethod(Recommender, AddsItems, Simulates):
+    """Scores warm and cold items alike by the regression."""
+
+    name = "text_ridge"
+    config_type = RidgeConfig
+    traits = Traits(
+        reads=frozenset({"interactions", "texts"}), cold_items="content", needs_lm=True
+    )
+
+    def _fit(self, data: Dataset, context: FitContext) -> None:
+        with context.run.stage("encode"):
+            self._texts = TextVectors.of(data.catalogue.texts, context.lm)
+        with context.run.stage("ridge"):
+            warm = np.flatnonzero(data.warm)
+            self._head = TextRidge.fit(
+                self.config, self._texts.rows[warm], data.matrix.T.tocsr()[warm], context.rng
+            )
+
+    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """As ``Recommender.score``; about 1 for a likely pair, 0 for an unlikely one."""
+        return np.ascontiguousarray(self._head.predict(self._texts.rows[items], users).T)
+
+    def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
+        """As ``Simulates.simulate_texts``; the weight is the score, cut to (0, 1]."""
+        return audience(self._head.predict(self._texts.encode(texts)), k, self.name)
+
+    def _add_texts(self, texts: Sequence[str]) -> None:
+        self._texts.append(texts)
+
+    def _state(self) -> dict[str, np.ndarray]:
+        return {"vectors": self._texts.rows, **self._head.state()}
+
+    def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
+        self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
+        self._head = TextRidge.restore(self.config, state)

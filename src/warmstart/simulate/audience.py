@@ -1,0 +1,28 @@
+"""From scores over users to simulated interactions."""
+
+import numpy as np
+
+from warmstart.data.interactions import Interactions
+from warmstart.rank import top_k
+
+_SMALLEST = np.float32(1e-6)  # a weight must be positive for the pair to be an interaction at all
+
+
+def audience(scores: np.ndarray, k: int, provenance: str) -> Interactions:
+    """The k best users of each item.
+
+    Args:
+        scores: float32, shape (items, n_users); used as weights after cutting to (0, 1].
+        k: users an item.
+        provenance: name of the simulator.
+
+    Returns:
+        items x k interactions whose ``items`` are rows of ``scores``, the best user first.
+    """
+    users, weights = top_k(np.ascontiguousarray(scores), k)
+    return Interactions.of(
+        users.ravel(),
+        np.repeat(np.arange(len(scores)), k),
+        weights=np.clip(weights, _SMALLEST, 1).ravel(),
+        provenance=provenance,
+    )

@@ -1,0 +1,86 @@
+"""A fitted backbone with cold items folded into it, beside its warm items."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from warmstart.backbones import Backbone, BackboneConfig, build
+from warmstart.core import FitContext
+from warmstart.data.dataset import Dataset
+from warmstart.rank import mean_metric
+from warmstart.simulate.scale import score_beside
+
+WARM_METRIC = "ndcg@20"
+"""What early stopping of a backbone watches, on the warm validation slice."""
+
+
+def fit_backbone(config: BackboneConfig, data: Dataset, context: FitContext) -> Backbone:
+    """Train a backbone; epochs are chosen on the warm validation slice where there is one.
+
+    The choice is noted by the caller from ``backbone.chosen``. The randomness is the first child of
+    the method's stream, so two methods with the same seed share the same backbone.
+    """
+    rng = context.rng.spawn(1)[0]
+    seed = int(rng.integers(2**63))
+    validate = None
+    if context.valid is not None:
+        task = context.valid["warm"]
+        validate = lambda score: mean_metric(score, task, WARM_METRIC)  # noqa: E731
+    parts = f"{config.model_dump_json()} {data.hash} {seed} {validate is None}"
+    key = hashlib.sha256(parts.encode()).hexdigest()
+    with context.run.stage(f"backbone {config.kind}".replace(" ", "-"), key) as folder:
+        return build(config).fit(
+            data.matrix, validate=validate, rng=np.random.default_rng(seed), run_folder=folder
+        )
+
+
+class Warmed:
+    """Scores of warm items from the backbone, of cold items from what was folded in.
+
+    Args:
+        backbone: fitted.
+        folded: what ``backbone.fold_in`` gave for each cold item, in row order of the cold items;
+            a row of NaN is an item that cannot be scored yet.
+        scale: factor on cold scores.
+    """
+
+    def __init__(self, backbone: Backbone, folded: np.ndarray, scale: float = 1.0) -> None:
+        self.backbone = backbone
+        self.folded = folded
+        self.scale = scale
+
+    def score(self, users: np.ndarray, items: np.ndarray, warm: np.ndarray) -> np.ndarray:
+        """Scores, float32, shape (users, items); ``warm`` is the mask over all items."""
+        place = np.cumsum(~warm) - 1
+        return score_beside(
+            users,
+            items,
+            warm,
+            self.backbone.score,
+            lambda u, i: self.backbone.score_folded(u, self.folded[place[i]])
+            * np.float32(self.scale),
+        )
+
+    def append(self, interactions: sparse.csr_matrix, prior: np.ndarray | None = None) -> None:
+        """Fold in new cold items, shape (new_items, n_users), behind the others."""
+        new = self.backbone.fold_in(interactions, prior=prior)
+        self.folded = np.concatenate([self.folded, new])
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays for the artefact."""
+        arrays = {f"backbone.{name}": array for name, array in self.backbone.state().items()}
+        return {**arrays, "folded": self.folded, "scale": np.array([self.scale])}
+
+    @classmethod
+    def restore(cls, config: BackboneConfig, state: dict[str, np.ndarray]) -> "Warmed":
+        """The object that gave ``state``; ``config`` is that of its backbone."""
+        prefix = "backbone."
+        arrays: dict[str, Any] = {
+            name.removeprefix(prefix): array
+            for name, array in state.items()
+            if name.startswith(prefix)
+        }
+        backbone = build(config).restore(arrays)
+        return cls(backbone, state["folded"], float(state["scale"][0]))

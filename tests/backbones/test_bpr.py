@@ -1,0 +1,101 @@
+"""The SGD kernel of MF-BPR."""
+
+import numba
+import numpy as np
+import pytest
+from scipy import sparse
+
+from warmstart.backbones.bpr import _BLOCKS, Bpr, BprConfig, _below, _bucket, _pull, _sample
+from warmstart.backbones.bpr import _update, _xorshift
+
+
+def test_a_negative_is_never_an_interaction():
+    rng = np.random.default_rng(0)
+    pool = rng.permutation(50).astype(np.int32)
+    seen = np.sort(rng.choice(50, 40, replace=False)).astype(np.int32)
+    drawn, random = [], 12345
+    for _ in range(200):
+        candidates = np.empty(4, np.int32)
+        found, random = _sample(pool, seen, candidates, random)
+        assert found == 4
+        drawn.extend(candidates[1:])
+    assert not set(drawn) & set(seen)
+    counts = np.bincount(drawn, minlength=50)[np.setdiff1d(pool, seen)]
+    assert counts.min() > 30  # 60 expected of each of the ten
+
+
+def test_a_user_of_everything_has_no_negative():
+    pool = np.arange(5, dtype=np.int32)
+    found, _ = _sample(pool, pool, np.empty(3, np.int32), 1)
+    assert found == 1
+
+
+def test_numbers_below_n_are_uniform():
+    random, counts = 88172645463325252, np.zeros(7)
+    for _ in range(7000):
+        random = np.uint64(_xorshift(random))
+        counts[_below(random, 7)] += 1
+    assert (np.abs(counts - 1000) < 150).all()
+
+
+def test_blocks_hold_every_interaction_once():
+    rng = np.random.default_rng(0)
+    rows, columns = rng.integers(0, 20, 300), rng.integers(0, 30, 300)
+    user_block, item_block = rng.integers(0, _BLOCKS, 20), rng.integers(0, _BLOCKS, 30)
+    order, starts = _bucket(rows, columns, user_block, item_block)
+    assert sorted(order) == list(range(300))
+    for block in range(_BLOCKS * _BLOCKS):
+        inside = order[starts[block] : starts[block + 1]]
+        assert (user_block[rows[inside]] == block // _BLOCKS).all()
+        assert (item_block[columns[inside]] == block % _BLOCKS).all()
+
+
+@pytest.mark.parametrize("negatives", [1, 5])
+def test_a_step_follows_the_gradient(negatives):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=6).astype(np.float32)
+    items = rng.normal(size=(9, 6)).astype(np.float32)
+    candidates = np.arange(negatives + 1, dtype=np.int32)[::-1].copy()
+
+    def loss(x, items):
+        scores = items[candidates].astype(np.float64) @ x / 0.5
+        return np.log(np.exp(scores).sum()) - scores[0]
+
+    pull = np.empty(len(candidates), np.float32)
+    assert _pull(x, items, candidates, pull, 0.5) == pytest.approx(loss(x, items), rel=1e-5)
+    moved_x, moved_items = x.copy(), items.copy()
+    _update(moved_x, moved_items, candidates, pull, np.float32(1 / 0.5), np.float32(0))
+    for j in range(6):
+        nudge = np.eye(6)[j] * 1e-5
+        slope = (loss(x + nudge, items) - loss(x - nudge, items)) / 2e-5
+        assert moved_x[j] - x[j] == pytest.approx(0 if j == 5 else -slope, abs=1e-4)
+        for row in range(9):
+            up, down = items.astype(np.float64), items.astype(np.float64)
+            up[row], down[row] = up[row] + nudge, down[row] - nudge
+            slope = (loss(x, up) - loss(x, down)) / 2e-5
+            assert moved_items[row, j] - items[row, j] == pytest.approx(-slope, abs=1e-4)
+
+
+def test_threads_do_not_change_the_result(world):
+    config = BprConfig(width=8, epochs=5)
+    before = numba.get_num_threads()
+    results = []
+    try:
+        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+            numba.set_num_threads(threads)
+            results.append(Bpr(config).fit(world.train, rng=np.random.default_rng(0)).vectors)
+    finally:
+        numba.set_num_threads(before)
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+
+
+def test_the_bias_learns_popularity():
+    """With nothing but popularity to learn, the popular half scores higher for everybody."""
+    rng = np.random.default_rng(0)
+    popularity = np.where(np.arange(40) < 20, 0.5, 0.05)
+    train = sparse.csr_matrix((rng.random((200, 40)) < popularity).astype(np.float32))
+    bpr = Bpr(BprConfig(width=4, epochs=30, l2=0.05)).fit(train, rng=rng)
+    users, items = bpr.vectors
+    assert (users[:, -1] == 1).all()
+    assert items[:20, -1].min() > items[20:, -1].max()

@@ -1,0 +1,55 @@
+"""EASE against the dense formula of the paper."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from warmstart.backbones.ease import Ease, EaseConfig
+from warmstart.errors import UnsupportedError
+
+
+def dense_ease(x, l2):
+    inverse = np.linalg.inv(x.T @ x + l2 * np.eye(x.shape[1]))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    return x @ weights
+
+
+@pytest.mark.parametrize("shape", [(30, 50), (50, 30)], ids=["over users", "over items"])
+def test_scores_are_those_of_the_dense_formula(shape):
+    x = (np.random.default_rng(0).random(shape) < 0.2).astype(np.float64)
+    x[:, 3] = 0
+    ease = Ease(EaseConfig(l2=2.5)).fit(sparse.csr_matrix(x), rng=np.random.default_rng(0))
+    users, items = np.arange(4, 20), np.array([3, 0, 29, 7])
+    expected = dense_ease(x, 2.5)[users][:, items]
+    np.testing.assert_allclose(ease.score(users, items), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(30, 50), (50, 30)], ids=["over users", "over items"])
+def test_a_folded_item_gets_the_column_it_would_have_been_trained_to(shape):
+    x = (np.random.default_rng(0).random(shape) < 0.2).astype(np.float64)
+    without = x.copy()
+    without[:, 5] = 0
+    ease = Ease(EaseConfig(l2=2.5)).fit(sparse.csr_matrix(without), rng=np.random.default_rng(0))
+    folded = ease.fold_in(sparse.csr_matrix(x[:, [5]].T))
+    scores = ease.score_folded(np.arange(shape[0]), folded)[:, 0]
+    np.testing.assert_allclose(scores, dense_ease(x, 2.5)[:, 5], atol=1e-5)
+
+
+def test_the_diagonal_is_zero():
+    """An item's own interactions never speak for it: here they are all there is."""
+    ease = Ease(EaseConfig(l2=1.0))
+    ease.fit(sparse.csr_matrix(np.eye(6)), rng=np.random.default_rng(0))
+    np.testing.assert_allclose(ease.score(np.arange(6), np.arange(6)), 0, atol=1e-6)
+
+
+def test_memory_is_bounded():
+    ease = Ease(EaseConfig(memory_gib=1e-6))
+    with pytest.raises(UnsupportedError, match=r"20 rows .* memory_gib"):
+        ease.fit(sparse.csr_matrix(np.ones((20, 40))), rng=np.random.default_rng(0))
+
+
+def test_another_regulariser_in_the_fold_in_is_refused(world):
+    ease = Ease().fit(world.train, rng=np.random.default_rng(0))
+    with pytest.raises(UnsupportedError, match="prior_weight must be 1, got 2"):
+        ease.fold_in(world.new, prior_weight=2.0)

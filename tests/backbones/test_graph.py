@@ -1,0 +1,135 @@
+"""The graph backbones against dense twins."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from warmstart.backbones.graph import Propagate, adjacency, sample_negatives, to_torch
+from warmstart.backbones.lightgcn import LayerMean, LightGcn, LightGcnConfig
+from warmstart.backbones.losses import bpr_loss, softmax_loss
+from warmstart.backbones.ngcf import Ngcf, NgcfConfig
+from warmstart.errors import ConfigError
+
+CPU = torch.device("cpu")
+
+
+def small(rng, n_users=6, n_items=5):
+    return sparse.csr_matrix((rng.random((n_users, n_items)) < 0.5).astype(np.float32))
+
+
+def test_the_adjacency_is_the_normalised_bipartite_graph():
+    train = sparse.csr_matrix(np.array([[1, 1, 0], [0, 1, 0]], np.float32))
+    expected = np.zeros((5, 5))
+    for user, item, degrees in [(0, 0, 2 * 1), (0, 1, 2 * 2), (1, 1, 1 * 2)]:
+        expected[user, 2 + item] = expected[2 + item, user] = 1 / np.sqrt(degrees)
+    np.testing.assert_allclose(adjacency(train).toarray(), expected, atol=1e-7)
+
+
+def test_added_edges_change_the_adjacency():
+    train = small(np.random.default_rng(0))
+    more = train.tolil()
+    more[0, np.flatnonzero(train[0].toarray()[0] == 0)[0]] = 1
+    more = more.tocsr()
+    assert not np.allclose(adjacency(train).toarray(), adjacency(more).toarray())
+    vectors = [
+        LightGcn(LightGcnConfig(width=4, epochs=2, layers=1))
+        .fit(matrix, rng=np.random.default_rng(0))
+        .vectors[0]
+        for matrix in (train, more)
+    ]
+    assert not np.allclose(*vectors)
+
+
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_layer_mean_is_the_dense_polynomial(layers):
+    graph = adjacency(small(np.random.default_rng(0)))
+    table = torch.randn(11, 4, generator=torch.Generator().manual_seed(0))
+    dense, expected = torch.from_numpy(graph.toarray()), torch.zeros(11, 4)
+    for power in range(layers + 1):
+        expected += torch.linalg.matrix_power(dense, power) @ table / (layers + 1)
+    found = LayerMean.apply(table, to_torch(graph, CPU), layers)
+    torch.testing.assert_close(found, expected)
+
+
+def test_gradients_of_the_propagations():
+    graph = to_torch(adjacency(small(np.random.default_rng(0))).astype(np.float64), CPU)
+    table = torch.randn(
+        11, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True
+    )
+    assert torch.autograd.gradcheck(lambda t: Propagate.apply(t, graph), table)
+    assert torch.autograd.gradcheck(lambda t: LayerMean.apply(t, graph, 2), table)
+
+
+def test_negatives_are_never_interactions_and_cover_the_pool():
+    rng = np.random.default_rng(0)
+    pairs = small(rng, 8, 20)
+    pool = np.arange(0, 20, 2)
+    rows = np.repeat(np.arange(8), 200)
+    drawn = sample_negatives(rows, pairs.indptr, pairs.indices, pool, 7)
+    assert (pairs.toarray()[rows, drawn] == 0).all()
+    for row in range(8):
+        free = set(pool) - set(pairs[row].indices)
+        assert set(drawn[rows == row]) == free
+    again = sample_negatives(rows, pairs.indptr, pairs.indices, pool, 7)
+    np.testing.assert_array_equal(drawn, again)
+
+
+def test_bpr_loss_by_hand():
+    loss = bpr_loss(
+        torch.tensor([2.0, 0.0]), torch.tensor([1.0, 3.0]), torch.tensor([1.0, 0.5]), 0.5
+    )
+    expected = (np.log1p(np.exp(-2)) + 0.5 * np.log1p(np.exp(6))) / 1.5
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_softmax_loss_by_hand_leaves_false_negatives_out():
+    negative = torch.tensor([[1.0, 9.0, 0.5], [2.0, 0.0, 1.0]])
+    loss = softmax_loss(
+        torch.tensor([2.0, 1.0, 0.5]),
+        negative,
+        torch.tensor([[0], [1]]),  # the 9 belongs to an item that the first user has
+        torch.tensor([0, 0, 1]),
+        torch.tensor([1.0, 1.0, 0.5]),
+        2.0,
+    )
+    others = [[1.0, 0.5], [1.0, 0.5], [2.0, 0.0, 1.0]]
+    terms = [
+        np.log(np.exp(np.array([p, *rest]) / 2).sum()) - p / 2
+        for p, rest in zip([2.0, 1.0, 0.5], others, strict=True)
+    ]
+    assert loss.item() == pytest.approx((terms[0] + terms[1] + 0.5 * terms[2]) / 2.5, rel=1e-5)
+
+
+def test_both_losses_fall(world):
+    for loss in ("softmax", "bpr"):
+        config = LightGcnConfig(width=8, epochs=8, loss=loss, negatives=16, learning_rate=0.05)
+        backbone = LightGcn(config)
+        users, items = np.arange(38), np.arange(28)
+        before = backbone.fit(world.train, rng=np.random.default_rng(0)).score(users, items)
+        own = users[:, None] % 2 == items[None, :] % 2
+        assert before[own].mean() > before[~own].mean() + 0.1
+
+
+def test_ngcf_starts_as_plain_smoothing_and_learns_its_maps(world):
+    config = NgcfConfig(width=8, layers=1, epochs=1, learning_rate=1e-9, negatives=8)
+    ngcf = Ngcf(config).fit(world.train, rng=np.random.default_rng(0))
+    users, items = ngcf.vectors
+    table = np.concatenate([users, items])[:, :4]
+    smoothed = adjacency(world.train) @ table + table
+    expected = np.where(smoothed > 0, smoothed, config.slope * smoothed)
+    n = len(users)
+    np.testing.assert_allclose(users[:, 4:], expected[:n], atol=1e-5)
+    np.testing.assert_allclose(items[:28, 4:], expected[n : n + 28], atol=1e-5)
+    with pytest.raises(ConfigError, match="multiple of layers"):
+        NgcfConfig.build({"width": 9, "layers": 1})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_the_gpu_learns_the_same(world, monkeypatch):
+    config = LightGcnConfig(width=8, epochs=3, negatives=16)
+    on_gpu = LightGcn(config).fit(world.train, rng=np.random.default_rng(0)).vectors
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    on_cpu = LightGcn(config).fit(world.train, rng=np.random.default_rng(0)).vectors
+    np.testing.assert_allclose(on_gpu[0], on_cpu[0], atol=1e-3)

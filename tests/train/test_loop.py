@@ -1,0 +1,179 @@
+"""The training loop: best epoch, early stopping, resume after a kill, clear errors."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from warmstart.errors import ArtefactError, ConfigError
+from warmstart.train import Schedule, TorchTrainee, Trainee, run_epochs, torch_generator
+
+
+class Walk(Trainee):
+    """A parameter that takes a random step an epoch, with momentum; it counts its epochs."""
+
+    def __init__(self, die_in=None):
+        self.place, self.speed = np.zeros(3), np.zeros(3)
+        self.die_in, self.trained = die_in, 0
+
+    def epoch(self, rng, epoch):
+        if epoch == self.die_in:
+            raise KeyboardInterrupt
+        self.trained += 1
+        self.speed = 0.5 * self.speed + rng.normal(size=3)
+        self.place = self.place + self.speed
+        yield 1.0
+        yield 2.0
+
+    def state(self):
+        return {"place": self.place}
+
+    def restore(self, state):
+        self.place = state["place"]
+
+    def optimiser_state(self):
+        return {"speed": self.speed}
+
+    def restore_optimiser(self, state):
+        self.speed = state["speed"]
+
+
+class Regression(TorchTrainee):
+    """Least squares with Adam on random batches."""
+
+    def __init__(self, die_in=None):
+        self.weight = torch.zeros(4, requires_grad=True)
+        super().__init__({"weight": self.weight}, torch.optim.Adam([self.weight], lr=0.1))
+        self.die_in = die_in
+
+    def epoch(self, rng, epoch):
+        generator = torch_generator(rng)
+        for _ in range(3):
+            if epoch == self.die_in:
+                raise KeyboardInterrupt
+            x = torch.randn(8, 4, generator=generator)
+            loss = ((x @ self.weight - x.sum(1)) ** 2).mean()
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+            yield loss.item()
+
+
+def run(trainee, epochs=8, folder=None, validate=None, patience=100, seed=3, **settings):
+    schedule = Schedule(epochs, every=settings.pop("every", 1), patience=patience, metric="score")
+    return run_epochs(
+        trainee,
+        schedule,
+        np.random.default_rng(seed),
+        validate=validate,
+        folder=folder,
+        checkpoint_seconds=0,
+        **settings,
+    )
+
+
+def test_without_validation_the_last_epoch_stays():
+    walk = Walk()
+    outcome = run(walk)
+    assert (walk.trained, outcome.epochs, outcome.metric) == (8, 8, None)
+    assert [row["loss"] for row in outcome.history] == [1.5] * 8
+    assert all("score" not in row for row in outcome.history)
+
+
+def test_the_best_epoch_is_restored_not_the_last():
+    walk, places = Walk(), []
+    metrics = iter([1.0, 5.0, 2.0, 3.0])
+
+    def validate():
+        places.append(walk.place.copy())
+        return next(metrics)
+
+    outcome = run(walk, epochs=4, validate=validate)
+    assert (outcome.epochs, outcome.metric) == (2, 5.0)
+    np.testing.assert_array_equal(walk.place, places[1])
+
+
+def test_training_stops_when_patience_is_spent_and_validates_the_last_epoch():
+    walk = Walk()
+    metrics = iter([3.0, 2.0, 1.0, 0.0])
+    outcome = run(walk, epochs=50, validate=lambda: next(metrics), patience=2, every=5)
+    assert (walk.trained, outcome.epochs) == (15, 5)
+    walk = Walk()
+    outcome = run(walk, epochs=7, validate=lambda: float(walk.trained), every=5)
+    assert [row["epoch"] for row in outcome.history if "score" in row] == [5, 7]
+    assert outcome.epochs == 7
+
+
+@pytest.mark.parametrize("kind", [Walk, Regression])
+@pytest.mark.parametrize("die_in", [2, 6])
+def test_a_killed_run_resumes_to_the_same_end(kind, die_in, tmp_path):
+    def validate(trainee):
+        return lambda: float(next(iter(trainee.state().values())).sum())
+
+    unbroken = kind()
+    expected = run(unbroken, validate=validate(unbroken))
+    killed = kind(die_in=die_in)
+    with pytest.raises(KeyboardInterrupt):
+        run(killed, folder=tmp_path, validate=validate(killed))
+    again = kind()
+    outcome = run(again, folder=tmp_path, validate=validate(again))
+    assert outcome.epochs == expected.epochs
+    assert outcome.metric == expected.metric
+    for name, array in unbroken.state().items():
+        np.testing.assert_array_equal(again.state()[name], array)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in log] == list(range(1, 9))
+    assert [row["loss"] for row in log] == [row["loss"] for row in expected.history]
+
+
+def test_a_finished_run_is_read_back_without_training(tmp_path):
+    first = Walk()
+    run(first, folder=tmp_path)
+    again = Walk()
+    outcome = run(again, folder=tmp_path)
+    assert (again.trained, outcome.epochs) == (0, 8)
+    np.testing.assert_array_equal(again.place, first.place)
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"settings": "other data"}, {"epochs": 9}])
+def test_a_checkpoint_of_another_run_is_refused(change, tmp_path):
+    run(Walk(), folder=tmp_path)
+    with pytest.raises(ArtefactError, match="other data, settings or seed"):
+        run(Walk(), folder=tmp_path, **change)
+
+
+@pytest.mark.parametrize("part", ["checkpoint.json", "checkpoint-8.safetensors"])
+def test_a_damaged_checkpoint_is_a_clear_error(part, tmp_path):
+    run(Walk(), folder=tmp_path)
+    path = tmp_path / part
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ArtefactError, match="damaged"):
+        run(Walk(), folder=tmp_path)
+
+
+def test_only_one_array_file_is_kept_and_nothing_unfinished(tmp_path):
+    run(Walk(), folder=tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["checkpoint-8.safetensors", "checkpoint.json", "log.jsonl"]
+
+
+def test_divergence_is_reported_with_its_epoch():
+    class Diverging(Walk):
+        def epoch(self, rng, epoch):
+            yield 1.0 if epoch < 3 else float("nan")
+
+    with pytest.raises(ConfigError, match="nan in epoch 3; lower learning_rate"):
+        run(Diverging())
+
+
+def test_seeds_decide_and_the_global_state_is_left_alone():
+    before = torch.get_rng_state()
+    one, same, other = Regression(), Regression(), Regression()
+    run(one)
+    run(same)
+    run(other, seed=4)
+    assert torch.equal(one.weight, same.weight)
+    assert not torch.equal(one.weight, other.weight)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.allclose(one.weight, torch.ones(4), atol=0.5)
