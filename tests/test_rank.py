@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
+from warmstart import rank
 from warmstart.data.split import Slice
 from warmstart.errors import ConfigError, DataError
 from warmstart.rank import Metric, mean_metric, random_order, rank_slice, top_k
@@ -127,7 +128,7 @@ def test_top_k_agrees_with_its_twin(scores, k, seed):
 def test_top_k_does_not_depend_on_its_chunks(monkeypatch):
     scores = random_table(3, 50, 30, levels=1)
     whole = top_k(scores, 7)
-    monkeypatch.setattr("warmstart.rank._PAIRS_AT_ONCE", 65)
+    monkeypatch.setattr(rank, "_PAIRS_AT_ONCE", 65)
     np.testing.assert_array_equal(whole[0], top_k(scores, 7)[0])
 
 

@@ -1,3 +1,113 @@
-"""Recommend items nobody has clicked yet."""
+"""Recommend items nobody has clicked yet.
+
+    import warmstart as ws
+
+    data = ws.read_dataset("my-shop")                  # interactions and item texts
+    model = ws.EaseText().fit(data, lm=ws.load_lm())
+    model.add_items("new-items.csv")                   # recommendable from here on
+    model.recommend(["u42"], k=10)
+
+Names below are loaded when first used: importing this package imports neither torch nor numpy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from warmstart.config import Config
+    from warmstart.core import AddsItems, Recommender, Simulates, Traits
+    from warmstart.data.catalogue import Catalogue
+    from warmstart.data.dataset import Dataset
+    from warmstart.data.files import read_dataset, read_items, write_dataset
+    from warmstart.data.interactions import Interactions
+    from warmstart.data.protocols import split
+    from warmstart.data.sources.synthetic import synthetic, synthetic_items
+    from warmstart.data.split import Split
+    from warmstart.errors import (
+        ArtefactError,
+        ConfigError,
+        DataError,
+        NotFittedError,
+        UnsupportedError,
+        WarmstartError,
+    )
+    from warmstart.evaluate.compare import compare
+    from warmstart.evaluate.comparison import Comparison
+    from warmstart.evaluate.evaluation import Report, evaluate
+    from warmstart.evaluate.report import write_report
+    from warmstart.lm import LMConfig, TextEncoder, load_lm
+    from warmstart.methods import METHODS, build, load_model
+    from warmstart.methods.cf_only import CFOnly
+    from warmstart.methods.content_knn import ContentKNN
+    from warmstart.methods.ease_text import EaseText
+    from warmstart.methods.filterllm import FilterLLM
+    from warmstart.methods.popular import Popular
+    from warmstart.methods.random import Random
+    from warmstart.methods.text_ridge import TextRidgeMethod as TextRidge
+    from warmstart.run import Run
+
+_HOMES = {
+    "AddsItems": "warmstart.core:AddsItems",
+    "ArtefactError": "warmstart.errors:ArtefactError",
+    "CFOnly": "warmstart.methods.cf_only:CFOnly",
+    "Catalogue": "warmstart.data.catalogue:Catalogue",
+    "Comparison": "warmstart.evaluate.comparison:Comparison",
+    "Config": "warmstart.config:Config",
+    "ConfigError": "warmstart.errors:ConfigError",
+    "ContentKNN": "warmstart.methods.content_knn:ContentKNN",
+    "DataError": "warmstart.errors:DataError",
+    "Dataset": "warmstart.data.dataset:Dataset",
+    "EaseText": "warmstart.methods.ease_text:EaseText",
+    "FilterLLM": "warmstart.methods.filterllm:FilterLLM",
+    "Interactions": "warmstart.data.interactions:Interactions",
+    "LMConfig": "warmstart.lm:LMConfig",
+    "METHODS": "warmstart.methods:METHODS",
+    "NotFittedError": "warmstart.errors:NotFittedError",
+    "Popular": "warmstart.methods.popular:Popular",
+    "Random": "warmstart.methods.random:Random",
+    "Recommender": "warmstart.core:Recommender",
+    "Report": "warmstart.evaluate.evaluation:Report",
+    "Run": "warmstart.run:Run",
+    "Simulates": "warmstart.core:Simulates",
+    "Split": "warmstart.data.split:Split",
+    "TextEncoder": "warmstart.lm:TextEncoder",
+    "TextRidge": "warmstart.methods.text_ridge:TextRidgeMethod",
+    "Traits": "warmstart.core:Traits",
+    "UnsupportedError": "warmstart.errors:UnsupportedError",
+    "WarmstartError": "warmstart.errors:WarmstartError",
+    "build": "warmstart.methods:build",
+    "compare": "warmstart.evaluate.compare:compare",
+    # The package itself: calling it calls the function. Its name would hide the function anyhow.
+    "evaluate": "warmstart.evaluate",
+    "load_lm": "warmstart.lm:load_lm",
+    "load_model": "warmstart.methods:load_model",
+    "read_dataset": "warmstart.data.files:read_dataset",
+    "read_items": "warmstart.data.files:read_items",
+    "split": "warmstart.data.protocols:split",
+    "synthetic": "warmstart.data.sources.synthetic:synthetic",
+    "synthetic_items": "warmstart.data.sources.synthetic:synthetic_items",
+    "write_dataset": "warmstart.data.files:write_dataset",
+    "write_report": "warmstart.evaluate.report:write_report",
+}
+
+__all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
+    "__version__",
+    *_HOMES,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'warmstart' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = import_module(module)
+    if attribute:
+        value = getattr(value, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -8,7 +8,6 @@ wrote it.
 import hashlib
 import json
 import platform
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,17 +19,42 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
+import warmstart
+from warmstart.config import Config
 from warmstart.data.catalogue import Catalogue
+from warmstart.data.folders import replacing
 from warmstart.data.ids import Ids
-from warmstart.errors import ArtefactError
+from warmstart.errors import ArtefactError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from warmstart.core import Fitted, Recommender
 
 FORMAT = "warmstart-artefact"
 FORMAT_VERSION = 1
-_FILES = ("users.parquet", "items.parquet", "columns.parquet", "seen.safetensors", "state.safetensors")
-_LIBRARIES = ("warmstart", "numpy", "scipy", "numba", "torch", "polars", "safetensors")
+_MANIFEST = "manifest.json"
+_FILES = (
+    "users.parquet",
+    "items.parquet",
+    "columns.parquet",
+    "seen.safetensors",
+    "state.safetensors",
+)
+_LIBRARIES = ("numpy", "scipy", "numba", "torch", "polars", "safetensors")
+
+
+class _Manifest(Config):
+    """What ``manifest.json`` holds beside format and version."""
+
+    format: str
+    format_version: int
+    method: str
+    config: dict[str, Any]
+    choices: dict[str, Any]
+    lm: dict[str, Any] | None
+    text_columns: tuple[str, ...]
+    ids: dict[str, str]
+    files: dict[str, str]
+    environment: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -52,24 +76,16 @@ def save(model: "Recommender", folder: Path) -> Path:
     """Write ``model`` to ``folder``: whole or not at all; an older artefact there is replaced.
 
     Raises:
-        ArtefactError: the folder exists and is not an artefact.
+        ArtefactError: the folder exists and is not an artefact, or holds other files too.
     """
     fitted = model.fitted
-    if folder.exists() and not (folder / "manifest.json").is_file() and any(folder.iterdir()):
-        raise ArtefactError(f"{folder} exists and is not an artefact; give another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        new = Path(scratch) / "new"
-        new.mkdir()
+    with replacing(folder, ours=_is_artefact, error=ArtefactError) as new:
         _write_tables(fitted, new)
         save_file(_csr_arrays(fitted.seen), new / "seen.safetensors")
-        state = {name: np.ascontiguousarray(array) for name, array in model._state().items()}
+        state = {name: np.asarray(array, order="C") for name, array in model._state().items()}
         save_file(state, new / "state.safetensors")
         manifest = _manifest(model, {name: _sha256(new / name) for name in _FILES})
-        (new / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
-        if folder.exists():
-            folder.rename(Path(scratch) / "old")
-        new.rename(folder)
+        (new / _MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     return folder
 
 
@@ -81,12 +97,12 @@ def read(folder: Path) -> Artefact:
     """
     from warmstart.core import Fitted
 
-    manifest = _read_manifest(folder)
-    for name, expected in manifest["files"].items():
+    manifest = read_manifest(folder)
+    if strangers := _strangers(folder):
+        raise ArtefactError(f"{folder}: unexpected {strangers}; allowed are {_FILES}")
+    for name in _FILES:
         path = folder / name
-        if name not in _FILES:
-            raise ArtefactError(f"{folder}: unexpected file {name!r}; allowed are {_FILES}")
-        if not path.is_file() or _sha256(path) != expected:
+        if not path.is_file() or _sha256(path) != manifest["files"][name]:
             raise ArtefactError(f"{path} is missing or damaged: its sha256 is not the manifest's")
     try:
         items = pl.read_parquet(folder / "items.parquet")
@@ -108,18 +124,28 @@ def read(folder: Path) -> Artefact:
             manifest["choices"],
             manifest["lm"],
         )
-    except (pl.exceptions.PolarsError, SafetensorError, KeyError, ValueError) as error:
+    except (pl.exceptions.PolarsError, SafetensorError, DataError, KeyError, ValueError) as error:
         raise ArtefactError(f"{folder} is damaged: {error}") from error
+    expected = (len(fitted.user_ids), len(catalogue))
+    if seen.shape != expected:
+        raise ArtefactError(
+            f"{folder} is damaged: histories of shape {seen.shape}, users and items {expected}"
+        )
     return Artefact(manifest, fitted, state)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an artefact; its files are not looked at.
+
+    Raises:
+        ArtefactError: missing, foreign, or from another format version.
+    """
+    path = folder / _MANIFEST
     if not path.is_file():
-        raise ArtefactError(f"{folder} is not a warmstart artefact: it has no manifest.json")
+        raise ArtefactError(f"{folder} is not a warmstart artefact: it has no {_MANIFEST}")
     try:
-        manifest = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{path} is not JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ArtefactError(f"{folder} is not a warmstart artefact: its manifest has another format")
@@ -128,10 +154,29 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} has artefact format version {manifest.get('format_version')!r}; "
             f"this warmstart reads version {FORMAT_VERSION}: save it again with a matching release"
         )
-    wanted = {"method", "config", "choices", "lm", "text_columns", "files"}
-    if missing := wanted - manifest.keys():
-        raise ArtefactError(f"{path} lacks {sorted(missing)}")
+    try:
+        files = _Manifest.build(manifest).files
+    except ConfigError as error:
+        raise ArtefactError(f"{path} is damaged: {error}") from None
+    if files.keys() != set(_FILES):
+        raise ArtefactError(f"{path} lists the files {sorted(files)}; allowed are {_FILES}")
     return manifest
+
+
+def _is_artefact(folder: Path) -> bool:
+    """Whether all of the folder may be replaced: it holds an artefact and nothing else."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT
+    return ours and not _strangers(folder)
+
+
+def _strangers(folder: Path) -> list[str]:
+    """Names of what no artefact holds; what the system hides (``.DS_Store``) is left alone."""
+    names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if name not in (*_FILES, _MANIFEST) and name[0] != "."]
 
 
 def _write_tables(fitted: "Fitted", folder: Path) -> None:
@@ -163,6 +208,7 @@ def _manifest(model: "Recommender", files: dict[str, str]) -> dict[str, Any]:
         "environment": {
             "python": platform.python_version(),
             "platform": platform.machine(),
+            "warmstart": warmstart.__version__,
             **{name: version(name) for name in _LIBRARIES},
         },
     }

@@ -55,6 +55,15 @@ def read_settings(path: Path | None, overrides: list[str] | None = None) -> dict
     return settings
 
 
+def merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings, those of ``top`` in place of those of ``base``."""
+    result = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]

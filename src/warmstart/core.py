@@ -9,15 +9,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
 from scipy import sparse
 
-from warmstart.config import Config
+from warmstart.config import Config, merged
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
+from warmstart.data.files import read_items
 from warmstart.data.ids import ExternalId, Ids
 from warmstart.data.interactions import Interactions
 from warmstart.data.split import Validation
@@ -36,12 +37,14 @@ class Traits:
             is the same for every cold item, by its content, or through simulated interactions.
         needs_lm: whether ``fit`` must be given a language model.
         exact_repeat: whether the same seed gives bit-identical scores.
+        personal: whether scores depend on the user; those of popularity do not.
     """
 
     reads: frozenset[Literal["interactions", "texts"]]
     cold_items: Literal["none", "prior", "content", "simulated"]
     needs_lm: bool = False
     exact_repeat: bool = True
+    personal: bool = True
 
 
 class Recommender(ABC):
@@ -124,8 +127,20 @@ class Recommender(ABC):
         self._fitted = Fitted(data.user_ids, data.catalogue, data.matrix, data.warm)
         self._fitted.lm_spec = lm.spec if self.traits.needs_lm and lm is not None else None
         context = FitContext(valid, lm, np.random.default_rng(rng), run or Run())
-        self._fit(data, context)
+        try:
+            self._fit(data, context)
+        except BaseException:
+            self._fitted = None  # half a fit must not answer
+            raise
         return self
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Reached for what is not there: before ``fit``, a method's own state."""
+            if name.startswith("_") and not name.startswith("__") and name != "_fitted":
+                _ = self.fitted
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def fitted(self) -> "Fitted":
@@ -142,7 +157,7 @@ class Recommender(ABC):
     def chosen(self) -> Config:
         """The configuration with the choices of the last fit filled in: refit with it on all data."""
         return self.config_type.build(
-            _merge(self.config.model_dump(mode="json"), self.fitted.choices)
+            merged(self.config.model_dump(mode="json"), self.fitted.choices)
         )
 
     def recommend(
@@ -186,8 +201,8 @@ class Recommender(ABC):
         chosen = candidates[positions[query, place]]
         return pl.DataFrame(
             {
-                "user": fitted.user_ids.take(rows[query]),
-                "item": fitted.catalogue.item_ids.take(chosen),
+                "user": _id_column(fitted.user_ids, rows[query]),
+                "item": _id_column(fitted.catalogue.item_ids, chosen),
                 "score": scores[query, place].astype(np.float32),
                 "rank": place.astype(np.int32) + 1,
                 "is_cold": ~fitted.warm[chosen],
@@ -202,6 +217,10 @@ class Recommender(ABC):
 
     def _user_rows(self, users: Sequence[ExternalId], on_unknown: str) -> np.ndarray:
         ids = self.fitted.user_ids
+        if on_unknown not in ("raise", "warn", "ignore"):
+            raise ConfigError(
+                f"recommend: on_unknown must be 'raise', 'warn' or 'ignore', got {on_unknown!r}"
+            )
         if on_unknown == "raise":
             return ids.known_rows(users)
         rows = ids.rows(users)
@@ -237,7 +256,7 @@ class FitContext:
     """What ``_fit`` gets beside the data: validation slices, language model, randomness, run."""
 
     valid: Validation | None
-    lm: Any | None
+    lm: Any
     rng: np.random.Generator
     run: Run
 
@@ -249,24 +268,27 @@ class AddsItems(ABC):
     def _add_texts(self, texts: Sequence[str]) -> None:
         """Extend the method's own state by one row a text."""
 
-    def add_items(self, new: Catalogue) -> pl.DataFrame:
+    def add_items(self, new: Catalogue | Any) -> pl.DataFrame:
         """Make new items recommendable now; scores of the other items stay as they are.
 
         Args:
-            new: items that are not in the catalogue yet (``warmstart.read_items`` makes it from a
-                frame or a file).
+            new: items that are not in the catalogue yet: a frame, the path of a csv, jsonl or
+                parquet file, or a Catalogue; see ``warmstart.read_items``.
 
         Returns:
             Columns item, row (int32).
 
         Raises:
-            DataError: an item is already in the catalogue.
+            DataError: an item is already in the catalogue, or cannot be read.
         """
         assert isinstance(self, Recommender)
         fitted = self.fitted
+        if not isinstance(new, Catalogue):
+            new = read_items(new, fitted.catalogue.text_columns, fitted.catalogue.item_ids)
         start = len(fitted.catalogue)
         catalogue = fitted.catalogue.extended(new)
-        self._add_texts(new.texts)
+        if len(new):
+            self._add_texts(new.texts)
         fitted.catalogue = catalogue
         fitted.warm = np.concatenate([fitted.warm, np.zeros(len(new), bool)])
         fitted.seen = sparse.csr_matrix(
@@ -330,9 +352,6 @@ def require(model: Recommender, ability: type, verb: str) -> Any:
     return model
 
 
-def _merge(settings: dict[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(settings)
-    for key, value in choices.items():
-        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if nested else value
-    return merged
+def _id_column(ids: Ids, rows: np.ndarray) -> pl.Series:
+    """External ids of row numbers; the type does not depend on there being any."""
+    return pl.Series(ids.take(rows), dtype=pl.Int64 if ids.is_integer else pl.String)

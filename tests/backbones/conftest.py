@@ -12,14 +12,15 @@ from warmstart.backbones import (
     IalsConfig,
     LightGcnConfig,
     NgcfConfig,
+    build,
 )
 
 CONFIGS = {
     "bpr": BprConfig(width=16, epochs=30, learning_rate=0.2, l2=0.01, negatives=4),
     "ials": IalsConfig(width=4, epochs=6, alpha=5, l2=3),
     "ease": EaseConfig(l2=5),
-    "lightgcn": LightGcnConfig(width=16, epochs=30, learning_rate=0.05, negatives=16),
-    "ngcf": NgcfConfig(width=16, epochs=30, learning_rate=0.05, negatives=16),
+    "lightgcn": LightGcnConfig(width=16, epochs=15, learning_rate=0.1, negatives=16),
+    "ngcf": NgcfConfig(width=16, epochs=15, learning_rate=0.1, negatives=16),
 }
 
 
@@ -56,3 +57,16 @@ def config(request):
 @pytest.fixture(params=sorted(set(CONFIGS) - {"ease"}))
 def learned_config(request):
     return CONFIGS[request.param]
+
+
+@pytest.fixture(scope="session")
+def fitted_once(world):
+    """Fitted backbones by kind, for tests that only read them."""
+    fitted = {}
+
+    def of(config):
+        if config.kind not in fitted:
+            fitted[config.kind] = build(config).fit(world.train, rng=np.random.default_rng(0))
+        return fitted[config.kind]
+
+    return of

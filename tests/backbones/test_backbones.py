@@ -13,6 +13,11 @@ def fit(config, world, seed=0, **options):
     return build(config).fit(world.train, rng=np.random.default_rng(seed), **options)
 
 
+def short(config):
+    """The same for three epochs only."""
+    return config if config.kind == "ease" else config.model_copy(update={"epochs": 3})
+
+
 def everything(world):
     return np.arange(world.n_users, dtype=np.int32), np.arange(world.n_items, dtype=np.int32)
 
@@ -34,8 +39,8 @@ def test_every_kind_is_in_the_table_and_survives_json(config):
     assert set(BACKBONES) == {"bpr", "ials", "ease", "lightgcn", "ngcf"}
 
 
-def test_users_prefer_their_own_parity(config, world):
-    backbone = fit(config, world)
+def test_users_prefer_their_own_parity(config, world, fitted_once):
+    backbone = fitted_once(config)
     users, items = np.arange(38, dtype=np.int32), np.arange(28, dtype=np.int32)
     scores = backbone.score(users, items)
     assert scores.dtype == np.float32
@@ -43,16 +48,17 @@ def test_users_prefer_their_own_parity(config, world):
     assert share_ranked_right(scores, users, items) > 0.98
 
 
-def test_blocks_and_permutations_of_scores_agree(config, world):
-    backbone = fit(config, world)
+def test_blocks_and_permutations_of_scores_agree(config, world, fitted_once):
+    backbone = fitted_once(config)
     users, items = everything(world)
     whole = backbone.score(users, items)
     order = np.random.default_rng(1).permutation(30).astype(np.int32)
-    np.testing.assert_allclose(backbone.score(users[5:9], order), whole[5:9][:, order], atol=1e-6)
+    part = backbone.score(users[5:9], order)
+    np.testing.assert_allclose(part, whole[5:9][:, order], rtol=1e-5, atol=1e-5)
 
 
-def test_rows_without_interactions_score_zero(config, world):
-    backbone = fit(config, world)
+def test_rows_without_interactions_score_zero(config, world, fitted_once):
+    backbone = fitted_once(config)
     users, items = everything(world)
     scores = backbone.score(users, items)
     assert np.isfinite(scores).all()
@@ -61,8 +67,8 @@ def test_rows_without_interactions_score_zero(config, world):
         assert (backbone.vectors[0][list(world.empty_users)] == 0).all()
 
 
-def test_a_new_item_is_ranked_by_its_users_parity(config, world):
-    backbone = fit(config, world)
+def test_a_new_item_is_ranked_by_its_users_parity(config, world, fitted_once):
+    backbone = fitted_once(config)
     users = np.arange(38, dtype=np.int32)
     folded = backbone.fold_in(world.new)
     scores = backbone.score_folded(users, folded)
@@ -71,8 +77,8 @@ def test_a_new_item_is_ranked_by_its_users_parity(config, world):
     assert share_ranked_right(scores, users, np.arange(4)) > 0.85
 
 
-def test_folding_in_changes_nothing_that_was_learned(config, world):
-    backbone = fit(config, world)
+def test_folding_in_changes_nothing_that_was_learned(config, world, fitted_once):
+    backbone = fitted_once(config)
     before = {name: array.copy() for name, array in backbone.state().items()}
     backbone.fold_in(world.new)
     after = backbone.state()
@@ -81,15 +87,15 @@ def test_folding_in_changes_nothing_that_was_learned(config, world):
         np.testing.assert_array_equal(after[name], array)
 
 
-def test_an_item_folds_in_the_same_alone_or_among_others(config, world):
-    backbone = fit(config, world)
+def test_an_item_folds_in_the_same_alone_or_among_others(config, world, fitted_once):
+    backbone = fitted_once(config)
     together = backbone.fold_in(world.new)
     alone = np.concatenate([backbone.fold_in(world.new[i]) for i in range(4)])
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_an_item_without_users_takes_its_prior(config, world):
-    backbone = fit(config, world)
+def test_an_item_without_users_takes_its_prior(config, world, fitted_once):
+    backbone = fitted_once(config)
     nobody = sparse.csr_matrix((2, world.n_users), dtype=np.float32)
     width = backbone.fold_in(nobody).shape[1]
     prior = np.random.default_rng(0).normal(size=(2, width)).astype(np.float32)
@@ -104,6 +110,7 @@ def test_an_item_without_users_takes_its_prior(config, world):
 
 def test_seeds(config, world):
     users, items = everything(world)
+    config = short(config)
     one, same, other = (fit(config, world, seed=s).score(users, items) for s in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     if config.kind == "ease":
@@ -115,14 +122,14 @@ def test_seeds(config, world):
 def test_the_global_random_state_and_the_data_are_left_alone(config, world):
     train = world.train.copy()
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    fit(config, world)
+    fit(short(config), world)
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
     for name in ("indptr", "indices", "data"):
         np.testing.assert_array_equal(getattr(train, name), getattr(world.train, name))
 
 
-def test_state_restores_scores_and_fold_in(config, world):
-    backbone = fit(config, world)
+def test_state_restores_scores_and_fold_in(config, world, fitted_once):
+    backbone = fitted_once(config)
     users, items = everything(world)
     state = {name: array.copy() for name, array in backbone.state().items()}
     again = build(config).restore(state)
@@ -138,7 +145,7 @@ def test_a_killed_fit_resumes_to_the_same_scores(learned_config, world, tmp_path
     def validate(score):
         return float(score(users, items)[0, 0])
 
-    config = learned_config.model_copy(update={"epochs": 4, "patience": 99})
+    config = learned_config.model_copy(update={"epochs": 4, "validate_every": 1, "patience": 99})
     expected = fit(config, world, validate=validate)
     calls = []
 
@@ -176,6 +183,7 @@ def test_validation_chooses_the_epoch_and_refitting_with_it_repeats(learned_conf
 
 def test_a_second_fit_forgets_the_first(config, world):
     users, items = everything(world)
+    config = short(config)
     backbone = build(config)
     backbone.fit(world.train[:, ::-1].tocsr(), rng=np.random.default_rng(5))
     backbone.fold_in(world.new)
@@ -187,7 +195,7 @@ def test_a_second_fit_forgets_the_first(config, world):
 
 def test_messages(config, world):
     rng = np.random.default_rng(0)
-    backbone = build(config)
+    backbone = build(short(config))
     with pytest.raises(NotFittedError, match=config.kind):
         backbone.score(np.arange(2), np.arange(2))
     with pytest.raises(DataError, match="holds no interactions"):

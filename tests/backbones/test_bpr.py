@@ -5,8 +5,17 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from warmstart.backbones.bpr import _BLOCKS, Bpr, BprConfig, _below, _bucket, _pull, _sample
-from warmstart.backbones.bpr import _update, _xorshift
+from warmstart.backbones.bpr import (
+    _BLOCKS,
+    Bpr,
+    BprConfig,
+    _below,
+    _bucket,
+    _pull,
+    _sample,
+    _update,
+    _xorshift,
+)
 
 
 def test_a_negative_is_never_an_interaction():
@@ -64,7 +73,15 @@ def test_a_step_follows_the_gradient(negatives):
     pull = np.empty(len(candidates), np.float32)
     assert _pull(x, items, candidates, pull, 0.5) == pytest.approx(loss(x, items), rel=1e-5)
     moved_x, moved_items = x.copy(), items.copy()
-    _update(moved_x, moved_items, candidates, pull, np.float32(1 / 0.5), np.float32(0))
+    _update(
+        moved_x,
+        moved_items,
+        candidates,
+        pull,
+        np.float32(2),
+        np.float32(0),
+        np.empty(6, np.float32),
+    )
     for j in range(6):
         nudge = np.eye(6)[j] * 1e-5
         slope = (loss(x + nudge, items) - loss(x - nudge, items)) / 2e-5

@@ -63,9 +63,7 @@ def test_newton_steps_reach_the_minimum_from_anywhere():
 def test_both_ways_rank_by_parity_and_gradient_lowers_the_loss(world):
     users = np.arange(38)
     for way in ("ridge", "gradient"):
-        bpr = Bpr(BprConfig(**SETTINGS, fold_in=way)).fit(
-            world.train, rng=np.random.default_rng(0)
-        )
+        bpr = Bpr(BprConfig(**SETTINGS, fold_in=way)).fit(world.train, rng=np.random.default_rng(0))
         scores = bpr.score_folded(users, bpr.fold_in(world.new))
         own = users[:, None] % 2 == np.arange(4)[None, :] % 2
         assert scores[own].mean() > scores[~own].mean() + 0.5

@@ -112,7 +112,9 @@ def test_both_losses_fall(world):
 
 
 def test_ngcf_starts_as_plain_smoothing_and_learns_its_maps(world):
-    config = NgcfConfig(width=8, layers=1, epochs=1, learning_rate=1e-9, negatives=8)
+    config = NgcfConfig(
+        width=8, layers=1, epochs=1, learning_rate=1e-9, negatives=8, normalised=False
+    )
     ngcf = Ngcf(config).fit(world.train, rng=np.random.default_rng(0))
     users, items = ngcf.vectors
     table = np.concatenate([users, items])[:, :4]

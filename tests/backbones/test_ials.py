@@ -1,5 +1,7 @@
 """iALS against brute force."""
 
+from itertools import pairwise
+
 import numba
 import numpy as np
 import pytest
@@ -61,7 +63,7 @@ def test_the_loss_is_the_objective_and_every_sweep_decreases_it(scaling):
     config = IalsConfig(width=8, alpha=4, l2=2, scaling=scaling)
     sweeps = _Sweeps(train, config, rng)
     losses = [next(sweeps.epoch(rng, epoch)) for epoch in range(1, 7)]
-    assert all(after < before for before, after in zip(losses, losses[1:], strict=False))
+    assert all(after < before for before, after in pairwise(losses))
     weights = train.toarray().astype(np.float64)
     users, items = sweeps.users.astype(np.float64), sweeps.items.astype(np.float64)
     errors = (1 + 4 * weights) * ((weights > 0) - users @ items.T) ** 2
@@ -75,7 +77,7 @@ def test_the_loss_is_the_objective_and_every_sweep_decreases_it(scaling):
 
 
 def test_folding_in_a_warm_item_gives_its_trained_vector(world):
-    ials = Ials(IalsConfig(width=12, epochs=5, l2=3)).fit(
+    ials = Ials(IalsConfig(width=12, epochs=5, alpha=10, l2=3)).fit(
         world.train, rng=np.random.default_rng(0)
     )
     folded = ials.fold_in(world.train.T.tocsr())
@@ -83,7 +85,7 @@ def test_folding_in_a_warm_item_gives_its_trained_vector(world):
 
 
 def test_weights_matter_in_the_fold_in(world):
-    ials = Ials(IalsConfig(width=12, epochs=5, l2=3)).fit(
+    ials = Ials(IalsConfig(width=12, epochs=5, alpha=10, l2=3)).fit(
         world.train, rng=np.random.default_rng(0)
     )
     rows = sparse.csr_matrix(([1.0, 0.05], ([0, 0], [0, 1])), shape=(1, 40), dtype=np.float32)
@@ -101,7 +103,7 @@ def test_scaling_regularises_frequent_rows_more():
 def test_steps_of_cg_come_to_the_objective_of_the_exact_sweeps(world):
     def objective(solver):
         sweeps = _Sweeps(
-            world.train, IalsConfig(width=8, l2=2, solver=solver), np.random.default_rng(0)
+            world.train, IalsConfig(width=8, alpha=5, l2=2, solver=solver), np.random.default_rng(0)
         )
         return [next(sweeps.epoch(np.random.default_rng(0), epoch)) for epoch in range(15)][-1]
 

@@ -154,6 +154,11 @@ def test_per_user_values_come_back_with_ids(split, scorers):
     assert frame["seed"].unique().to_list() == [4]
 
 
+def test_variants_of_one_method_get_their_own_names(split, scorers):
+    assert evaluate(scorers["good"], split).method == "good"
+    assert evaluate(scorers["good"], split, name="good, wide").method == "good, wide"
+
+
 def test_progress_and_bad_arguments(split, scorers):
     seen = set()
     evaluate(

@@ -4,11 +4,13 @@ import base64
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from warmstart.errors import UnsupportedError
+from warmstart.evaluate import report
 from warmstart.evaluate.compare import Resampling, compare
 from warmstart.evaluate.comparison import Comparison, Timing
 from warmstart.evaluate.evaluation import evaluate
@@ -134,25 +136,28 @@ def test_the_page_fits_a_phone(page):
     assert page.count('<div class="scroll" role="region" aria-label=') == tables
 
 
-def test_the_same_comparison_gives_the_same_page_also_from_json(page, comparison, tmp_path):
-    again = Comparison.from_json(comparison.to_json())
-    path = write_report(again, tmp_path / "report.html")
-    assert path.read_text(encoding="utf-8") == page
+@pytest.fixture(scope="module")
+def small(split, scorers):
+    """One method, one slice, one metric, and a name that would break careless HTML."""
+    model = replace(scorers["good"], name="<b>&")
+    evaluated = evaluate(model, split, metrics=("mrr@5",), slices=("warm",))
+    return compare([evaluated], resampling=Resampling(n_resamples=50))
 
 
-def test_names_are_escaped(split, scorers):
-    from dataclasses import replace
-
-    report = evaluate(
-        replace(scorers["good"], name="<b>&"), split, metrics=("mrr@5",), slices=("warm",)
-    )
-    page = render_report(compare([report], resampling=Resampling(n_resamples=50)))
+def test_names_are_escaped(small):
+    page = render_report(small)
     assert "&lt;b&gt;&amp;" in page
     assert "<b>" not in page
 
 
+def test_the_same_comparison_gives_the_same_page_also_from_json(small, tmp_path):
+    again = Comparison.from_json(small.to_json())
+    path = write_report(again, tmp_path / "report.html")
+    assert path.read_text(encoding="utf-8") == render_report(small)
+
+
 def test_a_missing_extra_is_named(comparison, monkeypatch):
-    monkeypatch.setattr("warmstart.evaluate.report.find_spec", lambda name: None)
+    monkeypatch.setattr(report, "find_spec", lambda name: None)
     with pytest.raises(UnsupportedError, match=r"warmstart\[report\]"):
         render_report(comparison)
 

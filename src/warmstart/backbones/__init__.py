@@ -32,4 +32,12 @@ def build(config: BackboneConfig) -> Backbone:
     return getattr(import_module(module), name)(config)
 
 
-__all__ = ["BACKBONES", "Backbone", "BackboneConfig", "FactorBackbone", "ScoreFn", "Validate", "build"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "BackboneConfig",
+    "FactorBackbone",
+    "ScoreFn",
+    "Validate",
+    "build",
+]

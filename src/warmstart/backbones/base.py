@@ -188,6 +188,12 @@ class FactorBackbone(Backbone):
         return self.vectors[0][users] @ folded.T
 
 
+def shape_of(matrix: sparse.csr_matrix) -> tuple[int, int]:
+    """Rows and columns; scipy's own annotation of ``shape`` allows None."""
+    rows, columns = matrix.shape  # pyright: ignore[reportGeneralTypeIssues]
+    return rows, columns
+
+
 def check_train(name: str, train: sparse.csr_matrix) -> sparse.csr_matrix:
     """``train`` as canonical float32 CSR with sorted indices.
 
@@ -231,14 +237,14 @@ def check_fold_in(
     Raises:
         DataError: a wrong shape or weight.
     """
-    if interactions.shape[1] != n_users:
+    if shape_of(interactions)[1] != n_users:
         raise DataError(
             f"backbone {name}: interactions to fold in must have {n_users} columns (users), "
             f"got shape {interactions.shape}"
         )
-    if prior is not None and prior.shape != (interactions.shape[0], width):
+    if prior is not None and prior.shape != (shape_of(interactions)[0], width):
         raise DataError(
-            f"backbone {name}: the prior must have shape {(interactions.shape[0], width)}, "
+            f"backbone {name}: the prior must have shape {(shape_of(interactions)[0], width)}, "
             f"got {prior.shape}"
         )
     return check_weights(name, interactions)

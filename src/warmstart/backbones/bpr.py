@@ -3,30 +3,28 @@
 Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian Personalized Ranking from Implicit
 Feedback", UAI 2009. For each interaction (u, i) of weight w and sampled negatives j the loss is
 
-    -w log( exp(s_ui / t) / (exp(s_ui / t) + sum_j exp(s_uj / t)) ) + l2 (|x_u|^2 + |y_i|^2 + ...) / 2
+    -w log( exp(s_ui / t) / (exp(s_ui / t) + sum_j exp(s_uj / t)) )  +  l2 / 2 sum |vectors|^2
 
 which is BPR with one negative (t = 1) and the sampled softmax with more. Scores are s_ui = x_u.y_i;
 the last column of the vectors is an item bias (1 on the user's side).
 
 Updates are plain SGD without locks *and* without races: each epoch cuts users and warm items at
-random into blocks, a round works on pairs of blocks that share neither users nor items, and negatives
-come from the item block at hand. The result is the same for any number of threads.
+random into blocks, a round works on pairs of blocks that share neither users nor items, and
+negatives come from the item block at hand. The result is the same for any number of threads.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Self, TypeAlias
+from typing import Literal, Self
 
 import numba
 import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from warmstart.backbones.base import FactorTrainee, Validate, check_train
+from warmstart.backbones.base import FactorTrainee, Validate, check_train, shape_of
 from warmstart.backbones.frozen import FrozenUserBackbone, FrozenUserConfig
-from warmstart.backbones.threads import over_rows
-
-Array: TypeAlias = np.ndarray
+from warmstart.backbones.threads import Array, Real, Whole, over_rows
 
 _BLOCKS = 4  # of users and of items; so many threads can work at once
 _TRIES = 100  # for a negative, before a user is taken to have every item of the block
@@ -42,8 +40,8 @@ class BprConfig(FrozenUserConfig):
 
     kind: Literal["bpr"] = "bpr"
     epochs: int = Field(60, ge=1)
-    learning_rate: float = Field(0.05, gt=0)
-    l2: float = Field(0.01, ge=0)
+    learning_rate: float = Field(0.2, gt=0)
+    l2: float = Field(0.02, ge=0)
 
 
 class Bpr(FrozenUserBackbone):
@@ -72,7 +70,7 @@ class _Sgd(FactorTrainee):
         self, train: sparse.csr_matrix, config: BprConfig, rng: np.random.Generator
     ) -> None:
         self.config, self.train = config, train
-        n_users, n_items = train.shape
+        n_users, n_items = shape_of(train)
         self.rows = np.repeat(np.arange(n_users, dtype=np.int32), np.diff(train.indptr))
         self.warm = np.unique(train.indices)
         scale = 0.1 / np.sqrt(config.width)
@@ -94,10 +92,10 @@ class _Sgd(FactorTrainee):
 
     def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:
         config, train = self.config, self.train
-        user_block = rng.integers(0, _BLOCKS, train.shape[0], dtype=np.int32)
+        user_block = rng.integers(0, _BLOCKS, shape_of(train)[0], dtype=np.int32)
         shuffled = rng.permutation(self.warm).astype(np.int32)
         item_starts = np.linspace(0, len(shuffled), _BLOCKS + 1).astype(np.int64)
-        item_block = np.zeros(train.shape[1], np.int32)
+        item_block = np.zeros(shape_of(train)[1], np.int32)
         item_block[shuffled] = np.repeat(np.arange(_BLOCKS), np.diff(item_starts))
         order, starts = _bucket(self.rows, train.indices, user_block, item_block)
         seeds = rng.integers(1, 2**63, _BLOCKS * _BLOCKS, dtype=np.uint64)
@@ -132,9 +130,9 @@ def _bucket(rows: Array, columns: Array, user_block: Array, item_block: Array) -
 
 @_jit
 def _step_blocks(
-    first: int, last: int, shift: int, order: Array, starts: Array, shuffled: Array,
+    first: Whole, last: Whole, shift: Whole, order: Array, starts: Array, shuffled: Array,
     item_starts: Array, seeds: Array, rows: Array, columns: Array, weights: Array, indptr: Array,
-    users: Array, items: Array, rate: float, l2: float, negatives: int, temperature: float,
+    users: Array, items: Array, rate: Real, l2: Real, negatives: Whole, temperature: Real,
     losses: Array,
 ) -> None:  # fmt: skip
     """SGD over the interactions of user blocks first..last, each with its own item block."""
@@ -150,6 +148,7 @@ def _step_blocks(
             bucket[k], bucket[other] = bucket[other], bucket[k]
         candidates = np.empty(negatives + 1, np.int32)
         pull = np.empty(negatives + 1, np.float32)
+        change = np.empty(users.shape[1], np.float32)
         for k in bucket:
             user = rows[k]
             candidates[0] = columns[k]
@@ -159,12 +158,12 @@ def _step_blocks(
                 continue  # the user has every item of this block: nothing to learn here
             x = users[user]
             losses[block] += weights[k] * _pull(x, items, candidates[:found], pull, temperature)
-            step = rate * weights[k] / temperature
-            _update(x, items, candidates[:found], pull, np.float32(step), np.float32(rate * l2))
+            step, shrink = np.float32(rate * weights[k] / temperature), np.float32(rate * l2)
+            _update(x, items, candidates[:found], pull, step, shrink, change)
 
 
 @_jit
-def _sample(pool: Array, seen: Array, candidates: Array, random: int) -> tuple:
+def _sample(pool: Array, seen: Array, candidates: Array, random: Whole) -> tuple:
     """Fill ``candidates`` from 1 on with items of ``pool`` that are not in ``seen`` (sorted)."""
     found = 1
     for _ in range(_TRIES + len(candidates)):
@@ -172,15 +171,25 @@ def _sample(pool: Array, seen: Array, candidates: Array, random: int) -> tuple:
             break
         random = _xorshift(random)
         item = pool[_below(random, len(pool))]
-        place = np.searchsorted(seen, item)
-        if place == len(seen) or seen[place] != item:
+        if not _holds(seen, item):
             candidates[found] = item
             found += 1
     return found, random
 
 
 @_jit
-def _pull(x: Array, items: Array, candidates: Array, pull: Array, temperature: float) -> float:
+def _holds(seen: Array, item: Whole) -> bool:
+    """Whether sorted ``seen`` holds ``item``; without a branch that the CPU could mispredict."""
+    low, length = 0, len(seen)
+    while length > 1:
+        half = length // 2
+        low += half * (seen[low + half] <= item)
+        length -= half
+    return length == 1 and seen[low] == item
+
+
+@_jit
+def _pull(x: Array, items: Array, candidates: Array, pull: Array, temperature: Real) -> Real:
     """-log softmax of the first candidate; ``pull`` becomes minus its gradient by the scores."""
     top = np.float32(-np.inf)
     for c in range(len(candidates)):
@@ -202,11 +211,12 @@ def _pull(x: Array, items: Array, candidates: Array, pull: Array, temperature: f
 
 @_jit
 def _update(
-    x: Array, items: Array, candidates: Array, pull: Array, step: float, shrink: float
+    x: Array, items: Array, candidates: Array, pull: Array, step: Real, shrink: Real, change: Array
 ) -> None:
     """Move the items with the old user vector, the user with the old item vectors."""
     width = len(x)
-    change = np.zeros(width, np.float32)
+    for j in range(width):
+        change[j] = -shrink * x[j]
     for c in range(len(candidates)):
         y, s = items[candidates[c]], step * pull[c]
         keep = np.float32(1) - (shrink if c == 0 else shrink / (len(candidates) - 1))
@@ -214,11 +224,11 @@ def _update(
             change[j] += s * y[j]
             y[j] = keep * y[j] + s * x[j]
     for j in range(width - 1):  # not the bias column
-        x[j] += change[j] - shrink * x[j]
+        x[j] += change[j]
 
 
 @_jit
-def _xorshift(state: int) -> int:
+def _xorshift(state: Whole) -> Whole:
     state = np.uint64(state)
     state ^= state << np.uint64(13)
     state ^= state >> np.uint64(7)
@@ -227,6 +237,6 @@ def _xorshift(state: int) -> int:
 
 
 @_jit
-def _below(random: int, n: int) -> int:
+def _below(random: Whole, n: Whole) -> Whole:
     """A number in 0..n-1 from the upper bits of ``random``."""
     return np.int64(((random >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))

@@ -1,7 +1,8 @@
 """EASE: a closed-form linear item model.
 
-Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, eq. 8: with P = (XᵀX + λI)⁻¹,
-the weights are B = I - P diag(1/diag P), whose diagonal is zero, and the scores are XB.
+Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, eq. 8: with
+P = (XᵀX + λI)⁻¹, the weights are B = I - P diag(1/diag P), whose diagonal is zero, and the scores
+are XB.
 
 Where users are fewer than items the same scores come from M = (XXᵀ + λI)⁻¹ over users, since
 P = (I - XᵀMX)/λ and XP = MX:
@@ -11,9 +12,9 @@ P = (I - XᵀMX)/λ and XP = MX:
 so neither P nor B is ever formed; memory is min(users, items)² x 8 bytes while fitting, half of it
 afterwards.
 
-Column i of B is the ridge regression of item i's column on all other columns. A new item is regressed
-on the warm columns in the same way, so folding in an item gives exactly the column that EASE would
-have learned for it; only the other items do not learn from it.
+Column i of B is the ridge regression of item i's column on all other columns. A new item is
+regressed on the warm columns in the same way, so folding in an item gives exactly the column that
+EASE would have learned for it; only the other items do not learn from it.
 """
 
 from pathlib import Path
@@ -22,9 +23,9 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field
 from scipy import sparse
-from scipy.linalg import lapack
+from scipy.linalg import get_lapack_funcs
 
-from warmstart.backbones.base import Backbone, Validate, check_fold_in, check_train, take
+from warmstart.backbones.base import Backbone, Validate, check_fold_in, check_train, shape_of, take
 from warmstart.config import Config
 from warmstart.errors import NotFittedError, UnsupportedError
 
@@ -64,19 +65,19 @@ class Ease(Backbone):
 
     @property
     def _over_users(self) -> bool:
-        n_users, n_items = self._fitted.shape
+        n_users, n_items = shape_of(self._fitted)
         return n_users < n_items
 
     def fit(
         self,
         train: sparse.csr_matrix,
         *,
-        validate: Validate | None = None,  # noqa: ARG002 - closed form: nothing to stop early
-        rng: np.random.Generator,  # noqa: ARG002 - and nothing random
-        run_folder: Path | None = None,  # noqa: ARG002
+        validate: Validate | None = None,
+        rng: np.random.Generator,
+        run_folder: Path | None = None,
     ) -> Self:
         train = check_train(self.name, train)
-        side = min(train.shape)
+        side = min(shape_of(train))
         gib = 2 * side**2 * 8 / 2**30
         if gib > self.config.memory_gib:
             raise UnsupportedError(
@@ -115,11 +116,11 @@ class Ease(Backbone):
         ``prior_weight`` must be 1: another regulariser would need another inverse.
         """
         train = self._fitted
-        n_users, n_items = train.shape
+        n_users, n_items = shape_of(train)
         targets = check_fold_in(self.name, interactions, n_users, prior, n_items)
         if prior_weight != 1.0:
             raise UnsupportedError(f"backbone ease: prior_weight must be 1, got {prior_weight}")
-        folded = np.empty((targets.shape[0], n_items), np.float32)
+        folded = np.empty((shape_of(targets)[0], n_items), np.float32)
         for start in range(0, len(folded), _BLOCK):
             rows = slice(start, start + _BLOCK)
             residual = targets[rows].toarray()
@@ -139,7 +140,7 @@ class Ease(Backbone):
     def state(self) -> dict[str, np.ndarray]:
         train = self._fitted
         return {
-            "shape": np.array(train.shape, np.int64),
+            "shape": np.array(shape_of(train), np.int64),
             "indptr": train.indptr.astype(np.int64),
             "indices": train.indices.astype(np.int32),
             "weights": train.data,
@@ -160,10 +161,11 @@ class Ease(Backbone):
 def _inverse(gram: np.ndarray, l2: float) -> np.ndarray:
     """(gram + l2 I)⁻¹ in place by Cholesky, float64."""
     gram[np.diag_indices_from(gram)] += l2
+    potrf, potri = get_lapack_funcs(("potrf", "potri"), (gram,))
     # LAPACK reads columns first: the transpose of a symmetric C array avoids a copy
-    factor, info = lapack.dpotrf(gram.T, lower=1, overwrite_a=1)
+    factor, info = potrf(gram.T, lower=1, overwrite_a=1)
     assert info == 0, "a Gram matrix plus l2 > 0 is positive definite"
-    inverse, info = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    inverse, info = potri(factor, lower=1, overwrite_c=1)
     assert info == 0
     for start in range(0, len(inverse), _BLOCK):  # copy the lower triangle onto the upper one
         end = start + _BLOCK
@@ -176,7 +178,7 @@ def _inverse(gram: np.ndarray, l2: float) -> np.ndarray:
 def _quadratic(inverse: np.ndarray, train: sparse.csr_matrix) -> np.ndarray:
     """xᵢᵀ M xᵢ for every item column xᵢ, float64, in blocks of columns."""
     columns = train.tocsc()
-    result = np.empty(train.shape[1])
+    result = np.empty(shape_of(train)[1])
     for start in range(0, len(result), _BLOCK):
         block = columns[:, start : start + _BLOCK].astype(np.float64)
         result[start : start + _BLOCK] = block.multiply(inverse @ block).sum(axis=0)

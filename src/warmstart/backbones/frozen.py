@@ -1,6 +1,8 @@
 """Fold-in for backbones trained on a ranking loss: users frozen, a new item's vector solved for.
 
-Two ways, both deterministic, both convex:
+Two ways, both deterministic, both convex. Measured on CiteULike validation (MF, width 512, N@20),
+"gradient" is better for true interactions (.767 against .623), "ridge" for the 50 likeliest users
+by the title (.231 against .219), which are uncertain; it is also a hundred times as fast.
 
 ``ridge``     the closed form of ``least_squares``: as if the users' vectors were those of iALS. Its
               targets are 0 and 1, the trained scores are on another scale, so the result is
@@ -25,8 +27,15 @@ from pydantic import Field
 from scipy import sparse
 from scipy.special import expit, logsumexp
 
-from warmstart.backbones.base import EpochConfig, FactorBackbone, FactorTrainee, Validate
-from warmstart.backbones.base import check_fold_in, take
+from warmstart.backbones.base import (
+    EpochConfig,
+    FactorBackbone,
+    FactorTrainee,
+    Validate,
+    check_fold_in,
+    shape_of,
+    take,
+)
 from warmstart.backbones.least_squares import Basis, solve_rows
 
 _SAMPLE = 2000  # warm items that calibrate the scale and the partition function
@@ -47,10 +56,12 @@ class FrozenUserConfig(EpochConfig):
         fold_steps: Newton steps of "gradient".
     """
 
-    negatives: int = Field(32, ge=1)
+    negatives: int = Field(64, ge=1)
     temperature: float = Field(1.0, gt=0)
+    validate_every: int = Field(5, ge=1)
+    patience: int = Field(2, ge=1)
     fold_in: Literal["ridge", "gradient"] = "ridge"
-    fold_alpha: float = Field(10.0, gt=0)
+    fold_alpha: float = Field(3.0, gt=0)
     fold_l2: float = Field(0.1, gt=0)
     fold_steps: int = Field(5, ge=1)
 
@@ -60,7 +71,7 @@ class FrozenUserBackbone(FactorBackbone):
 
     def __init__(self, config: FrozenUserConfig | None = None) -> None:
         super().__init__(config)
-        self._scale = 1.0
+        self._scale, self._n_warm = 1.0, 0
         self._counts = np.zeros(0, np.float32)
         self._log_mean = np.zeros(0, np.float32)
         self._basis: Basis | None = None
@@ -109,7 +120,8 @@ class FrozenUserBackbone(FactorBackbone):
     ) -> np.ndarray:
         if self._basis is None:
             self._basis = Basis.of(self.vectors[0])
-        ridge = np.full(rows.shape[0], self.config.fold_l2 * self._unit * prior_weight, np.float32)
+        strength = self.config.fold_l2 * self._unit * prior_weight
+        ridge = np.full(shape_of(rows)[0], strength, np.float32)
         start = None if prior is None else prior / np.float32(self._scale)
         found, _ = solve_rows(
             self._basis, rows, alpha=self.config.fold_alpha, ridge=ridge, prior=start
@@ -205,15 +217,17 @@ class ItemShare:
         for _ in range(steps):
             gradient, curvature = self.derivatives(vectors)
             move = self._newton(gradient, curvature)
+            pending = np.ones(len(vectors), bool)
             for _ in range(_HALVINGS):
                 tried = vectors - move
                 tried_value = self.value(tried)
-                worse = tried_value > value
-                move[worse] /= 2
-                if not worse.any():
+                better = pending & (tried_value <= value)
+                vectors = np.where(better[:, None], tried, vectors)
+                value = np.where(better, tried_value, value)
+                pending &= ~better
+                if not pending.any():
                     break
-            vectors = np.where(worse[:, None], vectors, tried)
-            value = np.where(worse, value, tried_value)
+                move /= 2
         return vectors
 
     def _newton(self, gradient: np.ndarray, curvature: np.ndarray) -> np.ndarray:
@@ -250,7 +264,7 @@ def _rows_dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _log_mean_exp(users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """log mean_j exp(x_u.y_j) for every user, float32 (n_users,)."""
+    """For every user the log of the mean over items of exp(x_u.y_j), float32 (n_users,)."""
     result = np.empty(len(users), np.float32)
     for begin in range(0, len(users), _BLOCK):
         scores = users[begin : begin + _BLOCK] @ items.T

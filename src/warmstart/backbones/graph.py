@@ -18,7 +18,7 @@ from pydantic import Field
 from scipy import sparse
 from torch.nn import functional
 
-from warmstart.backbones.base import FactorTrainee
+from warmstart.backbones.base import FactorTrainee, shape_of
 from warmstart.backbones.frozen import FrozenUserConfig
 from warmstart.backbones.losses import bpr_loss, softmax_loss, weighted_mean
 from warmstart.train import TorchTrainee
@@ -37,14 +37,15 @@ class GraphConfig(FrozenUserConfig):
         normalised: train on cosines instead of dot products; vectors then have unit length.
     """
 
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(40, ge=1)
     layers: int = Field(2, ge=0)
     loss: Literal["softmax", "bpr"] = "softmax"
     negatives: int = Field(2048, ge=1)
     batch_size: int = Field(32768, ge=1)
-    learning_rate: float = Field(0.01, gt=0)
+    learning_rate: float = Field(0.02, gt=0)
     l2: float = Field(1e-4, ge=0)
-    normalised: bool = False
+    temperature: float = Field(0.12, gt=0)
+    normalised: bool = True
 
 
 def adjacency(train: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -73,12 +74,12 @@ class Propagate(torch.autograd.Function):
     """The product of a symmetric sparse matrix with vectors."""
 
     @staticmethod
-    def forward(ctx: Any, vectors: torch.Tensor, graph: torch.Tensor) -> torch.Tensor:  # noqa: D102
+    def forward(ctx: Any, vectors: torch.Tensor, graph: torch.Tensor) -> torch.Tensor:
         ctx.graph = graph
         return graph @ vectors
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:  # noqa: D102
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
         return ctx.graph @ gradients[0], None
 
 
@@ -110,9 +111,9 @@ class GraphTrainee(TorchTrainee, FactorTrainee):
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
         with torch.no_grad():
             vectors = self.final().cpu().numpy()
-        items = vectors[self.train.shape[0] :].copy()
+        items = vectors[shape_of(self.train)[0] :].copy()
         items[np.setdiff1d(np.arange(len(items)), self.warm)] = 0
-        return vectors[: self.train.shape[0]].copy(), items
+        return vectors[: shape_of(self.train)[0]].copy(), items
 
     def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:
         counts = np.diff(self.train.indptr)
@@ -137,7 +138,7 @@ class GraphTrainee(TorchTrainee, FactorTrainee):
         length = weighted_mean((x * x + y * y).sum(dim=1), weights) / 2
         if config.loss == "bpr":
             sampled = sample_negatives(
-                rows, pairs.indptr, pairs.indices, self.warm, rng.integers(2**31)
+                rows, pairs.indptr, pairs.indices, self.warm, int(rng.integers(2**31))
             )
             z = vectors.index_select(0, self._index(sampled, items=True))
             loss = bpr_loss(positive, (x * z).sum(dim=1), weights, config.temperature)
@@ -153,7 +154,7 @@ class GraphTrainee(TorchTrainee, FactorTrainee):
         return loss + config.l2 * length
 
     def _index(self, numbers: np.ndarray, *, items: bool = False) -> torch.Tensor:
-        shift = self.train.shape[0] if items else 0
+        shift = shape_of(self.train)[0] if items else 0
         return torch.from_numpy(numbers.astype(np.int64) + shift).to(self.device)
 
 
@@ -168,7 +169,7 @@ def sample_negatives(
     np.random.seed(seed)  # noqa: NPY002 - numba's own stream, not numpy's global one
     found = np.empty(len(rows), np.int64)
     for k in range(len(rows)):
-        seen = indices[indptr[rows[k]] : indptr[rows[k] + 1]]
+        seen, item = indices[indptr[rows[k]] : indptr[rows[k] + 1]], 0
         for _ in range(100):
             item = pool[np.random.randint(len(pool))]  # noqa: NPY002
             place = np.searchsorted(seen, item)

@@ -6,10 +6,11 @@ Performance of iALS on Item Recommendation Benchmarks", RecSys 2022, eq. 6. The 
 
     sum over all pairs of c_ui (p_ui - x_u.y_i)^2 + l2 (sum_u s_u |x_u|^2 + sum_i s_i |y_i|^2)
 
-with c = 1, p = 0 for a pair without and c = 1 + alpha w, p = 1 for one with an interaction of weight w,
-and s_u = ((alpha n_u + I) / (alpha mean(n) + I))^scaling, where n_u is the user's summed weight and I
-the number of warm items; likewise for items. A sweep solves users, then items, so every item vector
-is the exact optimum for the final users, and folding in is the same solve with users frozen.
+with c = 1, p = 0 for a pair without and c = 1 + alpha w, p = 1 for one with an interaction of
+weight w, and s_u = ((alpha n_u + I) / (alpha mean(n) + I))^scaling, where n_u is the user's summed
+weight and I the number of warm items; likewise for items. A sweep solves users, then items, so
+every item vector is the optimum for the final users, and folding in is the same solve with users
+frozen.
 """
 
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from warmstart.backbones.base import (
     Validate,
     check_fold_in,
     check_train,
+    shape_of,
     take,
 )
 from warmstart.backbones.least_squares import Basis, improve_rows, solve_rows
@@ -47,9 +49,9 @@ class IalsConfig(EpochConfig):
     """
 
     kind: Literal["ials"] = "ials"
-    epochs: int = Field(16, ge=1)
-    alpha: float = Field(10.0, gt=0)
-    l2: float = Field(100.0, gt=0)
+    epochs: int = Field(12, ge=1)
+    alpha: float = Field(40.0, gt=0)
+    l2: float = Field(40.0, gt=0)
     scaling: float = Field(1.0, ge=0, le=2)
     solver: Literal["exact", "cg"] = "exact"
     cg_steps: int = Field(3, ge=1)
@@ -127,7 +129,7 @@ class Ridge:
     def learn(cls, config: IalsConfig, rows: sparse.csr_matrix) -> "Ridge":
         """The constants of the rows of a training matrix."""
         counts = _counts(rows)
-        others = np.count_nonzero(np.bincount(rows.indices, minlength=rows.shape[1]))
+        others = np.count_nonzero(np.bincount(rows.indices, minlength=shape_of(rows)[1]))
         return cls(config, float(counts[counts > 0].mean()), float(others))
 
     def of(self, rows: sparse.csr_matrix) -> np.ndarray:
@@ -148,8 +150,8 @@ class _Sweeps(FactorTrainee):
         self.user_ridge = Ridge.learn(config, self.by_user)
         self.item_ridge = Ridge.learn(config, self.by_item)
         scale = 0.1 / np.sqrt(config.width)
-        self.users = np.zeros((train.shape[0], config.width), np.float32)
-        self.items = rng.normal(0, scale, (train.shape[1], config.width)).astype(np.float32)
+        self.users = np.zeros((shape_of(train)[0], config.width), np.float32)
+        self.items = rng.normal(0, scale, (shape_of(train)[1], config.width)).astype(np.float32)
         self.items[np.diff(self.by_item.indptr) == 0] = 0
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +163,7 @@ class _Sweeps(FactorTrainee):
     def restore(self, state: dict[str, np.ndarray]) -> None:
         self.users, self.items = state["users"], state["items"]
 
-    def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:  # noqa: ARG002
+    def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:
         user_ridge, item_ridge = self.user_ridge.of(self.by_user), self.item_ridge.of(self.by_item)
         self.users, _ = self._half(self.items, self.by_user, self.users, user_ridge)
         self.items, observed = self._half(self.users, self.by_item, self.items, item_ridge)

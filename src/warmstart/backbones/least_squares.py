@@ -15,15 +15,13 @@ get a preconditioner that is exact but for the row's own n directions. Wide vect
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numba
 import numpy as np
 from scipy import sparse
 
-from warmstart.backbones.threads import over_rows
-
-Array: TypeAlias = np.ndarray
+from warmstart.backbones.base import shape_of
+from warmstart.backbones.threads import Array, Real, Whole, over_rows
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def solve_rows(
     Returns:
         The solutions, float32 (rows, width), and the sum over interactions of the bracket above.
     """
-    shape = (rows.shape[0], basis.factors.shape[1])
+    shape = (shape_of(rows)[0], basis.factors.shape[1])
     found = np.zeros(shape, np.float32)
     if prior is not None:
         found[:] = ridge[:, None] * (prior @ basis.rotation)
@@ -92,9 +90,9 @@ def improve_rows(
 ) -> tuple[np.ndarray, float]:
     """As ``solve_rows``, by preconditioned conjugate gradients that start from ``current``."""
     found = current @ basis.rotation
-    losses = np.zeros(rows.shape[0])
+    losses = np.zeros(len(found))
     over_rows(
-        _improve, rows.shape[0], rows.indptr, rows.indices, rows.data, basis.factors,
+        _improve, len(found), rows.indptr, rows.indices, rows.data, basis.factors,
         basis.eigenvalues, np.float32(alpha), ridge, found, losses, steps,
     )  # fmt: skip
     return found @ basis.rotation.T, float(losses.sum())
@@ -105,8 +103,8 @@ _jit = numba.njit(fastmath=True, nogil=True, cache=True)
 
 @_jit
 def _solve(
-    first: int, last: int, indptr: Array, indices: Array, weights: Array, factors: Array,
-    eigenvalues: Array, alpha: float, ridge: Array, found: Array, losses: Array,
+    first: Whole, last: Whole, indptr: Array, indices: Array, weights: Array, factors: Array,
+    eigenvalues: Array, alpha: Real, ridge: Array, found: Array, losses: Array,
 ) -> None:  # fmt: skip
     """Rows of ``found`` hold ridge * prior on entry and the solutions on exit."""
     width = factors.shape[1]
@@ -194,8 +192,8 @@ def _cholesky_solve(matrix: Array, right: Array) -> None:
 
 @_jit
 def _improve(
-    first: int, last: int, indptr: Array, indices: Array, weights: Array, factors: Array,
-    eigenvalues: Array, alpha: float, ridge: Array, found: Array, losses: Array, steps: int,
+    first: Whole, last: Whole, indptr: Array, indices: Array, weights: Array, factors: Array,
+    eigenvalues: Array, alpha: Real, ridge: Array, found: Array, losses: Array, steps: Whole,
 ) -> None:  # fmt: skip
     """Rows of ``found`` hold the start on entry and the improved solutions on exit."""
     width = factors.shape[1]
@@ -235,13 +233,13 @@ def _improve(
 
 
 @_jit
-def _add(to: Array, scale: float, what: Array) -> None:
+def _add(to: Array, scale: Real, what: Array) -> None:
     for k in range(len(to)):
         to[k] += scale * what[k]
 
 
 @_jit
-def _dot(a: Array, b: Array) -> float:
+def _dot(a: Array, b: Array) -> Real:
     total = a.dtype.type(0)
     for k in range(len(a)):
         total += a[k] * b[k]

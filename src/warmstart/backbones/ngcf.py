@@ -3,11 +3,13 @@
 Wang, He, Wang, Feng, Chua, "Neural Graph Collaborative Filtering", SIGIR 2019, eq. 7-9. With A the
 normalised adjacency, layer l + 1 is
 
-    E' = LeakyReLU( (A + I) E W1 + (A E * E) W2 ),        the final vectors: all layers side by side
+    E' = LeakyReLU( (A + I) E W1 + (A E * E) W2 )
 
-Departures: the maps start at W1 = I and W2 = 0, that is at plain smoothing, without which few
-hundred steps do not get the maps anywhere; layers are not rescaled to unit length one by one; no
-dropout of messages; no bias. ``width`` is that of the final vectors and is shared out to the layers.
+and the final vectors are all layers side by side.
+
+Departures: the maps start at W1 = I and W2 = 0, that is at plain smoothing, since from random maps
+a few hundred steps lead nowhere; layers are not rescaled to unit length one by one; no dropout of
+messages; no bias. ``width`` is that of the final vectors and is shared out to the layers.
 """
 
 from pathlib import Path
@@ -19,7 +21,7 @@ from pydantic import Field, model_validator
 from scipy import sparse
 from torch.nn import functional
 
-from warmstart.backbones.base import Validate, check_train
+from warmstart.backbones.base import Validate, check_train, shape_of
 from warmstart.backbones.frozen import FrozenUserBackbone
 from warmstart.backbones.graph import GraphConfig, GraphTrainee, Propagate, default_device
 
@@ -66,11 +68,13 @@ class Ngcf(FrozenUserBackbone):
 class _Convolution(GraphTrainee):
     """A table of vectors and two maps a layer."""
 
+    config: NgcfConfig
+
     def __init__(
         self, train: sparse.csr_matrix, config: NgcfConfig, rng: np.random.Generator
     ) -> None:
         device, part = default_device(), config.width // (config.layers + 1)
-        table = rng.normal(0, 0.1 / np.sqrt(part), (sum(train.shape), part))
+        table = rng.normal(0, 0.1 / np.sqrt(part), (sum(shape_of(train)), part))
         parameters = {"table": torch.tensor(table, dtype=torch.float32, device=device)}
         for layer in range(config.layers):
             parameters[f"sum{layer}"] = torch.eye(part, device=device)

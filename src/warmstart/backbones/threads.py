@@ -7,9 +7,15 @@ service) are safe, which numba's default threading layer is not.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
 import numba
+import numpy as np
+import torch
+
+Array: TypeAlias = np.ndarray
+Real: TypeAlias = float | np.floating
+Whole: TypeAlias = int | np.integer
 
 _CHUNKS = 16  # per thread: enough to balance heavy rows, few enough to cost nothing
 
@@ -20,7 +26,7 @@ def over_rows(kernel: Callable[..., None], rows: int, *arguments: Any) -> None:
     Each row must be written by its own call only; then the result does not depend on the threads,
     whose number is ``numba.get_num_threads()``.
     """
-    threads = numba.get_num_threads()
+    threads = _threads()
     if threads == 1 or rows == 1:
         kernel(0, rows, *arguments)
         return
@@ -32,3 +38,15 @@ def over_rows(kernel: Callable[..., None], rows: int, *arguments: Any) -> None:
         ]
     for call in calls:
         call.result()
+
+
+def _threads() -> int:
+    """The number of threads of numba.
+
+    Asking for it the first time sets OpenMP's number, and so torch's, for everyone: undone here.
+    """
+    before = torch.get_num_threads()
+    threads = numba.get_num_threads()
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+    return threads

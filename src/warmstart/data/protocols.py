@@ -1,5 +1,7 @@
 """The two ways to split, and a published split read from files.
 
+``split``
+    One of the following, by name.
 ``time_cold``
     Three windows in time, train < t1 <= validation < t2 <= test. A cold item appears after t1.
 ``random_cold``
@@ -14,8 +16,9 @@ import hashlib
 import platform
 import random
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -26,10 +29,50 @@ from warmstart.data.columns import read_ids
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import ExternalId, Ids
 from warmstart.data.interactions import Interactions
-from warmstart.data.split import Split
+from warmstart.data.split import Protocol, Split
 from warmstart.data.split_check import check_split
 from warmstart.data.tables import Table, frame_table
 from warmstart.errors import ConfigError, DataError
+
+
+def split(
+    dataset: Dataset,
+    protocol: Protocol | None = None,
+    *,
+    cutoff: int | str | Sequence[int | str] | None = None,
+    fractions: tuple[float, float] = (0.8, 0.9),
+    seed: int = 42,
+    parts: Path | str | None = None,
+) -> Split:
+    """A split by the name of its protocol.
+
+    Args:
+        dataset: what to split.
+        protocol: "time-cold" where the interactions have times of a common clock, else
+            "random-cold", where None.
+        cutoff: time-cold: the end of training and the end of validation, as unix seconds or ISO
+            dates. Of one only, validation ends where half of the rest has passed.
+        fractions: time-cold without ``cutoff``; see ``time_cold``.
+        seed: random-cold; see ``random_cold``.
+        parts: random-cold: a folder with the parts as published; see ``published``.
+
+    Raises:
+        ConfigError: an argument does not fit the protocol.
+        DataError: see the three functions.
+    """
+    if protocol is None:
+        timed = dataset.interactions.times is not None and dataset.clock == "unix"
+        protocol = "time-cold" if timed and parts is None else "random-cold"
+    if protocol not in get_args(Protocol):
+        raise ConfigError(f"protocol {protocol!r}; allowed: {', '.join(get_args(Protocol))}")
+    wrong = parts if protocol == "time-cold" else cutoff
+    if wrong is not None:
+        name = "parts" if protocol == "time-cold" else "cutoff"
+        raise ConfigError(f"{name} = {wrong!r} does not go with the protocol {protocol}")
+    if protocol == "time-cold":
+        cutoffs = None if cutoff is None else _two_cutoffs(dataset, cutoff)
+        return time_cold(dataset, cutoffs=cutoffs, fractions=fractions)
+    return random_cold(dataset, seed=seed) if parts is None else published(dataset, Path(parts))
 
 
 def time_cold(
@@ -254,6 +297,34 @@ def _common_times(dataset: Dataset) -> np.ndarray:
     if not len(times):
         raise DataError(f"{dataset.name} has no interactions to split")
     return times
+
+
+def _two_cutoffs(dataset: Dataset, cutoff: int | str | Sequence[int | str]) -> tuple[int, int]:
+    given = [cutoff] if isinstance(cutoff, int | str) else list(cutoff)
+    cuts = [_unix_seconds(value) for value in given]
+    if len(cuts) == 1:
+        later = np.sort(_common_times(dataset))
+        later = later[later >= cuts[0]]
+        if not len(later):
+            raise ConfigError(f"cutoff {cutoff!r}: there is no interaction from there on")
+        cuts.append(int(later[len(later) // 2]))
+    if len(cuts) != 2:
+        raise ConfigError(f"cutoff {cutoff!r}; allowed: one time, or two")
+    return cuts[0], cuts[1]
+
+
+def _unix_seconds(value: int | str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ConfigError(
+            f"cutoff {value!r}; allowed: unix seconds, or a date such as 2024-06-01"
+        ) from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def _cutoffs_at(times: np.ndarray, fractions: tuple[float, float]) -> tuple[int, int]:

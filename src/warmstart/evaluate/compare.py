@@ -64,7 +64,8 @@ def compare(
     Args:
         reports: at least one; same data, part, mask, metrics and slices.
         against: the method that all others are compared with.
-        timings: seconds of fitting; those of the evaluation are added.
+        timings: seconds of fitting, of one seed; those of the evaluation, mean over seeds, are
+            added.
         simulations: quality of what a method simulated, by method.
         command: for the record.
         resampling: level, number and seed; the defaults where None.
@@ -81,7 +82,10 @@ def compare(
     runs: dict[str, list[Report]] = {}
     for report in reports:
         runs.setdefault(report.method, []).append(report)
-    evaluated = [Timing(report.method, "evaluate", report.seconds) for report in reports]
+    evaluated = [
+        Timing(method, "evaluate", float(np.mean([report.seconds for report in seeds])))
+        for method, seeds in runs.items()
+    ]
     return Comparison(
         command=command,
         version=warmstart.__version__,
@@ -230,7 +234,14 @@ def _detail(report: Report) -> Detail:
         SliceDetail(name, result.facts, result.exposure, result.user_strata, result.item_strata)
         for name, result in report.slices.items()
     )
-    return Detail(report.method, report.seed, report.control, slices, report.calibration)
+    return Detail(
+        report.method,
+        report.seed,
+        report.control,
+        slices,
+        report.calibration,
+        report.peak_memory_mb,
+    )
 
 
 def _check(reports: Sequence[Report], against: str | None) -> None:

@@ -130,13 +130,18 @@ class SliceDetail:
 
 @dataclass(frozen=True)
 class Detail:
-    """What lies behind one run's numbers."""
+    """What lies behind one run's numbers.
+
+    ``peak_memory_mb`` is the highest resident memory of the process up to the end of the run: of
+    this run alone only where each had a process of its own.
+    """
 
     method: str
     seed: int | None
     control: bool
     slices: tuple[SliceDetail, ...]
     calibration: tuple[CalibrationBin, ...]
+    peak_memory_mb: float
 
 
 @dataclass(frozen=True)

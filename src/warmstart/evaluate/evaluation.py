@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from warmstart.core import Recommender
 from warmstart.data.ids import Ids
 from warmstart.data.split import SLICES, Mask, Part, Slice, SliceName, Split
-from warmstart.errors import ConfigError
+from warmstart.errors import ConfigError, DataError
 from warmstart.evaluate.facts import DataFacts, data_facts
 from warmstart.evaluate.strata import (
     CalibrationBin,
@@ -157,9 +158,10 @@ class Report:
 
 
 def evaluate(
-    model: Scorer,
+    model: Scorer | Recommender,
     split: Split,
     *,
+    name: str | None = None,
     part: Part = "test",
     mask: Mask = "all",
     metrics: Sequence[str] = METRICS,
@@ -175,6 +177,8 @@ def evaluate(
     Args:
         model: anything with a ``name`` and a ``score``.
         split: what to rank, and the truth.
+        name: what the report calls the model, to tell variants of one method apart; its own name
+            where None.
         part: "test", or "valid".
         mask: "all" excludes every known positive that is not the slice's truth, "train" only
             training positives. Never compare numbers across masks.
@@ -193,32 +197,26 @@ def evaluate(
     """
     started = time.perf_counter()
     k = max(metric.k for metric in _parsed(metrics))
-    unknown = [name for name in slices if name not in SLICES]
-    if unknown or not slices:
+    if not slices or not set(slices) <= set(SLICES):
         raise ConfigError(f"evaluate: slices must be some of {SLICES}, got {tuple(slices)!r}")
     scorer = _Timed(model)
     measure = _Measure(split, tuple(metrics), k)
     results: dict[str, SliceResult] = {}
     bins: tuple[CalibrationBin, ...] = ()
-    for name in slices:
-        task = _task(split, part, name, mask)
-        depth = max(k, _CALIBRATION_DEPTH) if name == "overall" else k
+    for which in slices:
+        task = _task(split, part, which, mask)
+        depth = max(k, _CALIBRATION_DEPTH) if which == "overall" else k
         ranking = rank_slice(
             scorer.score, task, depth, memory_mb=memory_mb, seed=tie_seed, progress=progress
         )
-        if name == "overall":
-            both = replace(split, overall_users="both").slice(part, name, mask).users
-            rows = np.flatnonzero(np.isin(task.users, both))
-            any_name, both_name = _overall_names(split)
-            results[any_name] = measure(any_name, ranking, task)
-            if len(rows):
-                results[both_name] = measure(both_name, ranking.take(rows), _take(task, rows))
+        if which == "overall":
+            results |= _both_user_sets(measure, ranking, task, split, part)
             bins = calibration(ranking, split.train.warm)
         else:
-            results[name] = measure(name, ranking, task)
-        logger.info("%s: %s slice ranked for %d users", model.name, name, len(task.users))
+            results[which] = measure(which, ranking, task)
+        logger.info("%s: %s slice ranked for %d users", model.name, which, len(task.users))
     return Report(
-        method=model.name,
+        method=model.name if name is None else name,
         seed=seed,
         control=control,
         data=data_facts(split, part, mask),
@@ -241,7 +239,7 @@ def peak_memory_mb() -> float:
 class _Timed:
     """A scorer that counts its seconds."""
 
-    def __init__(self, model: Scorer) -> None:
+    def __init__(self, model: Scorer | Recommender) -> None:
         self.model = model
         self.seconds = 0.0
 
@@ -306,11 +304,24 @@ def _task(split: Split, part: Part, name: SliceName, mask: Mask) -> Slice:
     return split.slice(part, name, mask)
 
 
-def _overall_names(split: Split) -> tuple[str, str]:
-    """Result names of the user sets "any" and "both"; the protocol's own is "overall"."""
-    if split.overall_users == "any":
-        return "overall", "overall_both"
-    return "overall_any", "overall"
+def _both_user_sets(
+    measure: _Measure, ranking: Ranking, task: Slice, split: Split, part: Part
+) -> dict[str, SliceResult]:
+    """Overall over all users with a positive, and over those with a cold and a warm one.
+
+    The set of the protocol is called "overall"; the other one carries its own name.
+    """
+    both = np.intersect1d(split.parts[f"cold_{part}"].users, split.parts[f"warm_{part}"].users)
+    rows = np.flatnonzero(np.isin(task.users, both))
+    if len(rows) == 0 and split.overall_users == "both":
+        raise DataError("slice 'overall': no user has a cold and a warm positive")
+    any_name, both_name = "overall", "overall_both"
+    if split.overall_users == "both":
+        any_name, both_name = "overall_any", "overall"
+    results = {any_name: measure(any_name, ranking, task)}
+    if len(rows):
+        results[both_name] = measure(both_name, ranking.take(rows), _take(task, rows))
+    return results
 
 
 def _take(task: Slice, rows: np.ndarray) -> Slice:

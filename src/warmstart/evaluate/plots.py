@@ -4,6 +4,8 @@ Imports matplotlib; only ``report`` imports this module, and only when a report 
 """
 
 import io
+import math
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _CONTROL = "#767676"
 # Lines of one plot; the tables below the plots hold all methods.
 MOST_LINES = len(_COLOURS)
+# Characters of a tick label, of a legend's label alone in its row, and of one of two.
+_TICK, _ONE_COLUMN, _HALF_COLUMN = 22, 50, 24
 _WIDTH = 4.6  # inches; at 320 CSS pixels 9-point text is still 9 pixels high
 
 
@@ -46,7 +50,9 @@ def interval_plot(comparison: Comparison, slice_name: str, metric: str) -> Plot:
         (comparison.find(method, slice_name, metric) for method in comparison.methods),
         key=lambda row: row.value,
     )
-    with _drawing(0.9 + 0.27 * len(rows)) as (axes, finish):
+    labels = [textwrap.fill(_label(row), _TICK) for row in rows]
+    lines = sum(label.count("\n") + 1 for label in labels)
+    with _drawing(0.9 + 0.1 * len(rows) + 0.17 * lines) as (axes, finish):
         for place, row in enumerate(rows):
             axes.errorbar(
                 row.value,
@@ -57,7 +63,7 @@ def interval_plot(comparison: Comparison, slice_name: str, metric: str) -> Plot:
                 mfc="white" if row.control else None,
                 capsize=3,
             )
-        axes.set_yticks(range(len(rows)), [_label(row) for row in rows])
+        axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.set_xlabel(metric)
         axes.set_xlim(left=0)
@@ -69,7 +75,11 @@ def interval_plot(comparison: Comparison, slice_name: str, metric: str) -> Plot:
 
 def trade_off_plot(comparison: Comparison, metric: str) -> Plot:
     """Cold against warm: what a method pays on warm items for what it wins on cold ones."""
-    with _drawing(4.4) as (axes, finish):
+    labels = [
+        f"{place} {_label(comparison.find(method, 'cold', metric))}"
+        for place, method in enumerate(comparison.methods, start=1)
+    ]
+    with _drawing(3.3 + _legend_height(labels)) as (axes, finish):
         words = []
         for place, method in enumerate(comparison.methods):
             cold = comparison.find(method, "cold", metric)
@@ -82,7 +92,7 @@ def trade_off_plot(comparison: Comparison, metric: str) -> Plot:
                 fmt=_MARKERS[place // len(_COLOURS) % len(_MARKERS)],
                 color=_CONTROL if cold.control else _COLOURS[place % len(_COLOURS)],
                 mfc="white" if cold.control else None,
-                label=f"{place + 1} {_label(cold)}",
+                label=_legend_text(labels[place]),
             )
             axes.annotate(
                 str(place + 1),
@@ -96,7 +106,7 @@ def trade_off_plot(comparison: Comparison, metric: str) -> Plot:
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-        _legend_below(axes)
+        _legend_below(axes, labels)
         svg = finish()
     return Plot(f"Cold against warm, {metric}", f"{metric}: {'; '.join(words)}.", svg)
 
@@ -183,20 +193,21 @@ def _shown(comparison: Comparison, slice_name: str) -> Iterator[tuple[Detail, Sl
 def _line_plot(
     title: str, lines: Sequence[tuple[str, list[str], list[float]]], xlabel: str, ylabel: str
 ) -> Plot:
-    with _drawing(3.4 + 0.16 * len(lines)) as (axes, finish):
+    names = [label for label, _, _ in lines]
+    with _drawing(3.0 + _legend_height(names)) as (axes, finish):
         for place, (label, labels, values) in enumerate(lines):
             axes.plot(
                 labels,
                 values,
                 color=_COLOURS[place % len(_COLOURS)],
                 marker=_MARKERS[place % len(_MARKERS)],
-                label=label,
+                label=_legend_text(label),
             )
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-        _legend_below(axes)
+        _legend_below(axes, names)
         svg = finish()
     words = "; ".join(
         f"{label}: "
@@ -228,8 +239,23 @@ def _drawing(height: float) -> Iterator[tuple[Axes, Callable[[], str]]]:
         yield figure.subplots(), finish
 
 
-def _legend_below(axes: Axes) -> None:
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=2, frameon=False)
+def _legend_below(axes: Axes, labels: Sequence[str]) -> None:
+    columns = _legend_columns(labels)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=columns, frameon=False)
+
+
+def _legend_text(label: str) -> str:
+    return textwrap.fill(label, _ONE_COLUMN)
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    return 2 if max(map(len, labels)) <= _HALF_COLUMN else 1
+
+
+def _legend_height(labels: Sequence[str]) -> float:
+    """Inches; the axes would be squeezed to nothing by a legend that the figure has no room for."""
+    lines = sum(_legend_text(label).count("\n") + 1 for label in labels)
+    return 0.3 + 0.18 * math.ceil(lines / _legend_columns(labels))
 
 
 def _arms(row: Summary, value: float) -> list[list[float]]:

@@ -48,11 +48,20 @@ def write_report(comparison: Comparison, path: Path | str) -> Path:
     return path
 
 
-def render_report(comparison: Comparison) -> str:
-    """The HTML report as text; see ``write_report``."""
+def check_packages() -> None:
+    """Whether a report can be made, to be asked before long work.
+
+    Raises:
+        UnsupportedError: matplotlib or jinja2 is not installed.
+    """
     for package in ("jinja2", "matplotlib"):
         if find_spec(package) is None:
             raise missing_extra(package, "report")
+
+
+def render_report(comparison: Comparison) -> str:
+    """The HTML report as text; see ``write_report``."""
+    check_packages()
     import jinja2
 
     environment = jinja2.Environment(
@@ -105,10 +114,9 @@ def _sections(comparison: Comparison, headline: Sequence[str]) -> list[_Section]
         sections.append(
             _Section(
                 "Do cold and warm scores mean the same?",
-                "Overall slice: share of relevant items among ranked ones, in bins of rising score with "
-                "equally many ranked pairs. Where the "
-                "cold line lies under the warm one at the same score, cold items are shown too "
-                "early; over it, too late.",
+                "Overall slice: share of relevant items among ranked ones, in bins of rising score "
+                "with equally many ranked pairs. Where the cold line lies under the warm one, cold "
+                "items are shown too early; over it, too late.",
                 [plots.calibration_plot(detail) for detail in calibrated],
             )
         )

@@ -119,20 +119,42 @@ def simulation_quality(
     true = np.unique(_keys(truth, train))
     measure = _Measure(true, degrees, train.n_items)
     items, budget = np.unique(keys % train.n_items, return_counts=True)
-    rng = np.random.default_rng(seed)
-    control_pairs = {
-        "most_active": _most_active(items, budget, degrees, train.n_items),
-        "by_degree": _drawn(items, budget, degrees, train.n_items, rng),
-        "random": _drawn(items, budget, np.ones_like(degrees), train.n_items, rng),
-    }
+    blind = blind_audiences(items, budget, train, np.random.default_rng(seed))
     n_pairs = len(np.union1d(items, true % train.n_items)) * train.n_users
     return SimulationReport(
         simulated=measure(simulated.provenance, keys, len(simulated) - len(keys), probabilities),
-        controls=tuple(measure(name, pairs) for name, pairs in control_pairs.items()),
+        controls=tuple(measure(name, _keys(events, train)) for name, events in blind.items()),
         by_audience=_by_audience(keys, true, train.n_items),
         true_user_degree=float(degrees[true // train.n_items].mean()),
         base_rate=len(true) / n_pairs,
     )
+
+
+def blind_audiences(
+    items: np.ndarray, budget: np.ndarray, train: Dataset, rng: np.random.Generator
+) -> dict[str, Interactions]:
+    """The controls: users for items, chosen without a look at the item.
+
+    Args:
+        items: item rows, shape (items,).
+        budget: how many users each item gets, int64, shape (items,).
+        train: the training data, for the degrees of users.
+        rng: draws the last two.
+
+    Returns:
+        "most_active": the same most active users for every item; "by_degree": drawn in proportion
+        to their training degree; "random": drawn evenly. Each names an item's users once.
+    """
+    degrees = np.bincount(train.interactions.users, minlength=train.n_users)
+    pairs = {
+        "most_active": _most_active(items, budget, degrees, train.n_items),
+        "by_degree": _drawn(items, budget, degrees, train.n_items, rng),
+        "random": _drawn(items, budget, np.ones_like(degrees), train.n_items, rng),
+    }
+    return {
+        name: Interactions.of(keys // train.n_items, keys % train.n_items, provenance=name)
+        for name, keys in pairs.items()
+    }
 
 
 def expected_calibration_error(

@@ -35,12 +35,19 @@ class TextEncoder:
         lm: the loaded model.
         folder: cache folder; None is WARMSTART_CACHE or the user's cache folder.
         use_cache: False neither reads nor writes the disk.
+        progress: of every ``encode`` that is not given its own.
     """
 
     def __init__(
-        self, lm: LanguageModel, *, folder: Path | None = None, use_cache: bool = True
+        self,
+        lm: LanguageModel,
+        *,
+        folder: Path | None = None,
+        use_cache: bool = True,
+        progress: Progress | None = None,
     ) -> None:
         self.lm = lm
+        self.progress = progress
         self.folder = folder
         self.cache = None
         if use_cache:
@@ -106,7 +113,7 @@ class TextEncoder:
         for row, text in enumerate(texts):
             if text.strip():
                 rows_of.setdefault(text, []).append(row)
-        for text, vector in self._vectors(list(rows_of), progress):
+        for text, vector in self._vectors(list(rows_of), progress or self.progress):
             vectors[rows_of[text]] = vector
         return vectors
 
@@ -162,7 +169,11 @@ def _key(text: str) -> bytes:
 
 
 def load_lm(
-    config: LMConfig | None = None, *, folder: Path | None = None, use_cache: bool = True
+    config: LMConfig | None = None,
+    *,
+    folder: Path | None = None,
+    use_cache: bool = True,
+    progress: Progress | None = None,
 ) -> TextEncoder:
     """Load the LM of ``config`` (default: all-MiniLM-L6-v2) and encode with it.
 
@@ -170,11 +181,13 @@ def load_lm(
         config: which model and how it reads.
         folder: cache folder; None is WARMSTART_CACHE or the user's cache folder.
         use_cache: False neither reads nor writes the disk.
+        progress: of every ``encode`` that is not given its own.
 
     Raises:
         ConfigError: see ``load_language_model``.
     """
-    return TextEncoder(load_language_model(config), folder=folder, use_cache=use_cache)
+    lm = load_language_model(config)
+    return TextEncoder(lm, folder=folder, use_cache=use_cache, progress=progress)
 
 
 def _verified(

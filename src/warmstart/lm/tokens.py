@@ -268,7 +268,7 @@ def _head(kind: str, lm_width: int, width: int, rng: np.random.Generator) -> nn.
 
 def _linear(inputs: int, outputs: int, rng: np.random.Generator) -> nn.Linear:
     """A linear layer that keeps unit-variance inputs at a total length of one."""
-    layer = nn.Linear(inputs, outputs)
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)  # draws nothing from torch's own state
     weights = rng.normal(0, 1 / math.sqrt(inputs), (outputs, inputs)).astype(np.float32)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weights))

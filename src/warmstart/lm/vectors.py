@@ -29,15 +29,24 @@ class TextVectors:
         """The vectors of a catalogue's texts."""
         return cls(encoder.encode(texts), encoder.spec, encoder)
 
+    @property
+    def encoder(self) -> TextEncoder:
+        """The language model, loaded when first asked for.
+
+        Raises:
+            ArtefactError: it came from a local folder and was not given again.
+        """
+        if self._encoder is None:
+            self._encoder = TextEncoder.from_spec(self._spec)
+        return self._encoder
+
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of other texts by the same model, float32, shape (texts, width).
 
         Raises:
             ArtefactError: the model came from a local folder and was not given again.
         """
-        if self._encoder is None:
-            self._encoder = TextEncoder.from_spec(self._spec)
-        return self._encoder.encode(texts)
+        return self.encoder.encode(texts)
 
     def append(self, texts: Sequence[str]) -> np.ndarray:
         """Add rows for new items; returns them."""

@@ -63,9 +63,26 @@ def load_model(folder: Path | str, *, lm: Any | None = None) -> Recommender:
         model = build(name, saved.manifest["config"])
     except ConfigError as error:
         raise ArtefactError(f"{folder}: {error}") from error
+    if lm is not None and (differs := _differences(saved.fitted.lm_spec, lm.spec)):
+        raise ArtefactError(
+            f"{folder} was fitted with another language model: {differs}; give that one"
+        )
     model._fitted = saved.fitted
     try:
         model._restore(saved.state, lm)
     except KeyError as error:
         raise ArtefactError(f"{folder}: state.safetensors lacks {error}") from error
     return model
+
+
+def _differences(wanted: dict[str, Any] | None, given: dict[str, Any]) -> str:
+    """In what a language model is not the one of an artefact; where it lies does not matter."""
+    return (
+        ", ".join(
+            f"{key} {wanted.get(key)!r} there, {value!r} here"
+            for key, value in given.items()
+            if key != "source" and wanted.get(key) != value
+        )
+        if wanted
+        else ""
+    )

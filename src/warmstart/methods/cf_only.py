@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from warmstart.backbones import BackboneConfig, BPRConfig
+from warmstart.backbones import BackboneConfig
+from warmstart.backbones.bpr import BprConfig
 from warmstart.config import Config
 from warmstart.core import AddsItems, FitContext, Recommender, Traits
 from warmstart.data.dataset import Dataset
@@ -26,7 +27,7 @@ class CFOnlyConfig(Config):
         backbone: which one, with its settings.
     """
 
-    backbone: BackboneConfig = Field(default_factory=BPRConfig, discriminator="kind")
+    backbone: BackboneConfig = Field(default_factory=BprConfig, discriminator="kind")
 
 
 class CFOnly(Recommender, AddsItems):
@@ -39,8 +40,7 @@ class CFOnly(Recommender, AddsItems):
     def _fit(self, data: Dataset, context: FitContext) -> None:
         backbone = fit_backbone(self.config.backbone, data, context)
         self.fitted.choices = {"backbone": backbone.chosen.model_dump(mode="json")}
-        self._warmed = Warmed(backbone, np.zeros((0, 0), np.float32))
-        self._add_cold(int((~data.warm).sum()))
+        self._warmed = Warmed.blank(backbone, data.n_users, int((~data.warm).sum()))
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``; NaN for an item without interactions."""
@@ -66,13 +66,7 @@ class CFOnly(Recommender, AddsItems):
         self._warmed.folded[place[rows]] = self._warmed.backbone.fold_in(matrix)
 
     def _add_texts(self, texts: Sequence[str]) -> None:
-        self._add_cold(len(texts))
-
-    def _add_cold(self, n: int) -> None:
-        """Room for n cold items that cannot be scored yet."""
-        width = self._warmed.backbone.folded_width
-        old = self._warmed.folded.reshape(-1, width)
-        self._warmed.folded = np.concatenate([old, np.full((n, width), np.nan, np.float32)])
+        self._warmed.append_blank(len(texts))
 
     def _state(self) -> dict[str, np.ndarray]:
         return self._warmed.state()

@@ -1,7 +1,7 @@
 """content_knn: an item is as good as the similar items that the user already has.
 
-For every item, warm or cold, its nearest warm items by cosine of the text vectors (itself left out);
-score(u, i) = sum of the cosines over those neighbours that u has interacted with.
+For every item, warm or cold, its nearest warm items by cosine of the text vectors (itself left
+out); score(u, i) = sum of the cosines over those neighbours that u has interacted with.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class ContentKNNConfig(Config):
         neighbours: how many nearest warm items count.
     """
 
-    neighbours: int = Field(50, ge=1)
+    neighbours: int = Field(default=50, ge=1)
 
 
 class ContentKNN(Recommender, AddsItems):
@@ -35,50 +35,52 @@ class ContentKNN(Recommender, AddsItems):
 
     name = "content_knn"
     config_type = ContentKNNConfig
-    traits = Traits(
-        reads=frozenset({"interactions", "texts"}), cold_items="content", needs_lm=True
-    )
+    traits = Traits(reads=frozenset({"interactions", "texts"}), cold_items="content", needs_lm=True)
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
+        self._remember_histories()
         with context.run.stage("encode"):
             self._texts = TextVectors.of(data.catalogue.texts, context.lm)
         with context.run.stage("neighbours"):
-            rows = np.arange(data.n_items, dtype=np.int32)
-            self._similar = self._neighbours(self._texts.rows, rows)
+            own = np.where(data.warm, np.cumsum(data.warm) - 1, -1)
+            self._similar = self._neighbours(self._texts.rows, own)
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``; a sum of cosines."""
-        seen = self.fitted.seen[users]
-        n_known = self._similar.shape[1]
-        return (seen[:, :n_known] @ self._similar[items].T).toarray()
+        return (self._histories[users] @ self._similar[items].T).toarray()
+
+    def _remember_histories(self) -> None:
+        """The warm items, and the users' interactions with them."""
+        self._warm = np.flatnonzero(self.fitted.warm)
+        self._histories = self.fitted.seen[:, self._warm].tocsr()
+
+    def _neighbours(self, vectors: np.ndarray, own: np.ndarray) -> sparse.csr_matrix:
+        """Cosines to the nearest warm items, CSR, shape (len(vectors), warm items).
+
+        Args:
+            vectors: float32, shape (items, width).
+            own: the place of each item among the warm ones, -1 for a cold one.
+        """
+        k = min(self.config.neighbours, len(self._warm))
+        counts, columns, values = [0], [], []
+        for start in range(0, len(vectors), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            cosines = vectors[rows] @ self._texts.rows[self._warm].T
+            itself = np.flatnonzero(own[rows] >= 0)
+            cosines[itself, own[rows][itself]] = np.nan
+            positions, similar = top_k(cosines, k)
+            found = positions >= 0
+            counts.extend(found.sum(axis=1).tolist())
+            columns.append(positions[found])
+            values.append(similar[found])
+        return sparse.csr_matrix(
+            (np.concatenate(values), np.concatenate(columns), np.cumsum(counts)),
+            shape=(len(vectors), len(self._warm)),
+        )
 
     def _add_texts(self, texts: Sequence[str]) -> None:
-        vectors = self._texts.append(texts)
-        rows = np.full(len(texts), -1, np.int32)
-        self._similar = sparse.vstack([self._similar, self._neighbours(vectors, rows)], "csr")
-
-    def _neighbours(self, vectors: np.ndarray, rows: np.ndarray) -> sparse.csr_matrix:
-        """Cosines to the nearest warm items, CSR, shape (len(vectors), items of the fit)."""
-        warm = np.flatnonzero(self.fitted.warm)
-        k = min(self.config.neighbours, len(warm))
-        place = np.full(int(max(rows.max(initial=-1), warm.max())) + 2, -1, np.int32)
-        place[warm] = np.arange(len(warm))
-        blocks = []
-        for start in range(0, len(vectors), _BLOCK):
-            cosines = vectors[start : start + _BLOCK] @ self._texts.rows[warm].T
-            own = place[rows[start : start + _BLOCK]]
-            cosines[np.flatnonzero(own >= 0), own[own >= 0]] = np.nan
-            positions, values = top_k(cosines, k)
-            found = positions >= 0
-            query, _ = np.nonzero(found)
-            shape = (len(cosines), len(self.fitted.warm))
-            columns = warm[positions[found]]
-            blocks.append(sparse.csr_matrix((values[found], (query, columns)), shape=shape))
-        return sparse.vstack(blocks, "csr")[:, : self._n_fitted()]
-
-    def _n_fitted(self) -> int:
-        """Items at the time of the fit: all warm items are among them."""
-        return int(np.flatnonzero(self.fitted.warm).max()) + 1
+        new = self._neighbours(self._texts.append(texts), np.full(len(texts), -1))
+        self._similar = sparse.csr_matrix(sparse.vstack([self._similar, new]))
 
     def _state(self) -> dict[str, np.ndarray]:
         similar = self._similar
@@ -90,7 +92,8 @@ class ContentKNN(Recommender, AddsItems):
         }
 
     def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
+        self._remember_histories()
         vectors = state["vectors"]
         self._texts = TextVectors(vectors, self.fitted.lm_spec or {}, lm)
         arrays = tuple(state[f"similar.{name}"] for name in ("data", "indices", "indptr"))
-        self._similar = sparse.csr_matrix(arrays, shape=(len(vectors), self._n_fitted()))
+        self._similar = sparse.csr_matrix(arrays, shape=(len(vectors), len(self._warm)))

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from warmstart.backbones import EaseConfig
+from warmstart.backbones import build
+from warmstart.backbones.ease import EaseConfig
 from warmstart.config import Config
 from warmstart.core import AddsItems, FitContext, Recommender, Simulates, Traits
 from warmstart.data.dataset import Dataset
@@ -35,7 +36,7 @@ class EaseTextConfig(Config):
 
     ease: EaseConfig = Field(default_factory=EaseConfig)
     ridge: RidgeConfig = Field(default_factory=RidgeConfig)
-    scale: float = Field(2.0, gt=0)
+    scale: float = Field(default=2.0, gt=0)
 
 
 class EaseText(Recommender, AddsItems, Simulates):
@@ -43,9 +44,7 @@ class EaseText(Recommender, AddsItems, Simulates):
 
     name = "ease_text"
     config_type = EaseTextConfig
-    traits = Traits(
-        reads=frozenset({"interactions", "texts"}), cold_items="content", needs_lm=True
-    )
+    traits = Traits(reads=frozenset({"interactions", "texts"}), cold_items="content", needs_lm=True)
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         self._ease = fit_backbone(self.config.ease, data, context)
@@ -90,8 +89,6 @@ class EaseText(Recommender, AddsItems, Simulates):
         return {"vectors": self._texts.rows, "scale": scale, **self._head.state(), **ease}
 
     def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
-        from warmstart.backbones import build
-
         ease = {k.removeprefix("ease."): v for k, v in state.items() if k.startswith("ease.")}
         self._ease = build(self.config.ease).restore(ease)
         self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)

@@ -21,7 +21,7 @@ class Popular(Recommender, AddsItems):
 
     name = "popular"
     config_type = PopularConfig
-    traits = Traits(reads=frozenset({"interactions"}), cold_items="prior")
+    traits = Traits(reads=frozenset({"interactions"}), cold_items="prior", personal=False)
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         self._counts = data.matrix.getnnz(axis=0).astype(np.float32)

@@ -23,9 +23,7 @@ class TextRidgeMethod(Recommender, AddsItems, Simulates):
 
     name = "text_ridge"
     config_type = RidgeConfig
-    traits = Traits(
-        reads=frozenset({"interactions", "texts"}), cold_items="content", needs_lm=True
-    )
+    traits = Traits(reads=frozenset({"interactions", "texts"}), cold_items="content", needs_lm=True)
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         with context.run.stage("encode"):

@@ -1,0 +1,1 @@
+"""Simulators of interactions, and what brings their cold items beside the warm ones."""

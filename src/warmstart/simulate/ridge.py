@@ -10,12 +10,15 @@ more warm items than ``landmarks``, that many of them, drawn at random, span the
 regressors, Smola and Schölkopf 2000), so memory stays landmarks x (landmarks + users) floats.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 from scipy import linalg, sparse
+from scipy.linalg import lapack
 
+from warmstart.backbones.base import shape_of
 from warmstart.config import Config
 from warmstart.errors import ConfigError
 
@@ -33,9 +36,9 @@ class RidgeConfig(Config):
     """
 
     kernel: Literal["linear", "rbf"] = "rbf"
-    l2: float = Field(3.0, gt=0)
-    gamma: float = Field(0.5, gt=0)
-    landmarks: int = Field(20_000, ge=1)
+    l2: float = Field(default=3.0, gt=0)
+    gamma: float = Field(default=0.5, gt=0)
+    landmarks: int = Field(default=20_000, ge=1)
 
 
 class TextRidge:
@@ -45,12 +48,21 @@ class TextRidge:
         centres: text vectors that span the solution (rbf), float32, shape (centres, width); empty
             for the linear kernel.
         weights: float32, shape (centres or width, n_users).
+        leverage: how much an item's fit hangs on its own row, float32, shape (items,); known
+            after a fit only.
     """
 
-    def __init__(self, config: RidgeConfig, centres: np.ndarray, weights: np.ndarray) -> None:
+    def __init__(
+        self,
+        config: RidgeConfig,
+        centres: np.ndarray,
+        weights: np.ndarray,
+        leverage: np.ndarray | None = None,
+    ) -> None:
         self.config = config
         self.centres = centres
         self.weights = weights
+        self.leverage = leverage
 
     @classmethod
     def fit(
@@ -73,20 +85,19 @@ class TextRidge:
         """
         try:
             if config.kernel == "linear":
-                gram = vectors.T @ vectors
-                return cls(config, vectors[:0], _solve(gram, config.l2, _project(targets, vectors)))
+                penalty = config.l2 * np.eye(vectors.shape[1], dtype=np.float32)
+                fit = _regress_blocks(lambda rows: vectors[rows], targets, penalty)
+                return cls(config, vectors[:0], *fit)
             if len(vectors) <= config.landmarks:
                 kernel = rbf(vectors, vectors, config.gamma)
-                return cls(config, vectors, _solve(kernel, config.l2, targets.toarray()))
+                weights, inverse = _solve(kernel, config.l2, targets.toarray())
+                return cls(config, vectors, weights, 1 - config.l2 * np.diag(inverse))
             chosen = np.sort(rng.choice(len(vectors), config.landmarks, replace=False))
             centres = vectors[chosen]
-            gram = config.l2 * rbf(centres, centres, config.gamma)
-            right = np.zeros((len(centres), targets.shape[1]), np.float32)
-            for start in range(0, len(vectors), _BLOCK):
-                block = rbf(vectors[start : start + _BLOCK], centres, config.gamma)
-                gram += block.T @ block
-                right += _project(targets[start : start + _BLOCK], block)
-            return cls(config, centres, _solve(gram, 1e-4 * config.l2, right))
+            penalty = config.l2 * rbf(centres, centres, config.gamma)
+            penalty[np.diag_indices_from(penalty)] += np.float32(1e-3)  # for float32
+            features = lambda rows: rbf(vectors[rows], centres, config.gamma)  # noqa: E731
+            return cls(config, centres, *_regress_blocks(features, targets, penalty))
         except linalg.LinAlgError as error:
             raise ConfigError(f"text ridge: l2={config.l2} is too small: {error}") from None
 
@@ -100,6 +111,28 @@ class TextRidge:
             rows = slice(start, start + _BLOCK)
             scores[rows] = rbf(vectors[rows], self.centres, self.config.gamma) @ weights
         return scores
+
+    def leave_one_out(
+        self, vectors: np.ndarray, targets: sparse.csr_matrix, rows: np.ndarray
+    ) -> np.ndarray:
+        """What the regression without an item would predict for that item.
+
+        For a linear smoother with leverage h it is (fit - h y) / (1 - h).
+
+        Args:
+            vectors: those of the fit.
+            targets: those of the fit.
+            rows: positions in them.
+
+        Returns:
+            float32, shape (rows, n_users).
+        """
+        assert self.leverage is not None, "leave_one_out needs a head that was fitted, not restored"
+        own = self.leverage[rows][:, None]
+        actual = targets[rows].toarray()
+        if len(self.centres) == len(vectors):
+            return actual - self.config.l2 * self.weights[rows] / (1 - own)
+        return (self.predict(vectors[rows]) - own * actual) / (1 - own)
 
     def state(self) -> dict[str, np.ndarray]:
         """Arrays for the artefact."""
@@ -122,12 +155,33 @@ def rbf(left: np.ndarray, right: np.ndarray, gamma: float) -> np.ndarray:
     return np.exp(kernel, out=kernel)
 
 
-def _project(targets: sparse.csr_matrix, vectors: np.ndarray) -> np.ndarray:
-    """vectorsᵀ targets, shape (width, n_users)."""
-    return np.ascontiguousarray((targets.T @ vectors).T)
-
-
-def _solve(gram: np.ndarray, l2: float, right: np.ndarray) -> np.ndarray:
+def _solve(gram: np.ndarray, l2: float, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(gram + l2 I)⁻¹ right, and the lower triangle of the inverse; ``gram`` is overwritten."""
     gram[np.diag_indices_from(gram)] += l2
-    factor = linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
-    return linalg.cho_solve(factor, right, overwrite_b=True, check_finite=False).astype(np.float32)
+    factor, lower = linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+    solution = linalg.cho_solve((factor, lower), right, overwrite_b=True, check_finite=False)
+    (potri,) = lapack.get_lapack_funcs(("potri",), (factor,))
+    inverse, failed = potri(factor, lower=True, overwrite_c=True)
+    if failed:
+        raise linalg.LinAlgError("singular")
+    return solution.astype(np.float32), inverse
+
+
+def _regress_blocks(
+    features: Callable[[slice], np.ndarray], targets: sparse.csr_matrix, penalty: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and leverages of a ridge regression whose features are made block by block."""
+    n_items, n_users = shape_of(targets)
+    blocks = [slice(start, start + _BLOCK) for start in range(0, n_items, _BLOCK)]
+    gram, right = penalty, np.zeros((len(penalty), n_users), np.float32)
+    for rows in blocks:
+        block = features(rows)
+        gram += block.T @ block
+        right += np.ascontiguousarray((targets[rows].T @ block).T)
+    weights, inverse = _solve(gram, 0.0, right)
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    leverages = []
+    for rows in blocks:
+        block = features(rows)
+        leverages.append(np.einsum("ij,ij->i", block @ inverse, block))
+    return weights, np.concatenate(leverages)

@@ -1,9 +1,12 @@
 """Cold scores beside warm scores, and the one constant between the two scales.
 
 Warm and cold items are scored by different models, so the constant decides what share of a list is
-cold. It is chosen on the overall slice of the validation part. A positive constant never changes the
-order within the cold items, so the best k of each side are ranked once and merged for every constant.
+cold. It is chosen on the overall slice of the validation part. A positive constant never changes
+the order within the cold items, so the best k of each side are ranked once and merged for every
+constant.
 """
+
+from functools import partial
 
 import numpy as np
 
@@ -61,8 +64,8 @@ def choose_scale(
         raise ConfigError(f"choosing the cold scale needs the overall slice, got {sorted(valid)}")
     task = valid["overall"]
     sides = [
-        rank_slice(lambda u, i: score_beside(u, i, warm, *models), task, _METRIC.k)
-        for models in ((score_warm, cannot_score), (cannot_score, score_cold))
+        rank_slice(partial(score_beside, warm=warm, score_warm=w, score_cold=c), task, _METRIC.k)
+        for w, c in ((score_warm, cannot_score), (cannot_score, score_cold))
     ]
     hits = np.concatenate([side.hits for side in sides], axis=1)
     values = []

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse.linalg import svds
 
-from warmstart.backbones import Backbone, BackboneConfig, build
+from warmstart.backbones import Backbone, BackboneConfig, FactorBackbone, build
+from warmstart.backbones.base import shape_of
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
 from warmstart.rank import mean_metric
@@ -36,6 +38,28 @@ def fit_backbone(config: BackboneConfig, data: Dataset, context: FitContext) -> 
         )
 
 
+def collaborative_vectors(
+    backbone: Backbone, train: sparse.csr_matrix, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """User and item vectors of a backbone; for one without, principal directions of ``train``.
+
+    The directions are those of the matrix scaled by item degree^-1/2 and user degree^-1/4, so that
+    neither busy users nor popular items fill them.
+
+    Returns:
+        float32, shapes (n_users, width) and (n_items, width); a factor backbone's own width.
+    """
+    if isinstance(backbone, FactorBackbone):
+        return backbone.vectors
+    users = np.maximum(train.getnnz(axis=1), 1) ** -0.25
+    items = np.maximum(train.getnnz(axis=0), 1) ** -0.5
+    scaled = train.multiply(users[:, None]).multiply(items[None, :]).tocsr()
+    width = min(width, *(n - 1 for n in shape_of(train)))
+    left, values, right = svds(scaled.astype(np.float64), width, rng=np.random.default_rng(0))
+    root = np.sqrt(values)
+    return (left * root).astype(np.float32), (right.T * root).astype(np.float32)
+
+
 class Warmed:
     """Scores of warm items from the backbone, of cold items from what was folded in.
 
@@ -59,9 +83,25 @@ class Warmed:
             items,
             warm,
             self.backbone.score,
-            lambda u, i: self.backbone.score_folded(u, self.folded[place[i]])
-            * np.float32(self.scale),
+            lambda u, i: self._score_cold(u, self.folded[place[i]]),
         )
+
+    def _score_cold(self, users: np.ndarray, folded: np.ndarray) -> np.ndarray:
+        scores = self.backbone.score_folded(users, folded) * np.float32(self.scale)
+        # Not all arithmetic carries NaN: EASE gives a user without history 0 whatever the item is.
+        scores[:, np.isnan(folded).any(axis=1)] = np.nan
+        return scores
+
+    @classmethod
+    def blank(cls, backbone: Backbone, n_users: int, n_cold: int) -> "Warmed":
+        """Nothing folded in yet: ``n_cold`` items that cannot be scored."""
+        width = backbone.fold_in(sparse.csr_matrix((0, n_users), dtype=np.float32)).shape[1]
+        return cls(backbone, np.full((n_cold, width), np.nan, np.float32))
+
+    def append_blank(self, n: int) -> None:
+        """Room for ``n`` more cold items that cannot be scored yet."""
+        new = np.full((n, self.folded.shape[1]), np.nan, np.float32)
+        self.folded = np.concatenate([self.folded, new])
 
     def append(self, interactions: sparse.csr_matrix, prior: np.ndarray | None = None) -> None:
         """Fold in new cold items, shape (new_items, n_users), behind the others."""

@@ -1,7 +1,7 @@
 """Checkpoints of a training run: safetensors for the arrays, JSON for the rest.
 
-``checkpoint.json`` names the array file that belongs to it and is renamed into place last, so a kill
-at any moment leaves either the old or the new checkpoint, never a mixture.
+``checkpoint.json`` names the array file that belongs to it and is renamed into place last, so a
+kill at any moment leaves either the old or the new checkpoint, never a mixture.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class Checkpoint:
 def write_checkpoint(folder: Path, settings: str, at: Checkpoint) -> None:
     """Replace the checkpoint of ``folder``."""
     arrays = {
-        f"{group}/{name}": np.ascontiguousarray(array)
+        f"{group}/{name}": np.asarray(array, order="C")  # keeps scalars scalar
         for group in _GROUPS
         for name, array in getattr(at, group).items()
     }

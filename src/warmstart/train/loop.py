@@ -1,9 +1,9 @@
 """The training loop: epochs, early stopping on a declared metric, checkpoints, resume.
 
-What is trained is a ``Trainee``: one epoch at a time (a numba kernel, a graph model) or one batch at
-a time (a language model), its arrays in and out. The loop owns everything else. The randomness of an
-epoch depends on the seed and on the number of the epoch only, so a run that was killed and resumed
-ends bit for bit where the unbroken run ends.
+What is trained is a ``Trainee``: one epoch at a time (a numba kernel, a graph model) or one batch
+at a time (a language model), its arrays in and out. The loop owns everything else. The randomness
+of an epoch depends on the seed and on the number of the epoch only, so a run that was killed and
+resumed ends bit for bit where the unbroken run ends.
 """
 
 import json
@@ -49,7 +49,7 @@ class Trainee(ABC):
         """What else is needed to continue (momenta, step counts), by name."""
         return {}
 
-    def restore_optimiser(self, state: Arrays) -> None:
+    def restore_optimiser(self, state: Arrays) -> None:  # noqa: B027 - nothing to do by default
         """Take ``optimiser_state`` back."""
 
 

@@ -1,0 +1,171 @@
+"""Speed and quality of the backbones beside implicit, cornac and recbole, on planted data.
+
+    python benchmarks/backbones.py --peers /tmp/peers --json backbones.json
+    python benchmarks/backbones.py --peers /tmp/peers --tiny --rounds 1
+
+The data: users and items with planted vectors of rank 32 and an item popularity; each user takes
+the items with the largest logit plus Gumbel noise, that is a sample from the softmax without
+replacement. A tenth of every user's items is for validation (masked, unused here), a tenth for the
+test.
+
+Every system runs in its own process, in turn, ``--rounds`` times; the figure is the median over
+rounds of the median seconds of an epoch. Settings were tuned lightly, for each system by itself.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from peers import python_of
+
+RUNNER = Path(__file__).with_name("runner.py")
+
+# system, its environment (None: this one), the runner's function, its settings
+RUNS = [
+    ("warmstart bpr", None, "warmstart",
+     {"kind": "bpr", "width": 64, "epochs": 30, "learning_rate": 0.05, "l2": 0.02,
+      "negatives": 1}),
+    ("implicit bpr", "implicit", "implicit_bpr",
+     {"width": 64, "epochs": 30, "learning_rate": 0.05, "l2": 0.03}),
+    ("cornac bpr", "cornac", "cornac_bpr",
+     {"width": 63, "epochs": 30, "learning_rate": 0.05, "l2": 0.02}),
+    ("warmstart ials", None, "warmstart",
+     {"kind": "ials", "width": 64, "epochs": 15, "alpha": 20, "l2": 200, "scaling": 0,
+      "solver": "cg"}),
+    ("implicit als", "implicit", "implicit_als",
+     {"width": 64, "epochs": 15, "alpha": 20, "l2": 200}),
+    ("warmstart lightgcn", None, "warmstart",
+     {"kind": "lightgcn", "width": 64, "epochs": 10, "layers": 2, "loss": "bpr",
+      "normalised": False, "temperature": 1.0, "batch_size": 65536, "learning_rate": 0.02,
+      "l2": 1e-4}),
+    ("recbole lightgcn", "recbole", "recbole_lightgcn",
+     {"width": 64, "epochs": 10, "layers": 2, "learning_rate": 0.005, "l2": 1e-5,
+      "batch_size": 8192}),
+]  # fmt: skip
+
+# ours, theirs, the goal for ours / theirs
+GOALS = [
+    ("warmstart bpr", "implicit bpr", 1.2),
+    ("warmstart bpr", "cornac bpr", 1.2),
+    ("warmstart ials", "implicit als", 1.2),
+    ("warmstart lightgcn", "recbole lightgcn", 0.1),
+]
+
+
+def planted(n_users, n_items, interactions, rng):
+    """Train and test pairs, the masked pairs, and the true logits."""
+    users = rng.normal(size=(n_users, 32))
+    items = rng.normal(size=(n_items, 32))
+    logits = 2.0 * users @ items.T / np.sqrt(32) + rng.normal(0, 0.5, n_items)
+    lengths = rng.lognormal(0, 0.5, n_users)
+    lengths = np.clip(lengths * interactions / lengths.sum(), 10, n_items // 2).astype(int)
+    order = np.argsort(-(logits + rng.gumbel(size=logits.shape)), axis=1)
+    train, test = [], []
+    masked = np.zeros(logits.shape, bool)
+    for user, n in enumerate(lengths):
+        own = rng.permutation(order[user, :n])
+        held = max(1, n // 10)
+        test += [(user, item) for item in own[:held]]
+        masked[user, own[held:]] = True
+        train += [(user, item) for item in own[2 * held :]]
+    return np.array(train, np.int32), np.array(test, np.int32), masked, logits
+
+
+def recall_at_20(scores, test, masked):
+    scores = np.where(masked, -np.inf, scores)
+    top = np.argpartition(-scores, 20, axis=1)[:, :20]
+    hit = np.zeros(masked.shape, bool)
+    hit[test[:, 0], test[:, 1]] = True
+    counts = hit.sum(1)
+    return float((np.take_along_axis(hit, top, 1).sum(1) / counts)[counts > 0].mean())
+
+
+def run(peer, function, settings, data, folder, threads):
+    python = sys.executable if peer is None else python_of(peer, folder)
+    result = data.with_name("result.npz")
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "NUMBA_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": "1" if peer == "implicit" else str(threads),
+    }
+    command = [str(python), str(RUNNER), function, str(data), str(result), json.dumps(settings)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-3000:]}")
+    with np.load(result) as parts:
+        return dict(parts)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", type=Path, required=True, help="folder for their environments")
+    parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--slow-rounds", type=int, default=1, help="rounds of recbole")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", default="", help="systems whose name contains this")
+    parser.add_argument("--tiny", action="store_true", help="small data, two epochs: a smoke test")
+    options = parser.parse_args()
+    size = (300, 200, 6000) if options.tiny else (6000, 4000, 1_000_000)
+    train, test, masked, logits = planted(*size, np.random.default_rng(0))
+    figures = {name: {"seconds": [], "recall@20": []} for name, *_ in RUNS if options.only in name}
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data.npz"
+        np.savez(data, users=train[:, 0], items=train[:, 1], shape=masked.shape)
+        for number in range(options.rounds):
+            for name, peer, function, settings in RUNS:
+                slow = peer == "recbole" and number >= options.slow_rounds
+                if name not in figures or slow:
+                    continue
+                epochs = {"epochs": 2} if options.tiny else {}
+                found = run(
+                    peer, function, {**settings, **epochs}, data, options.peers, options.threads
+                )
+                recall = recall_at_20(found["users"] @ found["items"].T, test, masked)
+                figures[name]["seconds"].append(round(float(np.median(found["seconds"])), 4))
+                figures[name]["recall@20"].append(round(recall, 4))
+                print(f"{name:20} {figures[name]['seconds'][-1]:9.4f} s/epoch  {recall:.4f}")
+    report(figures, options, train, test, masked, logits)
+
+
+def report(figures, options, train, test, masked, logits):
+    for figure in figures.values():
+        figure["median_seconds"] = float(np.median(figure["seconds"]))
+        figure["median_recall@20"] = float(np.median(figure["recall@20"]))
+    ratios = {
+        f"{ours} / {theirs}": {
+            "ratio": figures[ours]["median_seconds"] / figures[theirs]["median_seconds"],
+            "goal": goal,
+        }
+        for ours, theirs, goal in GOALS
+        if ours in figures and theirs in figures
+    }
+    popularity = np.bincount(train[:, 1], minlength=masked.shape[1])
+    written = {
+        "data": {
+            "users": masked.shape[0],
+            "items": masked.shape[1],
+            "train": len(train),
+            "test": len(test),
+            "oracle_recall@20": recall_at_20(logits, test, masked),
+            "popularity_recall@20": recall_at_20(popularity + 0.0 * logits, test, masked),
+        },
+        "settings": {name: settings for name, _, _, settings in RUNS if name in figures},
+        "systems": figures,
+        "ratios": ratios,
+        "machine": {"python": platform.python_version(), "threads": options.threads},
+    }
+    print(json.dumps({"data": written["data"], "ratios": ratios}, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(written, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Runs one system on one data set, in whatever environment this script is started with.
+
+    python runner.py SYSTEM DATA.npz RESULT.npz '{"width": 64, ...}'
+
+DATA holds ``users``, ``items`` (int32 arrays of the training interactions) and ``shape``. RESULT
+gets ``seconds`` (of each epoch, or their mean where the library does not say) and the vectors, with
+which the caller measures quality.
+"""
+
+import json
+import sys
+import time
+import warnings
+
+import numpy as np
+from scipy import sparse
+
+
+def warmstart(data, kind, epochs, **settings):
+    from pydantic import TypeAdapter
+
+    from warmstart.backbones import BackboneConfig, build
+
+    config = {"kind": kind, "epochs": epochs, "validate_every": 1, "patience": epochs, **settings}
+    adapter = TypeAdapter(BackboneConfig)
+    tiny = sparse.csr_matrix(np.eye(8, dtype=np.float32))
+    warm_up = adapter.validate_python({**config, "epochs": 1})
+    build(warm_up).fit(tiny, rng=np.random.default_rng(0))  # numba compiles here
+
+    ticks = [time.perf_counter()]
+
+    def tick(score):
+        ticks.append(time.perf_counter())
+        return float(len(ticks))  # the last epoch is the best one
+
+    backbone = build(adapter.validate_python(config))
+    backbone.fit(data, validate=tick, rng=np.random.default_rng(0))
+    return np.diff(ticks), *backbone.vectors
+
+
+def implicit_bpr(data, width, epochs, learning_rate, l2):
+    from implicit.bpr import BayesianPersonalizedRanking
+
+    model = BayesianPersonalizedRanking(
+        factors=width - 1, iterations=epochs, learning_rate=learning_rate, regularization=l2
+    )
+    return _fit_implicit(model, data, epochs)
+
+
+def implicit_als(data, width, epochs, alpha, l2):
+    from implicit.als import AlternatingLeastSquares
+
+    model = AlternatingLeastSquares(
+        factors=width, iterations=epochs, regularization=l2, alpha=alpha, calculate_training_loss=0
+    )
+    return _fit_implicit(model, data, epochs)
+
+
+def _fit_implicit(model, data, epochs):
+    started = time.perf_counter()
+    model.fit(data, show_progress=False)
+    seconds = (time.perf_counter() - started) / epochs
+    return [seconds], model.user_factors, model.item_factors
+
+
+def cornac_bpr(data, width, epochs, learning_rate, l2):
+    from cornac.data import Dataset
+    from cornac.models import BPR
+
+    events = data.tocoo()
+    triples = zip(events.row.tolist(), events.col.tolist(), events.data.tolist(), strict=True)
+    train = Dataset.from_uir(triples)
+    # several threads only without a seed
+    model = BPR(k=width, max_iter=epochs, learning_rate=learning_rate, lambda_reg=l2, seed=None)
+    started = time.perf_counter()
+    model.fit(train)
+    seconds = (time.perf_counter() - started) / epochs
+    users = np.zeros((data.shape[0], width + 1), np.float32)
+    items = np.zeros((data.shape[1], width + 1), np.float32)
+    user_rows, item_rows = list(train.uid_map), list(train.iid_map)
+    users[user_rows] = np.column_stack([model.u_factors, np.ones(len(user_rows))])
+    items[item_rows] = np.column_stack([model.i_factors, model.i_biases])
+    return [seconds], users, items
+
+
+def recbole_lightgcn(data, width, epochs, layers, learning_rate, l2, batch_size):
+    import tempfile
+    from pathlib import Path
+
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+    from recbole.model.general_recommender import LightGCN
+    from recbole.trainer import Trainer
+
+    with tempfile.TemporaryDirectory() as folder:
+        events, place = data.tocoo(), Path(folder) / "planted"
+        place.mkdir()
+        lines = [f"u{u}\ti{i}" for u, i in zip(events.row, events.col, strict=True)]
+        header = "user_id:token\titem_id:token"
+        (place / "planted.inter").write_text("\n".join([header, *lines]) + "\n")
+        settings = {
+            "data_path": folder,
+            "checkpoint_dir": folder,
+            "embedding_size": width,
+            "n_layers": layers,
+            "reg_weight": l2,
+            "learning_rate": learning_rate,
+            "train_batch_size": batch_size,
+            "epochs": epochs,
+            "eval_args": {"split": {"RS": [1, 0, 0]}, "order": "RO", "mode": "full"},
+            "use_gpu": False,
+            "show_progress": False,
+            "state": "ERROR",
+        }
+        config = Config(model="LightGCN", dataset="planted", config_dict=settings)
+        dataset = create_dataset(config)
+        train, _, _ = data_preparation(config, dataset)
+        model = LightGCN(config, train.dataset)
+        trainer, seconds = Trainer(config, model), []
+        for epoch in range(epochs):
+            started = time.perf_counter()
+            trainer._train_epoch(train, epoch, show_progress=False)
+            seconds.append(time.perf_counter() - started)
+        model.eval()
+        vectors = [part.detach().numpy() for part in model.forward()]
+        found = []
+        for field, table, n in zip(("user_id", "item_id"), vectors, data.shape, strict=True):
+            rows = [int(token[1:]) for token in dataset.field2id_token[field][1:]]
+            placed = np.zeros((n, width), np.float32)
+            placed[rows] = table[1:]
+            found.append(placed)
+    return seconds, *found
+
+
+SYSTEMS = {
+    "warmstart": warmstart,
+    "implicit_bpr": implicit_bpr,
+    "implicit_als": implicit_als,
+    "cornac_bpr": cornac_bpr,
+    "recbole_lightgcn": recbole_lightgcn,
+}
+
+
+def main():
+    system, source, target, settings = sys.argv[1:]
+    with np.load(source) as parts:
+        ones = np.ones(len(parts["users"]), np.float32)
+        data = sparse.csr_matrix((ones, (parts["users"], parts["items"])), shape=parts["shape"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seconds, users, items = SYSTEMS[system](data, **json.loads(settings))
+    np.savez(target, seconds=seconds, users=users, items=items)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""``warmstart add``."""
+
+import time
+from typing import Annotated, Any
+
+from typer import Option
+
+from warmstart.cli.inputs import described, load_for_texts, read_new_items
+from warmstart.cli.options import LM, Json, ModelFolder, NewItems, example
+from warmstart.cli.output import frame_table, progress, say, show, timings_of, write_json
+
+EXAMPLE = example("warmstart add models/shop --items new.jsonl")
+
+
+def add(
+    model: ModelFolder,
+    items: NewItems,
+    k: Annotated[int, Option("-k", help="users an item to print")] = 5,
+    lm: LM = None,
+    json: Json = None,
+) -> None:
+    """Make new items recommendable, without retraining; the model is replaced at once."""
+    from warmstart.core import AddsItems, Simulates, require
+
+    with progress() as bar:
+        bar.stage(f"read {model}")
+        loaded = load_for_texts(model, lm)
+        adder = require(loaded, AddsItems, "add items")
+        new = read_new_items(items, loaded)
+        bar.stage(f"add {len(new)} items")
+        started = time.perf_counter()
+        added = adder.add_items(new)
+        seconds = {"add": time.perf_counter() - started}
+        likely: dict[Any, list[Any]] = {}
+        if isinstance(loaded, Simulates) and len(new):
+            named = loaded.simulate(new, min(k, len(loaded.fitted.user_ids)))
+            likely = dict(named.group_by("item", maintain_order=True).agg("user").iter_rows())
+        started = time.perf_counter()
+        loaded.save(model)
+        seconds["save"] = time.perf_counter() - started
+    each = seconds["add"] / max(len(new), 1)
+    rows = [
+        {"item": item, "seconds": each, "users": likely.get(item, [])} for item in added["item"]
+    ]
+    columns = ["item", "seconds", *(["likely users"] if likely else [])]
+    shown = [(row["item"], each, ", ".join(map(str, row["users"])))[: len(columns)] for row in rows]
+    show(frame_table(columns, shown, f"{len(new)} items added in {seconds['add']:.3f} s"))
+    say(str(model))
+    write_json(json, "add", described(loaded), rows, timings_of(loaded.name, seconds))
+
+
+command = add

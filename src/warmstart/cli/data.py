@@ -1,0 +1,55 @@
+"""``warmstart data list`` and ``warmstart data get``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from warmstart.cli.options import Json, example
+from warmstart.cli.output import frame_table, progress, say, show, write_json
+
+app = typer.Typer(
+    help="Public data sets, and a synthetic one.", rich_markup_mode=None, no_args_is_help=True
+)
+
+_EXAMPLE = example(
+    "warmstart data get synthetic",
+    "warmstart data get movielens-1m --to data",
+    "warmstart data get my-folder        check a folder of your own",
+)
+
+
+@app.command("list", epilog=example("warmstart data list"))
+def list_() -> None:
+    """The data sets known by name, with their terms of use."""
+    from warmstart.data.sources import SOURCES
+
+    rows = [(source.name, source.description, source.terms) for source in SOURCES.values()]
+    show(frame_table(["name", "what", "terms"], rows))
+    say("Any Amazon category: amazon-YEAR-Category, such as amazon-2023-Video_Games")
+
+
+@app.command(epilog=_EXAMPLE)
+def get(
+    name: Annotated[str, typer.Argument(help="a name of the list, or a folder of data")],
+    to: Annotated[Path, typer.Option("--to", help="folder for downloaded data sets")] = Path(
+        "data"
+    ),
+    mirror: Annotated[
+        str | None, typer.Option("--mirror", help="takes the place of scheme and host")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Download, check and convert a data set; or read an existing folder and say what is in it."""
+    from warmstart.data.files import read_dataset
+    from warmstart.data.sources import find_source, get_source
+
+    folder = Path(name)
+    with progress() as bar:
+        if not folder.is_dir():
+            folder = get_source(find_source(name), to, mirror=mirror, progress=bar.bytes)
+        dataset = read_dataset(folder)
+    show(frame_table(["count", "number"], list(dataset.counts.items()), dataset.name))
+    say(str(folder))
+    described = {"name": dataset.name, "hash": dataset.hash, "protocol": None}
+    write_json(json, "data get", described, [dict(dataset.counts)])

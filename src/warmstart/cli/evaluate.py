@@ -1,0 +1,47 @@
+"""``warmstart evaluate``."""
+
+from typing import TYPE_CHECKING
+
+from warmstart.cli.inputs import check_fitted_on
+from warmstart.cli.options import Html, Json, Masks, ModelFolder, SplitFolder, example
+from warmstart.cli.output import progress, show
+from warmstart.cli.tables import check_masks, write_comparisons
+
+if TYPE_CHECKING:
+    from warmstart.evaluate.comparison import Comparison
+
+EXAMPLE = example(
+    "warmstart evaluate models/ridge splits/ml1m",
+    "warmstart evaluate models/ridge splits/ml1m --mask all --mask train --json ridge.json",
+)
+
+
+def evaluate(
+    model: ModelFolder,
+    split: SplitFolder,
+    mask: Masks = None,
+    json: Json = None,
+    report: Html = None,
+) -> None:
+    """Rank all candidates for every test user; cold, warm and overall."""
+    from warmstart.data.split import Split
+    from warmstart.evaluate.compare import compare
+    from warmstart.evaluate.evaluation import evaluate as measure
+    from warmstart.methods import load_model
+
+    masks = check_masks(mask)
+    tables: dict[str, Comparison] = {}
+    with progress() as bar:
+        bar.stage(f"read {model}")
+        loaded = load_model(model)
+        parts = Split.load(split)
+        check_fitted_on(loaded, parts)
+        for name in masks:
+            found = measure(loaded, parts, mask=name, progress=bar.ranked)
+            tables[name] = compare([found], command="evaluate")
+    for table in tables.values():
+        show(table.table())
+    write_comparisons(tables, json, report)
+
+
+command = evaluate

@@ -1,0 +1,98 @@
+"""``warmstart fit``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from warmstart.cli.inputs import load_encoder, read_data
+from warmstart.cli.options import LM, Config, Json, Overrides, RunFolder, Seed, example
+from warmstart.cli.output import frame_table, progress, say, show, timings_of, write_json
+
+if TYPE_CHECKING:
+    from warmstart.core import Recommender
+    from warmstart.data.dataset import Dataset
+
+EXAMPLE = example(
+    "warmstart fit splits/ml1m --method text_ridge --out models/ridge",
+    "warmstart fit splits/ml1m --method filterllm[lightgcn] --set backbone.width=256 --out m",
+    "warmstart fit my-shop --method filterllm --run runs/shop --out models/shop",
+)
+
+
+def fit(
+    data: Annotated[Path, Argument(metavar="SPLIT|DIR", help="a split, or a folder of data")],
+    method: Annotated[str, Option("--method", help="NAME or NAME[BACKBONE]; see docs/methods")],
+    out: Annotated[Path, Option("--out", help="folder for the model")],
+    config: Config = None,
+    overrides: Overrides = None,
+    lm: LM = None,
+    seed: Seed = 0,
+    run: RunFolder = None,
+    choose: Annotated[
+        bool,
+        Option(
+            "--choose/--no-choose",
+            help="on a folder: choose epochs and scales on an inner split first",
+        ),
+    ] = True,
+    json: Json = None,
+) -> None:
+    """Fit a method and save it.
+
+    On a split: learns from its training part and chooses epochs and scales on its validation part.
+
+    On a folder of data, for production: an inner split (time-cold where there are times, else
+    random-cold) is made and the method is fitted on it once to choose epochs and scales; then it
+    is fitted on all interactions with what was chosen. With --no-choose the first fit is left out
+    and the settings are used as they stand.
+    """
+    from warmstart.data.split import Split
+    from warmstart.experiment.production import choose_settings
+    from warmstart.methods import build
+    from warmstart.run import Run
+
+    name, settings = _method(method, config, overrides)
+    model = build(name, settings)
+    with progress() as bar:
+        bar.stage(f"read {data}")
+        source = read_data(data)
+        encoder = load_encoder(lm, bar.encoded) if model.traits.needs_lm else None
+        chosen_in, fitted_in = Run(run), Run(run)
+        if isinstance(source, Split):
+            dataset, protocol, valid = source.train, source.protocol, source.validation()
+        else:
+            dataset, protocol, valid = source, None, None
+            if choose:
+                model = build(
+                    name, choose_settings(model, source, lm=encoder, seed=seed, run=chosen_in)
+                )
+        model.fit(dataset, valid=valid, lm=encoder, rng=seed, run=fitted_in)
+        model.save(out)
+    seconds = {f"choose: {stage}": t for stage, t in chosen_in.seconds.items()} | fitted_in.seconds
+    _print(model, dataset, seconds)
+    say(str(out))
+    described = {"name": dataset.name, "hash": dataset.hash, "protocol": protocol}
+    results = [{"method": model.name, "config": model.chosen.model_dump(mode="json")}]
+    write_json(json, "fit", described, results, timings_of(model.name, seconds))
+
+
+command = fit
+
+
+def _method(
+    text: str, config: Path | None, overrides: list[str] | None
+) -> tuple[str, dict[str, Any]]:
+    """Name and settings of ``--method``, ``--config`` and ``--set``."""
+    from warmstart.config import read_settings
+    from warmstart.experiment.spec import parse_method
+
+    short = parse_method(text)
+    return short.method, short.with_settings(read_settings(config, overrides)).full_settings
+
+
+def _print(model: "Recommender", dataset: "Dataset", seconds: dict[str, float]) -> None:
+    title = f"{model.name} on {dataset.name}: {sum(seconds.values()):.1f} s"
+    show(frame_table(["stage", "seconds"], list(seconds.items()), title))
+    if model.fitted.choices:
+        say(f"chosen on validation: {model.fitted.choices}")

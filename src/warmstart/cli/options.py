@@ -1,0 +1,47 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+
+def example(*lines: str) -> str:
+    """The example at the end of a command's help; the mark keeps its line breaks."""
+    return "\n".join(["\b", "Example:", *(f"  {line}" for line in lines)])
+
+
+ModelFolder = Annotated[Path, Argument(metavar="MODEL", help="what fit wrote")]
+SplitFolder = Annotated[Path, Argument(metavar="SPLIT", help="what split wrote")]
+NewItems = Annotated[
+    Path,
+    Option("--items", help="csv, jsonl or parquet with the column item and the text columns"),
+]
+LM = Annotated[
+    str | None,
+    Option(
+        "--lm",
+        help="language model: default, package:NAME, hub:ORG/NAME, a folder, or a .toml file with "
+        "the settings of warmstart.lm.LMConfig",
+    ),
+]
+Masks = Annotated[
+    list[str] | None,
+    Option(
+        "--mask",
+        help="all: every known positive is left out of the ranking; train: training positives "
+        "only. Given twice: both tables  [default: all]",
+    ),
+]
+Json = Annotated[Path | None, Option("--json", help="write the results as one JSON object")]
+Html = Annotated[Path | None, Option("--report", help="write an HTML report that opens offline")]
+Seed = Annotated[int | None, Option("--seed", help="of all randomness", min=0)]
+RunFolder = Annotated[
+    Path | None,
+    Option("--run", help="folder for checkpoints: an interrupted command goes on where it was"),
+]
+Config = Annotated[Path | None, Option("--config", help="TOML file with settings")]
+Overrides = Annotated[
+    list[str] | None,
+    Option("--set", help="one setting, such as backbone.kind=lightgcn; may be repeated"),
+]

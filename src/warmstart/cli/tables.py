@@ -1,0 +1,83 @@
+"""Comparisons on screen and in files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from rich.table import Table
+
+from warmstart.cli.output import frame_table, say, write_text
+from warmstart.errors import ConfigError
+
+if TYPE_CHECKING:
+    from warmstart.data.split import Mask
+    from warmstart.evaluate.comparison import Comparison
+
+
+def check_masks(given: list[str] | None) -> tuple["Mask", ...]:
+    """The masks of ``--mask``; "all" where none was given.
+
+    Raises:
+        ConfigError: an unknown mask.
+    """
+    from warmstart.data.split import Mask
+
+    chosen = tuple(dict.fromkeys(given or ["all"]))
+    known: tuple[Mask, ...] = get_args(Mask)
+    if not set(chosen) <= set(known):
+        raise ConfigError(f"--mask {chosen}; allowed: {', '.join(known)}")
+    return tuple(mask for mask in known if mask in chosen)
+
+
+def write_comparisons(
+    tables: Mapping[str, "Comparison"], json: Path | None, report: Path | None
+) -> None:
+    """Write the files that were asked for, and say where they are.
+
+    With one mask the file has the name that was given; with two, each table has its own file,
+    ``NAME.mask-all.json`` and ``NAME.mask-train.json``, since their numbers must not be mixed.
+    """
+    for mask, table in tables.items():
+        if json is not None:
+            path = _own_name(json, mask, tables)
+            write_text(path, table.to_json() + "\n")
+            say(str(path))
+        if report is not None:
+            from warmstart.evaluate.report import render_report
+
+            path = _own_name(report, mask, tables)
+            write_text(path, render_report(table))
+            say(str(path))
+
+
+def cost_table(comparison: "Comparison") -> Table:
+    """Seconds of each stage and peak memory, one line a method."""
+    stages: dict[str, list[str]] = {}
+    total: dict[str, float] = {}
+    for timing in comparison.timings:
+        stages.setdefault(timing.method, []).append(f"{timing.stage} {timing.seconds:.1f}")
+        total[timing.method] = total.get(timing.method, 0.0) + timing.seconds
+    peak = {detail.method: detail.peak_memory_mb for detail in comparison.details}
+    rows = [
+        (method, f"{total.get(method, 0.0):.1f}", f"{peak[method]:.0f}", ", ".join(stages[method]))
+        for method in comparison.methods
+    ]
+    return frame_table(["method", "seconds", "peak MB", "stages"], rows, "cost of one seed")
+
+
+def difference_table(comparison: "Comparison") -> Table:
+    """Paired differences against the baseline."""
+    rows = [
+        (
+            *(d.method, d.slice, d.metric),
+            f"{d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}]",
+            f"{d.p_holm:.4f}",
+        )
+        for d in comparison.differences
+    ]
+    title = f"minus {comparison.differences[0].against}, paired over users"
+    return frame_table(["method", "slice", "metric", "difference", "p (Holm)"], rows, title)
+
+
+def _own_name(path: Path, mask: str, tables: Mapping[str, "Comparison"]) -> Path:
+    return path if len(tables) == 1 else path.with_suffix(f".mask-{mask}{path.suffix}")

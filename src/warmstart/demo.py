@@ -1,0 +1,87 @@
+"""The main job from start to end on embedded defaults: ``python -m warmstart.demo``.
+
+A catalogue of books is generated; the split is by time; texts are read by the default language
+model on the CPU; a few methods are fitted and compared; then new books arrive, find their likely
+readers, and are recommended.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+import warmstart as ws
+from warmstart.cli.output import frame_table, progress, say, show
+from warmstart.cli.tables import cost_table
+from warmstart.data.split import Split
+from warmstart.experiment.runner import run_experiment
+from warmstart.experiment.spec import Experiment, parse_methods
+
+METHODS = "popular,content_knn,text_ridge,ease_text,cf_only[ials],filterllm[ials]"
+_NEW = 3
+_AUDIENCE = 20
+
+
+def demo(folder: Path, *, n_users: int = 600, n_items: int = 900) -> Path:
+    """Run it all.
+
+    Args:
+        folder: for the data, the split, the model and the report.
+        n_users: readers of the generated catalogue.
+        n_items: its books.
+
+    Returns:
+        The HTML report.
+    """
+    started = time.perf_counter()
+    with progress() as bar:
+        bar.stage("generate a catalogue and split it by time")
+        data = ws.synthetic(n_users, n_items, rng=np.random.default_rng(0))
+        ws.write_dataset(data, folder / "data")
+        split = ws.split(data, "time-cold")
+        split.save(folder / "split")
+        experiment = Experiment(method=tuple(parse_methods(METHODS)), against="text_ridge")
+        table = run_experiment(experiment, split, folder=folder / "runs", progress=bar.ranked)
+        model, added, likely, seconds = _new_items(split, folder)
+        report = ws.write_report(table["all"], folder / "report.html")
+    show(table["all"].table())
+    show(cost_table(table["all"]))
+    _print_new(model, added, likely, seconds)
+    say(f"report: {report.resolve()}")
+    say(f"model:  {(folder / 'model').resolve()}")
+    say(f"the demo took {time.perf_counter() - started:.0f} s")
+    return report
+
+
+def _new_items(split: Split, folder: Path) -> tuple[Any, pl.DataFrame, pl.DataFrame, float]:
+    """Fit on the split, then add new books; gives model, books, their likely readers, seconds."""
+    model = ws.FilterLLM(backbone={"kind": "ials"})
+    model.fit(split.train, valid=split.validation(), lm=ws.load_lm(), run=ws.Run(folder / "runs"))
+    new = ws.synthetic_items(_NEW, rng=np.random.default_rng(1))
+    new.write_ndjson(folder / "new.jsonl")
+    started = time.perf_counter()
+    model.add_items(new)
+    seconds = time.perf_counter() - started
+    likely = model.simulate(new["item"].to_list(), k=_AUDIENCE)
+    model.save(folder / "model")
+    return model, new, likely, seconds
+
+
+def _print_new(model: Any, new: pl.DataFrame, likely: pl.DataFrame, seconds: float) -> None:
+    """Each new book, its likeliest readers, and at which place they are shown it."""
+    rows = []
+    for item, title in zip(new["item"], new["title"], strict=True):
+        readers = likely.filter(pl.col("item") == item)["user"].to_list()
+        lists = model.recommend(readers, k=20).filter(pl.col("item") == item)
+        places = dict(zip(lists["user"], lists["rank"], strict=True))
+        shown = ", ".join(f"{user} ({places.get(user, '-')})" for user in readers[:5])
+        rows.append((item, title, shown, f"{len(places)} of {len(readers)}"))
+    columns = ["new", "title", "likeliest readers (place in their list)", "in the top 20 of"]
+    show(frame_table(columns, rows, f"{len(new)} new books added in {1000 * seconds:.0f} ms"))
+
+
+if __name__ == "__main__":
+    demo(Path(sys.argv[1] if len(sys.argv) > 1 else "demo"))

@@ -1,0 +1,228 @@
+"""Which methods an experiment compares: the TOML file and the short form of ``--methods``.
+
+Short form, methods separated by commas:
+
+    NAME                          text_ridge
+    NAME[BACKBONE]                filterllm[lightgcn]         means backbone.kind=lightgcn
+    NAME:KEY=VALUE;KEY=VALUE      text_ridge:kernel=linear;l2=30
+    NAME[BACKBONE]:KEY=VALUE      cf_only[ials]:backbone.width=256
+    NAME@paper                    filterllm@paper             the published settings as a start
+
+Keys may be nested (``a.b``), values are TOML, a bare word is a string. A comma or semicolon inside
+brackets or quotes separates nothing. What is written is the method's label in the table.
+
+TOML file: the fields of ``Experiment``, one ``[[method]]`` table a method:
+
+    against = "text_ridge"
+    seeds = 3
+
+    [[method]]
+    name = "filterllm[lightgcn]"
+    label = "wide"
+    settings.backbone.width = 512
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from warmstart.config import Config, merged, read_settings
+from warmstart.data.split import Mask
+from warmstart.errors import ConfigError
+from warmstart.evaluate.evaluation import METRICS
+from warmstart.methods import build, method
+
+_SPEC = re.compile(
+    r"(?P<name>\w+)(?P<paper>@paper)?(\[(?P<backbone>\w+)\])?(:(?P<settings>.*))?", re.DOTALL
+)
+
+
+class MethodSpec(Config):
+    """One method of an experiment.
+
+    Attributes:
+        name: of the method: ``NAME``, ``NAME[BACKBONE]``, ``NAME@paper``, ``NAME@paper[BACKBONE]``.
+        label: what the table calls it; ``name`` as written where None.
+        settings: the method's configuration.
+        control: shown as a control rather than a rival.
+        permuted: fitted on texts that are dealt out to the items at random.
+    """
+
+    name: str
+    label: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    control: bool = False
+    permuted: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The name in the table."""
+        return self.label or self.name
+
+    @property
+    def method(self) -> str:
+        """The name of the method alone."""
+        return _parts(self.name)["name"]
+
+    @property
+    def full_settings(self) -> dict[str, Any]:
+        """The settings, on top of the backbone and the published settings of the name.
+
+        Raises:
+            ConfigError: the method has no published settings.
+        """
+        parts = _parts(self.name)
+        base = _paper(parts["name"]) if parts["paper"] else {}
+        backbone = parts["backbone"]
+        if backbone is not None:
+            kept = base.get("backbone", {})
+            # Settings of another kind of backbone do not fit this one.
+            base["backbone"] = kept if kept.get("kind") == backbone else {"kind": backbone}
+        return merged(base, self.settings)
+
+    def with_settings(self, more: dict[str, Any]) -> "MethodSpec":
+        """The same method with more settings; those that it has already win."""
+        return self.model_copy(update={"settings": merged(more, self.settings)})
+
+    def check(self) -> None:
+        """Whether the method can be built.
+
+        Raises:
+            ConfigError: no such method, or a wrong setting.
+        """
+        try:
+            build(self.method, self.full_settings)
+        except ConfigError as error:
+            raise ConfigError(f"method {self.shown!r}: {error}") from None
+
+
+class Experiment(Config):
+    """What to compare, and how.
+
+    Attributes:
+        method: the methods, in the order of the table.
+        seed: the first training seed.
+        seeds: how many; a method without randomness is fitted once.
+        masks: one table each.
+        metrics: names such as "ndcg@20".
+        against: label of the method that the others are compared with, paired over users.
+        controls: add the oracle, blind audiences, permuted texts, popularity and chance.
+        audience: users an item in the controls and in the measured simulations.
+        lm: settings of the language model, see ``warmstart.lm.LMConfig``.
+    """
+
+    method: tuple[MethodSpec, ...] = Field(min_length=1)
+    seed: int = Field(0, ge=0)
+    seeds: int = Field(1, ge=1)
+    masks: tuple[Mask, ...] = Field(("all",), min_length=1)
+    metrics: tuple[str, ...] = METRICS
+    against: str | None = None
+    controls: bool = False
+    audience: int = Field(20, ge=1)
+    lm: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        labels = [spec.shown for spec in self.method]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"label(s) {twice} occur twice; give each method its own label")
+        if self.against is not None and self.against not in labels:
+            raise ValueError(f"against must be one of the labels {labels}")
+        return self
+
+    def check(self) -> None:
+        """Whether every method can be built, before hours are spent on the first of them.
+
+        Raises:
+            ConfigError: naming the method and its wrong setting.
+        """
+        for spec in self.method:
+            spec.check()
+
+
+def read_experiment(path: Path | None, methods: Sequence[str] = (), **overrides: Any) -> Experiment:
+    """An experiment from a file, from short forms, or from both.
+
+    Args:
+        path: the TOML file, if there is one.
+        methods: texts of comma-separated short forms; they come behind those of the file.
+        overrides: fields of ``Experiment`` that replace those of the file; None is left out.
+
+    Raises:
+        ConfigError: the file, a short form or a method's setting is wrong.
+    """
+    settings = read_settings(path)
+    short = [spec.model_dump() for text in methods for spec in parse_methods(text)]
+    settings["method"] = [*settings.get("method", []), *short]
+    settings |= {key: value for key, value in overrides.items() if value is not None}
+    if not settings["method"]:
+        raise ConfigError("no method to compare; name some, such as popular,text_ridge")
+    experiment = Experiment.build(settings)
+    experiment.check()
+    return experiment
+
+
+def parse_methods(text: str) -> list[MethodSpec]:
+    """Methods from the short form; see the module.
+
+    Raises:
+        ConfigError: naming the part that is not of that form.
+    """
+    return [parse_method(part.strip()) for part in _cut(text, ",")]
+
+
+def parse_method(text: str) -> MethodSpec:
+    """One method from its short form; see the module.
+
+    Raises:
+        ConfigError: the text is not of that form.
+    """
+    found = _SPEC.fullmatch(text)
+    if found is None:
+        raise ConfigError(
+            f"method {text!r} is not of the form NAME, NAME[BACKBONE], NAME@paper or any of these "
+            "with :key=value;key=value"
+        )
+    settings = found["settings"]
+    overrides = [] if settings is None else [part.strip() for part in _cut(settings, ";")]
+    name, _, _ = text.partition(":")
+    return MethodSpec(name=name, label=text, settings=read_settings(None, overrides))
+
+
+def _parts(name: str) -> re.Match[str]:
+    found = _SPEC.fullmatch(name)
+    if found is None or found["settings"] is not None:
+        raise ConfigError(
+            f"method name {name!r} is not of the form NAME, NAME[BACKBONE] or NAME@paper"
+        )
+    return found
+
+
+def _paper(name: str) -> dict[str, Any]:
+    paper = getattr(import_module(method(name).__module__), "PAPER", None)
+    if paper is None:
+        raise ConfigError(f"{name} has no published settings, so {name}@paper means nothing")
+    return paper.model_dump(mode="json")
+
+
+def _cut(text: str, separator: str) -> Iterator[str]:
+    """The parts of a text; a separator within brackets or quotes does not count."""
+    depth, quote, start = 0, "", 0
+    for place, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character in "[{":
+            depth += 1
+        elif character in "]}":
+            depth -= 1
+        elif character == separator and depth == 0:
+            yield text[start:place]
+            start = place + 1
+    yield text[start:]

@@ -1,0 +1,206 @@
+"""The checkerboard: a toy world whose right answer is known.
+
+Even users like even items, odd users odd ones, be the item warm or cold; nothing else matters. An
+item's text says which it is ("even pair of six"), so a method that claims cold items can know.
+Parity is kept apart from row numbers, and warm and cold items are mixed, so that code which takes
+one number for another fails. One user has no interactions, one warm and one cold item have no text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from warmstart.data.catalogue import Catalogue
+from warmstart.data.dataset import Dataset
+from warmstart.data.ids import ExternalId, Ids
+from warmstart.data.interactions import Interactions
+from warmstart.data.split import Slice, Split
+from warmstart.data.split_check import check_split
+from warmstart.lm import LMConfig, TextEncoder, load_lm
+from warmstart.rank import Metric
+from warmstart.testing.tiny_lm import tiny_encoder
+
+EVEN = ("even", "two", "four", "six", "eight", "pair", "couple")
+ODD = ("odd", "one", "three", "five", "seven", "single", "lone")
+NEITHER = ("a", "the", "of", "book", "story")
+
+_LIKED = 0.75  # chance that a user has interacted with a given item of the own parity
+_HELD_OUT = 0.15  # share of them in validation, and in test
+_NAMES = {
+    "str": {"user": "user {:03d}", "item": "item/{:03d}"},
+    "int": {"user": "1{:03d}", "item": "70{:03d}"},
+}
+IdType: TypeAlias = Literal["str", "int"]
+
+
+@dataclass(frozen=True)
+class World:
+    """The checkerboard with its right answer.
+
+    Attributes:
+        split: random-cold, with train, validation and test parts.
+        id_type: type of the external ids.
+        user_parity: 0 even, 1 odd; int64, shape (n_users,).
+        item_parity: likewise, shape (n_items,).
+        empty_user: row of the user without interactions.
+        textless: rows of the items without text: a warm one and a cold one.
+    """
+
+    split: Split
+    id_type: IdType
+    user_parity: np.ndarray
+    item_parity: np.ndarray
+    empty_user: int
+    textless: tuple[int, int]
+
+    @property
+    def data(self) -> Dataset:
+        """What a method is fitted on."""
+        return self.split.train
+
+    @property
+    def answered_users(self) -> np.ndarray:
+        """Rows of the users with interactions, int32."""
+        return np.flatnonzero(np.diff(self.data.matrix.indptr)).astype(np.int32)
+
+    def right(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """The right answer as a score: 1 for a pair of one parity, else 0; float32."""
+        same = self.user_parity[users][:, None] == self.item_parity[items][None, :]
+        return same.astype(np.float32)
+
+    def new_items(
+        self, parities: Sequence[int] = (0, 1), *, first: int = 900, text: str | None = None
+    ) -> Catalogue:
+        """Items that the world has never seen, one for each parity, numbered from ``first``.
+
+        Their texts are of their parity, unless ``text`` is given.
+        """
+        rng = np.random.default_rng(first)
+        numbers = range(first, first + len(parities))
+        texts = [_text(parity, rng) if text is None else text for parity in parities]
+        return _catalogue(_ids("item", self.id_type, numbers), texts)
+
+    def with_random_interactions(self, rng: np.random.Generator) -> Dataset:
+        """The control: every user has as many training interactions, but half with even items."""
+        counts = np.diff(self.data.matrix.indptr)
+        warm = [np.flatnonzero(self.data.warm & (self.item_parity == parity)) for parity in (0, 1)]
+        items = []
+        for count in counts:
+            halves = rng.permutation((count // 2, count - count // 2))
+            items += [rng.choice(warm[p], half, replace=False) for p, half in enumerate(halves)]
+        users = np.repeat(np.arange(len(counts)), counts)
+        return self.data.with_interactions(Interactions.of(users, np.concatenate(items)))
+
+    def with_misleading_texts(self) -> Dataset:
+        """The control: among warm and among cold items, half of each parity swap texts."""
+        data = self.data
+        texts = list(data.catalogue.texts)
+        for side in (data.warm, ~data.warm):
+            rows = [np.flatnonzero(side & (self.item_parity == parity)) for parity in (0, 1)]
+            for even, odd in list(zip(*rows, strict=False))[::2]:
+                texts[even], texts[odd] = texts[odd], texts[even]
+        return replace(data, catalogue=_catalogue(data.catalogue.item_ids, texts))
+
+    def without_test(self) -> Split:
+        """The same split where nothing of the test part has happened."""
+        split = self.split
+        test = np.concatenate([split.warm_test.keys, split.cold_test.keys])
+        kept = split.dataset.interactions
+        kept = kept.where(~np.isin(kept.keys, test))
+        nothing = kept.where(np.zeros(len(kept), bool))
+        dataset = split.dataset.with_interactions(kept)
+        return replace(split, dataset=dataset, warm_test=nothing, cold_test=nothing)
+
+
+def checkerboard(
+    ids: IdType = "str", *, n_users: int = 48, n_warm: int = 48, n_cold: int = 16, seed: int = 0
+) -> World:
+    """Make a checkerboard.
+
+    Args:
+        ids: type of the external ids.
+        n_users: with the empty one.
+        n_warm: items with training interactions, with the textless one.
+        n_cold: items without, of which a quarter of each parity is liked in validation and a
+            quarter in test; one textless item that nobody ever liked comes on top.
+        seed: of all random choices.
+    """
+    rng = np.random.default_rng(seed)
+    n_items = n_warm + n_cold + 1
+    user_numbers, item_numbers = rng.permutation(n_users), rng.permutation(n_items)
+    is_warm = item_numbers < n_warm
+    textless = (int(np.argmax(is_warm)), int(np.argmax(item_numbers == n_items - 1)))
+    empty_user = n_users // 2
+    user_parity, item_parity = user_numbers % 2, item_numbers % 2
+
+    liked = user_parity[:, None] == item_parity[None, :]
+    liked &= rng.random(liked.shape) < _LIKED
+    liked[empty_user] = False
+    liked[:, textless[1]] = False
+    part = rng.choice(3, liked.shape, p=(1 - 2 * _HELD_OUT, _HELD_OUT, _HELD_OUT))
+    part[:, textless[0]] = 0  # a text method cannot tell who likes it
+    part[:, ~is_warm] = 1 + (item_numbers[~is_warm] - n_warm) % 4 // 2  # 4 | n_warm: both parities
+    parts = [Interactions.of(*np.nonzero(liked & chosen)) for chosen in _masks(part, is_warm)]
+
+    texts = [_text(parity, rng) for parity in item_parity]
+    for row in textless:
+        texts[row] = ""
+    dataset = Dataset(
+        f"checkerboard-{ids}",
+        Ids(_ids("user", ids, user_numbers.tolist()).values, "user"),
+        _catalogue(_ids("item", ids, item_numbers.tolist()), texts),
+        Interactions.of(*np.nonzero(liked)),
+    )
+    cold = np.flatnonzero(~is_warm & liked.any(axis=0)).astype(np.int32)
+    split = Split(
+        dataset, "random-cold", *parts, {"valid": cold, "test": cold}, overall_users="both"
+    )
+    check_split(split)
+    return World(split, ids, user_parity, item_parity, empty_user, textless)
+
+
+def world_encoder(folder: Path, *, seed: int = 0) -> TextEncoder:
+    """A tiny language model whose vectors tell even texts from odd ones, written to ``folder``."""
+    source = tiny_encoder(folder / "tiny-lm", (*EVEN, *ODD, *NEITHER), seed=seed)
+    return load_lm(LMConfig(source=str(source), device="cpu"), folder=folder / "cache")
+
+
+def chance(task: Slice, metric: str) -> float:
+    """The expected mean of a ``ndcg@k`` over the users of a slice, of a ranking at random."""
+    k = Metric.parse(metric).k
+    n_relevant = np.diff(task.relevance.indptr)
+    n_candidates = len(task.candidates) - np.diff(task.masked[:, task.candidates].tocsr().indptr)
+    gains = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.cumsum(gains)[np.minimum(n_relevant, k) - 1]
+    reached = np.cumsum(gains)[np.minimum(n_candidates, k) - 1]
+    return float((n_relevant / n_candidates * reached / ideal).mean())
+
+
+def _masks(part: np.ndarray, is_warm: np.ndarray) -> list[np.ndarray]:
+    """Where train, warm_valid, warm_test, cold_valid and cold_test are."""
+    return [
+        (part == number) & side[None, :]
+        for side, numbers in ((is_warm, (0, 1, 2)), (~is_warm, (1, 2)))
+        for number in numbers
+    ]
+
+
+def _text(parity: int, rng: np.random.Generator) -> str:
+    own = rng.choice((EVEN, ODD)[parity], 3, replace=False)
+    other = rng.choice(NEITHER, 2, replace=False)
+    return " ".join(rng.permutation([*own, *other]))
+
+
+def _ids(kind: str, id_type: IdType, numbers: Sequence[int]) -> Ids:
+    names = [_NAMES[id_type][kind].format(number) for number in numbers]
+    values: list[ExternalId] = [int(name) if id_type == "int" else name for name in names]
+    return Ids(values, kind)
+
+
+def _catalogue(item_ids: Ids, texts: Sequence[str]) -> Catalogue:
+    columns = pl.DataFrame({"title": list(texts), "length": [len(text) for text in texts]})
+    return Catalogue(item_ids, tuple(texts), None, columns, ("title",))

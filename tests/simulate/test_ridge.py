@@ -1,0 +1,145 @@
+"""The closed-form head against twins in dense float64 that follow the formulas."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from warmstart.errors import ConfigError
+from warmstart.simulate import ridge
+from warmstart.simulate.ridge import RidgeConfig, TextRidge, rbf
+
+
+@pytest.fixture(scope="module")
+def warm(world, vectors):
+    """Vectors and targets of the warm items."""
+    rows = np.flatnonzero(world.data.warm)
+    return vectors[rows], world.data.matrix.T.tocsr()[rows]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(1)
+
+
+def kernel(left, right, gamma):
+    return np.array([[np.exp(-gamma * ((a - b) ** 2).sum()) for b in right] for a in left])
+
+
+def features(config, vectors, centres):
+    """What the regression sees of a text: itself, or its kernel with the centres."""
+    vectors = vectors.astype(np.float64)
+    if config.kernel == "linear":
+        return vectors
+    return kernel(vectors, centres.astype(np.float64), config.gamma)
+
+
+def twin(config, vectors, targets, centres):
+    """A function from vectors to scores; weights (F'F + P)^-1 F'Y, P the penalty."""
+    f = features(config, vectors, centres)
+    penalty = config.l2 * np.eye(f.shape[1])
+    if config.kernel == "rbf":
+        penalty = config.l2 * kernel(centres.astype(np.float64), centres, config.gamma)
+    weights = np.linalg.solve(f.T @ f + penalty, f.T @ targets.toarray())
+    return lambda new: features(config, new, centres) @ weights
+
+
+CONFIGS = [
+    RidgeConfig(kernel="linear", l2=0.7),
+    RidgeConfig(kernel="rbf", l2=0.4, gamma=0.8),
+    RidgeConfig(kernel="rbf", l2=0.4, gamma=0.8, landmarks=9),
+]
+
+
+@pytest.fixture(params=CONFIGS, ids=["linear", "rbf", "landmarks"])
+def config(request):
+    return request.param
+
+
+def test_kernel_is_the_formula(vectors):
+    found = rbf(vectors[:7], vectors[:9], 0.8)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, kernel(vectors[:7], vectors[:9], 0.8), atol=1e-6)
+    assert (rbf(vectors, vectors, 3.0) <= 1).all()
+
+
+@pytest.mark.parametrize("block", [5, 1024])
+def test_predictions_are_those_of_the_dense_twin(config, block, warm, vectors, rng, monkeypatch):
+    monkeypatch.setattr(ridge, "_BLOCK", block)
+    head = TextRidge.fit(config, *warm, rng)
+    found = head.predict(vectors)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, twin(config, *warm, head.centres)(vectors), atol=2e-3)
+    if config.landmarks > len(warm[0]):  # without the jitter of the landmarks
+        np.testing.assert_allclose(found, twin(config, *warm, head.centres)(vectors), atol=2e-5)
+
+
+def test_landmarks_are_warm_items_drawn_by_the_generator(warm):
+    config = CONFIGS[2]
+    heads = [TextRidge.fit(config, *warm, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert heads[0].centres.shape == (9, warm[0].shape[1])
+    assert {tuple(row) for row in heads[0].centres} <= {tuple(row) for row in warm[0]}
+    np.testing.assert_array_equal(heads[0].centres, heads[1].centres)
+    assert (heads[0].centres != heads[2].centres).any()
+
+
+def test_with_all_vectors_as_landmarks_it_is_exact(warm, vectors, rng):
+    # Every item twice, so that all vectors are landmarks though one item is none.
+    twice = np.repeat(warm[0], 2, axis=0), sparse.csr_matrix(np.repeat(warm[1].toarray(), 2, axis=0))
+    exact = TextRidge.fit(RidgeConfig(l2=0.4, gamma=0.8), *twice, rng).predict(vectors)
+    errors = []
+    for landmarks in (6, 48, 95):
+        config = RidgeConfig(l2=0.4, gamma=0.8, landmarks=landmarks)
+        errors.append(np.abs(TextRidge.fit(config, *twice, rng).predict(vectors) - exact).max())
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 5e-3  # what the jitter for float32 leaves
+
+
+def test_some_users_are_a_part_of_all(config, warm, vectors, rng):
+    head = TextRidge.fit(config, *warm, rng)
+    users = np.array([7, 0, 7], np.int32)
+    np.testing.assert_allclose(
+        head.predict(vectors, users), head.predict(vectors)[:, users], atol=1e-6
+    )
+    assert head.predict(vectors[:0]).shape == (0, warm[1].shape[1])
+
+
+def test_restored_head_predicts_the_same(config, warm, vectors, rng):
+    head = TextRidge.fit(config, *warm, rng)
+    again = TextRidge.restore(config, head.state())
+    np.testing.assert_array_equal(again.predict(vectors), head.predict(vectors))
+
+
+@pytest.mark.parametrize("block", [5, 1024])
+def test_leave_one_out_is_the_refit_without_the_item(config, block, warm, rng, monkeypatch):
+    monkeypatch.setattr(ridge, "_BLOCK", block)
+    vectors, targets = warm
+    head = TextRidge.fit(config, vectors, targets, rng)
+    rows = np.array([4, 0, 31])
+    found = head.leave_one_out(vectors, targets, rows)
+    for row, prediction in zip(rows, found, strict=True):
+        others = np.delete(np.arange(len(vectors)), row)
+        # Landmarks and their penalty stay; without landmarks the item is no centre any more.
+        fixed = config.kernel == "rbf" and len(head.centres) < len(vectors)
+        centres = head.centres if fixed else head.centres[others[: len(head.centres)]]
+        refit = twin(config, vectors[others], targets[others], centres)
+        np.testing.assert_allclose(prediction, refit(vectors[[row]])[0], atol=3e-3)
+
+
+def test_more_shrinkage_gives_smaller_scores(warm, vectors, rng):
+    sizes = [
+        np.linalg.norm(TextRidge.fit(RidgeConfig(l2=l2), *warm, rng).predict(vectors))
+        for l2 in (0.1, 1, 10, 100)
+    ]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_text_without_direction_still_gets_scores(config, warm, rng):
+    nothing = np.zeros((1, warm[0].shape[1]), np.float32)
+    assert np.isfinite(TextRidge.fit(config, *warm, rng).predict(nothing)).all()
+
+
+def test_a_system_that_cannot_be_solved_is_a_clear_error(warm, rng):
+    vectors = np.repeat(warm[0][:2], 30, axis=0) * 1000
+    targets = sparse.csr_matrix(np.ones((60, 3), np.float32))
+    with pytest.raises(ConfigError, match="l2=1e-12 is too small"):
+        TextRidge.fit(RidgeConfig(kernel="linear", l2=1e-12), vectors, targets, rng)
