@@ -62,7 +62,7 @@ def planted(n_users, n_items, interactions, rng):
     """Train and test pairs, the masked pairs, and the true logits."""
     users = rng.normal(size=(n_users, 32))
     items = rng.normal(size=(n_items, 32))
-    logits = 2.0 * users @ items.T / np.sqrt(32) + rng.normal(0, 0.5, n_items)
+    logits = 2.2 * users @ items.T / np.sqrt(32) + rng.normal(0, 0.9, n_items)
     lengths = rng.lognormal(0, 0.5, n_users)
     lengths = np.clip(lengths * interactions / lengths.sum(), 10, n_items // 2).astype(int)
     order = np.argsort(-(logits + rng.gumbel(size=logits.shape)), axis=1)

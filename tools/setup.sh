@@ -26,7 +26,7 @@ fi
 python=.venv/bin/python
 
 # torch by pip, first: a CPU wheel may lie where only pip's configuration points. On a machine
-# without CUDA, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes.
+# without CUDA, PyTorch's own CPU index in PIP_EXTRA_INDEX_URL saves gigabytes.
 echo "setup: torch"
 $python -m pip install --quiet "$(grep '^torch==' constraints.txt)"
 

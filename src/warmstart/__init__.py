@@ -16,37 +16,47 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from warmstart.config import Config
-    from warmstart.core import AddsItems, Recommender, Simulates, Traits
-    from warmstart.data.catalogue import Catalogue
-    from warmstart.data.dataset import Dataset
-    from warmstart.data.files import read_dataset, read_items, write_dataset
-    from warmstart.data.interactions import Interactions
-    from warmstart.data.protocols import split
-    from warmstart.data.sources.synthetic import synthetic, synthetic_items
-    from warmstart.data.split import Split
-    from warmstart.errors import (
-        ArtefactError,
-        ConfigError,
-        DataError,
-        NotFittedError,
-        UnsupportedError,
-        WarmstartError,
-    )
-    from warmstart.evaluate.compare import compare
-    from warmstart.evaluate.comparison import Comparison
-    from warmstart.evaluate.evaluation import Report, evaluate
-    from warmstart.evaluate.report import write_report
-    from warmstart.lm import LMConfig, TextEncoder, load_lm
-    from warmstart.methods import METHODS, build, load_model
-    from warmstart.methods.cf_only import CFOnly
-    from warmstart.methods.content_knn import ContentKNN
-    from warmstart.methods.ease_text import EaseText
-    from warmstart.methods.filterllm import FilterLLM
-    from warmstart.methods.popular import Popular
-    from warmstart.methods.random import Random
-    from warmstart.methods.text_ridge import TextRidgeMethod as TextRidge
-    from warmstart.run import Run
+    # "as" marks a name as public for type checkers.
+    from warmstart.config import Config as Config
+    from warmstart.core import AddsItems as AddsItems
+    from warmstart.core import Recommender as Recommender
+    from warmstart.core import Simulates as Simulates
+    from warmstart.core import Traits as Traits
+    from warmstart.data.catalogue import Catalogue as Catalogue
+    from warmstart.data.dataset import Dataset as Dataset
+    from warmstart.data.files import read_dataset as read_dataset
+    from warmstart.data.files import read_items as read_items
+    from warmstart.data.files import write_dataset as write_dataset
+    from warmstart.data.interactions import Interactions as Interactions
+    from warmstart.data.protocols import split as split
+    from warmstart.data.sources.synthetic import synthetic as synthetic
+    from warmstart.data.sources.synthetic import synthetic_items as synthetic_items
+    from warmstart.data.split import Split as Split
+    from warmstart.errors import ArtefactError as ArtefactError
+    from warmstart.errors import ConfigError as ConfigError
+    from warmstart.errors import DataError as DataError
+    from warmstart.errors import NotFittedError as NotFittedError
+    from warmstart.errors import UnsupportedError as UnsupportedError
+    from warmstart.errors import WarmstartError as WarmstartError
+    from warmstart.evaluate.compare import compare as compare
+    from warmstart.evaluate.comparison import Comparison as Comparison
+    from warmstart.evaluate.evaluation import Report as Report
+    from warmstart.evaluate.evaluation import evaluate as evaluate
+    from warmstart.evaluate.report import write_report as write_report
+    from warmstart.lm import LMConfig as LMConfig
+    from warmstart.lm import TextEncoder as TextEncoder
+    from warmstart.lm import load_lm as load_lm
+    from warmstart.methods import METHODS as METHODS
+    from warmstart.methods import build as build
+    from warmstart.methods import load_model as load_model
+    from warmstart.methods.cf_only import CFOnly as CFOnly
+    from warmstart.methods.content_knn import ContentKNN as ContentKNN
+    from warmstart.methods.ease_text import EaseText as EaseText
+    from warmstart.methods.filterllm import FilterLLM as FilterLLM
+    from warmstart.methods.popular import Popular as Popular
+    from warmstart.methods.random import Random as Random
+    from warmstart.methods.text_ridge import TextRidgeMethod as TextRidge  # noqa: F401
+    from warmstart.run import Run as Run
 
 _HOMES = {
     "AddsItems": "warmstart.core:AddsItems",

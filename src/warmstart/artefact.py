@@ -148,7 +148,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{path} is not JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ArtefactError(f"{folder} is not a warmstart artefact: its manifest has another format")
+        raise ArtefactError(f"{folder} is not a warmstart artefact: its format is another one")
     if manifest.get("format_version") != FORMAT_VERSION:
         raise ArtefactError(
             f"{folder} has artefact format version {manifest.get('format_version')!r}; "

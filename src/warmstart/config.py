@@ -39,6 +39,8 @@ def read_settings(path: Path | None, overrides: list[str] | None = None) -> dict
             settings = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ConfigError(f"configuration file {path} does not exist") from None
+        except OSError as error:
+            raise ConfigError(f"configuration file {path} cannot be read: {error}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"configuration file {path} is not TOML: {error}") from None
     for override in overrides or []:

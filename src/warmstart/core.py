@@ -155,7 +155,7 @@ class Recommender(ABC):
 
     @property
     def chosen(self) -> Config:
-        """The configuration with the choices of the last fit filled in: refit with it on all data."""
+        """The configuration with the choices of the last fit, to refit with on all data."""
         return self.config_type.build(
             merged(self.config.model_dump(mode="json"), self.fitted.choices)
         )
@@ -224,9 +224,11 @@ class Recommender(ABC):
         if on_unknown == "raise":
             return ids.known_rows(users)
         rows = ids.rows(users)
-        unknown = [users[i] for i in np.flatnonzero(rows < 0)]
+        unknown = [users[i] for i in np.flatnonzero(rows < 0).tolist()]
         if unknown and on_unknown == "warn":
-            warnings.warn(f"{len(unknown)} unknown user id(s) left out: {unknown[:5]!r}", stacklevel=3)
+            warnings.warn(
+                f"{len(unknown)} unknown user id(s) left out: {unknown[:5]!r}", stacklevel=3
+            )
         return rows[rows >= 0]
 
 
@@ -293,10 +295,10 @@ class AddsItems(ABC):
         fitted.warm = np.concatenate([fitted.warm, np.zeros(len(new), bool)])
         fitted.seen = sparse.csr_matrix(
             (fitted.seen.data, fitted.seen.indices, fitted.seen.indptr),
-            shape=(fitted.seen.shape[0], len(catalogue)),
+            shape=(len(fitted.user_ids), len(catalogue)),
         )
         rows = np.arange(start, len(catalogue), dtype=np.int32)
-        return pl.DataFrame({"item": new.item_ids.values, "row": rows})
+        return pl.DataFrame({"item": _id_column(new.item_ids, rows - start), "row": rows})
 
 
 class Simulates(ABC):
@@ -325,18 +327,19 @@ class Simulates(ABC):
         if not 1 <= k <= len(fitted.user_ids):
             raise DataError(f"simulate: k must be within 1..{len(fitted.user_ids)} users, got {k}")
         if isinstance(items, Catalogue):
-            item_ids, texts = items.item_ids.values, items.texts
+            ids, rows, texts = items.item_ids, np.arange(len(items)), items.texts
         else:
-            rows = fitted.catalogue.item_ids.known_rows(items)
-            item_ids, texts = list(items), [fitted.catalogue.texts[row] for row in rows]
+            ids = fitted.catalogue.item_ids
+            rows = ids.known_rows(items)
+            texts = [fitted.catalogue.texts[row] for row in rows]
         events = self.simulate_texts(texts, k)
         return pl.DataFrame(
             {
-                "item": [item_ids[i] for i in events.items],
-                "user": fitted.user_ids.take(events.users),
+                "item": _id_column(ids, rows[events.items]),
+                "user": _id_column(fitted.user_ids, events.users),
                 "weight": events.weights,
                 "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), len(texts)),
-                "provenance": events.provenance,
+                "provenance": pl.repeat(events.provenance, len(events), eager=True),
             }
         )
 

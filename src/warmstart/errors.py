@@ -38,5 +38,6 @@ class ArtefactError(WarmstartError):
 def missing_extra(package: str, extra: str) -> UnsupportedError:
     """The error for an optional dependency that is not installed."""
     return UnsupportedError(
-        f"the package {package!r} is not installed; install it with: pip install 'warmstart[{extra}]'"
+        f"the package {package!r} is not installed; "
+        f"install it with: pip install 'warmstart[{extra}]'"
     )

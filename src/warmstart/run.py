@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,11 +39,13 @@ class Run:
         folder = None if self.folder is None or key is None else self.folder / f"{name}-{key[:16]}"
         logger.info("%s: started", name)
         started = time.perf_counter()
-        yield folder
-        elapsed = time.perf_counter() - started
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            elapsed = _add_up(folder / "seconds.json", elapsed)
+        try:
+            yield folder
+        finally:  # an attempt that breaks off counts too
+            elapsed = time.perf_counter() - started
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                elapsed = _add_up(folder / "seconds.json", elapsed)
         self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
         logger.info("%s: %.2f s", name, elapsed)
 
@@ -51,5 +54,7 @@ def _add_up(path: Path, elapsed: float) -> float:
     """Seconds of the stage over all attempts, kept in ``path``."""
     if path.exists():
         elapsed += json.loads(path.read_text())
-    path.write_text(json.dumps(elapsed))
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(json.dumps(elapsed))
+    os.replace(unfinished, path)
     return elapsed

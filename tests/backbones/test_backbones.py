@@ -63,8 +63,18 @@ def test_rows_without_interactions_score_zero(config, world, fitted_once):
     scores = backbone.score(users, items)
     assert np.isfinite(scores).all()
     assert (scores[:, list(world.empty_items)] == 0).all()
-    if isinstance(backbone, FactorBackbone) and config.kind in {"bpr", "ials"}:
+    assert (scores[list(world.empty_users)] == 0).all()
+    if isinstance(backbone, FactorBackbone):
         assert (backbone.vectors[0][list(world.empty_users)] == 0).all()
+
+
+def test_a_user_of_everything_and_a_catalogue_of_one_survive(config):
+    for train in (np.ones((5, 6)), np.ones((3, 1)), np.tri(6)):
+        backbone = build(short(config)).fit(
+            sparse.csr_matrix(train.astype(np.float32)), rng=np.random.default_rng(0)
+        )
+        scores = backbone.score(np.arange(train.shape[0]), np.arange(train.shape[1]))
+        assert np.isfinite(scores).all()
 
 
 def test_a_new_item_is_ranked_by_its_users_parity(config, world, fitted_once):

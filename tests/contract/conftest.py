@@ -10,7 +10,16 @@ from warmstart.testing.small import OVER_BACKBONES, SMALL
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory):
+def default_cache(tmp_path_factory):
+    """Stands for the user's own cache folder, which nothing has a reason to write to."""
+    folder = tmp_path_factory.mktemp("home") / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WARMSTART_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory, default_cache):
     """Every method, and the methods with a backbone over each kind of it."""
     lab = Lab(tmp_path_factory.mktemp("contract"))
     for name, settings in {**SMALL, **OVER_BACKBONES}.items():

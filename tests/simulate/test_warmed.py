@@ -88,9 +88,7 @@ def test_restored_it_scores_and_folds_in_the_same(world, backbone, truth):
         one.append(truth[:2])
     warm = np.concatenate([world.data.warm, [False, False]])
     items = np.arange(len(warm), dtype=np.int32)
-    np.testing.assert_array_equal(
-        again.score(users, items, warm), warmed.score(users, items, warm)
-    )
+    np.testing.assert_array_equal(again.score(users, items, warm), warmed.score(users, items, warm))
 
 
 def test_two_methods_with_one_seed_share_the_backbone(world):

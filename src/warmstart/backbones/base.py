@@ -120,10 +120,10 @@ class EpochConfig(Config):
         patience: validations without a new best before training stops.
     """
 
-    width: int = Field(512, ge=1)
-    epochs: int = Field(30, ge=1)
-    validate_every: int = Field(1, ge=1)
-    patience: int = Field(3, ge=1)
+    width: int = Field(default=512, ge=1)
+    epochs: int = Field(default=30, ge=1)
+    validate_every: int = Field(default=1, ge=1)
+    patience: int = Field(default=3, ge=1)
 
 
 class FactorTrainee(Trainee):

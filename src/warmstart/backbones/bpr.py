@@ -39,9 +39,9 @@ class BprConfig(FrozenUserConfig):
     """
 
     kind: Literal["bpr"] = "bpr"
-    epochs: int = Field(60, ge=1)
-    learning_rate: float = Field(0.2, gt=0)
-    l2: float = Field(0.02, ge=0)
+    epochs: int = Field(default=60, ge=1)
+    learning_rate: float = Field(default=0.2, gt=0)
+    l2: float = Field(default=0.02, ge=0)
 
 
 class Bpr(FrozenUserBackbone):

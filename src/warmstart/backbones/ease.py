@@ -41,8 +41,8 @@ class EaseConfig(Config):
     """
 
     kind: Literal["ease"] = "ease"
-    l2: float = Field(20.0, gt=0)
-    memory_gib: float = Field(8.0, gt=0)
+    l2: float = Field(default=20.0, gt=0)
+    memory_gib: float = Field(default=8.0, gt=0)
 
 
 class Ease(Backbone):

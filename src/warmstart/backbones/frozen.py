@@ -56,14 +56,14 @@ class FrozenUserConfig(EpochConfig):
         fold_steps: Newton steps of "gradient".
     """
 
-    negatives: int = Field(64, ge=1)
-    temperature: float = Field(1.0, gt=0)
-    validate_every: int = Field(5, ge=1)
-    patience: int = Field(2, ge=1)
+    negatives: int = Field(default=64, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    validate_every: int = Field(default=5, ge=1)
+    patience: int = Field(default=2, ge=1)
     fold_in: Literal["ridge", "gradient"] = "ridge"
-    fold_alpha: float = Field(3.0, gt=0)
-    fold_l2: float = Field(0.1, gt=0)
-    fold_steps: int = Field(5, ge=1)
+    fold_alpha: float = Field(default=3.0, gt=0)
+    fold_l2: float = Field(default=0.1, gt=0)
+    fold_steps: int = Field(default=5, ge=1)
 
 
 class FrozenUserBackbone(FactorBackbone):

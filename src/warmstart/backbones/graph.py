@@ -37,14 +37,14 @@ class GraphConfig(FrozenUserConfig):
         normalised: train on cosines instead of dot products; vectors then have unit length.
     """
 
-    epochs: int = Field(40, ge=1)
-    layers: int = Field(2, ge=0)
+    epochs: int = Field(default=40, ge=1)
+    layers: int = Field(default=2, ge=0)
     loss: Literal["softmax", "bpr"] = "softmax"
-    negatives: int = Field(2048, ge=1)
-    batch_size: int = Field(32768, ge=1)
-    learning_rate: float = Field(0.02, gt=0)
-    l2: float = Field(1e-4, ge=0)
-    temperature: float = Field(0.12, gt=0)
+    negatives: int = Field(default=2048, ge=1)
+    batch_size: int = Field(default=32768, ge=1)
+    learning_rate: float = Field(default=0.02, gt=0)
+    l2: float = Field(default=1e-4, ge=0)
+    temperature: float = Field(default=0.12, gt=0)
     normalised: bool = True
 
 
@@ -84,7 +84,15 @@ class Propagate(torch.autograd.Function):
 
 
 class GraphTrainee(TorchTrainee, FactorTrainee):
-    """Trains the parameters behind ``propagate`` with Adam on a ranking loss."""
+    """Trains the parameters behind ``propagate`` with Adam on a ranking loss.
+
+    Args:
+        train: canonical CSR.
+        config: the settings.
+        parameters: what is learned, by name.
+        device: where the parameters are.
+        rates: learning rates of parameters that do not take the configured one.
+    """
 
     def __init__(
         self,
@@ -92,12 +100,18 @@ class GraphTrainee(TorchTrainee, FactorTrainee):
         config: GraphConfig,
         parameters: dict[str, torch.Tensor],
         device: torch.device,
+        rates: dict[str, float] | None = None,
     ) -> None:
-        fused = torch.optim.Adam(list(parameters.values()), lr=config.learning_rate, fused=True)
-        super().__init__(parameters, fused)
+        groups = [
+            {"params": [parameter], "lr": (rates or {}).get(name, config.learning_rate)}
+            for name, parameter in parameters.items()
+        ]
+        super().__init__(parameters, torch.optim.Adam(groups, fused=True))
         self.train, self.config, self.device = train, config, device
         self.warm = np.unique(train.indices)
-        self.graph = to_torch(adjacency(train), device)
+        graph = adjacency(train)
+        self.isolated = np.diff(graph.indptr) == 0
+        self.graph = to_torch(graph, device)
 
     @abstractmethod
     def propagate(self) -> torch.Tensor:
@@ -111,9 +125,9 @@ class GraphTrainee(TorchTrainee, FactorTrainee):
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
         with torch.no_grad():
             vectors = self.final().cpu().numpy()
-        items = vectors[shape_of(self.train)[0] :].copy()
-        items[np.setdiff1d(np.arange(len(items)), self.warm)] = 0
-        return vectors[: shape_of(self.train)[0]].copy(), items
+        vectors[self.isolated] = 0
+        users, items = np.split(vectors, [shape_of(self.train)[0]])
+        return users.copy(), items.copy()
 
     def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:
         counts = np.diff(self.train.indptr)

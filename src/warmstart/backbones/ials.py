@@ -49,12 +49,12 @@ class IalsConfig(EpochConfig):
     """
 
     kind: Literal["ials"] = "ials"
-    epochs: int = Field(12, ge=1)
-    alpha: float = Field(40.0, gt=0)
-    l2: float = Field(40.0, gt=0)
-    scaling: float = Field(1.0, ge=0, le=2)
+    epochs: int = Field(default=12, ge=1)
+    alpha: float = Field(default=40.0, gt=0)
+    l2: float = Field(default=40.0, gt=0)
+    scaling: float = Field(default=1.0, ge=0, le=2)
     solver: Literal["exact", "cg"] = "exact"
-    cg_steps: int = Field(3, ge=1)
+    cg_steps: int = Field(default=3, ge=1)
 
 
 class Ials(FactorBackbone):

@@ -6,6 +6,8 @@ Both take the scores of a batch of interactions ("pairs") and give the weighted 
 import torch
 from torch.nn import functional
 
+_HIDDEN = -1e9  # not -inf: the gradient of a user who has every sampled item would be NaN
+
 
 def bpr_loss(
     positive: torch.Tensor, negative: torch.Tensor, weights: torch.Tensor, temperature: float
@@ -40,7 +42,7 @@ def softmax_loss(
         temperature: divides the scores.
     """
     negative = negative / temperature
-    hidden = torch.full_like(false_negatives[0], -torch.inf, dtype=negative.dtype)
+    hidden = torch.full_like(false_negatives[0], _HIDDEN, dtype=negative.dtype)
     negative = negative.index_put((false_negatives[0], false_negatives[1]), hidden)
     others = torch.logsumexp(negative, dim=1).index_select(0, rows)
     return weighted_mean(functional.softplus(others - positive / temperature), weights)

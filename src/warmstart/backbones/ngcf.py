@@ -31,11 +31,14 @@ class NgcfConfig(GraphConfig):
 
     Attributes:
         slope: of the LeakyReLU below zero.
+        map_rate: learning rate of the maps W1 and W2, in units of ``learning_rate``: a step of Adam
+            moves every entry alike, and that much of a dense map moves all vectors at once.
     """
 
     kind: Literal["ngcf"] = "ngcf"
-    layers: int = Field(1, ge=0)
-    slope: float = Field(0.2, ge=0, le=1)
+    layers: int = Field(default=1, ge=0)
+    slope: float = Field(default=0.2, ge=0, le=1)
+    map_rate: float = Field(default=0.05, ge=0)
 
     @model_validator(mode="after")
     def _width_is_shared_out(self) -> Self:
@@ -81,7 +84,9 @@ class _Convolution(GraphTrainee):
             parameters[f"product{layer}"] = torch.zeros(part, part, device=device)
         for parameter in parameters.values():
             parameter.requires_grad_()
-        super().__init__(train, config, parameters, device)
+        slow = config.learning_rate * config.map_rate
+        rates = {name: slow for name in parameters if name != "table"}
+        super().__init__(train, config, parameters, device, rates)
 
     def propagate(self) -> torch.Tensor:
         vectors = self.parameters["table"]

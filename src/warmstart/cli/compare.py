@@ -1,28 +1,25 @@
 """``warmstart compare``."""
 
-from typing import Annotated
-
-from typer import Option
-
 from warmstart.cli.inputs import lm_settings
 from warmstart.cli.options import (
     LM,
+    Against,
     Config,
+    Controls,
     Html,
+    Isolate,
     Json,
     Masks,
+    Methods,
+    NoCache,
     RunFolder,
     Seed,
+    Seeds,
     SplitFolder,
     example,
 )
 from warmstart.cli.output import progress, show
-from warmstart.cli.tables import (
-    check_masks,
-    cost_table,
-    difference_table,
-    write_comparisons,
-)
+from warmstart.cli.tables import check_masks, cost_table, difference_table, write_comparisons
 
 EXAMPLE = example(
     "warmstart compare splits/ml1m --methods popular,content_knn,text_ridge,ease_text",
@@ -35,48 +32,17 @@ EXAMPLE = example(
 
 def compare(
     split: SplitFolder,
-    methods: Annotated[
-        list[str] | None,
-        Option(
-            "--methods",
-            help="a,b,c: each NAME or NAME[BACKBONE], with settings NAME:key=value;key=value",
-        ),
-    ] = None,
+    methods: Methods = None,
     config: Config = None,
     lm: LM = None,
     seed: Seed = None,
-    seeds: Annotated[
-        int | None,
-        Option("--seeds", help="how many training seeds; a method without randomness runs once"),
-    ] = None,
+    seeds: Seeds = None,
     mask: Masks = None,
-    against: Annotated[
-        str | None, Option("--against", help="the method that the others are compared with")
-    ] = None,
-    controls: Annotated[
-        bool,
-        Option(
-            "--controls",
-            help="add the oracle, blind audiences, permuted texts, popularity and chance",
-        ),
-    ] = False,
+    against: Against = None,
+    controls: Controls = False,
     run: RunFolder = None,
-    isolate: Annotated[
-        bool,
-        Option(
-            "--isolate",
-            help="each fit in a process of its own, so that its peak memory is its own; else it is "
-            "the highest of the process so far",
-        ),
-    ] = False,
-    no_cache: Annotated[
-        bool,
-        Option(
-            "--no-cache",
-            help="every method encodes the texts anew, so that its seconds stand alone; else only "
-            "the first one pays",
-        ),
-    ] = False,
+    isolate: Isolate = False,
+    no_cache: NoCache = False,
     json: Json = None,
     report: Html = None,
 ) -> None:

@@ -8,6 +8,7 @@ from warmstart.cli.output import progress, show
 from warmstart.cli.tables import check_masks, write_comparisons
 
 if TYPE_CHECKING:
+    from warmstart.data.split import Mask
     from warmstart.evaluate.comparison import Comparison
 
 EXAMPLE = example(
@@ -30,7 +31,7 @@ def evaluate(
     from warmstart.methods import load_model
 
     masks = check_masks(mask)
-    tables: dict[str, Comparison] = {}
+    tables: dict[Mask, Comparison] = {}
     with progress() as bar:
         bar.stage(f"read {model}")
         loaded = load_model(model)

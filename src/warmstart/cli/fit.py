@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from warmstart.cli.inputs import load_encoder, read_data
-from warmstart.cli.options import LM, Config, Json, Overrides, RunFolder, Seed, example
+from warmstart.cli.options import LM, Config, FitSeed, Json, Overrides, RunFolder, example
 from warmstart.cli.output import frame_table, progress, say, show, timings_of, write_json
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def fit(
     config: Config = None,
     overrides: Overrides = None,
     lm: LM = None,
-    seed: Seed = 0,
+    seed: FitSeed = 0,
     run: RunFolder = None,
     choose: Annotated[
         bool,

@@ -83,7 +83,8 @@ def check_fitted_on(model: "Recommender", split: "Split") -> None:
     for what, ours, theirs in pairs:
         if ours != theirs:
             raise DataError(f"the model was fitted on other {what} than those of the split")
-    if (fitted.seen != train.matrix).nnz:
+    difference = fitted.seen - train.matrix
+    if abs(difference).sum() > 0:
         raise DataError(
             "the model was fitted on other interactions than the training part of the split; "
             "fit it on the split"

@@ -30,7 +30,7 @@ def check_masks(given: list[str] | None) -> tuple["Mask", ...]:
 
 
 def write_comparisons(
-    tables: Mapping[str, "Comparison"], json: Path | None, report: Path | None
+    tables: Mapping["Mask", "Comparison"], json: Path | None, report: Path | None
 ) -> None:
     """Write the files that were asked for, and say where they are.
 
@@ -79,5 +79,5 @@ def difference_table(comparison: "Comparison") -> Table:
     return frame_table(["method", "slice", "metric", "difference", "p (Holm)"], rows, title)
 
 
-def _own_name(path: Path, mask: str, tables: Mapping[str, "Comparison"]) -> Path:
+def _own_name(path: Path, mask: str, tables: Mapping["Mask", "Comparison"]) -> Path:
     return path if len(tables) == 1 else path.with_suffix(f".mask-{mask}{path.suffix}")

@@ -39,6 +39,16 @@ class Slice:
     relevance: sparse.csr_matrix
     masked: sparse.csr_matrix
 
+    @cached_property
+    def hash(self) -> str:
+        """sha256 over all that a metric of the slice depends on."""
+        digest = hashlib.sha256(self.name.encode())
+        for array in (self.users, self.candidates):
+            digest.update(array.tobytes() + b"|")
+        for pairs in (self.relevance, self.masked):
+            digest.update(pairs.indptr.tobytes() + pairs.indices.tobytes() + b"|")
+        return digest.hexdigest()
+
 
 Validation: TypeAlias = Mapping[str, Slice]
 

@@ -81,6 +81,7 @@ def render_report(comparison: Comparison) -> str:
         sections=_sections(comparison, headline),
         seeds=[row for row in comparison.summary if len(row.seeds) > 1],
         timings=_timings(comparison),
+        memory={detail.method: detail.peak_memory_mb for detail in comparison.details},
     )
 
 
@@ -151,7 +152,7 @@ def _best(comparison: Comparison) -> dict[tuple[str, str], str]:
 
 
 def _timings(comparison: Comparison) -> dict[str, dict[str, float]]:
-    """Seconds by method and stage; runs of several seeds add up."""
+    """Seconds by method and stage."""
     seconds: dict[str, dict[str, float]] = {}
     for timing in comparison.timings:
         stages = seconds.setdefault(timing.method, {})

@@ -4,7 +4,8 @@
   every simulate-and-fold-in method on that backbone.
 - ``most_active[b]``, ``by_degree[b]``, ``random[b]``: as many users an item as a simulator names,
   chosen without reading the item, folded in likewise; see ``blind_audiences``.
-- ``permuted(m)``: method m on texts that are dealt out to the items at random.
+- ``permuted(m)``: method m on texts that are dealt out to the items at random; for every method
+  that reads texts, unless the experiment names permuted ones itself.
 - ``popular``, ``random``: no text, no personalisation; chance.
 """
 
@@ -19,7 +20,6 @@ from warmstart.experiment.job import Bench, MethodJob
 from warmstart.experiment.outcome import Outcome
 from warmstart.experiment.spec import Experiment, MethodSpec
 from warmstart.methods import build
-from warmstart.methods.cf_only import CFOnly, CFOnlyConfig
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class AudienceJob:
 
     def run(self, bench: Bench) -> list[Outcome]:
         """One outcome for each audience."""
+        from warmstart.methods.cf_only import CFOnly  # brings numba and torch along
+
         model = CFOnly(backbone=self.backbone)
         fitted = bench.fit(model, self.seed)
         outcomes = []
@@ -70,20 +72,24 @@ def jobs_of(experiment: Experiment) -> list[list[MethodJob | AudienceJob]]:
         [MethodJob(spec, seed) for seed in seeds] for spec in specs
     ]
     if experiment.controls:
-        backbones = _backbones(experiment.method)
-        jobs += [[AudienceJob(backbone, seed) for seed in seeds] for backbone in backbones]
+        jobs.extend(
+            [AudienceJob(backbone, seed) for seed in seeds]
+            for backbone in _backbones(experiment.method)
+        )
     return jobs
 
 
 def _controls(specs: list[MethodSpec]) -> list[MethodSpec]:
     known = {spec.method for spec in specs}
     blind = [MethodSpec(name=n, control=True) for n in ("random", "popular") if n not in known]
+    if any(spec.permuted for spec in specs):  # the experiment says itself which ones it wants
+        return blind
     permuted = [
         spec.model_copy(
             update={"label": f"permuted({spec.shown})", "permuted": True, "control": True}
         )
         for spec in specs
-        if "texts" in build(spec.method, spec.full_settings).traits.reads and not spec.permuted
+        if "texts" in build(spec.method, spec.full_settings).traits.reads
     ]
     return [*blind, *permuted]
 
@@ -96,5 +102,5 @@ def _backbones(specs: tuple[MethodSpec, ...]) -> list[dict[str, Any]]:
         if "backbone" in type(config).model_fields:
             found.setdefault(config.backbone.kind, config.backbone.model_dump(mode="json"))
     if not found:
-        return [CFOnlyConfig().backbone.model_dump(mode="json")]
+        return [build("cf_only").config.backbone.model_dump(mode="json")]
     return list(found.values())

@@ -14,7 +14,7 @@ import warmstart
 from warmstart.core import Recommender, Simulates
 from warmstart.data.interactions import Interactions, concatenate
 from warmstart.data.split import Mask, Split
-from warmstart.evaluate.evaluation import evaluate
+from warmstart.evaluate.evaluation import Report, evaluate
 from warmstart.evaluate.simulation import SimulationReport, simulation_quality
 from warmstart.experiment.outcome import Outcome
 from warmstart.experiment.spec import MethodSpec
@@ -42,7 +42,8 @@ class Bench:
         lm_settings: of the language model, see ``warmstart.lm.LMConfig``.
         use_cache: whether text vectors are kept on disk, so that only the first method that reads
             a text pays for it.
-        folder: checkpoints; stages that methods have in common are done once.
+        folder: checkpoints; stages that methods have in common are done once. Beside them the
+            runner keeps finished results.
         progress: called while ranking.
     """
 
@@ -74,7 +75,7 @@ class Bench:
         before = _drawn_from(rng)
         lm = self.lm if model.traits.needs_lm else None
         model.fit(train, valid=self.split.validation(), lm=lm, rng=rng, run=run)
-        return run, _drawn_from(rng) != before
+        return run, permuted or _drawn_from(rng) != before
 
     def outcome(
         self,
@@ -88,7 +89,7 @@ class Bench:
     ) -> Outcome:
         """Evaluate a fitted model under every mask."""
         run, random = fitted
-        reports = {
+        reports: dict[Mask, Report] = {
             mask: evaluate(
                 model,
                 self.split,

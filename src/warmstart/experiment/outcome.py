@@ -39,7 +39,9 @@ class Outcome:
 
     def without_seed(self) -> "Outcome":
         """The same, as a method without randomness."""
-        reports = {mask: replace(report, seed=None) for mask, report in self.reports.items()}
+        reports: dict[Mask, Report] = {
+            mask: replace(report, seed=None) for mask, report in self.reports.items()
+        }
         return replace(self, reports=reports)
 
     def same_values(self, other: "Outcome") -> bool:
@@ -119,12 +121,14 @@ def load_outcomes(folder: Path) -> list[Outcome] | None:
 def _load(place: Path) -> Outcome:
     text = _ADAPTER.validate_json((place / "outcome.json").read_text("utf-8"))
     arrays = load_file(place / "values.safetensors")
-    reports = {mask: _report(report, mask, arrays) for mask, report in text.reports.items()}
+    reports: dict[Mask, Report] = {
+        mask: _report(report, mask, arrays) for mask, report in text.reports.items()
+    }
     return Outcome(reports, text.seconds, text.random, text.simulation)
 
 
 def _text(outcome: Outcome) -> _OutcomeText:
-    reports = {}
+    reports: dict[Mask, _ReportText] = {}
     for mask, report in outcome.reports.items():
         slices = {
             name: _SliceText(

@@ -8,7 +8,7 @@ from warmstart.core import Recommender
 from warmstart.data.dataset import Dataset
 from warmstart.data.protocols import random_cold, time_cold
 from warmstart.data.split import Split
-from warmstart.errors import DataError
+from warmstart.errors import ConfigError, DataError
 from warmstart.run import Run
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,6 @@ def _inner_split(data: Dataset, seed: int) -> Split:
     if data.interactions.times is not None and data.clock == "unix":
         try:
             return time_cold(data)
-        except DataError as error:
+        except (ConfigError, DataError) as error:
             logger.warning("no inner split by time, items are drawn at random: %s", error)
     return random_cold(data, seed=seed)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -111,11 +112,17 @@ def _in_own_process(
     job: MethodJob | AudienceJob, bench: Bench, split_folder: Path
 ) -> list[Outcome]:
     context = multiprocessing.get_context("spawn")
+    settings = {
+        "masks": bench.masks,
+        "metrics": bench.metrics,
+        "audience": bench.audience,
+        "lm_settings": bench.lm_settings,
+        "use_cache": bench.use_cache,
+        "folder": bench.folder,
+    }
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        settings = (bench.masks, bench.metrics, bench.audience, bench.lm_settings)
-        future = pool.submit(_isolated, job, split_folder, settings, bench.use_cache, bench.folder)
         try:
-            return future.result()
+            return pool.submit(_isolated, job, split_folder, settings).result()
         except BrokenProcessPool:
             raise WarmstartError(
                 f"{job.label}: its process died without an error; most often for lack of memory"
@@ -123,13 +130,9 @@ def _in_own_process(
 
 
 def _isolated(
-    job: MethodJob | AudienceJob,
-    split_folder: Path,
-    settings: tuple,
-    use_cache: bool,
-    folder: Path,
+    job: MethodJob | AudienceJob, split_folder: Path, settings: dict[str, Any]
 ) -> list[Outcome]:
-    return job.run(Bench(Split.load(split_folder), *settings, use_cache, folder))
+    return job.run(Bench(Split.load(split_folder), **settings))
 
 
 def _table(outcomes: Iterable[Outcome], mask: Mask, against: str | None) -> Comparison:

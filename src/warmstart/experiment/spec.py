@@ -116,13 +116,13 @@ class Experiment(Config):
     """
 
     method: tuple[MethodSpec, ...] = Field(min_length=1)
-    seed: int = Field(0, ge=0)
-    seeds: int = Field(1, ge=1)
-    masks: tuple[Mask, ...] = Field(("all",), min_length=1)
+    seed: int = Field(default=0, ge=0)
+    seeds: int = Field(default=1, ge=1)
+    masks: tuple[Mask, ...] = Field(default=("all",), min_length=1)
     metrics: tuple[str, ...] = METRICS
     against: str | None = None
     controls: bool = False
-    audience: int = Field(20, ge=1)
+    audience: int = Field(default=20, ge=1)
     lm: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

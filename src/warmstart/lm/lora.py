@@ -193,6 +193,7 @@ def encode_with_adapter(
     *,
     progress: Progress | None = None,
     folder: Path | None = None,
+    use_cache: bool = True,
 ) -> np.ndarray:
     """Vectors of texts from a saved adapter; cached under the adapter's hash; (texts, width).
 
@@ -201,7 +202,7 @@ def encode_with_adapter(
     """
     tunable = TunableEncoder(lm, config, np.random.default_rng(0))  # overwritten by the adapter
     tunable.load_adapter(adapter)
-    return tunable.encode(texts, progress=progress, folder=folder, use_cache=True)
+    return tunable.encode(texts, progress=progress, folder=folder, use_cache=use_cache)
 
 
 def lora_targets(lm: LanguageModel, config: LoRAConfig) -> tuple[str, ...]:

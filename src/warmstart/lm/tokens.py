@@ -10,7 +10,7 @@ table in blocks: no more than one block of logits exists at a time.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -268,7 +268,8 @@ def _head(kind: str, lm_width: int, width: int, rng: np.random.Generator) -> nn.
 
 def _linear(inputs: int, outputs: int, rng: np.random.Generator) -> nn.Linear:
     """A linear layer that keeps unit-variance inputs at a total length of one."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)  # draws nothing from torch's own state
+    # skip_init draws nothing from torch's own state.
+    layer = cast(nn.Linear, nn.utils.skip_init(nn.Linear, inputs, outputs))
     weights = rng.normal(0, 1 / math.sqrt(inputs), (outputs, inputs)).astype(np.float32)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weights))

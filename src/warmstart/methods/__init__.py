@@ -77,12 +77,10 @@ def load_model(folder: Path | str, *, lm: Any | None = None) -> Recommender:
 
 def _differences(wanted: dict[str, Any] | None, given: dict[str, Any]) -> str:
     """In what a language model is not the one of an artefact; where it lies does not matter."""
-    return (
-        ", ".join(
-            f"{key} {wanted.get(key)!r} there, {value!r} here"
-            for key, value in given.items()
-            if key != "source" and wanted.get(key) != value
-        )
-        if wanted
-        else ""
+    if wanted is None:
+        return ""
+    return ", ".join(
+        f"{key} {wanted.get(key)!r} there, {value!r} here"
+        for key, value in given.items()
+        if key != "source" and wanted.get(key) != value
     )

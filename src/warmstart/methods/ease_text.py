@@ -20,7 +20,7 @@ from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.lm.vectors import TextVectors
 from warmstart.simulate.audience import audience
-from warmstart.simulate.ridge import RidgeConfig, TextRidge
+from warmstart.simulate.ridge import RidgeConfig, TextRidge, fit_ridge
 from warmstart.simulate.scale import choose_scale, score_beside
 from warmstart.simulate.warmed import fit_backbone
 
@@ -50,11 +50,7 @@ class EaseText(Recommender, AddsItems, Simulates):
         self._ease = fit_backbone(self.config.ease, data, context)
         with context.run.stage("encode"):
             self._texts = TextVectors.of(data.catalogue.texts, context.lm)
-        with context.run.stage("ridge"):
-            warm = np.flatnonzero(data.warm)
-            self._head = TextRidge.fit(
-                self.config.ridge, self._texts.rows[warm], data.matrix.T.tocsr()[warm], context.rng
-            )
+        self._head = fit_ridge(self.config.ridge, self._texts.rows, data, context)
         self._scale = self.config.scale
         if context.valid is not None:
             with context.run.stage("scale"):

@@ -53,7 +53,7 @@ from warmstart.lm.vectors import TextVectors
 from warmstart.rank import mean_metric
 from warmstart.simulate.blend import SHARES, Blend, ColdScore, choose_blend
 from warmstart.simulate.distribution import UserDistribution, likely_users, under
-from warmstart.simulate.ridge import RidgeConfig, TextRidge
+from warmstart.simulate.ridge import RidgeConfig, fit_ridge
 from warmstart.simulate.scale import choose_scale, score_beside
 from warmstart.simulate.warmed import collaborative_vectors, fit_backbone
 from warmstart.train import Schedule, TorchTrainee, run_epochs, torch_generator
@@ -61,6 +61,11 @@ from warmstart.train import Schedule, TorchTrainee, run_epochs, torch_generator
 logger = logging.getLogger(__name__)
 
 _BLOCK = 1024  # items that are spread over all users at once
+# Settings that tuning does not depend on: variants that differ in them share one tuning.
+_AFTER_TUNING = {
+    *("simulated_per_item", "sample", "audience"),
+    *("cold_score", "share", "magnitude", "scale", "table_gib"),
+}
 _HEAD_L2 = 10.0  # of the head's closed-form start, on unit vectors
 
 
@@ -164,12 +169,10 @@ class FilterLLM(Recommender, AddsItems, Simulates):
     def _learn_distribution(self, data: Dataset, context: FitContext) -> None:
         """The distribution over users: ridge in closed form, then tokens (and LM) by gradient."""
         config, rows = self.config, np.flatnonzero(data.warm)
-        targets = data.matrix.T.tocsr()[rows]
         vectors = self._texts.rows[rows]
         ridge = None
         if config.ridge is not None:
-            with context.run.stage("ridge"):
-                ridge = TextRidge.fit(config.ridge, vectors, targets, context.rng.spawn(1)[0])
+            ridge = fit_ridge(config.ridge, self._texts.rows, data, context)
         with context.run.stage("tokens"):
             users, items = collaborative_vectors(self._backbone, data.matrix, config.width)
             rng = context.rng.spawn(1)[0]
@@ -196,17 +199,27 @@ class FilterLLM(Recommender, AddsItems, Simulates):
         if tunable is not None:
             self._adapter = tunable.adapter()
             with context.run.stage("encode"):
-                self._tuned = tunable.encode(data.catalogue.texts, use_cache=True)
+                lm, texts = context.lm, data.catalogue.texts
+                self._tuned = tunable.encode(
+                    texts, folder=lm.folder, use_cache=lm.cache is not None
+                )
 
     def _run_tuning(self, tuning: "_Tuning", data: Dataset, context: FitContext) -> None:
         config = self.config
         if not config.epochs:
             return
         logger.info("memory of tuning:\n%s", tuning.memory(context.lm.lm, data).table())
-        validate = None
+        validate, validated = None, "not"
         if context.valid is not None:
+            validated = context.valid["cold"].hash + context.valid["warm"].hash  # the backbone's
             validate = tuning.validation(self._texts.rows, data, context.valid["cold"])
-        key = hashlib.sha256(f"{config.model_dump_json()} {data.hash} {self._rng_seed}".encode())
+        parts = (
+            config.model_dump_json(exclude=_AFTER_TUNING),
+            data.hash,
+            context.lm.lm.fingerprint,
+            validated,
+        )
+        key = hashlib.sha256(f"{parts} {self._rng_seed}".encode())
         with context.run.stage("tune", key.hexdigest()) as folder:
             outcome = run_epochs(
                 tuning,
@@ -295,8 +308,15 @@ class FilterLLM(Recommender, AddsItems, Simulates):
         frozen = self._texts.encode(texts)
         if not self._adapter:
             return frozen, frozen
-        lm = self._texts.encoder.lm
-        return frozen, encode_with_adapter(lm, self.config.lora, self._adapter, texts)
+        encoder, lora = self._texts.encoder, self.config.lora
+        return frozen, encode_with_adapter(
+            encoder.lm,
+            lora,
+            self._adapter,
+            texts,
+            folder=encoder.folder,
+            use_cache=encoder.cache is not None,
+        )
 
     def _check_table(self, n_cold: int) -> None:
         gib = n_cold * len(self.fitted.user_ids) * 4 / 2**30

@@ -15,7 +15,7 @@ from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.lm.vectors import TextVectors
 from warmstart.simulate.audience import audience
-from warmstart.simulate.ridge import RidgeConfig, TextRidge
+from warmstart.simulate.ridge import RidgeConfig, TextRidge, fit_ridge
 
 
 class TextRidgeMethod(Recommender, AddsItems, Simulates):
@@ -28,11 +28,7 @@ class TextRidgeMethod(Recommender, AddsItems, Simulates):
     def _fit(self, data: Dataset, context: FitContext) -> None:
         with context.run.stage("encode"):
             self._texts = TextVectors.of(data.catalogue.texts, context.lm)
-        with context.run.stage("ridge"):
-            warm = np.flatnonzero(data.warm)
-            self._head = TextRidge.fit(
-                self.config, self._texts.rows[warm], data.matrix.T.tocsr()[warm], context.rng
-            )
+        self._head = fit_ridge(self.config, self._texts.rows, data, context)
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``; about 1 for a likely pair, 0 for an unlikely one."""

@@ -10,16 +10,20 @@ more warm items than ``landmarks``, that many of them, drawn at random, span the
 regressors, Smola and Schölkopf 2000), so memory stays landmarks x (landmarks + users) floats.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
+from safetensors.numpy import load_file, save_file
 from scipy import linalg, sparse
 from scipy.linalg import lapack
 
 from warmstart.backbones.base import shape_of
 from warmstart.config import Config
+from warmstart.core import FitContext
+from warmstart.data.dataset import Dataset
 from warmstart.errors import ConfigError
 
 _BLOCK = 1024
@@ -144,6 +148,35 @@ class TextRidge:
         return cls(config, state["centres"], state["weights"])
 
 
+def fit_ridge(
+    config: RidgeConfig, vectors: np.ndarray, data: Dataset, context: FitContext
+) -> TextRidge:
+    """The head for the warm items of ``data``; solved once for all methods that share a run folder.
+
+    Args:
+        config: kernel and regularisation.
+        vectors: text vectors of the whole catalogue, float32, shape (n_items, width).
+        data: the interactions.
+        context: the run.
+    """
+    warm = np.flatnonzero(data.warm)
+    parts = f"{config.model_dump_json()} {data.hash}".encode() + vectors[warm].tobytes()
+    with context.run.stage("ridge", hashlib.sha256(parts).hexdigest()) as folder:
+        saved = None if folder is None else folder / "ridge.safetensors"
+        if saved is not None and saved.is_file():
+            arrays = load_file(saved)
+            return TextRidge(config, arrays["centres"], arrays["weights"], arrays["leverage"])
+        # The landmarks are a fixed draw, so that the head is the same for every seed.
+        rng = np.random.default_rng(0)
+        head = TextRidge.fit(config, vectors[warm], data.matrix.T.tocsr()[warm], rng)
+        if saved is not None:
+            assert head.leverage is not None
+            saved.parent.mkdir(parents=True, exist_ok=True)
+            save_file({**head.state(), "leverage": head.leverage}, saved.with_suffix(".part"))
+            saved.with_suffix(".part").replace(saved)
+        return head
+
+
 def rbf(left: np.ndarray, right: np.ndarray, gamma: float) -> np.ndarray:
     """exp(-gamma ‖a - b‖²) of all pairs, float32, shape (left, right)."""
     kernel = left @ right.T
@@ -164,7 +197,8 @@ def _solve(gram: np.ndarray, l2: float, right: np.ndarray) -> tuple[np.ndarray, 
     inverse, failed = potri(factor, lower=True, overwrite_c=True)
     if failed:
         raise linalg.LinAlgError("singular")
-    return solution.astype(np.float32), inverse
+    # LAPACK's answer is in columns, which safetensors would write down scrambled.
+    return np.ascontiguousarray(solution, np.float32), inverse
 
 
 def _regress_blocks(

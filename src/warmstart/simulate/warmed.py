@@ -4,13 +4,15 @@ import hashlib
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import sparse
-from scipy.sparse.linalg import svds
 
 from warmstart.backbones import Backbone, BackboneConfig, FactorBackbone, build
 from warmstart.backbones.base import shape_of
+from warmstart.backbones.graph import to_torch
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
+from warmstart.lm.seed import torch_seed
 from warmstart.rank import mean_metric
 from warmstart.simulate.scale import score_beside
 
@@ -26,11 +28,12 @@ def fit_backbone(config: BackboneConfig, data: Dataset, context: FitContext) -> 
     """
     rng = context.rng.spawn(1)[0]
     seed = int(rng.integers(2**63))
-    validate = None
+    validate, validated = None, "not"
     if context.valid is not None:
         task = context.valid["warm"]
+        validated = task.hash
         validate = lambda score: mean_metric(score, task, WARM_METRIC)  # noqa: E731
-    parts = f"{config.model_dump_json()} {data.hash} {seed} {validate is None}"
+    parts = f"{config.model_dump_json()} {data.hash} {seed} {validated}"
     key = hashlib.sha256(parts.encode()).hexdigest()
     with context.run.stage(f"backbone {config.kind}".replace(" ", "-"), key) as folder:
         return build(config).fit(
@@ -55,9 +58,11 @@ def collaborative_vectors(
     items = np.maximum(train.getnnz(axis=0), 1) ** -0.5
     scaled = train.multiply(users[:, None]).multiply(items[None, :]).tocsr()
     width = min(width, *(n - 1 for n in shape_of(train)))
-    left, values, right = svds(scaled.astype(np.float64), width, rng=np.random.default_rng(0))
-    root = np.sqrt(values)
-    return (left * root).astype(np.float32), (right.T * root).astype(np.float32)
+    rows = to_torch(scaled, torch.device("cpu")).to_sparse_coo()
+    with torch_seed(np.random.default_rng(0)):
+        left, values, right = torch.svd_lowrank(rows, q=width, niter=4)
+    root = values.sqrt()
+    return (left * root).float().numpy(), (right * root).float().numpy()
 
 
 class Warmed:

@@ -222,7 +222,7 @@ class Case:
         """Fingerprints of everything that a fit must leave alone."""
         data = self.world.data
         events, matrix = data.interactions, data.matrix
-        numpy_state = np.random.get_state()  # noqa: NPY002 - only looked at
+        numpy_state: Any = np.random.get_state()  # noqa: NPY002 - only looked at
         tasks = [
             array
             for task in valid.values()
@@ -235,7 +235,7 @@ class Case:
             + repr(data.catalogue.texts),
             "validation slices": _hash(*tasks),
             "Python's random state": repr(random.getstate()),
-            "numpy's random state": repr(numpy_state[2:]) + _hash(np.asarray(numpy_state[1])),
+            "numpy's random state": f"{numpy_state[2:]} {_hash(np.asarray(numpy_state[1]))}",
             "torch's random state": _hash(torch.get_rng_state().numpy()),
             "torch's gradient mode": repr(torch.is_grad_enabled()),
             "torch's threads": repr(torch.get_num_threads()),

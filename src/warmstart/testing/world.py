@@ -144,7 +144,9 @@ def checkerboard(
     part = rng.choice(3, liked.shape, p=(1 - 2 * _HELD_OUT, _HELD_OUT, _HELD_OUT))
     part[:, textless[0]] = 0  # a text method cannot tell who likes it
     part[:, ~is_warm] = 1 + (item_numbers[~is_warm] - n_warm) % 4 // 2  # 4 | n_warm: both parities
-    parts = [Interactions.of(*np.nonzero(liked & chosen)) for chosen in _masks(part, is_warm)]
+    train, *held_out = (
+        Interactions.of(*np.nonzero(liked & chosen)) for chosen in _masks(part, is_warm)
+    )
 
     texts = [_text(parity, rng) for parity in item_parity]
     for row in textless:
@@ -156,8 +158,17 @@ def checkerboard(
         Interactions.of(*np.nonzero(liked)),
     )
     cold = np.flatnonzero(~is_warm & liked.any(axis=0)).astype(np.int32)
+    warm_valid, warm_test, cold_valid, cold_test = held_out
     split = Split(
-        dataset, "random-cold", *parts, {"valid": cold, "test": cold}, overall_users="both"
+        dataset=dataset,
+        protocol="random-cold",
+        train_interactions=train,
+        warm_valid=warm_valid,
+        warm_test=warm_test,
+        cold_valid=cold_valid,
+        cold_test=cold_test,
+        cold_candidates={"valid": cold, "test": cold},
+        overall_users="both",
     )
     check_split(split)
     return World(split, ids, user_parity, item_parity, empty_user, textless)

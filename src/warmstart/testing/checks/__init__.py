@@ -1,0 +1,1 @@
+"""The checks of the contract, one file a group or two."""

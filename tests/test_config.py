@@ -1,0 +1,138 @@
+"""Configurations refuse what they do not know; settings come from TOML and overrides."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field, ValidationError
+
+from warmstart.config import Config, merged, read_settings
+from warmstart.errors import ConfigError
+
+
+class Inner(Config):
+    layers: int = Field(2, ge=1)
+    kind: Literal["a", "b"] = "a"
+
+
+class Outer(Config):
+    rate: float = Field(0.1, gt=0)
+    inner: Inner = Field(default_factory=Inner)
+    names: tuple[str, ...] = ()
+
+
+def test_settings_are_validated_into_a_frozen_configuration():
+    config = Outer.build({"rate": 2, "inner": {"layers": 3}, "names": ["x"]})
+    assert config == Outer(rate=2, inner=Inner(layers=3, kind="a"), names=("x",))
+    with pytest.raises(ValidationError, match="frozen"):
+        config.rate = 1.0  # pyright: ignore[reportAttributeAccessIssue]
+    assert Outer.build(json.loads(config.model_dump_json())) == config
+
+
+def test_all_mistakes_are_told_at_once_with_path_and_value():
+    with pytest.raises(ConfigError) as caught:
+        Outer.build({"rate": -1, "inner": {"layer": 3, "kind": "c"}, "typo": 0})
+    message = str(caught.value)
+    assert message.startswith("Outer: ")
+    for part in (
+        "rate: Input should be greater than 0, got -1",
+        "inner.layer: Extra inputs are not permitted, got 3",
+        "inner.kind: Input should be 'a' or 'b', got 'c'",
+        "typo: Extra inputs are not permitted, got 0",
+    ):
+        assert part in message
+
+
+def test_what_is_no_table_is_refused():
+    with pytest.raises(ConfigError, match=r"Outer: \(top level\)"):
+        Outer.build([1])  # pyright: ignore[reportArgumentType]
+
+
+def test_overrides_win_over_the_file_and_are_toml(tmp_path):
+    path = tmp_path / "settings.toml"
+    path.write_text('rate = 0.5\n[inner]\nlayers = 4\nkind = "b"\n', encoding="utf-8")
+    overrides = ["inner.layers=9", 'names=["x", "y"]', "rate = 1e-3"]
+    assert read_settings(path) == {"rate": 0.5, "inner": {"layers": 4, "kind": "b"}}
+    assert read_settings(path, overrides) == {
+        "rate": 0.001,
+        "inner": {"layers": 9, "kind": "b"},
+        "names": ["x", "y"],
+    }
+    assert read_settings(None) == {}
+    assert read_settings(None, ["a.b.c=true"]) == {"a": {"b": {"c": True}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("lightgcn", "lightgcn"),
+        ("'5'", "5"),
+        ("5", 5),
+        ("", ""),
+        ("a=b", "a=b"),
+        ("~/x y", "~/x y"),
+    ],
+)
+def test_a_bare_word_is_a_string(text, value):
+    assert read_settings(None, [f"key={text}"]) == {"key": value}
+
+
+@pytest.mark.parametrize("override", ["rate", "=3", ""])
+def test_an_override_without_key_or_value_is_refused(override):
+    with pytest.raises(ConfigError, match=f"override '{override}' is not of the form"):
+        read_settings(None, [override])
+
+
+def test_an_override_below_a_value_is_refused():
+    with pytest.raises(ConfigError, match="'rate' is a value, not a table"):
+        read_settings(None, ["rate=1", "rate.more=2"])
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"missing\.toml does not exist"):
+        read_settings(tmp_path / "missing.toml")
+    with pytest.raises(ConfigError, match=f"{tmp_path.name} cannot be read"):
+        read_settings(tmp_path)
+    for content in (b"rate = ", b"\xff\xfe", b"rate = 1\nrate = 2"):
+        (tmp_path / "wrong.toml").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"wrong\.toml is not TOML"):
+            read_settings(tmp_path / "wrong.toml")
+
+
+NESTED = st.recursive(
+    st.integers(), lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+)
+TABLES = st.dictionaries(st.sampled_from("abc"), NESTED, max_size=3)
+
+
+@given(TABLES, TABLES)
+def test_merging_lets_the_top_win_table_by_table(base, top):
+    result = merged(base, top)
+    assert set(result) == {*base, *top}
+    for key, value in result.items():
+        both = [side[key] for side in (base, top) if key in side]
+        if len(both) == 2 and all(isinstance(side, dict) for side in both):
+            assert value == merged(*both)
+        else:
+            assert value == both[-1]
+
+
+def test_merging_keeps_its_arguments():
+    base, top = {"a": {"b": 1}}, {"a": {"c": 2}}
+    result = merged(base, top)
+    result["a"]["d"] = 3
+    assert (base, top) == ({"a": {"b": 1}}, {"a": {"c": 2}})
+
+
+def test_every_committed_experiment_can_be_built():
+    from warmstart.experiment.spec import read_experiment
+
+    root = Path(__file__).parents[1] / "experiments"
+    assert root.is_dir()
+    for path in sorted(root.rglob("*.toml")):
+        assert tomllib.loads(path.read_text(encoding="utf-8"))
+        assert read_experiment(path).method, path

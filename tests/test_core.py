@@ -1,0 +1,361 @@
+"""What the base class gives every recommender, seen on one whose scores are set by hand."""
+
+import copy
+import pickle
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from warmstart.config import Config
+from warmstart.core import AddsItems, Recommender, Simulates, Traits, require
+from warmstart.data.catalogue import Catalogue
+from warmstart.data.dataset import Dataset
+from warmstart.data.ids import Ids
+from warmstart.data.interactions import Interactions
+from warmstart.errors import (
+    ConfigError,
+    DataError,
+    NotFittedError,
+    UnsupportedError,
+    WarmstartError,
+)
+from warmstart.methods.popular import Popular, PopularConfig
+from warmstart.methods.random import Random
+from warmstart.run import Run
+
+
+class Inner(Config):
+    """A stage with a choice.
+
+    Attributes:
+        epochs: chosen by the fit.
+        width: kept.
+    """
+
+    epochs: int = 9
+    width: int = 4
+
+
+class LookupConfig(Config):
+    """Settings of the method.
+
+    Attributes:
+        inner: of a stage.
+        scale: chosen by the fit.
+        fails: whether the fit breaks off.
+    """
+
+    inner: Inner = Inner()
+    scale: float = 1.0
+    fails: bool = False
+
+
+class Lookup(Recommender, AddsItems, Simulates):
+    """Looks scores up in a table, and remembers how it was fitted."""
+
+    name = "lookup"
+    config_type = LookupConfig
+    traits = Traits(reads=frozenset(), cold_items="prior")
+    table = np.zeros((0, 0), np.float32)
+
+    def _fit(self, data, context):
+        self.context = context
+        self.drawn = context.rng.integers(2**40)
+        self.texts = []
+        if self.config.fails:
+            raise MemoryError("no more")
+        if context.valid is not None:
+            self.fitted.choices = {"inner": {"epochs": 3}, "scale": 2.5}
+
+    def score(self, users, items):
+        return self.table[np.ix_(users, items)]
+
+    def simulate_texts(self, texts, k):
+        users = np.tile(np.arange(k), len(texts))
+        weights = np.tile(np.linspace(1, 0.1, k), len(texts))
+        return Interactions.of(
+            users, np.repeat(np.arange(len(texts)), k), weights=weights, provenance=self.name
+        )
+
+    def _add_texts(self, texts):
+        self.texts += list(texts)
+        new = np.full((len(self.table), len(texts)), 0.5, np.float32)
+        self.table = np.concatenate([self.table, new], axis=1)
+
+    def _state(self):
+        return {}
+
+    def _restore(self, state, lm): ...
+
+
+def catalogue(names, texts=None):
+    texts = tuple(texts or [f"text of {name}" for name in names])
+    return Catalogue(Ids(names, "item"), texts, None, pl.DataFrame({"title": texts}), ("title",))
+
+
+def dataset(matrix, items=None, users=None):
+    matrix = np.asarray(matrix)
+    users = users or [f"u{n}" for n in range(len(matrix))]
+    items = items or [f"i{n}" for n in range(matrix.shape[1])]
+    events = Interactions.of(*np.nonzero(matrix))
+    return Dataset("toy", Ids(users, "user"), catalogue(items), events)
+
+
+MATRIX = np.array([[1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 0]])
+
+
+@pytest.fixture
+def model():
+    """Three users, three warm items, two cold ones; the third user has no history."""
+    model = Lookup().fit(dataset(MATRIX))
+    model.table = np.array(
+        [[9, 8, 3, 4, np.nan], [1, 2, 3, 4, 5], [0.5, 0.25, -1, 0, -2]], np.float32
+    )
+    return model
+
+
+# -- construct and fit --
+
+
+def test_a_configuration_or_single_settings():
+    assert Lookup().config == LookupConfig()
+    assert Lookup(LookupConfig(scale=3)).config.scale == 3
+    assert Lookup(scale=3, inner={"width": 8}).config.inner == Inner(width=8)
+    with pytest.raises(ConfigError, match="lookup: give a config or single settings, not both"):
+        Lookup(LookupConfig(), scale=3)
+    with pytest.raises(ConfigError, match="lookup: config must be a LookupConfig, got PopularConf"):
+        Lookup(PopularConfig())
+    with pytest.raises(ConfigError, match=r"inner\.width"):
+        Lookup(inner={"width": "wide"})
+
+
+def test_fit_hands_on_what_it_gets(tmp_path):
+    data, run = dataset(MATRIX), Run(tmp_path)
+    model = Lookup().fit(data, rng=np.random.default_rng(5), run=run, lm="a language model")
+    assert model.context.run is run
+    assert model.context.lm == "a language model"
+    assert model.fitted.lm_spec is None  # it does not say that it needs one
+    assert model.drawn == Lookup().fit(data, rng=5).drawn
+    assert model.drawn != Lookup().fit(data, rng=6).drawn
+    assert Lookup().fit(data).context.run.folder is None
+
+
+def test_a_fit_that_breaks_off_leaves_nothing_behind(model):
+    broken = Lookup(fails=True)
+    with pytest.raises(MemoryError):
+        broken.fit(dataset(MATRIX))
+    with pytest.raises(NotFittedError, match="lookup: call fit or load first"):
+        broken.recommend(["u0"])
+    model.config = LookupConfig(fails=True)
+    with pytest.raises(MemoryError):
+        model.fit(dataset(MATRIX))
+    with pytest.raises(NotFittedError):
+        _ = model.fitted
+
+
+def test_no_interactions_are_refused_before_anything_else():
+    with pytest.raises(DataError, match="lookup: 'toy' holds no training interactions"):
+        Lookup(fails=True).fit(dataset(np.zeros((2, 2))))
+
+
+def test_choices_are_filled_in_and_the_rest_is_kept():
+    start = Lookup(inner={"width": 7}, scale=9.0)
+    valid = {}
+    assert start.fit(dataset(MATRIX), valid=valid).chosen == LookupConfig(
+        inner=Inner(epochs=3, width=7), scale=2.5
+    )
+    assert start.config == LookupConfig(inner=Inner(width=7), scale=9.0)
+    assert start.fit(dataset(MATRIX)).chosen == start.config
+
+
+def test_an_unfitted_recommender_can_be_copied_and_says_what_is_missing():
+    for again in (copy.deepcopy(Popular()), pickle.loads(pickle.dumps(Popular()))):
+        assert again.config == PopularConfig()
+        with pytest.raises(NotFittedError, match="popular: call fit"):
+            again.score(np.arange(1), np.arange(1))
+    with pytest.raises(AttributeError, match="'Popular' object has no attribute 'nonsense'"):
+        _ = Popular().nonsense
+    with pytest.raises(AttributeError, match="_nonsense"):
+        _ = Popular().fit(dataset(MATRIX))._nonsense
+
+
+def test_all_errors_are_ours():
+    for error in (ConfigError, DataError, NotFittedError, UnsupportedError):
+        assert issubclass(error, WarmstartError)
+
+
+# -- recommend --
+
+
+def rows(frame):
+    return [tuple(row) for row in frame.iter_rows()]
+
+
+def test_recommend_by_hand(model):
+    found = model.recommend(["u1", "u0"], 2)
+    assert rows(found) == [
+        ("u1", "i4", 5.0, 1, True),
+        ("u1", "i3", 4.0, 2, True),
+        ("u0", "i3", 4.0, 1, True),  # i0 and i1 are seen
+        ("u0", "i2", 3.0, 2, False),
+    ]
+    assert found.schema == {
+        "user": pl.String,
+        "item": pl.String,
+        "score": pl.Float32,
+        "rank": pl.Int32,
+        "is_cold": pl.Boolean,
+    }
+
+
+def test_seen_items_come_back_when_asked(model):
+    assert rows(model.recommend(["u0"], 2, exclude_seen=False))[0][:3] == ("u0", "i0", 9.0)
+
+
+def test_a_list_ends_where_nothing_can_be_scored(model):
+    found = model.recommend(["u0", "u2"], 5)
+    assert found.filter(user="u0")["item"].to_list() == ["i3", "i2"]  # two seen, one NaN
+    assert found.filter(user="u2")["item"].to_list() == ["i0", "i1", "i3", "i2", "i4"]
+    assert found["rank"].to_list() == [1, 2, 1, 2, 3, 4, 5]
+
+
+def test_candidates_are_an_allow_list_or_the_cold_items_or_both(model):
+    assert model.recommend(["u1"], 1, items=["i0", "i2", "i0"], exclude_seen=False)["item"][0] == (
+        "i2"
+    )
+    assert model.recommend(["u1"], 2, only_cold=True)["item"].to_list() == ["i4", "i3"]
+    assert model.recommend(["u1"], 1, items=["i0", "i3"], only_cold=True)["item"][0] == "i3"
+    with pytest.raises(DataError, match=r"1\.\.0 candidates, got 1"):
+        model.recommend(["u1"], 1, items=["i0"], only_cold=True)
+
+
+def test_a_user_may_be_asked_for_twice_or_not_at_all(model):
+    twice = model.recommend(["u2", "u2"], 1)
+    assert rows(twice) == [("u2", "i0", 0.5, 1, False)] * 2
+    none = model.recommend([], 1)
+    assert none.is_empty()
+    assert none.schema == twice.schema
+
+
+def test_integer_ids_stay_integers():
+    model = Lookup().fit(dataset(MATRIX, items=[50, 40, 30, 20, 10], users=[3, 2, 1]))
+    model.table = np.tile(np.arange(5, dtype=np.float32), (3, 1))
+    found = model.recommend(np.array([1, 3]), 1)
+    assert rows(found) == [(1, 10, 4.0, 1, True), (3, 10, 4.0, 1, True)]
+    assert (found["user"].dtype, found["item"].dtype) == (pl.Int64, pl.Int64)
+    assert model.recommend([], 1)["user"].dtype == pl.Int64
+    with pytest.raises(DataError, match=r"unknown user id.*'3'.*all integers"):
+        model.recommend(["3"], 1)
+
+
+def test_equal_scores_have_one_order_whatever_is_asked(model):
+    model.table = np.zeros((3, 5), np.float32)
+    order = model.recommend(["u2"], 5)["item"].to_list()
+    assert sorted(order) == ["i0", "i1", "i2", "i3", "i4"]
+    for k in (1, 3):
+        assert model.recommend(["u2"], k)["item"].to_list() == order[:k]
+    assert model.recommend(["u0", "u2"], 5).filter(user="u2")["item"].to_list() == order
+
+
+@given(st.data())
+def test_recommend_is_sorting_what_is_left(data):
+    n_users, n_items = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 6))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    matrix = rng.random((n_users, n_items)) < 0.4
+    matrix[0, 0] = True
+    model = Lookup().fit(dataset(matrix))
+    model.table = rng.normal(size=matrix.shape).astype(np.float32)
+    model.table[rng.random(matrix.shape) < 0.2] = np.nan
+    asked = data.draw(st.lists(st.integers(0, n_users - 1), max_size=4))
+    k = data.draw(st.integers(1, n_items))
+    seen = data.draw(st.booleans())
+    found = model.recommend([f"u{u}" for u in asked], k, exclude_seen=seen)
+    expected = []
+    for user in asked:
+        left = [
+            i
+            for i in range(n_items)
+            if not np.isnan(model.table[user, i]) and not (seen and matrix[user, i])
+        ]
+        left.sort(key=lambda i: -model.table[user, i])
+        expected += [(f"u{user}", f"i{i}", rank + 1) for rank, i in enumerate(left[:k])]
+    assert rows(found.select("user", "item", "rank")) == expected
+
+
+# -- add items --
+
+
+def test_added_items_are_cold_and_unseen_and_keep_their_columns(model):
+    new = catalogue(["n0", "n1"], ["a book", ""])
+    added = model.add_items(new)
+    assert rows(added) == [("n0", 5), ("n1", 6)]
+    assert added.schema == {"item": pl.String, "row": pl.Int32}
+    fitted = model.fitted
+    assert len(fitted.catalogue) == 7
+    assert fitted.catalogue.columns["title"].to_list()[5:] == ["a book", ""]
+    assert fitted.warm.tolist() == [True] * 3 + [False] * 4
+    assert fitted.seen.shape == (3, 7)
+    assert fitted.seen.nnz == 4
+    assert model.texts == ["a book", ""]
+    assert rows(model.recommend(["u2"], 1, items=["n1", "i2"]))[0] == ("u2", "n1", 0.5, 1, True)
+    assert model.recommend(["u2"], 4, only_cold=True)["item"].to_list()[:2] != ["i3", "i4"]
+
+
+def test_adding_leaves_the_data_that_was_fitted_alone():
+    data = dataset(MATRIX)
+    model = Lookup().fit(data)
+    before = sparse.csr_matrix(data.matrix, copy=True)
+    model.add_items(catalogue(["n0"]))
+    assert (len(data.catalogue), data.warm.shape) == (5, (5,))
+    assert data.matrix.shape == before.shape
+    assert (data.matrix != before).nnz == 0
+
+
+def test_known_items_are_refused_and_nothing_changes(model):
+    with pytest.raises(DataError, match=r"1 item id\(s\) are already in the catalogue: \['i1'\]"):
+        model.add_items(catalogue(["n0", "i1"]))
+    assert (len(model.fitted.catalogue), model.texts, model.table.shape) == (5, [], (3, 5))
+    with pytest.raises(DataError, match="all int or all str"):
+        model.add_items(catalogue([7]))
+    assert (len(model.fitted.catalogue), model.texts) == (5, [])
+
+
+# -- simulate --
+
+
+def test_simulate_names_items_and_users_by_their_ids(model):
+    found = model.simulate(["i4", "i0"], 2)
+    assert rows(found) == [
+        ("i4", "u0", 1.0, 1, "lookup"),
+        ("i4", "u1", pytest.approx(0.1), 2, "lookup"),
+        ("i0", "u0", 1.0, 1, "lookup"),
+        ("i0", "u1", pytest.approx(0.1), 2, "lookup"),
+    ]
+    assert found.schema == {
+        "item": pl.String,
+        "user": pl.String,
+        "weight": pl.Float32,
+        "rank": pl.Int32,
+        "provenance": pl.String,
+    }
+    brought = model.simulate(catalogue(["z"]), 1)
+    assert rows(brought) == [("z", "u0", 1.0, 1, "lookup")]
+    assert "z" not in model.fitted.catalogue.item_ids
+    assert model.simulate([], 1).schema == found.schema
+
+
+@pytest.mark.parametrize("k", [0, 4, -1])
+def test_simulate_refuses_a_wrong_k(model, k):
+    with pytest.raises(DataError, match=f"k must be within 1..3 users, got {k}"):
+        model.simulate(["i0"], k)
+
+
+def test_an_ability_that_is_missing_is_named():
+    model = Random().fit(dataset(MATRIX))
+    assert require(model, AddsItems, "add items") is model
+    with pytest.raises(UnsupportedError, match="random cannot simulate"):
+        require(model, Simulates, "simulate")

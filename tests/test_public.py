@@ -1,0 +1,113 @@
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import warmstart as ws
+from warmstart.testing.tiny_lm import tiny_encoder
+
+HEAVY = ["numpy", "torch", "numba", "polars", "transformers", "peft", "matplotlib", "typer"]
+
+
+@pytest.mark.parametrize("name", sorted(ws.__all__))
+def test_every_public_name_is_there(name):
+    assert getattr(ws, name) is not None
+    assert name in dir(ws)
+
+
+def test_the_table_of_names_and_the_imports_for_checkers_agree():
+    tree = ast.parse(Path(ws.__file__).read_text())
+    typed = {
+        alias.asname or alias.name: f"{node.module}:{alias.name}"
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    homes = dict(ws._HOMES)
+    assert typed.pop("evaluate") == "warmstart.evaluate.evaluation:evaluate"
+    assert homes.pop("evaluate") == "warmstart.evaluate"
+    assert typed == homes
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'recomend'"):
+        _ = ws.recomend
+
+
+def test_importing_is_light():
+    code = f"import sys, warmstart\nprint([m for m in {HEAVY} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stdout.strip() == "[]", found.stderr
+
+
+def test_data_and_the_table_of_methods_need_no_torch():
+    code = (
+        "import sys, warmstart as ws\n"
+        "ws.Dataset, ws.Split, ws.read_items, ws.METHODS, ws.Recommender, ws.write_report\n"
+        "print([m for m in ('torch', 'transformers', 'matplotlib') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stdout.strip() == "[]", found.stderr
+
+
+def test_evaluate_is_function_and_package():
+    assert callable(ws.evaluate)
+    assert importlib.import_module("warmstart.evaluate") is ws.evaluate
+
+
+@pytest.fixture
+def frames():
+    """A log and items as a user has them, with columns of their own names."""
+    data = ws.synthetic(120, 160, rng=np.random.default_rng(0))
+    users = data.user_ids.take(data.interactions.users)
+    items = data.catalogue.item_ids.take(data.interactions.items)
+    log = {"uid": users, "iid": items, "ts": data.interactions.times.tolist()}
+    columns = data.catalogue.columns
+    catalogue = {
+        "iid": data.catalogue.item_ids.values,
+        "title": columns["title"].to_list(),
+        "abstract": columns["text"].to_list(),
+    }
+    return log, catalogue
+
+
+@pytest.fixture
+def lm(frames, tmp_path, monkeypatch):
+    monkeypatch.setenv("WARMSTART_CACHE", str(tmp_path / "cache"))
+    texts = [*frames[1]["title"], *frames[1]["abstract"]]
+    words = sorted({word for text in texts for word in text.split()})
+    return ws.load_lm(ws.LMConfig(source=str(tiny_encoder(tmp_path / "lm", words))))
+
+
+def test_one_surface(frames, lm, tmp_path):
+    """The whole way as a user writes it: frames in, frames out, external ids everywhere."""
+    log, items = frames
+    data = ws.Dataset.from_frames(
+        log, items, user="uid", item="iid", time="ts", text=["title", "abstract"]
+    )
+    split = ws.split(data, protocol="time-cold", cutoff="2024-09-01")
+    model = ws.FilterLLM(
+        backbone={"kind": "lightgcn", "width": 16, "epochs": 2}, simulated_per_item=20
+    ).fit(split.train, lm=lm, rng=7)
+    new_items = {"item": ["new-1", "new-2"], "title": ["Roman roads", "Sourdough"]}
+    fresh = model.add_items(new_items)
+    likely = model.simulate(fresh["item"].to_list(), k=20)
+    top = model.recommend([log["uid"][0]], k=20, exclude_seen=True, on_unknown="raise")
+    report = ws.evaluate(
+        model, split, metrics=["recall@20", "ndcg@20"], slices=["cold", "warm", "overall"]
+    )
+    model.save(tmp_path / "x")
+    again = ws.load_model(tmp_path / "x", lm=lm)
+
+    assert fresh["item"].to_list() == ["new-1", "new-2"]
+    assert likely.columns == ["item", "user", "weight", "rank", "provenance"]
+    assert len(likely) == 40
+    assert top.columns == ["user", "item", "score", "rank", "is_cold"]
+    assert report.metrics == ("recall@20", "ndcg@20")
+    assert again.recommend([log["uid"][0]], k=20).equals(top)

@@ -1,0 +1,85 @@
+"""Seconds and folders of the stages of a run."""
+
+import json
+import re
+
+import pytest
+
+from warmstart import run as run_module
+from warmstart.run import Run
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is set by hand."""
+
+    class Clock:
+        now = 100.0
+
+        def perf_counter(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(run_module, "time", clock)
+    return clock
+
+
+def test_stages_are_timed_in_order_and_repeated_ones_add_up(clock):
+    run = Run()
+    for name, seconds in (("encode", 2.0), ("train", 5.0), ("encode", 1.5)):
+        with run.stage(name):
+            clock.now += seconds
+    assert run.seconds == {"encode": 3.5, "train": 5.0}
+    assert list(run.seconds) == ["encode", "train"]
+
+
+def test_there_is_a_folder_only_where_a_stage_can_be_picked_up(tmp_path):
+    with Run().stage("train", "0" * 64) as folder:
+        assert folder is None
+    with Run(tmp_path).stage("train") as folder:
+        assert folder is None
+    assert list(tmp_path.iterdir()) == []
+    with Run(tmp_path).stage("train", "abc123" * 10) as folder:
+        assert folder is not None
+        assert folder.parent == tmp_path
+    with Run(tmp_path).stage("train", "another" * 10) as other:
+        assert other != folder
+
+
+def test_a_stage_that_is_picked_up_counts_with_what_it_took_before(tmp_path, clock):
+    for attempt, total in ((4.0, 4.0), (3.0, 7.0)):
+        run = Run(tmp_path)
+        with run.stage("train", "key"):
+            clock.now += attempt
+        assert run.seconds == {"train": total}
+    other = Run(tmp_path)
+    with other.stage("train", "other key"):
+        clock.now += 1.0
+    assert other.seconds == {"train": 1.0}
+
+
+def test_an_attempt_that_breaks_off_counts_too(tmp_path, clock):
+    run = Run(tmp_path)
+
+    def train():
+        with run.stage("train", "key"):
+            clock.now += 10.0
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert run.seconds == {}
+    with run.stage("train", "key"):
+        clock.now += 2.0
+    assert run.seconds == {"train": 12.0}
+    (folder,) = tmp_path.iterdir()
+    assert [path.name for path in folder.iterdir()] == ["seconds.json"]
+    assert json.loads((folder / "seconds.json").read_text()) == 12.0
+
+
+def test_stages_are_logged(caplog):
+    caplog.set_level("INFO", "warmstart.run")
+    with Run().stage("encode"):
+        pass
+    assert caplog.messages[0] == "encode: started"
+    assert re.fullmatch(r"encode: \d+\.\d\d s", caplog.messages[1])
