@@ -1,8 +1,6 @@
 """Configurations refuse what they do not know; settings come from TOML and overrides."""
 
 import json
-import tomllib
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -126,13 +124,3 @@ def test_merging_keeps_its_arguments():
     result = merged(base, top)
     result["a"]["d"] = 3
     assert (base, top) == ({"a": {"b": 1}}, {"a": {"c": 2}})
-
-
-def test_every_committed_experiment_can_be_built():
-    from warmstart.experiment.spec import read_experiment
-
-    root = Path(__file__).parents[1] / "experiments"
-    assert root.is_dir()
-    for path in sorted(root.rglob("*.toml")):
-        assert tomllib.loads(path.read_text(encoding="utf-8"))
-        assert read_experiment(path).method, path

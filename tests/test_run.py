@@ -77,7 +77,8 @@ def test_an_attempt_that_breaks_off_counts_too(tmp_path, clock):
     assert json.loads((folder / "seconds.json").read_text()) == 12.0
 
 
-def test_stages_are_logged(caplog):
+def test_stages_are_logged(caplog, monkeypatch):
+    monkeypatch.setattr(run_module.logger, "disabled", False)  # import-linter switches loggers off
     caplog.set_level("INFO", "warmstart.run")
     with Run().stage("encode"):
         pass

@@ -103,9 +103,9 @@ def fit_resumes(case: Case) -> None:
 def fit_shares_a_run_folder(case: Case) -> None:
     """What other fits left in the folder of the run, with another seed, data, LM, is not taken."""
     run, data = Run(case.folder("shared-run")), case.world.data
+    case.fit(case.world.with_random_interactions(np.random.default_rng(1)), run=run)
     case.fit(rng=8, run=run)
     case.fit(data, run=run)
-    case.fit(case.world.with_random_interactions(np.random.default_rng(1)), run=run)
     if case.lm is not None:
         valid = case.world.split.validation()
         case.new().fit(data, valid=valid, lm=case.lab.other_lm, rng=7, run=run)
