@@ -3,7 +3,8 @@
 - ``oracle[b]``: the true interactions of the cold items folded into backbone b; the upper end of
   every simulate-and-fold-in method on that backbone.
 - ``most_active[b]``, ``by_degree[b]``, ``random[b]``: as many users an item as a simulator names,
-  chosen without reading the item, folded in likewise; see ``blind_audiences``.
+  chosen without reading the item, folded in likewise; see ``blind_audiences``. On the first
+  backbone only: they are as far below everything else on any other.
 - ``permuted(m)``: method m on texts that are dealt out to the items at random; for every method
   that reads texts, unless the experiment names permuted ones itself.
 - ``popular``, ``random``: no text, no personalisation; chance.
@@ -28,6 +29,7 @@ class AudienceJob:
 
     backbone: dict[str, Any]
     seed: int
+    blind: bool = True
 
     needs_lm = False
 
@@ -38,7 +40,7 @@ class AudienceJob:
 
     def parts(self) -> list[Any]:
         """All that the outcomes depend on besides the bench, as plain values."""
-        return [self.backbone, self.seed]
+        return [self.backbone, self.seed, self.blind]
 
     def run(self, bench: Bench) -> list[Outcome]:
         """One outcome for each audience."""
@@ -56,6 +58,8 @@ class AudienceJob:
         return outcomes
 
     def _audiences(self, bench: Bench) -> dict[str, Interactions]:
+        if not self.blind:
+            return {"oracle": bench.cold_truth}
         budget = np.full(len(bench.cold), min(bench.audience, bench.split.dataset.n_users))
         rng = np.random.default_rng([self.seed, 2])
         blind = blind_audiences(bench.cold, budget, bench.split.train, rng)
@@ -73,8 +77,8 @@ def jobs_of(experiment: Experiment) -> list[list[MethodJob | AudienceJob]]:
     ]
     if experiment.controls:
         jobs.extend(
-            [AudienceJob(backbone, seed) for seed in seeds]
-            for backbone in _backbones(experiment.method)
+            [AudienceJob(backbone, seed, blind=number == 0) for seed in seeds]
+            for number, backbone in enumerate(_backbones(experiment.method))
         )
     return jobs
 

@@ -16,6 +16,7 @@ from warmstart.data.interactions import Interactions
 from warmstart.lm.vectors import TextVectors
 from warmstart.simulate.audience import audience
 from warmstart.simulate.ridge import RidgeConfig, TextRidge, fit_ridge
+from warmstart.simulate.scale import score_beside
 
 
 class TextRidgeMethod(Recommender, AddsItems, Simulates):
@@ -28,11 +29,21 @@ class TextRidgeMethod(Recommender, AddsItems, Simulates):
     def _fit(self, data: Dataset, context: FitContext) -> None:
         with context.run.stage("encode"):
             self._texts = TextVectors.of(data.catalogue.texts, context.lm)
+        self._warm_rows = data.matrix.T.tocsr()[np.flatnonzero(data.warm)]
         self._head = fit_ridge(self.config, self._texts.rows, data, context)
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``; about 1 for a likely pair, 0 for an unlikely one."""
-        return np.ascontiguousarray(self._head.predict(self._texts.rows[items], users).T)
+        return score_beside(users, items, self.fitted.warm, self._score_warm, self._score)
+
+    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return self._head.predict(self._texts.rows[items], users).T
+
+    def _score_warm(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """As ``_score``, without a kernel where the items span the solution."""
+        place = (np.cumsum(self.fitted.warm) - 1)[items]
+        known = self._head.fitted(self._warm_rows, place, users)
+        return self._score(users, items) if known is None else known.T
 
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
         """As ``Simulates.simulate_texts``; the weight is the score, cut to (0, 1]."""
@@ -46,4 +57,5 @@ class TextRidgeMethod(Recommender, AddsItems, Simulates):
 
     def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
         self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
+        self._warm_rows = self.fitted.seen.T.tocsr()[np.flatnonzero(self.fitted.warm)]
         self._head = TextRidge.restore(self.config, state)

@@ -116,6 +116,24 @@ class TextRidge:
             scores[rows] = rbf(vectors[rows], self.centres, self.config.gamma) @ weights
         return scores
 
+    def fitted(
+        self, targets: sparse.csr_matrix, rows: np.ndarray, users: np.ndarray
+    ) -> np.ndarray | None:
+        """Scores of items of the fit, from the identity above; float32, shape (rows, users).
+
+        Args:
+            targets: those of the fit.
+            rows: positions in them.
+            users: int32 rows.
+
+        Returns:
+            None where the identity does not hold (linear kernel, landmarks).
+        """
+        if len(self.centres) != targets.shape[0]:
+            return None
+        own = self.config.l2 * self.weights[rows][:, users]
+        return targets[rows][:, users].toarray() - own
+
     def leave_one_out(
         self, vectors: np.ndarray, targets: sparse.csr_matrix, rows: np.ndarray
     ) -> np.ndarray:
