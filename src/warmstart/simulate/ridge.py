@@ -129,7 +129,7 @@ class TextRidge:
         Returns:
             None where the identity does not hold (linear kernel, landmarks).
         """
-        if len(self.centres) != targets.shape[0]:
+        if len(self.centres) != len(targets.indptr) - 1:
             return None
         own = self.config.l2 * self.weights[rows][:, users]
         return targets[rows][:, users].toarray() - own
