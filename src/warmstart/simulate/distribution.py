@@ -38,7 +38,7 @@ class UserDistribution:
     def affinities(
         self, frozen: np.ndarray, tuned: np.ndarray, users: np.ndarray | None = None
     ) -> np.ndarray:
-        """Logits without the users' activity, in units of the ridge: to rank items for a user.
+        """Logits in units of the ridge, without what is common to a user or to an item's users.
 
         Args:
             frozen: text vectors of the frozen LM, float32, shape (items, width).
@@ -50,7 +50,12 @@ class UserDistribution:
         """
         with torch.inference_mode():
             chosen = slice(None) if users is None else torch.from_numpy(users.astype(np.int64))
-            logits = self.tokens.logits(self.tokens.queries(torch.from_numpy(tuned)), chosen)
+            queries = self.tokens.queries(torch.from_numpy(tuned))
+            logits = self.tokens.logits(queries, chosen)
+            # What h gives to all users alike cancels in the softmax, so no training ever set it;
+            # between items it would be noise.
+            alike = queries @ self.tokens.table.mean(0) * self.tokens.log_scale.exp()
+            logits = logits - alike[:, None]
             if self.tokens.bias is not None:
                 logits = logits - self.tokens.bias[chosen]
         learned = logits.numpy() / np.float32(self.sharpness)
