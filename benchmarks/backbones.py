@@ -93,7 +93,7 @@ def run(peer, function, settings, data, folder, threads):
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
         "NUMBA_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": "1" if peer == "implicit" else str(threads),
+        "OPENBLAS_NUM_THREADS": "1",  # as implicit asks for; torch and numba do not use it
     }
     command = [str(python), str(RUNNER), function, str(data), str(result), json.dumps(settings)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -24,6 +24,7 @@ Where it differs from paper and public code, and why:
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Literal
@@ -60,6 +61,7 @@ from warmstart.train import Schedule, TorchTrainee, run_epochs, torch_generator
 
 logger = logging.getLogger(__name__)
 
+TEMPERATURES = (100.0, 30.0, 10.0, 3.0, 1.0)
 _BLOCK = 1024  # items that are spread over all users at once
 # Settings that tuning does not depend on: variants that differ in them share one tuning.
 _AFTER_TUNING = {
@@ -79,7 +81,9 @@ class FilterLLMConfig(Config):
         ridge: the closed-form start of the distribution; None starts from the tokens alone.
         width: of a user token.
         head: "linear" or "two-layer" map from the text vector to the token space.
-        temperature: first temperature of the token logits; it is learned.
+        temperature: first temperature of the token logits; it is learned. With ``ridge`` it is
+            chosen on validation: tokens from a backbone that has seen the training items look
+            better on those than they are.
         sharpness: factor from ridge scores to logits, with ``ridge``.
         guidance: weight of the behaviour-guided loss.
         negatives: users sampled for the normaliser; 0 is the full softmax.
@@ -105,7 +109,7 @@ class FilterLLMConfig(Config):
     ridge: RidgeConfig | None = Field(default_factory=RidgeConfig)
     width: int = Field(default=512, ge=1)
     head: Literal["linear", "two-layer"] = "linear"
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=10.0, gt=0)
     sharpness: float = Field(default=20.0, gt=0)
     guidance: float = Field(default=0.01, ge=0)
     negatives: int = Field(default=0, ge=0)
@@ -131,7 +135,7 @@ PAPER = FilterLLMConfig(
     ridge=None,  # the paper has no closed-form start
     width=200,  # code: the LM's own width, 4096; here the backbone's
     head="linear",  # code: a square linear map, then ReLU; the ReLU is left out as a flaw
-    temperature=1.0,  # code: no temperature
+    temperature=1.0,  # code: no temperature (and none is chosen without a ridge)
     guidance=10 / 4096,  # code: 10, on a mean over 4096 dimensions; here a sum
     epochs=20,  # code
     batch_size=16,  # code, per device
@@ -213,6 +217,8 @@ class FilterLLM(Recommender, AddsItems, Simulates):
         if context.valid is not None:
             validated = context.valid["cold"].hash + context.valid["warm"].hash  # the backbone's
             validate = tuning.validation(self._texts.rows, data, context.valid["cold"])
+            if config.ridge is not None:
+                self.fitted.choices["temperature"] = tuning.choose_temperature(validate)
         parts = (
             config.model_dump_json(exclude=_AFTER_TUNING),
             data.hash,
@@ -506,6 +512,19 @@ class _Tuning(TorchTrainee):
             return mean_metric(lambda u, i: affinities[place[i]][:, u].T, task, "ndcg@20")
 
         return metric
+
+    def choose_temperature(self, validate: Callable[[], float]) -> float:
+        """Start the tokens at the temperature of ``TEMPERATURES`` that validates best."""
+        tokens = self.distribution.tokens
+
+        def at(temperature: float) -> float:
+            with torch.no_grad():
+                tokens.log_scale.fill_(-math.log(temperature))
+            return validate()
+
+        best = max(TEMPERATURES, key=at)
+        at(best)
+        return best
 
     def memory(self, lm: Any, data: Dataset) -> MemoryPlan:
         """What tuning will need."""
