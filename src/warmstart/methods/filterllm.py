@@ -13,7 +13,8 @@ simulated interactions; they give the cold item its vector, and nothing else mov
 Where it differs from paper and public code, and why:
 - The guidance target is a constant. (There it is reassigned after freezing, and trains along.)
 - The head is signed. (There a ReLU meets signed targets, and half of the space is lost.)
-- The epoch that is best on cold validation items is kept. (There the last.)
+- The epoch that is best on cold validation items is kept, the start if none is better. (There the
+  last.)
 - Tokens have a width of their own. (There 4096, the LM's.)
 - By default the distribution starts at the closed-form ridge of ``text_ridge`` (``ridge``), which
   the tokens correct; they are fitted to what the ridge predicts for an item left out, so they learn
@@ -90,7 +91,9 @@ class FilterLLMConfig(Config):
         epochs: the most epochs; with validation the best one is kept. 0 tunes nothing.
         patience: epochs without a new best on the cold validation slice before tuning stops.
         batch_size: items a step.
-        learning_rate: of head and adapter.
+        learning_rate: of the adapter.
+        head_learning_rate: of the head and the temperature; small, for the head's inputs are scaled
+            by the root of the LM's width.
         token_learning_rate: of user tokens and biases; small, for each user has few interactions.
         simulated_per_item: users an item.
         sample: draw them from the distribution instead of taking the likeliest.
@@ -117,6 +120,7 @@ class FilterLLMConfig(Config):
     patience: int = Field(default=2, ge=1)
     batch_size: int = Field(default=256, ge=1)
     learning_rate: float = Field(default=3e-4, gt=0)
+    head_learning_rate: float = Field(default=2e-5, gt=0)
     token_learning_rate: float = Field(default=1e-4, ge=0)
     simulated_per_item: int = Field(default=50, ge=1)
     sample: bool = False
@@ -139,8 +143,9 @@ PAPER = FilterLLMConfig(
     guidance=10 / 4096,  # code: 10, on a mean over 4096 dimensions; here a sum
     epochs=20,  # code
     batch_size=16,  # code, per device
-    learning_rate=1e-4,  # code
-    token_learning_rate=1e-4,  # code: one rate for all
+    learning_rate=1e-4,  # code: one rate for all
+    head_learning_rate=1e-4,
+    token_learning_rate=1e-4,
     simulated_per_item=20,  # code: the top 20, although the paper says sampled
     cold_score="folded",  # paper: only the cold embedding is updated
 )
@@ -226,6 +231,8 @@ class FilterLLM(Recommender, AddsItems, Simulates):
             validated,
         )
         key = hashlib.sha256(f"{parts} {self._rng_seed}".encode())
+        start = tuning.state()
+        untuned = -math.inf if validate is None else validate()
         with context.run.stage("tune", key.hexdigest()) as folder:
             outcome = run_epochs(
                 tuning,
@@ -235,8 +242,11 @@ class FilterLLM(Recommender, AddsItems, Simulates):
                 folder=folder,
                 settings=key.hexdigest(),
             )
-        if validate is not None:
+        if outcome.metric is not None:
             self.fitted.choices["epochs"] = outcome.epochs
+            if outcome.metric < untuned:  # no epoch was better than the start
+                tuning.restore(start)
+                self.fitted.choices["epochs"] = 0
 
     def _warm_up(self, data: Dataset, context: FitContext) -> None:
         """Choose the constants on validation, and represent the cold items of the catalogue."""
@@ -429,20 +439,22 @@ class _Tuning(TorchTrainee):
             for name, weight in distribution.tokens.named_parameters()
             if name in {"table", "bias"}
         }
-        fast = {
+        head = {
             name: weight
             for name, weight in distribution.tokens.named_parameters()
             if name not in slow
         }
+        adapter: dict[str, torch.nn.Parameter] = {}
         if tunable is not None:
             texts = [data.catalogue.texts[row] for row in rows]
             self.tokenized = tokenize(tunable.lm, texts)
-            fast |= tunable.adapter_parameters()
+            adapter = tunable.adapter_parameters()
         groups = [
             {"params": list(slow.values()), "lr": config.token_learning_rate},
-            {"params": list(fast.values()), "lr": config.learning_rate},
+            {"params": list(head.values()), "lr": config.head_learning_rate},
+            {"params": list(adapter.values()), "lr": config.learning_rate},
         ]
-        super().__init__({**slow, **fast}, torch.optim.AdamW(groups, weight_decay=0.0))
+        super().__init__({**slow, **head, **adapter}, torch.optim.AdamW(groups, weight_decay=0.0))
 
     def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:
         generator = torch_generator(rng)

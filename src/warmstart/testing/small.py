@@ -33,6 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "ridge": None,
         "epochs": 6,
         "learning_rate": 1e-2,
+        "head_learning_rate": 1e-2,
         "token_learning_rate": 1e-2,
         "cold_score": "folded",
         **_TOKENS,
