@@ -20,6 +20,7 @@ from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.lm.vectors import TextVectors
 from warmstart.simulate.audience import audience
+from warmstart.simulate.distribution import under
 from warmstart.simulate.ridge import RidgeConfig, TextRidge, fit_ridge
 from warmstart.simulate.scale import choose_scale, score_beside
 from warmstart.simulate.warmed import fit_backbone
@@ -85,8 +86,7 @@ class EaseText(Recommender, AddsItems, Simulates):
         return {"vectors": self._texts.rows, "scale": scale, **self._head.state(), **ease}
 
     def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
-        ease = {k.removeprefix("ease."): v for k, v in state.items() if k.startswith("ease.")}
-        self._ease = build(self.config.ease).restore(ease)
+        self._ease = build(self.config.ease).restore(under("ease.", state))
         self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
         self._head = TextRidge.restore(self.config.ridge, state)
         self._scale = float(state["scale"][0])

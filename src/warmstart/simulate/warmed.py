@@ -1,7 +1,6 @@
 """A fitted backbone with cold items folded into it, beside its warm items."""
 
 import hashlib
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
 from warmstart.lm.seed import torch_seed
 from warmstart.rank import mean_metric
+from warmstart.simulate.distribution import under
 from warmstart.simulate.scale import score_beside
 
 WARM_METRIC = "ndcg@20"
@@ -121,11 +121,5 @@ class Warmed:
     @classmethod
     def restore(cls, config: BackboneConfig, state: dict[str, np.ndarray]) -> "Warmed":
         """The object that gave ``state``; ``config`` is that of its backbone."""
-        prefix = "backbone."
-        arrays: dict[str, Any] = {
-            name.removeprefix(prefix): array
-            for name, array in state.items()
-            if name.startswith(prefix)
-        }
-        backbone = build(config).restore(arrays)
+        backbone = build(config).restore(under("backbone.", state))
         return cls(backbone, state["folded"], float(state["scale"][0]))
