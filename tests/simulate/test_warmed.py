@@ -11,6 +11,8 @@ from warmstart.backbones.ials import IalsConfig
 from warmstart.core import FitContext
 from warmstart.rank import mean_metric
 from warmstart.run import Run
+from warmstart.simulate.blend import Blend
+from warmstart.simulate.scale import ColdScale
 from warmstart.simulate.warmed import WARM_METRIC, Warmed, collaborative_vectors, fit_backbone
 
 CONFIGS = {
@@ -40,23 +42,26 @@ def everything(world):
     return tuple(np.arange(n, dtype=np.int32) for n in world.data.matrix.shape)
 
 
+def folded_in(backbone, world, rows, **settings):
+    warmed = Warmed(backbone, world.data.n_users, **settings)
+    warmed.append(rows)
+    return warmed
+
+
 def test_warm_scores_are_the_backbones_and_cold_ones_are_folded_in(world, backbone, truth):
     users, items = everything(world)
     warm = world.data.warm
     folded = backbone.fold_in(truth)
-    scores = Warmed(backbone, folded, scale=0.5).score(users, items, warm)
+    warmed = folded_in(backbone, world, truth)
+    scores = warmed.score(users, items, warm)
     np.testing.assert_allclose(scores[:, warm], backbone.score(users, items[warm]), atol=1e-6)
-    np.testing.assert_allclose(
-        scores[:, ~warm], backbone.score_folded(users, folded) / 2, atol=1e-6
-    )
+    np.testing.assert_allclose(scores[:, ~warm], backbone.score_folded(users, folded), atol=1e-6)
     some = np.random.default_rng(0).permutation(items)[:20]
-    np.testing.assert_allclose(
-        Warmed(backbone, folded, 0.5).score(users, some, warm), scores[:, some], atol=1e-5
-    )
+    np.testing.assert_allclose(warmed.score(users, some, warm), scores[:, some], atol=1e-5)
 
 
 def test_folded_in_items_go_to_the_right_users(world, backbone, truth):
-    warmed = Warmed(backbone, backbone.fold_in(truth))
+    warmed = folded_in(backbone, world, truth)
     liked = np.flatnonzero(~world.data.warm)[truth.getnnz(axis=1) > 0]
     users = world.answered_users
     scores = warmed.score(users, liked, world.data.warm)
@@ -64,28 +69,46 @@ def test_folded_in_items_go_to_the_right_users(world, backbone, truth):
     assert np.median(scores[right]) > np.median(scores[~right]) + 0.5 * scores.std()
 
 
+def test_a_blend_weighs_both_sources_and_evens_out_the_items(world, backbone, truth):
+    users, items = everything(world)
+    direct = np.random.default_rng(1).normal(size=truth.shape).astype(np.float32)
+    folded = backbone.score_folded(users, backbone.fold_in(truth)).T
+    blend = Blend.of(0.4, 0.5, folded, direct)
+    warmed = Warmed(backbone, world.data.n_users, blend)
+    warmed.append(truth, direct)
+    found = warmed.score(users, items[~world.data.warm], world.data.warm).T
+    raw = 0.6 * folded / folded.std() + 0.4 * direct / direct.std()
+    sizes = np.linalg.norm(raw, axis=1)
+    expected = raw * np.sqrt(sizes.mean() / sizes)[:, None]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_what_is_not_folded_in_yet_cannot_be_scored(world, backbone, truth):
     users, items = everything(world)
     warm, n_cold = world.data.warm, int((~world.data.warm).sum())
-    warmed = Warmed.blank(backbone, world.data.n_users, n_cold - 2)
-    warmed.append_blank(2)
+    warmed = Warmed(backbone, world.data.n_users)
+    warmed.append_blank(n_cold)
     np.testing.assert_array_equal(
         np.isnan(warmed.score(users, items, warm)), np.tile(~warm, (len(users), 1))
     )
-    warmed.append(truth[:3])
-    more = np.concatenate([warm, np.zeros(3, bool)])
-    new = len(warm) + np.arange(3)
+    warmed.replace(np.arange(3), truth[:3])
+    cold = np.flatnonzero(~warm)
     np.testing.assert_array_equal(
-        warmed.score(users, new, more), backbone.score_folded(users, backbone.fold_in(truth[:3]))
+        warmed.score(users, cold[:3], warm),
+        backbone.score_folded(users, backbone.fold_in(truth[:3])),
     )
+    assert np.isnan(warmed.score(users, cold[3:], warm)).all()
 
 
 def test_restored_it_scores_and_folds_in_the_same(world, backbone, truth):
-    users, items = everything(world)
-    warmed = Warmed(backbone, backbone.fold_in(truth), scale=2.5)
+    direct = np.random.default_rng(1).normal(size=truth.shape).astype(np.float32)
+    warmed = Warmed(backbone, world.data.n_users, Blend(0.4, 0.5, 2.0, 3.0, 4.0))
+    warmed.scale = ColdScale(np.linspace(1, 2, world.data.n_users, dtype=np.float32))
+    warmed.append(truth, direct)
     again = Warmed.restore(backbone.config, warmed.state())
     for one in (warmed, again):
-        one.append(truth[:2])
+        one.append(truth[:2], direct[:2])
+    users, _ = everything(world)
     warm = np.concatenate([world.data.warm, [False, False]])
     items = np.arange(len(warm), dtype=np.int32)
     np.testing.assert_array_equal(again.score(users, items, warm), warmed.score(users, items, warm))

@@ -14,15 +14,14 @@ negatives come from the item block at hand. The result is the same for any numbe
 """
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numba
 import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from warmstart.backbones.base import FactorTrainee, Validate, check_train, shape_of
+from warmstart.backbones.base import FactorTrainee, shape_of
 from warmstart.backbones.frozen import FrozenUserBackbone, FrozenUserConfig
 from warmstart.backbones.threads import Array, Real, Whole, over_rows
 
@@ -50,17 +49,8 @@ class Bpr(FrozenUserBackbone):
     name = "bpr"
     config_type = BprConfig
 
-    def fit(
-        self,
-        train: sparse.csr_matrix,
-        *,
-        validate: Validate | None = None,
-        rng: np.random.Generator,
-        run_folder: Path | None = None,
-    ) -> Self:
-        train = check_train(self.name, train)
-        self._learn(_Sgd(train, self.config, rng), train, validate, rng, run_folder)
-        return self
+    def _trainee(self, train: sparse.csr_matrix, rng: np.random.Generator) -> FactorTrainee:
+        return _Sgd(train, self.config, rng)
 
 
 class _Sgd(FactorTrainee):

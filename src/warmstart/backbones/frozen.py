@@ -17,6 +17,7 @@ by the title (.231 against .219), which are uncertain; it is also some fifty tim
               as a possible negative of everybody else's interactions.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,7 @@ from warmstart.backbones.base import (
     FactorTrainee,
     Validate,
     check_fold_in,
+    check_train,
     shape_of,
     take,
 )
@@ -76,15 +78,25 @@ class FrozenUserBackbone(FactorBackbone):
         self._log_mean = np.zeros(0, np.float32)
         self._basis: Basis | None = None
 
-    def _learn(
+    @abstractmethod
+    def _trainee(self, train: sparse.csr_matrix, rng: np.random.Generator) -> FactorTrainee:
+        """What learns the vectors, freshly initialised."""
+
+    def fit(
         self,
-        trainee: FactorTrainee,
         train: sparse.csr_matrix,
-        validate: Validate | None,
+        *,
+        validate: Validate | None = None,
         rng: np.random.Generator,
-        run_folder: Path | None,
-    ) -> None:
-        super()._learn(trainee, train, validate, rng, run_folder)
+        run_folder: Path | None = None,
+    ) -> Self:
+        train = check_train(self.name, train)
+        self._learn(self._trainee(train, rng), train, validate, rng, run_folder)
+        self._calibrate(train)
+        return self
+
+    def _calibrate(self, train: sparse.csr_matrix) -> None:
+        """Set the constants of fold-in."""
         users, items = self.vectors
         warm = np.unique(train.indices)
         sample = warm[np.linspace(0, len(warm) - 1, min(_SAMPLE, len(warm))).astype(np.int64)]

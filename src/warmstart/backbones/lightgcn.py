@@ -7,14 +7,13 @@ its gradient is the map itself. Trained by default on the sampled softmax of cos
 it ranks much better after fewer epochs.
 """
 
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from scipy import sparse
 
-from warmstart.backbones.base import Validate, check_train, shape_of
+from warmstart.backbones.base import FactorTrainee, shape_of
 from warmstart.backbones.frozen import FrozenUserBackbone
 from warmstart.backbones.graph import GraphConfig, GraphTrainee, default_device
 
@@ -31,17 +30,8 @@ class LightGcn(FrozenUserBackbone):
     name = "lightgcn"
     config_type = LightGcnConfig
 
-    def fit(
-        self,
-        train: sparse.csr_matrix,
-        *,
-        validate: Validate | None = None,
-        rng: np.random.Generator,
-        run_folder: Path | None = None,
-    ) -> Self:
-        train = check_train(self.name, train)
-        self._learn(_Smoothing(train, self.config, rng), train, validate, rng, run_folder)
-        return self
+    def _trainee(self, train: sparse.csr_matrix, rng: np.random.Generator) -> FactorTrainee:
+        return _Smoothing(train, self.config, rng)
 
 
 class _Smoothing(GraphTrainee):

@@ -12,7 +12,6 @@ a few hundred steps lead nowhere; layers are not rescaled to unit length one by 
 messages; no bias. ``width`` is that of the final vectors and is shared out to the layers.
 """
 
-from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
@@ -21,7 +20,7 @@ from pydantic import Field, model_validator
 from scipy import sparse
 from torch.nn import functional
 
-from warmstart.backbones.base import Validate, check_train, shape_of
+from warmstart.backbones.base import FactorTrainee, shape_of
 from warmstart.backbones.frozen import FrozenUserBackbone
 from warmstart.backbones.graph import GraphConfig, GraphTrainee, Propagate, default_device
 
@@ -36,6 +35,7 @@ class NgcfConfig(GraphConfig):
     """
 
     kind: Literal["ngcf"] = "ngcf"
+    epochs: int = Field(default=80, ge=1)
     layers: int = Field(default=1, ge=0)
     slope: float = Field(default=0.2, ge=0, le=1)
     map_rate: float = Field(default=0.05, ge=0)
@@ -55,17 +55,8 @@ class Ngcf(FrozenUserBackbone):
     name = "ngcf"
     config_type = NgcfConfig
 
-    def fit(
-        self,
-        train: sparse.csr_matrix,
-        *,
-        validate: Validate | None = None,
-        rng: np.random.Generator,
-        run_folder: Path | None = None,
-    ) -> Self:
-        train = check_train(self.name, train)
-        self._learn(_Convolution(train, self.config, rng), train, validate, rng, run_folder)
-        return self
+    def _trainee(self, train: sparse.csr_matrix, rng: np.random.Generator) -> FactorTrainee:
+        return _Convolution(train, self.config, rng)
 
 
 class _Convolution(GraphTrainee):

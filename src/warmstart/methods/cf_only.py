@@ -40,7 +40,8 @@ class CFOnly(Recommender, AddsItems):
     def _fit(self, data: Dataset, context: FitContext) -> None:
         backbone = fit_backbone(self.config.backbone, data, context)
         self.fitted.choices = {"backbone": backbone.chosen.model_dump(mode="json")}
-        self._warmed = Warmed.blank(backbone, data.n_users, int((~data.warm).sum()))
+        self._warmed = Warmed(backbone, data.n_users)
+        self._warmed.append_blank(int((~data.warm).sum()))
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``; NaN for an item without interactions."""
@@ -63,7 +64,7 @@ class CFOnly(Recommender, AddsItems):
         rows = np.unique(events.items)
         matrix = events.matrix(n_users, len(warm)).T.tocsr()[rows]
         place = np.cumsum(~warm) - 1
-        self._warmed.folded[place[rows]] = self._warmed.backbone.fold_in(matrix)
+        self._warmed.replace(place[rows], matrix)
 
     def _add_texts(self, texts: Sequence[str]) -> None:
         self._warmed.append_blank(len(texts))

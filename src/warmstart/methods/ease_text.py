@@ -1,9 +1,10 @@
 """ease_text: EASE for warm items, closed-form text-to-distribution for cold ones.
 
     interactions ──EASE──────────────────────▶ scores of warm items ─┐
-    text ──LM──▶ vector ──(kernel) ridge─────▶ scores of cold items ─┴─ x scale ─▶ one list
+    text ──LM──▶ vector ──(kernel) ridge─────▶ scores of cold items ─┴ x scale_u ─▶ one list
 
-No gradient step anywhere. The scale between the two is chosen on the overall validation slice.
+No gradient step anywhere. The two constants of the scale (``simulate.scale``) are chosen on the
+overall validation slice.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from pydantic import Field
 
 from warmstart.backbones import build
 from warmstart.backbones.ease import EaseConfig
-from warmstart.config import Config
 from warmstart.core import AddsItems, FitContext, Recommender, Simulates, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
@@ -22,26 +22,30 @@ from warmstart.lm.vectors import TextVectors
 from warmstart.simulate.audience import audience
 from warmstart.simulate.distribution import under
 from warmstart.simulate.ridge import RidgeConfig, TextRidge, fit_ridge
-from warmstart.simulate.scale import choose_scale, score_beside
+from warmstart.simulate.scale import (
+    ColdScale,
+    ScaledConfig,
+    fit_scale,
+    reference_items,
+    score_beside,
+)
 from warmstart.simulate.warmed import fit_backbone
 
 
-class EaseTextConfig(Config):
-    """Settings of ease_text.
+class EaseTextConfig(ScaledConfig):
+    """Settings of ease_text; the scale between its sides is in ``ScaledConfig``.
 
     Attributes:
         ease: the warm side.
         ridge: the cold side.
-        scale: factor on cold scores; chosen on validation where there is one.
     """
 
     ease: EaseConfig = Field(default_factory=EaseConfig)
     ridge: RidgeConfig = Field(default_factory=RidgeConfig)
-    scale: float = Field(default=2.0, gt=0)
 
 
 class EaseText(Recommender, AddsItems, Simulates):
-    """Two closed forms and one constant."""
+    """Two closed forms and one scale."""
 
     name = "ease_text"
     config_type = EaseTextConfig
@@ -52,13 +56,23 @@ class EaseText(Recommender, AddsItems, Simulates):
         with context.run.stage("encode"):
             self._texts = TextVectors.of(data.catalogue.texts, context.lm)
         self._head = fit_ridge(self.config.ridge, self._texts.rows, data, context)
-        self._scale = self.config.scale
-        if context.valid is not None:
-            with context.run.stage("scale"):
-                self._scale = choose_scale(
-                    self._ease.score, self._score_text, data.warm, context.valid
-                )
-            self.fitted.choices = {"scale": self._scale}
+        with context.run.stage("scale"):
+            self._scale, self.fitted.choices = fit_scale(
+                self.config,
+                self._ease.score,
+                self._score_text,
+                self._as_if_new(reference_items(data), data),
+                data,
+                context.valid,
+            )
+
+    def _as_if_new(self, rows: np.ndarray, data: Dataset) -> np.ndarray:
+        """Scores of all users for items, float32, shape (items, n_users); a warm one left out."""
+        if not data.warm[rows].all():
+            return self._head.predict(self._texts.rows[rows])
+        place = (np.cumsum(data.warm) - 1)[rows]
+        targets = data.matrix.T.tocsr()[data.warm]
+        return self._head.leave_one_out(self._texts.rows[data.warm], targets, place)
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``; EASE's score, or the scaled regression's."""
@@ -67,7 +81,7 @@ class EaseText(Recommender, AddsItems, Simulates):
             items,
             self.fitted.warm,
             self._ease.score,
-            lambda u, i: self._score_text(u, i) * np.float32(self._scale),
+            lambda u, i: self._scale.apply(u, self._score_text(u, i)),
         )
 
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
@@ -82,11 +96,11 @@ class EaseText(Recommender, AddsItems, Simulates):
 
     def _state(self) -> dict[str, np.ndarray]:
         ease = {f"ease.{name}": array for name, array in self._ease.state().items()}
-        scale = np.array([self._scale])
+        scale = self._scale.factors
         return {"vectors": self._texts.rows, "scale": scale, **self._head.state(), **ease}
 
     def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
         self._ease = build(self.config.ease).restore(under("ease.", state))
         self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
         self._head = TextRidge.restore(self.config.ridge, state)
-        self._scale = float(state["scale"][0])
+        self._scale = ColdScale(state["scale"])

@@ -27,7 +27,6 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -36,15 +35,13 @@ from pydantic import Field
 from scipy import sparse
 from torch import Tensor
 
-from warmstart.backbones import BackboneConfig, build
+from warmstart.backbones import Backbone, BackboneConfig
 from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.lightgcn import LightGcnConfig
-from warmstart.config import Config
 from warmstart.core import AddsItems, FitContext, Recommender, Simulates, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.data.split import Slice
-from warmstart.errors import UnsupportedError
 from warmstart.lm.lora import LoRAConfig, TunableEncoder, encode_with_adapter
 from warmstart.lm.losses import behaviour_guided_loss, text_distribution_loss
 from warmstart.lm.memory import MemoryPlan, memory_plan
@@ -53,27 +50,28 @@ from warmstart.lm.texts import TokenizedTexts, tokenize
 from warmstart.lm.tokens import Positives, UserTokens, initial_tokens
 from warmstart.lm.vectors import TextVectors
 from warmstart.rank import mean_metric
-from warmstart.simulate.blend import SHARES, Blend, ColdScore, choose_blend
 from warmstart.simulate.distribution import UserDistribution, likely_users, under
 from warmstart.simulate.ridge import RidgeConfig, fit_ridge
-from warmstart.simulate.scale import choose_scale, score_beside
-from warmstart.simulate.warmed import collaborative_vectors, fit_backbone
+from warmstart.simulate.warmed import (
+    BLOCK,
+    ColdConfig,
+    Warmed,
+    collaborative_vectors,
+    fit_backbone,
+    warm_up,
+)
 from warmstart.train import Schedule, TorchTrainee, run_epochs, torch_generator
 
 logger = logging.getLogger(__name__)
 
 TEMPERATURES = (100.0, 30.0, 10.0, 3.0, 1.0)
-_BLOCK = 1024  # items that are spread over all users at once
 # Settings that tuning does not depend on: variants that differ in them share one tuning.
-_AFTER_TUNING = {
-    *("simulated_per_item", "sample", "audience"),
-    *("cold_score", "share", "magnitude", "scale", "table_gib"),
-}
+_AFTER_TUNING = {"simulated_per_item", "sample", "audience", *ColdConfig.model_fields}
 _HEAD_L2 = 10.0  # of the head's closed-form start, on unit vectors
 
 
-class FilterLLMConfig(Config):
-    """Settings of filterllm.
+class FilterLLMConfig(ColdConfig):
+    """Settings of filterllm; how cold items are scored is in ``ColdConfig``.
 
     Attributes:
         backbone: the CF model behind it, with its settings.
@@ -99,11 +97,6 @@ class FilterLLMConfig(Config):
         sample: draw them from the distribution instead of taking the likeliest.
         audience: how many users an item is expected to have; scales the weights of simulated
             interactions. None is the mean of the warm items.
-        cold_score: by the folded-in vector, by the distribution, or by both.
-        share, magnitude: of the blend, see ``simulate.blend``; chosen on validation.
-        scale: factor on cold scores beside warm ones; chosen on validation.
-        table_gib: the most memory for scores of cold items over all users, which all but
-            "folded" keep.
     """
 
     backbone: BackboneConfig = Field(default_factory=BprConfig, discriminator="kind")
@@ -125,11 +118,6 @@ class FilterLLMConfig(Config):
     simulated_per_item: int = Field(default=50, ge=1)
     sample: bool = False
     audience: float | None = Field(default=None, gt=0)
-    cold_score: ColdScore = "both"
-    share: float = Field(default=0.5, ge=0, le=1)
-    magnitude: float = Field(default=0.75, ge=0, le=1)
-    scale: float = Field(default=1.0, gt=0)
-    table_gib: float = Field(default=4.0, gt=0)
 
 
 PAPER = FilterLLMConfig(
@@ -162,20 +150,23 @@ class FilterLLM(Recommender, AddsItems, Simulates):
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
-        self._backbone = fit_backbone(self.config.backbone, data, context)
-        self.fitted.choices["backbone"] = self._backbone.chosen.model_dump(mode="json")
+        backbone = fit_backbone(self.config.backbone, data, context)
+        self.fitted.choices["backbone"] = backbone.chosen.model_dump(mode="json")
         self._rng_seed = int(context.rng.integers(2**63))
         self._audience = self.config.audience or len(data.interactions) / int(data.warm.sum())
         with context.run.stage("encode"):
             self._texts = TextVectors.of(data.catalogue.texts, context.lm)
-        self._check_table(int((~data.warm).sum()))
-        self._learn_distribution(data, context)
+        self.config.check_table(self.name, int((~data.warm).sum()), data.n_users)
+        self._learn_distribution(backbone, data, context)
         with context.run.stage("simulate"):
-            self._warm_up(data, context)
+            self._warmed, choices = warm_up(
+                self.config, backbone, self._simulated_rows, data, context.valid
+            )
+            self.fitted.choices |= choices
 
     # -- stages of fit --
 
-    def _learn_distribution(self, data: Dataset, context: FitContext) -> None:
+    def _learn_distribution(self, backbone: Backbone, data: Dataset, context: FitContext) -> None:
         """The distribution over users: ridge in closed form, then tokens (and LM) by gradient."""
         config, rows = self.config, np.flatnonzero(data.warm)
         vectors = self._texts.rows[rows]
@@ -183,7 +174,7 @@ class FilterLLM(Recommender, AddsItems, Simulates):
         if config.ridge is not None:
             ridge = fit_ridge(config.ridge, self._texts.rows, data, context)
         with context.run.stage("tokens"):
-            users, items = collaborative_vectors(self._backbone, data.matrix, config.width)
+            users, items = collaborative_vectors(backbone, data.matrix, config.width)
             rng = context.rng.spawn(1)[0]
             table, guides = initial_tokens(users, items[rows], config.width, rng)
             tokens = UserTokens(
@@ -248,52 +239,22 @@ class FilterLLM(Recommender, AddsItems, Simulates):
                 tuning.restore(start)
                 self.fitted.choices["epochs"] = 0
 
-    def _warm_up(self, data: Dataset, context: FitContext) -> None:
-        """Choose the constants on validation, and represent the cold items of the catalogue."""
-        config, choices = self.config, self.fitted.choices
-        if context.valid is not None:
-            sample = context.valid["cold"].candidates
-        else:  # spreads only: items of the catalogue, cold ones where there are any
-            sample = np.flatnonzero(~data.warm) if not data.warm.all() else np.arange(data.n_items)
-            sample = sample[:: max(1, len(sample) // _BLOCK)]
-        direct = self._distribution.affinities(self._texts.rows[sample], self._tuned[sample])
-        folded = self._over_users(self._fold(direct))
-        if context.valid is None:
-            share = config.share if config.cold_score == "both" else SHARES[config.cold_score][0]
-            self._blend = Blend.of(share, config.magnitude, folded, direct)
-        else:
-            self._blend = choose_blend(config.cold_score, context.valid["cold"], folded, direct)
-            choices["share"], choices["magnitude"] = self._blend.share, self._blend.magnitude
-        self._folded = self._fold(direct[:0])
-        self._gains = np.zeros(0, np.float32)
-        self._table = np.zeros((0, data.n_users), np.float32)
-        self._append(self._texts.rows[~data.warm], self._tuned[~data.warm])
-        self._scale = config.scale
-        if context.valid is not None:
-            self._scale = choose_scale(
-                self._backbone.score, self._score_cold, data.warm, context.valid
-            )
-            choices["scale"] = self._scale
-
     # -- a new item --
 
-    def _append(self, frozen: np.ndarray, tuned: np.ndarray) -> None:
-        """Represent cold items: simulate, fold in; a block of items at a time."""
-        for start in range(0, len(frozen), _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            direct = self._distribution.affinities(frozen[rows], tuned[rows])
-            folded = self._fold(direct)
-            scores = self._over_users(folded) if self._blend.share < 1 else direct
-            self._gains = np.concatenate([self._gains, self._blend.gains(scores, direct)])
-            self._folded = np.concatenate([self._folded, folded])
-            if self._blend.share > 0:
-                self._table = np.concatenate([self._table, direct])
+    def _simulated_rows(self, rows: np.ndarray) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """Simulated interactions and affinities of items of the catalogue, as if they were new."""
+        direct = self._distribution.affinities(self._texts.rows[rows], self._tuned[rows])
+        ridge, warm = self._distribution.ridge, self.fitted.warm
+        if ridge is not None and warm[rows].all():
+            vectors, place = self._texts.rows[warm], (np.cumsum(warm) - 1)[rows]
+            left_out = ridge.leave_one_out(vectors, self.fitted.seen.T.tocsr()[warm], place)
+            direct += left_out - ridge.predict(vectors[place])
+        return self._named(direct), direct
 
-    def _fold(self, direct: np.ndarray) -> np.ndarray:
-        """What the backbone makes of the simulated users; ``direct`` is over all users."""
+    def _named(self, direct: np.ndarray) -> sparse.csr_matrix:
+        """The likely users of items by their affinities to all users, CSR of the same shape."""
         events = self._simulated(direct, self.config.simulated_per_item)
-        matrix = events.matrix(direct.shape[1], len(direct)).T.tocsr()
-        return self._backbone.fold_in(sparse.csr_matrix(matrix))
+        return sparse.csr_matrix(events.matrix(direct.shape[1], len(direct)).T)
 
     def _simulated(self, direct: np.ndarray, k: int) -> Interactions:
         return likely_users(
@@ -304,15 +265,14 @@ class FilterLLM(Recommender, AddsItems, Simulates):
             rng=np.random.default_rng(self._rng_seed) if self.config.sample else None,
         )
 
-    def _over_users(self, folded: np.ndarray) -> np.ndarray:
-        """Scores of folded-in items over all users, float32, shape (items, n_users)."""
-        users = np.arange(len(self.fitted.user_ids), dtype=np.int32)
-        return np.ascontiguousarray(self._backbone.score_folded(users, folded).T)
-
     def _add_texts(self, texts: Sequence[str]) -> None:
-        self._check_table(len(self._folded) + len(texts))
+        n_cold = len(self._warmed.folded) + len(texts)
+        self.config.check_table(self.name, n_cold, len(self.fitted.user_ids))
         frozen, tuned = self._vectors(texts)
-        self._append(frozen, tuned)
+        for start in range(0, len(texts), BLOCK):
+            rows = slice(start, start + BLOCK)
+            direct = self._distribution.affinities(frozen[rows], tuned[rows])
+            self._warmed.append(self._named(direct), direct)
         self._texts.rows = np.concatenate([self._texts.rows, frozen])
 
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
@@ -334,66 +294,31 @@ class FilterLLM(Recommender, AddsItems, Simulates):
             use_cache=encoder.cache is not None,
         )
 
-    def _check_table(self, n_cold: int) -> None:
-        gib = n_cold * len(self.fitted.user_ids) * 4 / 2**30
-        if self.config.cold_score != "folded" and gib > self.config.table_gib:
-            raise UnsupportedError(
-                f"filterllm: cold_score={self.config.cold_score!r} keeps {n_cold} cold items x "
-                f"{len(self.fitted.user_ids)} users, {gib:.1f} GiB; table_gib allows "
-                f"{self.config.table_gib}: raise it, or use cold_score='folded'"
-            )
-
     # -- scores --
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``; the backbone's, or the scaled blend for a cold item."""
-        return score_beside(
-            users,
-            items,
-            self.fitted.warm,
-            self._backbone.score,
-            lambda u, i: self._score_cold(u, i) * np.float32(self._scale),
-        )
-
-    def _score_cold(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        place = (np.cumsum(~self.fitted.warm) - 1)[items]
-        direct = folded = np.zeros((len(users), len(items)), np.float32)
-        if self._blend.share > 0:
-            direct = self._table[place][:, users].T
-        if self._blend.share < 1:
-            folded = self._backbone.score_folded(users, self._folded[place])
-        return self._blend.raw(folded, direct) * self._gains[place]
+        return self._warmed.score(users, items, self.fitted.warm)
 
     # -- state --
 
     def _state(self) -> dict[str, np.ndarray]:
         return {
             "vectors": self._texts.rows,
-            "folded": self._folded,
-            "gains": self._gains,
-            "table": self._table,
-            "blend": np.array([asdict(self._blend)[name] for name in _BLEND]),
-            "constants": np.array([self._scale, self._audience]),
+            "audience": np.array([self._audience]),
             "seed": np.array([self._rng_seed], np.int64),
-            **{f"backbone.{name}": array for name, array in self._backbone.state().items()},
+            **self._warmed.state(),
             **{f"adapter.{name}": array for name, array in self._adapter.items()},
             **self._distribution.state(),
         }
 
     def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
         self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
-        self._folded, self._gains, self._table = (
-            state[name] for name in ("folded", "gains", "table")
-        )
-        self._blend = Blend(**dict(zip(_BLEND, state["blend"].tolist(), strict=True)))
-        self._scale, self._audience = state["constants"].tolist()
+        self._audience = float(state["audience"][0])
         self._rng_seed = int(state["seed"][0])
-        self._backbone = build(self.config.backbone).restore(under("backbone.", state))
+        self._warmed = Warmed.restore(self.config.backbone, state)
         self._adapter = under("adapter.", state)
         self._distribution = UserDistribution.restore(self.config.ridge, state)
-
-
-_BLEND = [field.name for field in fields(Blend)]
 
 
 def _start_head(tokens: UserTokens, vectors: np.ndarray, guides: np.ndarray) -> None:

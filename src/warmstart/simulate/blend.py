@@ -20,8 +20,8 @@ import numpy as np
 from warmstart.data.split import Slice
 from warmstart.rank import mean_metric
 
-SHARES = {"folded": (0.0,), "distribution": (1.0,), "both": (0.2, 0.35, 0.5, 0.65, 0.8)}
-MAGNITUDES = (1.0, 0.75, 0.5)
+SHARES = {"folded": (0.0,), "distribution": (1.0,), "both": (0.2, 0.35, 0.5, 0.65, 0.8, 0.9)}
+MAGNITUDES = (1.0, 0.75, 0.5, 0.25)
 METRIC = "ndcg@20"
 _SAMPLE = 1000  # items that the spreads are measured on
 
@@ -73,22 +73,23 @@ class Blend:
 
 
 def choose_blend(
-    cold_score: ColdScore, task: Slice, folded: np.ndarray, direct: np.ndarray
-) -> Blend:
+    cold_score: ColdScore, task: Slice, rows: np.ndarray, folded: np.ndarray, direct: np.ndarray
+) -> tuple[float, float]:
     """The share and magnitude that are best by ndcg@20.
 
     Args:
         cold_score: which sources may count.
         task: the cold validation slice.
-        folded: F of its candidates over all users, float32, shape (candidates, n_users).
+        rows: of the items that are scored, the candidates among them, int32, ascending.
+        folded: their F over all users, float32, shape (rows, n_users).
         direct: D likewise.
     """
-    place = np.full(int(task.candidates.max()) + 1, -1)
-    place[task.candidates] = np.arange(len(task.candidates))
-    best = (-1.0, Blend(SHARES[cold_score][0], 1.0))
-    for share, magnitude in product(SHARES[cold_score], MAGNITUDES):
+
+    def value(share: float, magnitude: float) -> float:
         blend = Blend.of(share, magnitude, folded, direct)
         scores = blend.raw(folded, direct) * blend.gains(folded, direct)[:, None]
-        value = mean_metric(lambda u, i: scores[place[i]][:, u].T, task, METRIC)  # noqa: B023
-        best = max(best, (value, blend), key=lambda pair: pair[0])
-    return best[1]
+        place = lambda items: np.searchsorted(rows, items)  # noqa: E731
+        return mean_metric(lambda u, i: scores[place(i)][:, u].T, task, METRIC)
+
+    pairs: list[tuple[float, float]] = list(product(SHARES[cold_score], MAGNITUDES))
+    return max(pairs, key=lambda pair: value(*pair))

@@ -1,9 +1,18 @@
-"""A fitted backbone with cold items folded into it, beside its warm items."""
+"""A fitted backbone with cold items beside its warm items.
+
+A method simulates interactions; what follows is the same for all of them: fold them in, blend the
+folded-in scores with the method's own where that validates better, scale cold scores beside warm
+ones. Users and warm items stay bit for bit as they are.
+"""
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from scipy import sparse
 
 from warmstart.backbones import Backbone, BackboneConfig, FactorBackbone, build
@@ -11,13 +20,221 @@ from warmstart.backbones.base import shape_of
 from warmstart.backbones.graph import to_torch
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
+from warmstart.data.split import Validation
+from warmstart.errors import UnsupportedError
 from warmstart.lm.seed import torch_seed
 from warmstart.rank import mean_metric
+from warmstart.simulate.blend import SHARES, Blend, ColdScore, choose_blend
 from warmstart.simulate.distribution import under
-from warmstart.simulate.scale import score_beside
+from warmstart.simulate.scale import (
+    ColdScale,
+    ScaledConfig,
+    fit_scale,
+    reference_items,
+    score_beside,
+)
 
 WARM_METRIC = "ndcg@20"
 """What early stopping of a backbone watches, on the warm validation slice."""
+
+BLOCK = 1024
+"""Items that are spread over all users at once."""
+
+_FOLDED_ONLY = Blend(share=0.0, magnitude=1.0)
+_BLEND = [field.name for field in fields(Blend)]
+
+
+class ColdConfig(ScaledConfig):
+    """How a method that simulates interactions scores cold items.
+
+    Attributes:
+        cold_score: by the folded-in vector, by the method's own affinities (its distribution over
+            users), or by both.
+        share, magnitude: of the blend, see ``simulate.blend``; chosen on validation.
+        table_gib: the most memory for affinities of cold items to all users, which all but
+            "folded" keep.
+    """
+
+    cold_score: ColdScore = "both"
+    share: float = Field(default=0.5, ge=0, le=1)
+    magnitude: float = Field(default=0.75, ge=0, le=1)
+    table_gib: float = Field(default=4.0, gt=0)
+
+    def check_table(self, who: str, n_cold: int, n_users: int) -> None:
+        """Refuse a table that would not fit.
+
+        Raises:
+            UnsupportedError: it needs more than ``table_gib``.
+        """
+        gib = n_cold * n_users * 4 / 2**30
+        if self.cold_score != "folded" and gib > self.table_gib:
+            raise UnsupportedError(
+                f"{who}: cold_score={self.cold_score!r} keeps {n_cold} cold items x {n_users} "
+                f"users, {gib:.1f} GiB; table_gib allows {self.table_gib}: raise it, or use "
+                f"cold_score='folded'"
+            )
+
+
+class Warmed:
+    """Scores of warm items from the backbone, of cold items from what was appended.
+
+    Args:
+        backbone: fitted.
+        n_users: how many users there are.
+        blend: of folded-in scores and affinities.
+        scale: on cold scores.
+
+    Attributes:
+        folded: what ``backbone.fold_in`` gave for each cold item; a row of NaN is an item that
+            cannot be scored yet. float32, shape (n_cold, width of the backbone).
+        gains: factor of each cold item from the blend, float32, shape (n_cold,).
+        table: affinities of the cold items, where the blend reads them, float32, shape
+            (n_cold or 0, n_users).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        n_users: int,
+        blend: Blend = _FOLDED_ONLY,
+        scale: ColdScale | None = None,
+    ) -> None:
+        self.backbone, self.blend = backbone, blend
+        self.scale = scale or ColdScale.plain(n_users)
+        self.folded = backbone.fold_in(sparse.csr_matrix((0, n_users), dtype=np.float32))
+        self.gains = np.zeros(0, np.float32)
+        self.table = np.zeros((0, n_users), np.float32)
+
+    def append(self, interactions: sparse.csr_matrix, affinities: np.ndarray | None = None) -> None:
+        """Take in cold items behind the others.
+
+        Args:
+            interactions: simulated or true, weights in (0, 1], CSR, shape (items, n_users).
+            affinities: float32, shape (items, n_users); not needed where the blend's share is 0.
+        """
+        for start in range(0, shape_of(interactions)[0], BLOCK):
+            rows = slice(start, start + BLOCK)
+            folded = self.backbone.fold_in(sparse.csr_matrix(interactions[rows]))
+            self._append(folded, folded[:, :0] if affinities is None else affinities[rows])
+
+    def append_blank(self, n: int) -> None:
+        """Room for ``n`` more cold items that cannot be scored yet."""
+        blank = np.full((n, self.folded.shape[1]), np.nan, np.float32)
+        self._append(blank, blank[:, :0])
+
+    def replace(self, rows: np.ndarray, interactions: sparse.csr_matrix) -> None:
+        """Fold in anew the cold items at these positions; the blend must read nothing else."""
+        self.folded[rows] = self.backbone.fold_in(interactions)
+
+    def _append(self, folded: np.ndarray, affinities: np.ndarray) -> None:
+        gains = np.ones(len(folded), np.float32)
+        if self.blend.magnitude < 1:
+            n_users = self.table.shape[1]
+            own = self.blend.share == 1
+            scores = affinities if own else over_users(self.backbone, folded, n_users)
+            gains = self.blend.gains(scores, affinities)
+        self.folded = np.concatenate([self.folded, folded])
+        self.gains = np.concatenate([self.gains, gains])
+        if self.blend.share > 0:
+            self.table = np.concatenate([self.table, affinities])
+
+    def score(self, users: np.ndarray, items: np.ndarray, warm: np.ndarray) -> np.ndarray:
+        """Scores, float32, shape (users, items); ``warm`` is the mask over all items."""
+        place = np.cumsum(~warm) - 1
+        return score_beside(
+            users,
+            items,
+            warm,
+            self.backbone.score,
+            lambda u, i: self.scale.apply(u, self.score_cold(u, place[i])),
+        )
+
+    def score_cold(self, users: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Scores of the cold items at these positions, before the scale."""
+        direct = folded = np.zeros((len(users), len(rows)), np.float32)
+        if self.blend.share > 0:
+            direct = self.table[rows][:, users].T
+        if self.blend.share < 1:
+            folded = self.backbone.score_folded(users, self.folded[rows])
+        scores = self.blend.raw(folded, direct) * self.gains[rows]
+        # Not all arithmetic carries NaN: EASE gives a user without history 0 whatever the item is.
+        scores[:, np.isnan(self.folded[rows]).any(axis=1)] = np.nan
+        return scores
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays for the artefact."""
+        return {
+            **{f"backbone.{name}": array for name, array in self.backbone.state().items()},
+            "folded": self.folded,
+            "gains": self.gains,
+            "table": self.table,
+            "blend": np.array([asdict(self.blend)[name] for name in _BLEND]),
+            "scale": self.scale.factors,
+        }
+
+    @classmethod
+    def restore(cls, config: BackboneConfig, state: dict[str, np.ndarray]) -> "Warmed":
+        """The object that gave ``state``; ``config`` is that of its backbone."""
+        backbone = build(config).restore(under("backbone.", state))
+        blend = Blend(**dict(zip(_BLEND, state["blend"].tolist(), strict=True)))
+        warmed = cls(backbone, state["table"].shape[1], blend, ColdScale(state["scale"]))
+        warmed.folded, warmed.gains, warmed.table = (
+            state[name] for name in ("folded", "gains", "table")
+        )
+        return warmed
+
+
+def warm_up(
+    config: ColdConfig,
+    backbone: Backbone,
+    simulate: Callable[[np.ndarray], tuple[sparse.csr_matrix, np.ndarray]],
+    data: Dataset,
+    valid: Validation | None,
+) -> tuple[Warmed, dict[str, Any]]:
+    """Take in the cold items of the catalogue; constants are chosen on validation where there is.
+
+    Args:
+        config: how cold items are scored.
+        backbone: fitted.
+        simulate: from item rows to simulated interactions, CSR, shape (items, n_users), and
+            affinities, float32, shape (items, n_users); of a warm item as if it were new.
+        data: catalogue and training interactions.
+        valid: slices; without them the configured constants stand.
+
+    Returns:
+        The items beside the backbone, and the constants that were chosen.
+    """
+    reference = rows = reference_items(data)
+    if valid is not None:
+        rows = np.union1d(reference, valid["cold"].candidates)
+    events, direct = simulate(rows)
+    folded = over_users(backbone, backbone.fold_in(events), data.n_users)
+    share = config.share if config.cold_score == "both" else SHARES[config.cold_score][0]
+    magnitude, choices = config.magnitude, {}
+    if valid is not None:
+        share, magnitude = choose_blend(config.cold_score, valid["cold"], rows, folded, direct)
+        choices = {"share": share, "magnitude": magnitude}
+    folded, direct = (scores[np.isin(rows, reference)] for scores in (folded, direct))
+    blend = Blend.of(share, magnitude, folded, direct)
+    warmed, cold = Warmed(backbone, data.n_users, blend), np.flatnonzero(~data.warm)
+    for start in range(0, len(cold), BLOCK):
+        warmed.append(*simulate(cold[start : start + BLOCK]))
+    place = np.cumsum(~data.warm) - 1
+    warmed.scale, scales = fit_scale(
+        config,
+        backbone.score,
+        lambda u, i: warmed.score_cold(u, place[i]),
+        blend.raw(folded, direct) * blend.gains(folded, direct)[:, None],
+        data,
+        valid,
+    )
+    return warmed, choices | scales
+
+
+def over_users(backbone: Backbone, folded: np.ndarray, n_users: int) -> np.ndarray:
+    """Scores of folded-in items over all users, float32, shape (items, n_users)."""
+    users = np.arange(n_users, dtype=np.int32)
+    return np.ascontiguousarray(backbone.score_folded(users, folded).T)
 
 
 def fit_backbone(config: BackboneConfig, data: Dataset, context: FitContext) -> Backbone:
@@ -63,63 +280,3 @@ def collaborative_vectors(
         left, values, right = torch.svd_lowrank(rows, q=width, niter=4)
     root = values.sqrt()
     return (left * root).float().numpy(), (right * root).float().numpy()
-
-
-class Warmed:
-    """Scores of warm items from the backbone, of cold items from what was folded in.
-
-    Args:
-        backbone: fitted.
-        folded: what ``backbone.fold_in`` gave for each cold item, in row order of the cold items;
-            a row of NaN is an item that cannot be scored yet.
-        scale: factor on cold scores.
-    """
-
-    def __init__(self, backbone: Backbone, folded: np.ndarray, scale: float = 1.0) -> None:
-        self.backbone = backbone
-        self.folded = folded
-        self.scale = scale
-
-    def score(self, users: np.ndarray, items: np.ndarray, warm: np.ndarray) -> np.ndarray:
-        """Scores, float32, shape (users, items); ``warm`` is the mask over all items."""
-        place = np.cumsum(~warm) - 1
-        return score_beside(
-            users,
-            items,
-            warm,
-            self.backbone.score,
-            lambda u, i: self._score_cold(u, self.folded[place[i]]),
-        )
-
-    def _score_cold(self, users: np.ndarray, folded: np.ndarray) -> np.ndarray:
-        scores = self.backbone.score_folded(users, folded) * np.float32(self.scale)
-        # Not all arithmetic carries NaN: EASE gives a user without history 0 whatever the item is.
-        scores[:, np.isnan(folded).any(axis=1)] = np.nan
-        return scores
-
-    @classmethod
-    def blank(cls, backbone: Backbone, n_users: int, n_cold: int) -> "Warmed":
-        """Nothing folded in yet: ``n_cold`` items that cannot be scored."""
-        width = backbone.fold_in(sparse.csr_matrix((0, n_users), dtype=np.float32)).shape[1]
-        return cls(backbone, np.full((n_cold, width), np.nan, np.float32))
-
-    def append_blank(self, n: int) -> None:
-        """Room for ``n`` more cold items that cannot be scored yet."""
-        new = np.full((n, self.folded.shape[1]), np.nan, np.float32)
-        self.folded = np.concatenate([self.folded, new])
-
-    def append(self, interactions: sparse.csr_matrix, prior: np.ndarray | None = None) -> None:
-        """Fold in new cold items, shape (new_items, n_users), behind the others."""
-        new = self.backbone.fold_in(interactions, prior=prior)
-        self.folded = np.concatenate([self.folded, new])
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Arrays for the artefact."""
-        arrays = {f"backbone.{name}": array for name, array in self.backbone.state().items()}
-        return {**arrays, "folded": self.folded, "scale": np.array([self.scale])}
-
-    @classmethod
-    def restore(cls, config: BackboneConfig, state: dict[str, np.ndarray]) -> "Warmed":
-        """The object that gave ``state``; ``config`` is that of its backbone."""
-        backbone = build(config).restore(under("backbone.", state))
-        return cls(backbone, state["folded"], float(state["scale"][0]))
