@@ -12,7 +12,6 @@ predicted, 0 all cold items alike. Both constants are chosen on the cold validat
 """
 
 from dataclasses import dataclass
-from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -91,5 +90,5 @@ def choose_blend(
         place = lambda items: np.searchsorted(rows, items)  # noqa: E731
         return mean_metric(lambda u, i: scores[place(i)][:, u].T, task, METRIC)
 
-    pairs: list[tuple[float, float]] = list(product(SHARES[cold_score], MAGNITUDES))
+    pairs = [(share, magnitude) for share in SHARES[cold_score] for magnitude in MAGNITUDES]
     return max(pairs, key=lambda pair: value(*pair))
