@@ -26,14 +26,6 @@ def write(tmp_path: Path) -> Writer:
 
 
 @pytest.fixture(scope="session")
-def data_root() -> Path:
-    root = Path(os.environ.get("WARMSTART_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    if not (root / "citeulike-a" / "coldllm_split").is_dir():
-        pytest.skip(f"the public data sets are not in {root}; set WARMSTART_DATA")
-    return root
-
-
-@pytest.fixture(scope="session")
 def timed() -> Dataset:
     """60 users, 80 items, 1,200 interactions over 10,000 seconds; items come out all the time."""
     rng = np.random.default_rng(7)

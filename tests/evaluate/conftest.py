@@ -66,12 +66,3 @@ def scorers(split) -> dict[str, Table]:
     warm_only = np.where(split.train.warm[None, :], good, np.nan)
     tables = {"good": good, "noisy": noisy, "chance": rng.random(shape), "warm_only": warm_only}
     return {name: Table(name, table.astype(np.float32)) for name, table in tables.items()}
-
-
-@pytest.fixture(scope="session")
-def data_root() -> Path:
-    """The folder of the public data sets; without it the reference tests are skipped."""
-    root = Path(os.environ.get("WARMSTART_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    if not root.is_dir():
-        pytest.skip(f"the public data sets are not in {root}; set WARMSTART_DATA")
-    return root

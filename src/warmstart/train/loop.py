@@ -165,7 +165,7 @@ def _one_epoch(
     row["seconds"] = round(time.perf_counter() - started, 4)
     if validate is not None and (epoch % schedule.every == 0 or epoch == schedule.epochs):
         row[schedule.metric] = float(validate())
-    logger.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.4g}" for k, v in row.items()))
+    logger.info(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
     return row
 
 
