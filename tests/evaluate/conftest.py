@@ -1,8 +1,6 @@
 """A small world: users and items in groups, split at random; and scorers that know it."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
