@@ -317,7 +317,8 @@ class Simulates(ABC):
         """The k likeliest users of each item, whether it is in the catalogue or brought along.
 
         Returns:
-            Columns item, user, weight (float32 in (0, 1]), rank (from 1), provenance.
+            Columns item, user, weight (float32 in (0, 1]), rank (from 1), provenance, and one for
+            each piece of the simulator's evidence (float32).
 
         Raises:
             DataError: an unknown item id, or k outside 1..number of users.
@@ -340,6 +341,7 @@ class Simulates(ABC):
                 "weight": events.weights,
                 "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), len(texts)),
                 "provenance": pl.repeat(events.provenance, len(events), eager=True),
+                **events.evidence,
             }
         )
 

@@ -1,8 +1,8 @@
 """Interactions, observed or simulated: parallel arrays of row numbers."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +21,8 @@ class Interactions:
         weights: float32 in (0, 1], shape (events,); 1 for an observed interaction.
         times: int64, shape (events,): unix seconds or positions in the user's sequence; or None.
         provenance: "observed", or the name of the simulator that made the events.
+        evidence: what a simulator knows of each event beside its weight, by name: float32, shape
+            (events,).
     """
 
     users: np.ndarray
@@ -28,6 +30,7 @@ class Interactions:
     weights: np.ndarray
     times: np.ndarray | None = None
     provenance: str = OBSERVED
+    evidence: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -38,6 +41,7 @@ class Interactions:
         weights: np.ndarray | None = None,
         times: np.ndarray | None = None,
         provenance: str = OBSERVED,
+        evidence: Mapping[str, np.ndarray] | None = None,
     ) -> "Interactions":
         """Interactions from arrays of any integer type; weight 1 unless given."""
         users = np.asarray(users, np.int32)
@@ -45,7 +49,7 @@ class Interactions:
         ones = np.ones(len(users), np.float32)
         weights = ones if weights is None else np.asarray(weights, np.float32)
         times = None if times is None else np.asarray(times, np.int64)
-        return cls(users, items, weights, times, provenance)
+        return cls(users, items, weights, times, provenance, dict(evidence or {}))
 
     def __len__(self) -> int:
         return len(self.users)
@@ -69,7 +73,12 @@ class Interactions:
         """The events selected by a boolean mask or by positions."""
         times = None if self.times is None else self.times[keep]
         return Interactions(
-            self.users[keep], self.items[keep], self.weights[keep], times, self.provenance
+            self.users[keep],
+            self.items[keep],
+            self.weights[keep],
+            times,
+            self.provenance,
+            {name: values[keep] for name, values in self.evidence.items()},
         )
 
     def matrix(self, n_users: int, n_items: int) -> sparse.csr_matrix:
@@ -84,7 +93,7 @@ class Interactions:
 
 
 def concatenate(parts: Sequence[Interactions]) -> Interactions:
-    """Events of several parts one after the other; times only where every part has them."""
+    """Events of several parts one after the other; times and evidence that every part has."""
     provenances = {part.provenance for part in parts}
     times = None
     if all(part.times is not None for part in parts):
@@ -95,4 +104,9 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
         np.concatenate([part.weights for part in parts]),
         times,
         "+".join(sorted(provenances)),
+        {
+            name: np.concatenate([part.evidence[name] for part in parts])
+            for name in (parts[0].evidence if parts else ())
+            if all(name in part.evidence for part in parts)
+        },
     )

@@ -53,6 +53,7 @@ class AudienceJob:
             # An item that an audience leaves out keeps its vector of before: the true audience,
             # which may leave some out, comes first.
             model.fold_in(events)
+            model.calibrate(bench.split.train, bench.split.validation())
             label = f"{name}[{self.backbone['kind']}]"
             outcomes.append(bench.outcome(model, label, self.seed, fitted, control=True))
         return outcomes

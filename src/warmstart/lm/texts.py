@@ -94,8 +94,7 @@ def tokenize(lm: LanguageModel, texts: Sequence[str]) -> TokenizedTexts:
         DataError: an entry is not a string.
     """
     check_texts(texts)
-    # Lone surrogates (broken escapes in scraped JSON) have no UTF-8 form: they become "?".
-    clean = [text.encode("utf-8", "replace").decode() for text in texts]
+    clean = [_clean(text) for text in texts]
     with lm.lock:
         ids = _ids(lm, clean)
         too_long = [row for row, tokens in enumerate(ids) if len(tokens) > lm.spec.max_tokens]
@@ -106,6 +105,26 @@ def tokenize(lm: LanguageModel, texts: Sequence[str]) -> TokenizedTexts:
     return TokenizedTexts(
         tuple(np.asarray(tokens or nothing, np.int32) for tokens in ids), lm.pad_id, len(too_long)
     )
+
+
+def token_ids(lm: LanguageModel, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+    """Token ids of pieces of a prompt, neither cut nor put into the LM's template.
+
+    Args:
+        lm: whose tokenizer.
+        texts: the pieces.
+        special: whether the marks that open (and close) a text go around each.
+    """
+    check_texts(texts)
+    if not texts:
+        return []
+    with lm.lock:
+        return lm.tokenizer(
+            [_clean(text) for text in texts],
+            add_special_tokens=special,
+            verbose=False,
+            return_attention_mask=False,
+        )["input_ids"]
 
 
 def check_texts(texts: Sequence[str]) -> None:
@@ -122,6 +141,11 @@ def check_texts(texts: Sequence[str]) -> None:
                 f"text {row} must be a string, got {text!r} ({type(text).__name__}); "
                 "use '' where an item has no text"
             )
+
+
+def _clean(text: str) -> str:
+    """Lone surrogates (broken escapes in scraped JSON) have no UTF-8 form: they become "?"."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _ids(lm: LanguageModel, texts: list[str], limit: int | None = None) -> list[list[int]]:

@@ -16,6 +16,7 @@ METHODS = {
     "text_ridge": "warmstart.methods.text_ridge:TextRidgeMethod",
     "ease_text": "warmstart.methods.ease_text:EaseText",
     "cf_only": "warmstart.methods.cf_only:CFOnly",
+    "coldllm": "warmstart.methods.coldllm:ColdLLM",
     "filterllm": "warmstart.methods.filterllm:FilterLLM",
 }
 

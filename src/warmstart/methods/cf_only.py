@@ -16,8 +16,10 @@ from warmstart.config import Config
 from warmstart.core import AddsItems, FitContext, Recommender, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
+from warmstart.data.split import Validation
 from warmstart.errors import DataError
-from warmstart.simulate.warmed import Warmed, fit_backbone
+from warmstart.simulate.scale import ScaledConfig, fit_scale
+from warmstart.simulate.warmed import Warmed, fit_backbone, over_users
 
 
 class CFOnlyConfig(Config):
@@ -65,6 +67,24 @@ class CFOnly(Recommender, AddsItems):
         matrix = events.matrix(n_users, len(warm)).T.tocsr()[rows]
         place = np.cumsum(~warm) - 1
         self._warmed.replace(place[rows], matrix)
+
+    def calibrate(self, data: Dataset, valid: Validation) -> None:
+        """Bring the scores of folded-in items beside those of warm ones, see ``simulate.scale``.
+
+        Args:
+            data: what was fitted.
+            valid: slices on which the constants are chosen.
+        """
+        warmed, place = self._warmed, np.cumsum(~data.warm) - 1
+        known = warmed.folded[~np.isnan(warmed.folded).any(axis=1)]
+        warmed.scale, _ = fit_scale(
+            ScaledConfig(),
+            warmed.backbone.score,
+            lambda u, i: warmed.score_cold(u, place[i]),
+            over_users(warmed.backbone, known, data.n_users),
+            data,
+            valid,
+        )
 
     def _add_texts(self, texts: Sequence[str]) -> None:
         self._warmed.append_blank(len(texts))

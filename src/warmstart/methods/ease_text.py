@@ -61,18 +61,10 @@ class EaseText(Recommender, AddsItems, Simulates):
                 self.config,
                 self._ease.score,
                 self._score_text,
-                self._as_if_new(reference_items(data), data),
+                self._head.as_if_new(self._texts.rows, reference_items(data), data),
                 data,
                 context.valid,
             )
-
-    def _as_if_new(self, rows: np.ndarray, data: Dataset) -> np.ndarray:
-        """Scores of all users for items, float32, shape (items, n_users); a warm one left out."""
-        if not data.warm[rows].all():
-            return self._head.predict(self._texts.rows[rows])
-        place = (np.cumsum(data.warm) - 1)[rows]
-        targets = data.matrix.T.tocsr()[data.warm]
-        return self._head.leave_one_out(self._texts.rows[data.warm], targets, place)
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``; EASE's score, or the scaled regression's."""

@@ -27,6 +27,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -160,7 +161,7 @@ class FilterLLM(Recommender, AddsItems, Simulates):
         self._learn_distribution(backbone, data, context)
         with context.run.stage("simulate"):
             self._warmed, choices = warm_up(
-                self.config, backbone, self._simulated_rows, data, context.valid
+                self.config, backbone, partial(self._as_if_new, data=data), data, context.valid
             )
             self.fitted.choices |= choices
 
@@ -241,14 +242,13 @@ class FilterLLM(Recommender, AddsItems, Simulates):
 
     # -- a new item --
 
-    def _simulated_rows(self, rows: np.ndarray) -> tuple[sparse.csr_matrix, np.ndarray]:
-        """Simulated interactions and affinities of items of the catalogue, as if they were new."""
+    def _as_if_new(self, rows: np.ndarray, data: Dataset) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """Simulated interactions and affinities of items of the catalogue."""
         direct = self._distribution.affinities(self._texts.rows[rows], self._tuned[rows])
-        ridge, warm = self._distribution.ridge, self.fitted.warm
-        if ridge is not None and warm[rows].all():
-            vectors, place = self._texts.rows[warm], (np.cumsum(warm) - 1)[rows]
-            left_out = ridge.leave_one_out(vectors, self.fitted.seen.T.tocsr()[warm], place)
-            direct += left_out - ridge.predict(vectors[place])
+        ridge = self._distribution.ridge
+        if ridge is not None and data.warm[rows].all():
+            vectors = self._texts.rows
+            direct += ridge.as_if_new(vectors, rows, data) - ridge.predict(vectors[rows])
         return self._named(direct), direct
 
     def _named(self, direct: np.ndarray) -> sparse.csr_matrix:

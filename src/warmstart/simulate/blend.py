@@ -11,6 +11,7 @@ and nothing else. With F and D the two scores of item i over users,
 predicted, 0 all cold items alike. Both constants are chosen on the cold validation slice.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,12 +73,16 @@ class Blend:
 
 
 def choose_blend(
-    cold_score: ColdScore, task: Slice, rows: np.ndarray, folded: np.ndarray, direct: np.ndarray
+    pairs: Iterable[tuple[float, float]],
+    task: Slice,
+    rows: np.ndarray,
+    folded: np.ndarray,
+    direct: np.ndarray,
 ) -> tuple[float, float]:
     """The share and magnitude that are best by ndcg@20.
 
     Args:
-        cold_score: which sources may count.
+        pairs: of share and magnitude, to choose from.
         task: the cold validation slice.
         rows: of the items that are scored, the candidates among them, int32, ascending.
         folded: their F over all users, float32, shape (rows, n_users).
@@ -90,5 +95,4 @@ def choose_blend(
         place = lambda items: np.searchsorted(rows, items)  # noqa: E731
         return mean_metric(lambda u, i: scores[place(i)][:, u].T, task, METRIC)
 
-    pairs = [(share, magnitude) for share in SHARES[cold_score] for magnitude in MAGNITUDES]
     return max(pairs, key=lambda pair: value(*pair))

@@ -156,6 +156,19 @@ class TextRidge:
             return actual - self.config.l2 * self.weights[rows] / (1 - own)
         return (self.predict(vectors[rows]) - own * actual) / (1 - own)
 
+    def as_if_new(self, vectors: np.ndarray, rows: np.ndarray, data: Dataset) -> np.ndarray:
+        """Scores of all users for items, float32, shape (rows, n_users); warm ones are left out.
+
+        Args:
+            vectors: text vectors of the whole catalogue, float32, shape (n_items, width).
+            rows: items, all cold or all warm.
+            data: what was fitted.
+        """
+        if not data.warm[rows].all():
+            return self.predict(vectors[rows])
+        place = (np.cumsum(data.warm) - 1)[rows]
+        return self.leave_one_out(vectors[data.warm], data.matrix.T.tocsr()[data.warm], place)
+
     def state(self) -> dict[str, np.ndarray]:
         """Arrays for the artefact."""
         return {"centres": self.centres, "weights": self.weights}

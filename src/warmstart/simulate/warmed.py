@@ -24,7 +24,7 @@ from warmstart.data.split import Validation
 from warmstart.errors import UnsupportedError
 from warmstart.lm.seed import torch_seed
 from warmstart.rank import mean_metric
-from warmstart.simulate.blend import SHARES, Blend, ColdScore, choose_blend
+from warmstart.simulate.blend import MAGNITUDES, SHARES, Blend, ColdScore, choose_blend
 from warmstart.simulate.distribution import under
 from warmstart.simulate.scale import (
     ColdScale,
@@ -112,10 +112,13 @@ class Warmed:
             interactions: simulated or true, weights in (0, 1], CSR, shape (items, n_users).
             affinities: float32, shape (items, n_users); not needed where the blend's share is 0.
         """
-        for start in range(0, shape_of(interactions)[0], BLOCK):
+        self.append_folded(self.backbone.fold_in(interactions), affinities)
+
+    def append_folded(self, folded: np.ndarray, affinities: np.ndarray | None = None) -> None:
+        """As ``append``, of items whose representation is known; float32, shape (items, width)."""
+        for start in range(0, len(folded), BLOCK):
             rows = slice(start, start + BLOCK)
-            folded = self.backbone.fold_in(sparse.csr_matrix(interactions[rows]))
-            self._append(folded, folded[:, :0] if affinities is None else affinities[rows])
+            self._append(folded[rows], folded[rows, :0] if affinities is None else affinities[rows])
 
     def append_blank(self, n: int) -> None:
         """Room for ``n`` more cold items that cannot be scored yet."""
@@ -190,6 +193,7 @@ def warm_up(
     simulate: Callable[[np.ndarray], tuple[sparse.csr_matrix, np.ndarray]],
     data: Dataset,
     valid: Validation | None,
+    learned: np.ndarray | None = None,
 ) -> tuple[Warmed, dict[str, Any]]:
     """Take in the cold items of the catalogue; constants are chosen on validation where there is.
 
@@ -200,6 +204,8 @@ def warm_up(
             affinities, float32, shape (items, n_users); of a warm item as if it were new.
         data: catalogue and training interactions.
         valid: slices; without them the configured constants stand.
+        learned: vectors of the cold items in row order, where the backbone was trained with them:
+            these are taken instead of folding in.
 
     Returns:
         The items beside the backbone, and the constants that were chosen.
@@ -207,19 +213,27 @@ def warm_up(
     reference = rows = reference_items(data)
     if valid is not None:
         rows = np.union1d(reference, valid["cold"].candidates)
-    events, direct = simulate(rows)
-    folded = over_users(backbone, backbone.fold_in(events), data.n_users)
+    place = np.cumsum(~data.warm) - 1
+
+    def represented(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        events, direct = simulate(rows)
+        if learned is None or data.warm[rows].any():
+            return backbone.fold_in(events), direct
+        return learned[place[rows]], direct
+
+    vectors, direct = represented(rows)
+    folded = over_users(backbone, vectors, data.n_users)
     share = config.share if config.cold_score == "both" else SHARES[config.cold_score][0]
     magnitude, choices = config.magnitude, {}
     if valid is not None:
-        share, magnitude = choose_blend(config.cold_score, valid["cold"], rows, folded, direct)
+        pairs = [(s, m) for s in SHARES[config.cold_score] for m in MAGNITUDES]
+        share, magnitude = choose_blend(pairs, valid["cold"], rows, folded, direct)
         choices = {"share": share, "magnitude": magnitude}
     folded, direct = (scores[np.isin(rows, reference)] for scores in (folded, direct))
     blend = Blend.of(share, magnitude, folded, direct)
     warmed, cold = Warmed(backbone, data.n_users, blend), np.flatnonzero(~data.warm)
     for start in range(0, len(cold), BLOCK):
-        warmed.append(*simulate(cold[start : start + BLOCK]))
-    place = np.cumsum(~data.warm) - 1
+        warmed.append_folded(*represented(cold[start : start + BLOCK]))
     warmed.scale, scales = fit_scale(
         config,
         backbone.score,

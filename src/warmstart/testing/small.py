@@ -17,6 +17,12 @@ BACKBONES: dict[str, dict[str, Any]] = {
 
 _RIDGE = {"l2": 0.3, "gamma": 2.0}
 _TOKENS = {"width": 16, "batch_size": 16, "simulated_per_item": 10}
+_TOWER = {"width": 16, "hidden": 32, "batch_size": 64, "learning_rate": 1e-2, "epochs": 20}
+_FUNNEL = {
+    "filter": {"ridge": _RIDGE, "behaviour": _TOWER},
+    "candidates": 10,
+    "judge": {"lora": {"rank": 2}, "shown": 3, "depth": 10, "epochs": 4},
+}
 
 SMALL: dict[str, dict[str, Any]] = {
     "random": {},
@@ -38,12 +44,21 @@ SMALL: dict[str, dict[str, Any]] = {
         "cold_score": "folded",
         **_TOKENS,
     },
+    "coldllm": {"backbone": BACKBONES["bpr"], **_FUNNEL},
+    "coldllm/towers": {
+        "backbone": BACKBONES["ials"],
+        **_FUNNEL,
+        "filter": {"ridge": None, "content": _TOWER, "behaviour": _TOWER},
+        "judge": None,
+        "update": "retrain",
+        "cold_score": "folded",
+    },
 }
 """Every method, and its main variants: for all checks."""
 
 OVER_BACKBONES: dict[str, dict[str, Any]] = {
     f"{method}/{kind}": {**SMALL[method], "backbone": settings}
-    for method in ("cf_only", "filterllm")
+    for method in ("cf_only", "filterllm", "coldllm")
     for kind, settings in BACKBONES.items()
     if settings != SMALL[method]["backbone"]
 }

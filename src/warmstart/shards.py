@@ -1,0 +1,155 @@
+"""Long work over many pieces, kept on disk shard by shard: killed at any moment, it goes on.
+
+A shard is a parquet file and a manifest that is written after it. What has no manifest was not
+finished and is done again; what has one is never done again. Each piece has a key that says what it
+depends on, so a changed piece is done anew and an unchanged one is skipped, wherever it stands now.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from warmstart.errors import ArtefactError
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+
+
+class Shards:
+    """A folder of finished pieces.
+
+    Args:
+        folder: where they are kept; nowhere where None.
+        settings: all that every piece depends on, as one string; a folder that was made under
+            others is refused.
+        size: pieces a shard: what a kill can cost.
+
+    Raises:
+        ArtefactError: the folder belongs to other settings, or a manifest cannot be read.
+    """
+
+    def __init__(self, folder: Path | None, settings: str, size: int = 256) -> None:
+        self.folder, self.size = folder, size
+        self.settings = hashlib.sha256(settings.encode()).hexdigest()
+        self._done: dict[str, Path] = {}
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in sorted(folder.glob("shard-*.json")):
+                self._take_up(path)
+
+    def run(
+        self, keys: Sequence[str], work: Callable[[np.ndarray], pl.DataFrame], what: str
+    ) -> pl.DataFrame:
+        """Do what is not done yet, and give everything.
+
+        Args:
+            keys: one a piece, all different.
+            work: gets positions in ``keys``, int64, and gives a frame with the column ``position``
+                and any number of rows a position, in order.
+            what: the pieces' name in progress and log.
+
+        Returns:
+            What ``work`` gave for each piece, now or before, in the order of ``keys``.
+        """
+        keys = list(keys)
+        known = {key: self._done[key] for key in keys if key in self._done}
+        if known:
+            logger.info("%s: %d of %d are done already", what, len(known), len(keys))
+        frames = [self._read(path) for path in dict.fromkeys(known.values())]
+        frames = [frame.filter(pl.col("key").is_in(list(known))) for frame in frames]
+        started, done, total = time.perf_counter(), 0, len(keys) - len(known)
+        with _progress() as bar:
+            task = bar.add_task(what, total=total, speed="")
+            for start in range(0, len(keys), self.size):
+                positions = np.arange(start, min(start + self.size, len(keys)))
+                positions = positions[[keys[position] not in known for position in positions]]
+                if len(positions) == 0:
+                    continue
+                made = work(positions)
+                names = pl.Series(
+                    [keys[position] for position in made["position"]], dtype=pl.String
+                )
+                frame = made.drop("position").with_columns(names.alias("key"))
+                self._write([keys[position] for position in positions], frame)
+                frames.append(frame)
+                done += len(positions)
+                speed = done / (time.perf_counter() - started)
+                bar.update(task, advance=len(positions), speed=f"{speed:.1f} {what}/s")
+                logger.info(
+                    "%s: %d of %d, %.1f/s, %.0f s left",
+                    *(what, done, total, speed, (total - done) / speed),
+                )
+        if not frames:
+            return work(np.zeros(0, np.int64))
+        place = pl.DataFrame(
+            {"key": list(keys), "position": np.arange(len(keys), dtype=np.int64)},
+            schema={"key": pl.String, "position": pl.Int64},
+        )
+        found = pl.concat(frames).join(place, on="key", how="inner", maintain_order="left")
+        return found.drop("key").sort("position", maintain_order=True)
+
+    def _write(self, keys: list[str], frame: pl.DataFrame) -> None:
+        if self.folder is None:
+            return
+        name = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:32]
+        path = self.folder / f"shard-{name}.parquet"
+        _replace(path, lambda part: frame.write_parquet(part))
+        manifest = {"format": _FORMAT, "settings": self.settings, "keys": keys}
+        manifest["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        _replace(path.with_suffix(".json"), lambda part: part.write_text(json.dumps(manifest)))
+        self._done |= dict.fromkeys(keys, path)
+
+    def _take_up(self, manifest: Path) -> None:
+        try:
+            written = json.loads(manifest.read_text())
+            settings, keys = written["settings"], written["keys"]
+            sha256, known = written["sha256"], written["format"] == _FORMAT
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtefactError(f"{manifest}: not the manifest of a shard: {error!r}") from None
+        if not known or settings != self.settings:
+            raise ArtefactError(
+                f"{manifest.parent} holds shards of another model or other settings; "
+                "give another folder, or remove it"
+            )
+        path = manifest.with_suffix(".parquet")
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            logger.warning(
+                "%s is missing or damaged: its %d pieces are done again", path, len(keys)
+            )
+            return
+        self._done |= dict.fromkeys(keys, path)
+
+    def _read(self, path: Path) -> pl.DataFrame:
+        return pl.read_parquet(path)
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all, even if the power fails."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    write(part)
+    with part.open("rb") as written:
+        os.fsync(written.fileno())
+    part.replace(path)
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )

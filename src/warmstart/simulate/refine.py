@@ -1,0 +1,137 @@
+"""From candidates to simulated interactions: filter and judge weighed, the best kept.
+
+The chance of a candidate is p = σ(a + b f + c j), with f the filter's score and j the judge's
+log-odds: a logistic regression on the candidates of cold validation items, so p is calibrated for
+candidates of items that nobody has seen; b and c are not negative. Judge alone and filter alone are
+the same with one coefficient at zero.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from warmstart.config import Config
+from warmstart.data.interactions import Interactions
+
+_SMALLEST = np.float32(1e-6)  # a weight must be positive for the pair to be an interaction at all
+_PENALTY = 1e-3  # keeps coefficients finite where truth and score part cleanly
+
+
+class RefineConfig(Config):
+    """Settings of the refinement.
+
+    Attributes:
+        rank_by: "mixture" of both, "judge" or "filter" alone.
+        intercept, filter, judge: a, b and c; fitted on validation where there is one.
+        keep: users an item; chosen on validation where there is one.
+        budget: instead of ``keep``: keep the likeliest until their chances add up to this many
+            expected interactions.
+    """
+
+    rank_by: Literal["mixture", "judge", "filter"] = "mixture"
+    intercept: float = -3.0
+    filter: float = 0.5
+    judge: float = 0.5
+    keep: int = Field(default=20, ge=1)
+    budget: float | None = Field(default=None, gt=0)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The filter's best users of some items, with what is known of each.
+
+    Attributes:
+        users: int32, shape (items, K), the filter's best first.
+        scores: f, float32, shape (items, K).
+        log_odds: j, likewise; zeros without a judge.
+    """
+
+    users: np.ndarray
+    scores: np.ndarray
+    log_odds: np.ndarray
+
+    def at(self, rows: np.ndarray) -> "Candidates":
+        """Those of some of the items."""
+        return Candidates(self.users[rows], self.scores[rows], self.log_odds[rows])
+
+
+def chances(config: RefineConfig, candidates: Candidates) -> np.ndarray:
+    """The p of every candidate, float32, shape (items, K)."""
+    logits = config.intercept + config.filter * candidates.scores
+    return expit(logits + config.judge * candidates.log_odds).astype(np.float32)
+
+
+def calibrated(config: RefineConfig, candidates: Candidates, truth: np.ndarray) -> RefineConfig:
+    """The configuration with coefficients fitted to known answers.
+
+    Args:
+        config: says which coefficients may differ from zero.
+        candidates: of items whose users are known.
+        truth: bool, shape (items, K).
+    """
+    free = {
+        "mixture": np.array([True, True, True]),
+        "filter": np.array([True, True, False]),
+        "judge": np.array([True, False, True]),
+    }[config.rank_by]
+    if not candidates.log_odds.any():
+        free[2] = False
+    inputs = np.stack(
+        [np.ones(truth.size), candidates.scores.ravel(), candidates.log_odds.ravel()], axis=1
+    )[:, free]
+    signs = np.where(truth.ravel(), 1.0, -1.0)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        margins = signs * (inputs @ weights)
+        gradient = -(signs * expit(-margins)) @ inputs / len(signs) + _PENALTY * weights
+        value = np.logaddexp(0, -margins).mean() + _PENALTY * (weights @ weights) / 2
+        return float(value), gradient
+
+    found = np.zeros(3)
+    # A judge's yes never counts against a user: a negative coefficient is noise of few answers.
+    bounds = np.array([(None, None), (0, None), (0, None)])[free]
+    start = np.zeros(free.sum())
+    found[free] = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    intercept, scores, log_odds = found.tolist()
+    return config.model_copy(update={"intercept": intercept, "filter": scores, "judge": log_odds})
+
+
+def kept(
+    config: RefineConfig, candidates: Candidates, provenance: str, keep: int | None = None
+) -> Interactions:
+    """The likeliest candidates of each item, as simulated interactions.
+
+    Args:
+        config: coefficients, and how many.
+        candidates: of the items.
+        provenance: name of the simulator.
+        keep: so many an item, whatever the configuration says.
+
+    Returns:
+        ``items`` are rows of ``candidates``, the likeliest user first; a weight is the chance;
+        evidence: filter_score, judge_log_odds.
+    """
+    p = chances(config, candidates)
+    order = np.argsort(-p, axis=1, kind="stable")
+    ordered = np.take_along_axis(p, order, axis=1)
+    if keep is None and config.budget is not None:
+        before = np.cumsum(ordered, axis=1) - ordered
+        chosen = before < config.budget
+    else:
+        chosen = np.tile(np.arange(p.shape[1]) < (keep or config.keep), (len(p), 1))
+    rows, places = np.nonzero(chosen)
+    columns = order[rows, places]
+    return Interactions.of(
+        candidates.users[rows, columns],
+        rows,
+        weights=np.clip(p[rows, columns], _SMALLEST, 1),
+        provenance=provenance,
+        evidence={
+            "filter_score": candidates.scores[rows, columns],
+            "judge_log_odds": candidates.log_odds[rows, columns],
+        },
+    )
