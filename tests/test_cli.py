@@ -241,6 +241,27 @@ def test_simulate_names_users_from_the_text_alone(shop, tmp_path):
     assert set(rows[0]) == {"item", "user", "weight", "rank", "provenance"}
 
 
+def test_simulation_kept_in_a_run_folder_skips_what_is_there(shop, tmp_path):
+    arguments = ("--items", shop.new, "-k", 4, "--lm", shop.lm, "--run", tmp_path / "run")
+    found = []
+    for name in ("first.parquet", "again.parquet"):
+        done("simulate", shop.model, *arguments, "--out", tmp_path / name)
+        found.append(pl.read_parquet(tmp_path / name))
+    assert found[0].equals(found[1])
+    assert len(found[0]) == 8
+    (shard,) = (tmp_path / "run").glob("shard-*.parquet")
+    before = shard.stat().st_mtime_ns
+    more = tmp_path / "more.jsonl"
+    known = pl.read_ndjson(shop.new)
+    known.extend(known[:1].with_columns(pl.lit("p-x").alias("item"))).write_ndjson(more)
+    done("simulate", shop.model, *arguments[:1], more, *arguments[2:], "--out", tmp_path / "more")
+    assert shard.stat().st_mtime_ns == before
+    assert len(list((tmp_path / "run").glob("shard-*.parquet"))) == 2
+    assert pl.read_parquet(tmp_path / "more")["item"].n_unique() == 3
+    refused = run("simulate", shop.model, *arguments[:2], "-k", 5, *arguments[4:])
+    assert "another model or other settings" in refused.err
+
+
 def test_an_added_item_is_recommended(shop, tmp_path):
     done("fit", shop.split, "--method", "text_ridge", "--lm", shop.lm, "--out", tmp_path / "m")
     done(

@@ -30,6 +30,16 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.item_ids)
 
+    def take(self, rows: np.ndarray) -> "Catalogue":
+        """Some of the items, in this order."""
+        return Catalogue(
+            Ids(self.item_ids.take(rows), self.item_ids.kind),
+            tuple(self.texts[row] for row in rows),
+            None if self.released is None else self.released[rows],
+            self.columns[rows],
+            self.text_columns,
+        )
+
     def extended(self, new: "Catalogue") -> "Catalogue":
         """This catalogue followed by the items of ``new``.
 

@@ -17,7 +17,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
 
 _RIDGE = {"l2": 0.3, "gamma": 2.0}
 _TOKENS = {"width": 16, "batch_size": 16, "simulated_per_item": 10}
-_TOWER = {"width": 16, "hidden": 32, "batch_size": 64, "learning_rate": 1e-2, "epochs": 20}
+_TOWER = {"width": 32, "hidden": 128, "batch_size": 64, "learning_rate": 1e-2}
 _FUNNEL = {
     "filter": {"ridge": _RIDGE, "behaviour": _TOWER},
     "candidates": 10,
