@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from warmstart.methods import build as build
     from warmstart.methods import load_model as load_model
     from warmstart.methods.cf_only import CFOnly as CFOnly
+    from warmstart.methods.coldllm import ColdLLM as ColdLLM
     from warmstart.methods.content_knn import ContentKNN as ContentKNN
     from warmstart.methods.ease_text import EaseText as EaseText
     from warmstart.methods.filterllm import FilterLLM as FilterLLM
@@ -63,6 +64,7 @@ _HOMES = {
     "ArtefactError": "warmstart.errors:ArtefactError",
     "CFOnly": "warmstart.methods.cf_only:CFOnly",
     "Catalogue": "warmstart.data.catalogue:Catalogue",
+    "ColdLLM": "warmstart.methods.coldllm:ColdLLM",
     "Comparison": "warmstart.evaluate.comparison:Comparison",
     "Config": "warmstart.config:Config",
     "ConfigError": "warmstart.errors:ConfigError",

@@ -177,3 +177,15 @@ def test_seeds_decide_and_the_global_state_is_left_alone():
     assert not torch.equal(one.weight, other.weight)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.allclose(one.weight, torch.ones(4), atol=0.5)
+
+
+def test_a_loss_that_rises_far_is_warned_of(caplog):
+    class Rising(Walk):
+        def epoch(self, rng, epoch):
+            yield 1.0 if epoch < 3 else 10.0**epoch
+
+    run_epochs(Rising(), Schedule(2), np.random.default_rng(0))
+    assert not caplog.records
+    run_epochs(Rising(), Schedule(3), np.random.default_rng(0))
+    (record,) = (record for record in caplog.records if record.levelname == "WARNING")
+    assert "the loss is 1000 in epoch 3, it was 1; lower learning_rate" in record.message

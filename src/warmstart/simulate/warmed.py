@@ -264,7 +264,9 @@ def fit_backbone(config: BackboneConfig, data: Dataset, context: FitContext) -> 
         task = context.valid["warm"]
         validated = task.hash
         validate = lambda score: mean_metric(score, task, WARM_METRIC)  # noqa: E731
-    parts = f"{config.model_dump_json()} {data.hash} {seed} {validated}"
+    # Texts are no part of it: with other texts it is the same backbone.
+    shape, events = (data.n_users, data.n_items), data.interactions.hash
+    parts = f"{config.model_dump_json()} {shape} {events} {seed} {validated}"
     key = hashlib.sha256(parts.encode()).hexdigest()
     with context.run.stage(f"backbone {config.kind}".replace(" ", "-"), key) as folder:
         return build(config).fit(

@@ -131,6 +131,7 @@ def run_epochs(
         while not _finished(at, schedule, validate is not None):
             row = _one_epoch(trainee, schedule, seed, len(at.history) + 1, validate)
             at.history.append(row)
+            _warn_of_divergence(at.history)
             _keep_best(at, trainee, row, schedule, validate is not None)
             bar.update(task, advance=1, description=f"{schedule.metric} {_best(at)}")
             if folder is None:
@@ -167,6 +168,15 @@ def _one_epoch(
         row[schedule.metric] = float(validate())
     logger.info(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
     return row
+
+
+def _warn_of_divergence(history: list[dict[str, float]]) -> None:
+    losses = [row["loss"] for row in history]
+    if losses[-1] > 2 * min(losses) > 0:
+        logger.warning(
+            "training diverges: the loss is %.4g in epoch %d, it was %.4g; lower learning_rate",
+            *(losses[-1], len(losses), min(losses)),
+        )
 
 
 def _keep_best(
