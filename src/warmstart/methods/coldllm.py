@@ -23,6 +23,7 @@ Where it differs from paper and public code, and why:
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -114,7 +115,7 @@ class ColdLLM(Recommender, AddsItems, Simulates):
             choices["refine"] = self._refine.model_dump(mode="json")
         learned = None
         if self.config.update == "retrain":
-            backbone = self._retrained(cold, data, context)
+            backbone = self._retrained(backbone.chosen, cold, data, context)
             learned = backbone.vectors[1][cold] if isinstance(backbone, FactorBackbone) else None
         with context.run.stage("simulate"):
             self._warmed, scales = warm_up(
@@ -216,14 +217,20 @@ class ColdLLM(Recommender, AddsItems, Simulates):
         keeps = sorted({min(keep, most) for keep in _KEEPS})
         return refine.model_copy(update={"keep": max(keeps, key=value)})
 
-    def _retrained(self, cold: np.ndarray, data: Dataset, context: FitContext) -> Backbone:
-        """The backbone trained anew, the simulated interactions among the true ones."""
+    def _retrained(
+        self, config: BackboneConfig, cold: np.ndarray, data: Dataset, context: FitContext
+    ) -> Backbone:
+        """The backbone trained anew, the simulated interactions among the true ones.
+
+        For as many epochs as were chosen without them.
+        """
         events = kept(self._refine, self._candidates, self.name)
         simulated = Interactions.of(
             events.users, cold[events.items], weights=events.weights, provenance=self.name
         )
         both = concatenate([data.interactions, simulated])
-        return fit_backbone(self.config.backbone, data.with_interactions(both), context)
+        unwatched = replace(context, valid=None)
+        return fit_backbone(config, data.with_interactions(both), unwatched)
 
     # -- a new item --
 

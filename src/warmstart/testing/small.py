@@ -17,9 +17,12 @@ BACKBONES: dict[str, dict[str, Any]] = {
 
 _RIDGE = {"l2": 0.3, "gamma": 2.0}
 _TOKENS = {"width": 16, "batch_size": 16, "simulated_per_item": 10}
-_TOWER = {"width": 32, "hidden": 128, "batch_size": 64, "learning_rate": 1e-2}
+_TOWER = {
+    **{"width": 32, "hidden": 128, "batch_size": 256},
+    **{"learning_rate": 3e-3, "weight_decay": 0.5, "epochs": 60, "patience": 8},
+}
 _FUNNEL = {
-    "filter": {"ridge": _RIDGE, "behaviour": _TOWER},
+    "filter": {"sides": "content", "ridge": _RIDGE},
     "candidates": 10,
     "judge": {"lora": {"rank": 2}, "shown": 3, "depth": 10, "epochs": 4},
 }
