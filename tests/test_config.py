@@ -124,3 +124,18 @@ def test_merging_keeps_its_arguments():
     result = merged(base, top)
     result["a"]["d"] = 3
     assert (base, top) == ({"a": {"b": 1}}, {"a": {"c": 2}})
+
+
+def test_none_is_a_word_where_nothing_is_allowed():
+    class Inner(Config):
+        depth: int = 1
+
+    class Outer(Config):
+        inner: Inner | None = Inner()
+        name: str = "x"
+
+    assert Outer.build({"inner": "none"}).inner is None
+    assert Outer.build({"name": "none"}).name == "none"
+    assert Outer.build(read_settings(None, ["inner=none"])).inner is None
+    with pytest.raises(ConfigError, match=r"depth.*none"):
+        Inner.build({"depth": "none"})

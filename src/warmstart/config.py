@@ -2,17 +2,35 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from warmstart.errors import ConfigError
 
 
 class Config(BaseModel):
-    """Base of every configuration. Immutable; an unknown key is an error that names its path."""
+    """Base of every configuration. Immutable; an unknown key is an error that names its path.
+
+    TOML has no word for nothing: where a setting may be None, "none" says so.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_a_word(cls, settings: Any) -> Any:
+        if not isinstance(settings, dict):
+            return settings
+        optional = {
+            name
+            for name, field in cls.model_fields.items()
+            if type(None) in get_args(field.annotation)
+        }
+        return {
+            name: None if value == "none" and name in optional else value
+            for name, value in settings.items()
+        }
 
     @classmethod
     def build(cls, settings: dict[str, Any]) -> Self:

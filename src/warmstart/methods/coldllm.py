@@ -274,6 +274,15 @@ class ColdLLM(Recommender, AddsItems, Simulates):
         log_odds = self.judge_pairs(items, users.ravel(), vectors, texts)
         return Candidates(users, scores, log_odds.reshape(users.shape))
 
+    @property
+    def candidates(self) -> Candidates:
+        """Those of the catalogue's cold items, in row order; after ``fit`` only."""
+        return self._candidates
+
+    def filter_scores(self, vectors: np.ndarray) -> np.ndarray:
+        """The filter's scores of all users for text vectors, float32, shape (items, n_users)."""
+        return self._filter.affinities(vectors)
+
     def judge_pairs(
         self, items: np.ndarray, users: np.ndarray, vectors: np.ndarray, texts: Sequence[str]
     ) -> np.ndarray:
