@@ -4,10 +4,10 @@
 
 PAIRS has the columns item and user (ColdLLM's published answers: item_id, user_id, clk/no). Truth
 is the split's held-out pairs of cold items. Fits coldllm on the split (stages are taken from RUN
-where they are there), then prints the AUC of: the published answers, the filter's score, the judge's
-log-odds, the calibrated mixture, and the activity of the user;
-first inside PAIRS, then inside the filter's own candidates; and precision and user-macro recall of
-each item's best users, before and after the judge.
+where they are there), then prints the AUC of the published answers, the filter's score, the judge's
+log-odds, the calibrated mixture and the activity of the user, first inside PAIRS, then inside the
+filter's own candidates; and precision and user-macro recall of each item's best users, before and
+after the judge.
 """
 
 from pathlib import Path
