@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from warmstart.data.interactions import OBSERVED
-from warmstart.simulate.audience import audience
+from warmstart.simulate.audience import audience, relative
 
 SCORES = arrays.arrays(
     np.float32,
@@ -34,3 +34,15 @@ def test_the_best_users_first_with_weights_between_zero_and_one(scores, data):
 
 def test_no_items_have_no_audience():
     assert len(audience(np.zeros((0, 5), np.float32), 3, "me")) == 0
+
+
+@given(SCORES)
+def test_relative_weights_keep_the_order_and_the_strongest_is_one(strengths):
+    weights = relative(strengths)
+    assert ((weights > 0) & (weights <= 1)).all()
+    for row, weight in zip(strengths, weights, strict=True):
+        if row.max() <= 0:
+            assert (weight == 1).all()
+            continue
+        assert weight[row.argmax()] == 1
+        np.testing.assert_allclose(weight, np.clip(row / row.max(), 1e-6, 1), rtol=1e-6)

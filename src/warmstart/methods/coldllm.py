@@ -49,9 +49,9 @@ from warmstart.simulate.judge import Judge, JudgeConfig, tune_judge
 from warmstart.simulate.questions import Questioner, training_questions
 from warmstart.simulate.refine import Candidates, RefineConfig, calibrated, kept
 from warmstart.simulate.warmed import (
-    BLOCK,
     ColdConfig,
     Warmed,
+    blocks,
     fit_backbone,
     over_users,
     warm_up,
@@ -140,9 +140,8 @@ class ColdLLM(Recommender, AddsItems, Simulates):
         items = np.sort(rng.choice(warm, min(config.items, len(warm)), replace=False))
         with context.run.stage("questions"):
             ranked = []
-            for start in range(0, len(items), BLOCK):
-                rows = items[start : start + BLOCK]
-                affinities = self._filter.as_if_new(self._texts.rows, rows, data)
+            for block in blocks(len(items), data.n_users):
+                affinities = self._filter.as_if_new(self._texts.rows, items[block], data)
                 ranked.append(self._filter.candidates(affinities, config.depth)[0])
             questions, answers = training_questions(
                 self._questioner(config),
@@ -208,7 +207,7 @@ class ColdLLM(Recommender, AddsItems, Simulates):
 
         def value(keep: int) -> float:
             events = kept(refine, mine, self.name, keep)
-            matrix = events.matrix(data.n_users, len(place)).T.tocsr()
+            matrix = _to_fold_in(events, (len(place), data.n_users))
             scores = over_users(backbone, backbone.fold_in(matrix), data.n_users)
             at = lambda items: np.searchsorted(task.candidates, items)  # noqa: E731
             return mean_metric(lambda u, i: scores[at(i)][:, u].T, task, METRIC)
@@ -253,7 +252,7 @@ class ColdLLM(Recommender, AddsItems, Simulates):
     ) -> tuple[sparse.csr_matrix, np.ndarray]:
         """Interactions, CSR, and affinities into which the judge's word has gone."""
         events = kept(self._refine, candidates, self.name)
-        matrix = sparse.csr_matrix(events.matrix(affinities.shape[1], len(affinities)).T)
+        matrix = _to_fold_in(events, affinities.shape)
         if self._refine.filter <= 0 or not self._refine.judge:
             return matrix, affinities
         # In units of the filter's score; on average it says nothing, so that candidates keep their
@@ -314,8 +313,7 @@ class ColdLLM(Recommender, AddsItems, Simulates):
         n_cold = len(self._warmed.folded) + len(texts)
         self.config.check_table(self.name, n_cold, len(self.fitted.user_ids))
         vectors = self._texts.encode(texts)
-        for start in range(0, len(texts), BLOCK):
-            rows = slice(start, start + BLOCK)
+        for rows in blocks(len(texts), len(self.fitted.user_ids)):
             found = self._named(vectors[rows], texts[rows])
             affinities = self._filter.affinities(vectors[rows])
             self._warmed.append(*self._simulated(found, affinities))
@@ -355,6 +353,14 @@ class ColdLLM(Recommender, AddsItems, Simulates):
 def _judge(lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> Judge:
     """The form of judge that fits the language model."""
     return (YesNoJudge if lm.spec.kind == "causal" else CrossEncoder)(lm, config, rng)
+
+
+def _to_fold_in(events: Interactions, shape: tuple[int, ...]) -> sparse.csr_matrix:
+    """Simulated interactions, (items, n_users); of each item's the likeliest counts 1."""
+    best = np.zeros(shape[0], np.float32)
+    np.maximum.at(best, events.items, events.weights)
+    weights = events.weights / best[events.items]
+    return sparse.csr_matrix(replace(events, weights=weights).matrix(shape[1], shape[0]).T)
 
 
 def _known(task: Slice, n_users: int) -> sparse.csr_matrix:

@@ -27,6 +27,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -51,12 +52,13 @@ from warmstart.lm.texts import TokenizedTexts, tokenize
 from warmstart.lm.tokens import Positives, UserTokens, initial_tokens
 from warmstart.lm.vectors import TextVectors
 from warmstart.rank import mean_metric
+from warmstart.simulate.audience import relative
 from warmstart.simulate.distribution import UserDistribution, likely_users, under
 from warmstart.simulate.ridge import RidgeConfig, fit_ridge
 from warmstart.simulate.warmed import (
-    BLOCK,
     ColdConfig,
     Warmed,
+    blocks,
     collaborative_vectors,
     fit_backbone,
     warm_up,
@@ -252,9 +254,18 @@ class FilterLLM(Recommender, AddsItems, Simulates):
         return self._named(direct), direct
 
     def _named(self, direct: np.ndarray) -> sparse.csr_matrix:
-        """The likely users of items by their affinities to all users, CSR of the same shape."""
+        """Simulated interactions to fold in, by items' affinities to all users; of the same shape.
+
+        A drawn user counts 1; a likely one in proportion to the affinity, the likeliest 1. (Their
+        chances would be too small beside the regulariser of fold-in: docs/log.md.)
+        """
         events = self._simulated(direct, self.config.simulated_per_item)
-        return sparse.csr_matrix(events.matrix(direct.shape[1], len(direct)).T)
+        if self.config.sample:
+            weights = np.ones(len(events), np.float32)
+        else:
+            weights = relative(direct[events.items, events.users].reshape(len(direct), -1)).ravel()
+        matrix = replace(events, weights=weights).matrix(direct.shape[1], len(direct))
+        return sparse.csr_matrix(matrix.T)
 
     def _simulated(self, direct: np.ndarray, k: int) -> Interactions:
         return likely_users(
@@ -269,8 +280,7 @@ class FilterLLM(Recommender, AddsItems, Simulates):
         n_cold = len(self._warmed.folded) + len(texts)
         self.config.check_table(self.name, n_cold, len(self.fitted.user_ids))
         frozen, tuned = self._vectors(texts)
-        for start in range(0, len(texts), BLOCK):
-            rows = slice(start, start + BLOCK)
+        for rows in blocks(len(texts), len(self.fitted.user_ids)):
             direct = self._distribution.affinities(frozen[rows], tuned[rows])
             self._warmed.append(self._named(direct), direct)
         self._texts.rows = np.concatenate([self._texts.rows, frozen])

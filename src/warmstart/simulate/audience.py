@@ -26,3 +26,20 @@ def audience(scores: np.ndarray, k: int, provenance: str) -> Interactions:
         weights=np.clip(weights, _SMALLEST, 1).ravel(),
         provenance=provenance,
     )
+
+
+def relative(strengths: np.ndarray) -> np.ndarray:
+    """Weights of an item's users in proportion to their strengths, the strongest 1.
+
+    Args:
+        strengths: float32, shape (items, users); a row without a positive one counts all alike.
+
+    Returns:
+        float32 in (0, 1], of the same shape.
+    """
+    if strengths.size == 0:
+        return strengths
+    best = strengths.max(axis=1, keepdims=True)
+    weights = np.ones_like(strengths)
+    np.divide(strengths, best, out=weights, where=best > 0)
+    return np.clip(weights, _SMALLEST, 1)

@@ -6,7 +6,7 @@ ones. Users and warm items stay bit for bit as they are.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -37,8 +37,8 @@ from warmstart.simulate.scale import (
 WARM_METRIC = "ndcg@20"
 """What early stopping of a backbone watches, on the warm validation slice."""
 
-BLOCK = 1024
-"""Items that are spread over all users at once."""
+_SCORES = 2**23
+"""Scores of items over all users that are made at once."""
 
 _FOLDED_ONLY = Blend(share=0.0, magnitude=1.0)
 _BLEND = [field.name for field in fields(Blend)]
@@ -116,8 +116,7 @@ class Warmed:
 
     def append_folded(self, folded: np.ndarray, affinities: np.ndarray | None = None) -> None:
         """As ``append``, of items whose representation is known; float32, shape (items, width)."""
-        for start in range(0, len(folded), BLOCK):
-            rows = slice(start, start + BLOCK)
+        for rows in blocks(len(folded), self.table.shape[1]):
             self._append(folded[rows], folded[rows, :0] if affinities is None else affinities[rows])
 
     def append_blank(self, n: int) -> None:
@@ -232,8 +231,8 @@ def warm_up(
     folded, direct = (scores[np.isin(rows, reference)] for scores in (folded, direct))
     blend = Blend.of(share, magnitude, folded, direct)
     warmed, cold = Warmed(backbone, data.n_users, blend), np.flatnonzero(~data.warm)
-    for start in range(0, len(cold), BLOCK):
-        warmed.append_folded(*represented(cold[start : start + BLOCK]))
+    for block in blocks(len(cold), data.n_users):
+        warmed.append_folded(*represented(cold[block]))
     warmed.scale, scales = fit_scale(
         config,
         backbone.score,
@@ -243,6 +242,12 @@ def warm_up(
         valid,
     )
     return warmed, choices | scales
+
+
+def blocks(n_items: int, n_users: int) -> Iterator[slice]:
+    """Items, so many at once that their scores over all users stay within 32 MB."""
+    size = max(1, _SCORES // max(n_users, 1))
+    return (slice(start, start + size) for start in range(0, n_items, size))
 
 
 def over_users(backbone: Backbone, folded: np.ndarray, n_users: int) -> np.ndarray:
