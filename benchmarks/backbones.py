@@ -1,7 +1,7 @@
 """Speed and quality of the backbones beside implicit, cornac and recbole, on planted data.
 
-    python benchmarks/backbones.py --peers /tmp/peers --json backbones.json
-    python benchmarks/backbones.py --peers /tmp/peers --tiny --rounds 1
+    python benchmarks/backbones.py --peers .venv-peers --json backbones.json
+    python benchmarks/backbones.py --peers .venv-peers --tiny --rounds 1
 
 The data: users and items with planted vectors of rank 32 and an item popularity; each user takes
 the items with the largest logit plus Gumbel noise, that is a sample from the softmax without
