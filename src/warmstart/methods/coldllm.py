@@ -206,8 +206,8 @@ class ColdLLM(Recommender, AddsItems, Simulates):
             return refine
 
         def value(keep: int) -> float:
-            events = kept(refine, mine, self.name, keep)
-            matrix = _to_fold_in(events, (len(place), data.n_users))
+            events = _relative(kept(refine, mine, self.name, keep))
+            matrix = _rows(events, len(place), data.n_users)
             scores = over_users(backbone, backbone.fold_in(matrix), data.n_users)
             at = lambda items: np.searchsorted(task.candidates, items)  # noqa: E731
             return mean_metric(lambda u, i: scores[at(i)][:, u].T, task, METRIC)
@@ -223,7 +223,7 @@ class ColdLLM(Recommender, AddsItems, Simulates):
 
         For as many epochs as were chosen without them.
         """
-        events = kept(self._refine, self._candidates, self.name)
+        events = _relative(kept(self._refine, self._candidates, self.name))
         simulated = Interactions.of(
             events.users, cold[events.items], weights=events.weights, provenance=self.name
         )
@@ -251,8 +251,7 @@ class ColdLLM(Recommender, AddsItems, Simulates):
         self, candidates: Candidates, affinities: np.ndarray
     ) -> tuple[sparse.csr_matrix, np.ndarray]:
         """Interactions, CSR, and affinities into which the judge's word has gone."""
-        events = kept(self._refine, candidates, self.name)
-        matrix = _to_fold_in(events, affinities.shape)
+        matrix = _rows(_relative(kept(self._refine, candidates, self.name)), *affinities.shape)
         if self._refine.filter <= 0 or not self._refine.judge:
             return matrix, affinities
         # In units of the filter's score; on average it says nothing, so that candidates keep their
@@ -355,12 +354,16 @@ def _judge(lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> 
     return (YesNoJudge if lm.spec.kind == "causal" else CrossEncoder)(lm, config, rng)
 
 
-def _to_fold_in(events: Interactions, shape: tuple[int, ...]) -> sparse.csr_matrix:
-    """Simulated interactions, (items, n_users); of each item's the likeliest counts 1."""
-    best = np.zeros(shape[0], np.float32)
+def _relative(events: Interactions) -> Interactions:
+    """Simulated interactions with the weight of each item's likeliest user at 1."""
+    best = np.zeros(int(events.items.max(initial=-1)) + 1, np.float32)
     np.maximum.at(best, events.items, events.weights)
-    weights = events.weights / best[events.items]
-    return sparse.csr_matrix(replace(events, weights=weights).matrix(shape[1], shape[0]).T)
+    return replace(events, weights=events.weights / best[events.items])
+
+
+def _rows(events: Interactions, n_items: int, n_users: int) -> sparse.csr_matrix:
+    """Interactions as CSR, shape (n_items, n_users)."""
+    return sparse.csr_matrix(events.matrix(n_users, n_items).T)
 
 
 def _known(task: Slice, n_users: int) -> sparse.csr_matrix:
