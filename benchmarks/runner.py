@@ -1,22 +1,33 @@
 """Runs one system on one data set, in whatever environment this script is started with.
 
-    python runner.py SYSTEM DATA.npz RESULT.npz '{"width": 64, ...}'
+    python runner.py SYSTEM DATA.npz RESULT.json '{"width": 64, ...}'
 
-DATA holds ``users``, ``items`` (int32 arrays of the training interactions) and ``shape``. RESULT
-gets ``seconds`` (of each epoch, or their mean where the library does not say) and the vectors, with
-which the caller measures quality.
+DATA holds ``train`` and ``test`` (int32 pairs of user and item) and ``masked`` (what is no
+candidate, bool, users x items). RESULT gets ``seconds`` of each epoch (their mean where the library
+does not say) and ``recall@20``: after each epoch for warmstart, else after the last.
 """
 
 import json
 import sys
 import time
 import warnings
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
 
-def warmstart(data, kind, epochs, **settings):
+def recall_at_20(scores, test, masked):
+    scores = np.where(masked, -np.inf, scores)
+    top = np.argpartition(-scores, 20, axis=1)[:, :20]
+    hit = np.zeros(masked.shape, bool)
+    hit[test[:, 0], test[:, 1]] = True
+    counts = hit.sum(1)
+    return float((np.take_along_axis(hit, top, 1).sum(1) / counts)[counts > 0].mean())
+
+
+def warmstart(data, quality, kind, epochs, **settings):
     from pydantic import TypeAdapter
 
     from warmstart.backbones import BackboneConfig, build
@@ -27,43 +38,46 @@ def warmstart(data, kind, epochs, **settings):
     warm_up = adapter.validate_python({**config, "epochs": 1})
     build(warm_up).fit(tiny, rng=np.random.default_rng(0))  # numba compiles here
 
-    ticks = [time.perf_counter()]
+    seconds, recalls, (n_users, n_items) = [], [], data.shape
 
     def tick(score):
-        ticks.append(time.perf_counter())
-        return float(len(ticks))  # the last epoch is the best one
+        nonlocal started
+        seconds.append(time.perf_counter() - started)
+        recalls.append(quality(score(np.arange(n_users), np.arange(n_items))))
+        started = time.perf_counter()
+        return float(len(seconds))  # the last epoch is the best one
 
-    backbone = build(adapter.validate_python(config))
+    backbone, started = build(adapter.validate_python(config)), time.perf_counter()
     backbone.fit(data, validate=tick, rng=np.random.default_rng(0))
-    return np.diff(ticks), *backbone.vectors
+    return seconds, recalls
 
 
-def implicit_bpr(data, width, epochs, learning_rate, l2):
+def implicit_bpr(data, quality, width, epochs, learning_rate, l2):
     from implicit.bpr import BayesianPersonalizedRanking
 
     model = BayesianPersonalizedRanking(
         factors=width - 1, iterations=epochs, learning_rate=learning_rate, regularization=l2
     )
-    return _fit_implicit(model, data, epochs)
+    return _fit_implicit(model, data, quality, epochs)
 
 
-def implicit_als(data, width, epochs, alpha, l2):
+def implicit_als(data, quality, width, epochs, alpha, l2):
     from implicit.als import AlternatingLeastSquares
 
     model = AlternatingLeastSquares(
         factors=width, iterations=epochs, regularization=l2, alpha=alpha, calculate_training_loss=0
     )
-    return _fit_implicit(model, data, epochs)
+    return _fit_implicit(model, data, quality, epochs)
 
 
-def _fit_implicit(model, data, epochs):
+def _fit_implicit(model, data, quality, epochs):
     started = time.perf_counter()
     model.fit(data, show_progress=False)
     seconds = (time.perf_counter() - started) / epochs
-    return [seconds], model.user_factors, model.item_factors
+    return [seconds], [quality(model.user_factors @ model.item_factors.T)]
 
 
-def cornac_bpr(data, width, epochs, learning_rate, l2):
+def cornac_bpr(data, quality, width, epochs, learning_rate, l2):
     from cornac.data import Dataset
     from cornac.models import BPR
 
@@ -80,12 +94,11 @@ def cornac_bpr(data, width, epochs, learning_rate, l2):
     user_rows, item_rows = list(train.uid_map), list(train.iid_map)
     users[user_rows] = np.column_stack([model.u_factors, np.ones(len(user_rows))])
     items[item_rows] = np.column_stack([model.i_factors, model.i_biases])
-    return [seconds], users, items
+    return [seconds], [quality(users @ items.T)]
 
 
-def recbole_lightgcn(data, width, epochs, layers, learning_rate, l2, batch_size):
+def recbole_lightgcn(data, quality, width, epochs, layers, learning_rate, l2, batch_size):
     import tempfile
-    from pathlib import Path
 
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
@@ -129,7 +142,8 @@ def recbole_lightgcn(data, width, epochs, layers, learning_rate, l2, batch_size)
             placed = np.zeros((n, width), np.float32)
             placed[rows] = table[1:]
             found.append(placed)
-    return seconds, *found
+    users, items = found
+    return seconds, [quality(users @ items.T)]
 
 
 SYSTEMS = {
@@ -144,12 +158,15 @@ SYSTEMS = {
 def main():
     system, source, target, settings = sys.argv[1:]
     with np.load(source) as parts:
-        ones = np.ones(len(parts["users"]), np.float32)
-        data = sparse.csr_matrix((ones, (parts["users"], parts["items"])), shape=parts["shape"])
+        train, test, masked = (parts[name] for name in ("train", "test", "masked"))
+    ones = np.ones(len(train), np.float32)
+    data = sparse.csr_matrix((ones, (train[:, 0], train[:, 1])), shape=masked.shape)
+    quality = partial(recall_at_20, test=test, masked=masked)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        seconds, users, items = SYSTEMS[system](data, **json.loads(settings))
-    np.savez(target, seconds=seconds, users=users, items=items)
+        seconds, recalls = SYSTEMS[system](data, quality, **json.loads(settings))
+    result = {"seconds": np.round(seconds, 4).tolist(), "recall@20": np.round(recalls, 4).tolist()}
+    Path(target).write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from scipy import sparse
 
 from warmstart.backbones import Backbone, BackboneConfig, FactorBackbone
 from warmstart.backbones.bpr import BprConfig
+from warmstart.backbones.ngcf import NgcfConfig
 from warmstart.core import AddsItems, FitContext, Recommender, Simulates, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions, concatenate
@@ -48,6 +49,7 @@ from warmstart.simulate.filter import CoupledFilter, FilterConfig, fit_filter
 from warmstart.simulate.judge import Judge, JudgeConfig, tune_judge
 from warmstart.simulate.questions import Questioner, training_questions
 from warmstart.simulate.refine import Candidates, RefineConfig, calibrated, kept
+from warmstart.simulate.towers import BehaviourConfig, ContentConfig
 from warmstart.simulate.warmed import (
     ColdConfig,
     Warmed,
@@ -82,6 +84,32 @@ class ColdLLMConfig(ColdConfig):
     judge: JudgeConfig | None = Field(default_factory=JudgeConfig)
     refine: RefineConfig = Field(default_factory=RefineConfig)
     update: Literal["fold", "retrain"] = "fold"
+
+
+PAPER = ColdLLMConfig(
+    backbone=NgcfConfig(width=200, layers=3, loss="bpr", normalised=False, temperature=1.0),  # code
+    filter=FilterConfig(
+        ridge=None,  # the paper has no closed form
+        content=ContentConfig(  # code: 4096 - 2048 - 200, as many negatives as positives
+            width=200, hidden=2048, negatives=1, epochs=30, batch_size=128, learning_rate=1e-5
+        ),
+        behaviour=BehaviourConfig(width=200, hidden=200),  # ALDI's, in ColdRec
+        share=0.5,  # code: a plain sum; here of scores of one spread, the weight is validated
+    ),
+    candidates=20,  # code
+    judge=JudgeConfig(
+        shown=10,  # code: 4 to 9 in training, 19 in use; the paper's number is not known
+        positives=1,  # code: one and one; there a user, here an item
+        hard=0,
+        random=1,
+        batch_size=16,  # not known
+        learning_rate=1e-4,  # not known
+    ),
+    refine=RefineConfig(rank_by="judge"),  # paper: the judge's Yes decides
+    update="retrain",  # code; the paper moves the cold vectors only
+    cold_score="folded",
+)
+"""The published settings, from the public code where the paper is silent (docs/papers.md)."""
 
 
 class ColdLLM(Recommender, AddsItems, Simulates):
