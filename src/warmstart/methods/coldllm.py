@@ -34,7 +34,7 @@ from scipy import sparse
 from warmstart.backbones import Backbone, BackboneConfig, FactorBackbone
 from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.ngcf import NgcfConfig
-from warmstart.core import AddsItems, FitContext, Recommender, Simulates, Traits
+from warmstart.core import FitContext, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions, concatenate
 from warmstart.data.split import Slice, Validation
@@ -49,6 +49,7 @@ from warmstart.simulate.filter import CoupledFilter, FilterConfig, fit_filter
 from warmstart.simulate.judge import Judge, JudgeConfig, tune_judge
 from warmstart.simulate.questions import Questioner, training_questions
 from warmstart.simulate.refine import Candidates, RefineConfig, calibrated, kept
+from warmstart.simulate.taking_in import Reading, TakesIn
 from warmstart.simulate.towers import BehaviourConfig, ContentConfig
 from warmstart.simulate.warmed import (
     ColdConfig,
@@ -112,7 +113,7 @@ PAPER = ColdLLMConfig(
 """The published settings, from the public code where the paper is silent (docs/papers.md)."""
 
 
-class ColdLLM(Recommender, AddsItems, Simulates):
+class ColdLLM(TakesIn):
     """Funnel of filter and judge, then an update of the backbone."""
 
     name = "coldllm"
@@ -190,7 +191,7 @@ class ColdLLM(Recommender, AddsItems, Simulates):
         """The candidates of cold items of the catalogue, judged; kept shard by shard in a run."""
         k = min(self.config.candidates, data.n_users)
         if not len(rows):
-            return Candidates(*(np.zeros((0, k), kind) for kind in (np.int32, *[np.float32] * 2)))
+            return Candidates.none(k)
         texts = [data.catalogue.texts[row] for row in rows]
         vectors = self._texts.rows[rows]
         settings = [self.config.filter.model_dump_json(), data.hash, self.config.candidates]
@@ -336,15 +337,23 @@ class ColdLLM(Recommender, AddsItems, Simulates):
         fitted = self.fitted
         return Questioner(fitted.seen, self._texts.rows, fitted.catalogue.texts, config.shown)
 
-    def _add_texts(self, texts: Sequence[str]) -> None:
-        n_cold = len(self._warmed.folded) + len(texts)
-        self.config.check_table(self.name, n_cold, len(self.fitted.user_ids))
-        vectors = self._texts.encode(texts)
-        for rows in blocks(len(texts), len(self.fitted.user_ids)):
-            found = self._named(vectors[rows], texts[rows])
-            affinities = self._filter.affinities(vectors[rows])
-            self._warmed.append(*self._simulated(found, affinities))
-        self._texts.rows = np.concatenate([self._texts.rows, vectors])
+    def read(self, texts: Sequence[str]) -> Reading:
+        """As ``TakesIn.read``: vectors, the filter's candidates, the judge's word on them."""
+        vectors, n_users = self._texts.encode(texts), len(self.fitted.user_ids)
+        found = [Candidates.none(min(self.config.candidates, n_users))]
+        for rows in blocks(len(texts), n_users):
+            found.append(self._named(vectors[rows], texts[rows]))
+        return {
+            "vectors": vectors,
+            "users": np.concatenate([part.users for part in found]),
+            "scores": np.concatenate([part.scores for part in found]),
+            "log_odds": np.concatenate([part.log_odds for part in found]),
+        }
+
+    def place(self, reading: Reading) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """As ``TakesIn.place``."""
+        found = Candidates(reading["users"], reading["scores"], reading["log_odds"])
+        return self._simulated(found, self._filter.affinities(reading["vectors"]))
 
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
         """As ``Simulates.simulate_texts``; a weight is the chance of the pair.

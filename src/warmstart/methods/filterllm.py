@@ -40,7 +40,7 @@ from torch import Tensor
 from warmstart.backbones import Backbone, BackboneConfig
 from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.lightgcn import LightGcnConfig
-from warmstart.core import AddsItems, FitContext, Recommender, Simulates, Traits
+from warmstart.core import FitContext, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.data.split import Slice
@@ -55,10 +55,10 @@ from warmstart.rank import mean_metric
 from warmstart.simulate.audience import relative
 from warmstart.simulate.distribution import UserDistribution, likely_users, under
 from warmstart.simulate.ridge import RidgeConfig, fit_ridge
+from warmstart.simulate.taking_in import Reading, TakesIn
 from warmstart.simulate.warmed import (
     ColdConfig,
     Warmed,
-    blocks,
     collaborative_vectors,
     fit_backbone,
     warm_up,
@@ -143,7 +143,7 @@ PAPER = FilterLLMConfig(
 """The published settings, from the public code where the paper is silent (docs/papers.md)."""
 
 
-class FilterLLM(Recommender, AddsItems, Simulates):
+class FilterLLM(TakesIn):
     """Simulates the users of an item from its text, and folds it into any backbone."""
 
     name = "filterllm"
@@ -276,14 +276,16 @@ class FilterLLM(Recommender, AddsItems, Simulates):
             rng=np.random.default_rng(self._rng_seed) if self.config.sample else None,
         )
 
-    def _add_texts(self, texts: Sequence[str]) -> None:
-        n_cold = len(self._warmed.folded) + len(texts)
-        self.config.check_table(self.name, n_cold, len(self.fitted.user_ids))
-        frozen, tuned = self._vectors(texts)
-        for rows in blocks(len(texts), len(self.fitted.user_ids)):
-            direct = self._distribution.affinities(frozen[rows], tuned[rows])
-            self._warmed.append(self._named(direct), direct)
-        self._texts.rows = np.concatenate([self._texts.rows, frozen])
+    def read(self, texts: Sequence[str]) -> Reading:
+        """As ``TakesIn.read``: vectors of the frozen and, if it was tuned, of the tuned LM."""
+        vectors, tuned = self._vectors(texts)
+        return {"vectors": vectors, **({"tuned": tuned} if self._adapter else {})}
+
+    def place(self, reading: Reading) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """As ``TakesIn.place``."""
+        vectors = reading["vectors"]
+        direct = self._distribution.affinities(vectors, reading.get("tuned", vectors))
+        return self._named(direct), direct
 
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
         """As ``Simulates.simulate_texts``; a weight is the chance to be among the audience."""

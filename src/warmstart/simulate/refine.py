@@ -54,6 +54,11 @@ class Candidates:
     scores: np.ndarray
     log_odds: np.ndarray
 
+    @classmethod
+    def none(cls, k: int) -> "Candidates":
+        """Of no item, k users each."""
+        return cls(np.zeros((0, k), np.int32), *np.zeros((2, 0, k), np.float32))
+
     def at(self, rows: np.ndarray) -> "Candidates":
         """Those of some of the items."""
         return Candidates(self.users[rows], self.scores[rows], self.log_odds[rows])
