@@ -3,8 +3,8 @@
     python tools/results.py            rewrite them
     python tools/results.py --check    fail if they differ
 
-A table follows a line ``<!-- FILE: KIND -->``, KIND being ``quality``, ``cold``, ``cost`` or
-``simulation``, and is replaced whole.
+A table follows a line ``<!-- FILE: KIND -->``, KIND being ``quality``, ``cold``, ``cost``,
+``simulation`` or ``speed``, and is replaced whole.
 """
 
 import json
@@ -69,7 +69,20 @@ def simulation(found: dict) -> list[list[str]]:
     return rows
 
 
-KINDS = {"quality": quality, "cold": cold, "cost": cost, "simulation": simulation}
+def speed(found: dict) -> list[list[str]]:
+    """Backbones beside other libraries."""
+    rows = [["ours / theirs", "seconds an epoch", "recall@20", "epoch", "to their recall"]]
+    for name, ratio in found["ratios"].items():
+        pair = [found["systems"][system] for system in name.split(" / ")]
+        seconds = " / ".join(f"{system['seconds']:.3f}" for system in pair)
+        recalls = " / ".join(_short(system["recall@20"]) for system in pair)
+        reached = ratio["to_their_recall"]
+        shown = "never" if reached is None else f"{reached:.2f}"
+        rows.append([name, seconds, recalls, f"{ratio['epoch']:.2f}", shown])
+    return rows
+
+
+KINDS = {f.__name__: f for f in (quality, cold, cost, simulation, speed)}
 
 
 def rewritten(page: str) -> str:
