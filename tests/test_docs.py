@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -132,3 +134,9 @@ def test_the_map_names_what_is_there():
     lost = [path for path in named if not any((place / path).exists() for place in places)]
     assert len(named) > 40
     assert lost == []
+
+
+def test_tables_of_results_are_what_the_reference_files_hold():
+    command = [sys.executable, str(REPOSITORY / "tools" / "results.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

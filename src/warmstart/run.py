@@ -20,7 +20,8 @@ class Run:
 
     Attributes:
         seconds: wall seconds of each finished stage, in order; a repeated stage adds up. A stage
-            that was picked up again counts with what it took before.
+            that was broken off counts with all its attempts, one that was finished before (by
+            another method, say) with what it took then.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -38,23 +39,26 @@ class Run:
         """
         folder = None if self.folder is None or key is None else self.folder / f"{name}-{key[:16]}"
         logger.info("%s: started", name)
-        started = time.perf_counter()
+        started, finished = time.perf_counter(), False
         try:
             yield folder
+            finished = True
         finally:  # an attempt that breaks off counts too
             elapsed = time.perf_counter() - started
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-                elapsed = _add_up(folder / "seconds.json", elapsed)
+                elapsed = _accounted(folder / "seconds.json", elapsed, finished)
         self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
         logger.info("%s: %.2f s", name, elapsed)
 
 
-def _add_up(path: Path, elapsed: float) -> float:
-    """Seconds of the stage over all attempts, kept in ``path``."""
-    if path.exists():
-        elapsed += json.loads(path.read_text())
+def _accounted(path: Path, elapsed: float, finished: bool) -> float:
+    """Seconds of the stage over all attempts up to the one that finished it, kept in ``path``."""
+    before = json.loads(path.read_text()) if path.exists() else {"seconds": 0.0, "finished": False}
+    if before["finished"]:
+        return max(before["seconds"], elapsed)
+    elapsed += before["seconds"]
     unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(json.dumps(elapsed))
+    unfinished.write_text(json.dumps({"seconds": elapsed, "finished": finished}))
     os.replace(unfinished, path)
     return elapsed

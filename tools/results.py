@@ -1,0 +1,114 @@
+"""Writes the tables of docs/results.md from the files in experiments/references.
+
+    python tools/results.py            rewrite them
+    python tools/results.py --check    fail if they differ
+
+A table follows a line ``<!-- FILE: KIND -->``, KIND being ``quality``, ``cold``, ``cost``,
+``simulation`` or ``speed``, and is replaced whole.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "results.md"
+_MARKED = re.compile(r"(<!-- (\S+): (\w+) -->\n)(?:\|.*\n)*")
+
+
+def quality(found: dict) -> list[list[str]]:
+    """Recall and NDCG by slice."""
+    values = {(x["method"], x["slice"], x["metric"]): x["value"] for x in found["summary"]}
+    methods = dict.fromkeys(x["method"] for x in found["summary"])
+    rows = [["method", "cold R/N", "warm R/N", "overall R/N"]]
+    for method in methods:
+        pairs = [
+            "/".join(_short(values[method, part, metric]) for metric in ("recall@20", "ndcg@20"))
+            for part in ("cold", "warm", "overall")
+        ]
+        rows.append([method, *pairs])
+    return rows
+
+
+def cold(found: dict) -> list[list[str]]:
+    """Paired differences in cold NDCG."""
+    return [
+        ["method", "cold N minus " + found["differences"][0]["against"], "95 %"],
+        *(
+            [x["method"], f"{x['value']:+.4f}", f"[{x['low']:+.4f}, {x['high']:+.4f}]"]
+            for x in found["differences"]
+            if (x["slice"], x["metric"]) == ("cold", "ndcg@20")
+        ),
+    ]
+
+
+def cost(found: dict) -> list[list[str]]:
+    """Seconds of each stage, and peak memory."""
+    peaks = {x["method"]: x["peak_memory_mb"] for x in found["details"]}
+    stages: dict[str, list[str]] = {method: [] for method in peaks}
+    for x in found["timings"]:
+        stages[x["method"]].append(f"{x['stage']} {x['seconds']:.1f}")
+    return [
+        ["method", "seconds", "peak MB"],
+        *([method, ", ".join(stages[method]), f"{peaks[method]:.0f}"] for method in peaks),
+    ]
+
+
+def simulation(found: dict) -> list[list[str]]:
+    """Quality of the simulated interactions, and of the controls."""
+    rows = [["simulator", "pairs", "precision", "recall", "user-macro recall", "users' degree"]]
+    for method, report in found["simulations"].items():
+        lines = [(method, report["simulated"])]
+        if len(rows) == 1:
+            lines += [(f"{line['name']} (control)", line) for line in report["controls"]]
+        for name, x in lines:
+            figures = [x["precision"], x["recall"], x["user_recall"]]
+            shown = [_short(figure) for figure in figures]
+            rows.append([name, str(x["pairs"]), *shown, f"{x['user_degree']:.1f}"])
+    return rows
+
+
+def speed(found: dict) -> list[list[str]]:
+    """Backbones beside other libraries."""
+    rows = [["ours / theirs", "seconds an epoch", "recall@20", "epoch", "to their recall"]]
+    for name, ratio in found["ratios"].items():
+        pair = [found["systems"][system] for system in name.split(" / ")]
+        seconds = " / ".join(f"{system['seconds']:.3f}" for system in pair)
+        recalls = " / ".join(_short(system["recall@20"]) for system in pair)
+        reached = ratio["to_their_recall"]
+        shown = "never" if reached is None else f"{reached:.2f}"
+        rows.append([name, seconds, recalls, f"{ratio['epoch']:.2f}", shown])
+    return rows
+
+
+KINDS = {f.__name__: f for f in (quality, cold, cost, simulation, speed)}
+
+
+def rewritten(page: str) -> str:
+    """The page with its tables as the files have them."""
+
+    def table(match: re.Match) -> str:
+        found = json.loads((ROOT / "experiments" / "references" / match[2]).read_text())
+        head, *rows = KINDS[match[3]](found)
+        lines = [head, ["---"] * len(head), *rows]
+        return match[1] + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+    return _MARKED.sub(table, page)
+
+
+def _short(value: float) -> str:
+    return f"{value:.4f}".removeprefix("0")
+
+
+def main() -> None:
+    """Rewrite, or check."""
+    page = PAGE.read_text(encoding="utf-8")
+    if "--check" not in sys.argv:
+        PAGE.write_text(rewritten(page), encoding="utf-8")
+    elif rewritten(page) != page:
+        raise SystemExit("docs/results.md does not show what experiments/references hold")
+
+
+if __name__ == "__main__":
+    main()
