@@ -42,7 +42,7 @@ class Config(BaseModel):
         try:
             return cls.model_validate(settings)
         except ValidationError as error:
-            raise ConfigError(_explain(cls.__name__, error)) from None
+            raise ConfigError(explain(cls.__name__, error)) from None
 
 
 def read_settings(path: Path | None, overrides: list[str] | None = None) -> dict[str, Any]:
@@ -91,7 +91,8 @@ def _toml_value(text: str) -> Any:
         return text  # a bare word is a string: --set backbone.kind=lightgcn
 
 
-def _explain(name: str, error: ValidationError) -> str:
+def explain(name: str, error: ValidationError) -> str:
+    """One line for all that pydantic found wrong, each with its path and the value seen."""
     lines = [
         f"{'.'.join(str(part) for part in problem['loc']) or '(top level)'}: "
         f"{problem['msg']}, got {problem['input']!r}"

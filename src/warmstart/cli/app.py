@@ -2,7 +2,7 @@
 
 import typer
 
-from warmstart.cli import add, compare, data, evaluate, fit, recommend, simulate, split
+from warmstart.cli import add, compare, data, evaluate, fit, keys, recommend, serve, simulate, split
 
 app = typer.Typer(
     name="warmstart",
@@ -12,5 +12,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(data.app, name="data")
-for module in (split, fit, evaluate, compare, simulate, add, recommend):
+app.add_typer(keys.app, name="keys")
+for module in (split, fit, evaluate, compare, simulate, add, recommend, serve):
     app.command(epilog=module.EXAMPLE)(module.command)

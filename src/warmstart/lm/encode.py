@@ -63,6 +63,7 @@ class TextEncoder:
         device: str = "auto",
         batch_size: int = 32,
         folder: Path | None = None,
+        use_cache: bool = True,
     ) -> "TextEncoder":
         """The encoder that an artefact names, verified.
 
@@ -72,15 +73,15 @@ class TextEncoder:
             device: see ``LMConfig``.
             batch_size: see ``LMConfig``.
             folder: cache folder.
+            use_cache: False neither reads nor writes the disk.
 
         Raises:
             ConfigError: the LM cannot be found or used.
             ArtefactError: the artefact needs a local LM that was not given, or another LM was;
                 or the reference is malformed.
         """
-        return cls(
-            _verified(spec, source=source, device=device, batch_size=batch_size), folder=folder
-        )
+        lm = _verified(spec, source=source, device=device, batch_size=batch_size)
+        return cls(lm, folder=folder, use_cache=use_cache)
 
     @property
     def width(self) -> int:

@@ -340,9 +340,10 @@ class ColdLLM(TakesIn):
     def read(self, texts: Sequence[str]) -> Reading:
         """As ``TakesIn.read``: vectors, the filter's candidates, the judge's word on them."""
         vectors, n_users = self._texts.encode(texts), len(self.fitted.user_ids)
-        found = [Candidates.none(min(self.config.candidates, n_users))]
-        for rows in blocks(len(texts), n_users):
-            found.append(self._named(vectors[rows], texts[rows]))
+        found = [
+            Candidates.none(min(self.config.candidates, n_users)),
+            *(self._named(vectors[rows], texts[rows]) for rows in blocks(len(texts), n_users)),
+        ]
         return {
             "vectors": vectors,
             "users": np.concatenate([part.users for part in found]),

@@ -8,14 +8,14 @@ for the same reading. So a service keeps readings, and a restart asks no languag
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import sparse
 
 from warmstart.core import AddsItems, Recommender, Simulates
 from warmstart.lm.vectors import TextVectors
-from warmstart.simulate.warmed import ColdConfig, Warmed, blocks
+from warmstart.simulate.warmed import Warmed, blocks
 
 Reading: TypeAlias = dict[str, np.ndarray]
 """What a language model said of some texts: arrays with one row a text; "vectors" is among them."""
@@ -24,7 +24,7 @@ Reading: TypeAlias = dict[str, np.ndarray]
 class TakesIn(Recommender, AddsItems, Simulates):
     """A recommender that simulates the users of new items and folds these in."""
 
-    config: ColdConfig
+    config: Any  # a ColdConfig
     _texts: TextVectors
     _warmed: Warmed
 

@@ -129,16 +129,19 @@ class Warmed:
         self.folded[rows] = self.backbone.fold_in(interactions)
 
     def _append(self, folded: np.ndarray, affinities: np.ndarray) -> None:
-        gains = np.ones(len(folded), np.float32)
-        if self.blend.magnitude < 1:
-            n_users = self.table.shape[1]
-            own = self.blend.share == 1
-            scores = affinities if own else over_users(self.backbone, folded, n_users)
-            gains = self.blend.gains(scores, affinities)
         self.folded = np.concatenate([self.folded, folded])
-        self.gains = np.concatenate([self.gains, gains])
+        self.gains = np.concatenate([self.gains, self.gains_of(folded, affinities)])
         if self.blend.share > 0:
             self.table = np.concatenate([self.table, affinities])
+
+    def gains_of(self, folded: np.ndarray, affinities: np.ndarray) -> np.ndarray:
+        """The factor of each item from the blend, float32, shape (items,)."""
+        if self.blend.magnitude == 1:
+            return np.ones(len(folded), np.float32)
+        n_users = self.table.shape[1]
+        own = self.blend.share == 1
+        scores = affinities if own else over_users(self.backbone, folded, n_users)
+        return self.blend.gains(scores, affinities)
 
     def score(self, users: np.ndarray, items: np.ndarray, warm: np.ndarray) -> np.ndarray:
         """Scores, float32, shape (users, items); ``warm`` is the mask over all items."""

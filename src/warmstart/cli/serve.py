@@ -1,0 +1,36 @@
+"""``warmstart serve``."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from warmstart.cli.options import LM, ModelFolder, example
+
+EXAMPLE = example(
+    "warmstart keys create --name shop --scope write --store sqlite:///shop.db",
+    "warmstart serve models/shop --store sqlite:///shop.db --port 8000",
+)
+
+
+def serve(
+    model: ModelFolder,
+    store: Annotated[
+        str | None, Option("--store", help="sqlite:///FILE or postgresql://...")
+    ] = None,
+    host: Annotated[str | None, Option("--host")] = None,
+    port: Annotated[int | None, Option("--port")] = None,
+    models: Annotated[
+        Path | None, Option("--models", help="a model may be swapped in from below this folder")
+    ] = None,
+    lm: LM = None,
+) -> None:
+    """Serve a model: REST API, console, durable store. All settings: docs/serving/settings.md."""
+    from warmstart.serve.main import run
+    from warmstart.serve.settings import Settings
+
+    given = {"store": store, "host": host, "port": port, "models": models, "lm": lm}
+    run(Settings.read(model=model, **given))
+
+
+command = serve

@@ -1,0 +1,43 @@
+"""Keys and models."""
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter
+
+from warmstart.serve.access import Admin, TheService
+from warmstart.serve.keys import make_key
+from warmstart.serve.problems import Problem
+from warmstart.serve.schemas import Health, KeyInfo, MadeKey, NewKey, Swap
+
+routes = APIRouter(prefix="/admin", tags=["admin"])
+
+
+@routes.get("/keys")
+async def list_keys(service: TheService, _: Admin) -> list[KeyInfo]:
+    """All keys, without their secrets."""
+    found = await run_sync(service.store.keys)
+    return [KeyInfo(key=k.key, name=k.name, scope=k.scope, revoked=k.revoked) for k in found]
+
+
+@routes.post("/keys", status_code=201)
+async def add_key(body: NewKey, service: TheService, _: Admin) -> MadeKey:
+    """Make a key; its token is shown this once."""
+    token = await run_sync(make_key, service.store, body.name, body.scope)
+    return MadeKey(key=token.split("_")[1], token=token)
+
+
+@routes.delete("/keys/{key}", status_code=204)
+async def revoke_key(key: str, service: TheService, _: Admin) -> None:
+    """Let a key open nothing any more, within a second on every replica."""
+    if "\0" in key or not await run_sync(service.store.revoke, key):
+        raise Problem(404, "no such key", pointer="#path/key", seen=key)
+
+
+@routes.post("/model", status_code=202)
+async def swap_model(body: Swap, service: TheService, _: Admin) -> Health:
+    """Serve another model, on every replica; the old one answers until the new one is ready.
+
+    The model's folder is below the service's folder of models; ``GET /v1/model`` tells the rest.
+    """
+    await run_sync(service.check_model, body.folder)
+    await run_sync(service.store.announce, "model", body.folder)
+    return Health(status="ok")

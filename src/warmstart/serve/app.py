@@ -1,0 +1,103 @@
+"""The REST API; ``/docs`` describes it once the service runs."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import RedirectResponse, Response
+from fastapi.security import HTTPBearer
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+import warmstart
+from warmstart.serve import admin, metrics, problems, read, write
+from warmstart.serve.batcher import Batcher
+from warmstart.serve.middleware import Bounded, Observed
+from warmstart.serve.problems import MEDIA, Problem, ProblemDetails
+from warmstart.serve.schemas import Health
+from warmstart.serve.service import Service
+
+_STATUSES = (400, 401, 403, 404, 405, 413, 422, 429, 503)
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": "Problem details",
+        "content": {MEDIA: {"schema": ProblemDetails.model_json_schema()}},
+    }
+    for status in _STATUSES
+}
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application around a service; its lifetime starts and closes the service."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        app.state.batcher = Batcher(service)
+        yield
+        app.state.batcher.close()
+        await run_sync(service.close)
+
+    app = FastAPI(
+        title="warmstart",
+        version=warmstart.__version__,
+        summary="Recommends items that nobody has clicked yet.",
+        lifespan=lifespan,
+        responses=PROBLEMS,
+        redoc_url=None,
+    )
+    app.state.service = service
+    problems.install(app)
+    v1 = APIRouter(prefix="/v1", dependencies=[Depends(HTTPBearer(auto_error=False))])
+    for routes in (read.routes, write.routes, admin.routes):
+        v1.include_router(routes)
+    app.include_router(v1)
+    app.include_router(_operations)
+    app.mount("/console", StaticFiles(packages=[("warmstart.serve", "console")], html=True))
+    if service.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    app.add_middleware(Bounded, limit=service.settings.max_body_bytes)
+    app.add_middleware(Observed)
+    return app
+
+
+_operations = APIRouter(tags=["operations"])
+
+
+@_operations.get("/", include_in_schema=False)
+async def root() -> Response:
+    """To the console."""
+    return RedirectResponse("/console/")
+
+
+@_operations.get("/health/live")
+async def live() -> Health:
+    """Whether the process answers."""
+    return Health(status="ok")
+
+
+@_operations.get("/health/ready")
+async def ready(request: Request) -> Health:
+    """Whether lists can be made; also while the store does not answer."""
+    if not request.app.state.service.alive:
+        raise Problem(503, "a thread of the service has ended; the log says why")
+    return Health(status="ok")
+
+
+@_operations.get("/metrics", response_class=Response)
+async def prometheus(request: Request) -> Response:
+    """Measurements for Prometheus."""
+    service: Service = request.app.state.service
+    counts = service.deployment.index.counts()
+    for kind in ("warm", "cold", "warming"):
+        metrics.ITEMS.labels(kind).set(counts[kind])
+    metrics.WAITING.set(service.waiting)
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

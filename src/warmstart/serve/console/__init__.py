@@ -1,0 +1,1 @@
+"""The console: static files, served as they are."""

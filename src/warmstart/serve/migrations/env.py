@@ -1,0 +1,7 @@
+"""Alembic runs the versions on the connection that the store hands it."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=None)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,48 @@
+"""What the language model says of a new item, made once, kept in the store, placed in an index.
+
+Beside the method's own reading a kept one holds the item's place in the backbone ("folded") and its
+simulated users ("users", "weights"): with them an index is rebuilt without solving anything.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from warmstart.errors import ArtefactError
+from warmstart.simulate.taking_in import Reading, TakesIn
+
+_KEPT = 50  # simulated users that are kept for explanations
+
+
+def take_in(model: TakesIn, texts: Sequence[str]) -> list[Reading]:
+    """Read and place texts; one reading each, without the first axis."""
+    reading = model.read(texts)
+    interactions, _ = model.place(reading)
+    reading |= {"folded": model.warmed.backbone.fold_in(interactions)}
+    found = []
+    for row in range(len(texts)):
+        part = slice(interactions.indptr[row], interactions.indptr[row + 1])
+        users, weights = interactions.indices[part], interactions.data[part]
+        best = np.argsort(np.negative(weights), kind="stable")[:_KEPT]
+        audience = {"audience": users[best].astype(np.int32), "weights": weights[best]}
+        found.append({**{name: array[row] for name, array in reading.items()}, **audience})
+    return found
+
+
+def pack(reading: Reading) -> bytes:
+    """A reading as bytes for the store."""
+    return save({name: np.ascontiguousarray(array) for name, array in reading.items()})
+
+
+def unpack(arrays: bytes) -> Reading:
+    """The reading that gave these bytes.
+
+    Raises:
+        ArtefactError: they are damaged.
+    """
+    try:
+        return load(arrays)
+    except SafetensorError as error:
+        raise ArtefactError(f"a reading in the store is damaged: {error}") from None

@@ -1,0 +1,311 @@
+"""What runs behind the API: the model that is served, and the threads that keep it up to date.
+
+    write ──▶ store ──▶ reader: the language model reads new texts, its readings go to the store
+                 └────▶ follower: every change goes into the index
+
+A request for a list never waits for either of them.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from warmstart.artefact import read_manifest
+from warmstart.core import require
+from warmstart.errors import ConfigError, DataError, WarmstartError
+from warmstart.lm import TextEncoder
+from warmstart.methods import load_model
+from warmstart.serve import metrics
+from warmstart.serve.index import Index
+from warmstart.serve.keys import KeyRing
+from warmstart.serve.reading import pack, take_in
+from warmstart.serve.settings import Settings
+from warmstart.serve.store import Item, Outcome, Store, StoreError
+from warmstart.simulate.taking_in import TakesIn
+
+log = structlog.get_logger("warmstart.serve")
+
+
+class BusyError(Exception):
+    """The queue is full.
+
+    Args:
+        waiting: items in it.
+        retry_after: seconds after which it will have room, as far as can be told.
+    """
+
+    def __init__(self, waiting: int, retry_after: float) -> None:
+        super().__init__(f"{waiting} items wait to be read already")
+        self.waiting, self.retry_after = waiting, retry_after
+
+
+@dataclass
+class Deployment:
+    """A model that is served.
+
+    Attributes:
+        folder: where it was loaded from.
+        name: hash of its manifest; readings are kept by it.
+        model: loaded.
+        index: follows the store.
+        last: number of the last change that is in the index.
+    """
+
+    folder: Path
+    name: str
+    model: TakesIn
+    index: Index
+    last: int = 0
+    warm_up: float = 0.0
+    reading: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Service:
+    """The model, the store, and what keeps them together.
+
+    Args:
+        settings: see there.
+
+    Raises:
+        ArtefactError: the model is missing or damaged.
+        UnsupportedError: its method does not simulate.
+        StoreError: the store cannot be reached.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store(settings.store)
+        self.keys = KeyRing(settings.rate, anonymous_read=settings.anonymous_read)
+        self.keys.load(self.store.keys())
+        self.deployment = self._deploy(settings.model)
+        self.swapping: str | None = None
+        self._stop, self._unread = threading.Event(), threading.Event()
+        self._waiting, self._speed = 0, 50.0  # items; items a second, measured as we go
+        self._threads: list[threading.Thread] = []
+
+    # -- life --
+
+    def start(self) -> None:
+        """Start reading and following."""
+        self._waiting = self.store.count_unread(self.deployment.name)
+        self._unread.set()
+        for work in (self._read_on, self._follow_on):
+            thread = threading.Thread(target=work, name=work.__name__.strip("_"), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def close(self) -> None:
+        """Stop; what the reader has begun is finished, what waits stays in the store."""
+        self._stop.set()
+        self._unread.set()
+        for thread in self._threads:
+            thread.join(timeout=30)
+        self.store.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether both threads run."""
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
+
+    # -- models --
+
+    def _deploy(self, folder: Path) -> Deployment:
+        started = time.perf_counter()
+        spec, source = read_manifest(folder)["lm"], self.settings.lm
+        # What clients write is not to fill the disk: no cache of vectors.
+        lm = None if spec is None else TextEncoder.from_spec(spec, source=source, use_cache=False)
+        loaded = load_model(folder, lm=lm)
+        model: TakesIn = require(loaded, TakesIn, "be served: it does not simulate users")
+        take_in(model, ["the first text takes longest"])
+        name = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+        last = self.store.latest()  # what comes later is followed
+        index = Index(
+            model,
+            confidence=self.settings.confidence,
+            claim=self.settings.claim,
+            owner_share=self.settings.owner_share,
+        )
+        for page in self.store.everything(name):
+            index.apply(page)
+        deployment = Deployment(folder, name, model, index, last)
+        deployment.warm_up = time.perf_counter() - started
+        log.info("model loaded", folder=folder.name, seconds=round(deployment.warm_up, 3))
+        return deployment
+
+    def check_model(self, folder: str) -> Path:
+        """Where a model that may be swapped in lies.
+
+        Raises:
+            ConfigError: swapping is not allowed, or the folder lies elsewhere.
+            ArtefactError: there is no artefact.
+        """
+        models = self.settings.models
+        if models is None:
+            raise ConfigError("swapping models is off: set models to the folder that holds them")
+        place = (models / folder).resolve()
+        if not place.is_relative_to(models.resolve()):
+            raise ConfigError(f"the model must lie below the folder of models, got {folder!r}")
+        read_manifest(place)
+        return place
+
+    def swap(self, folder: str) -> None:
+        """Serve another model from now on; until it is ready the old one answers.
+
+        Raises:
+            WarmstartError: it may not be, or cannot be loaded.
+        """
+        place = self.check_model(folder)
+        self.swapping = folder
+        try:
+            while True:
+                new = self._deploy(place)
+                if not self._read(new, self.settings.batch):
+                    break
+                while self._read(new, self.settings.batch):
+                    pass
+            self.deployment = new
+            self._unread.set()
+            log.info("model swapped", folder=folder)
+        finally:
+            self.swapping = None
+
+    # -- writing --
+
+    def write_items(self, items: Sequence[Item]) -> list[Outcome]:
+        """Keep items and have them read; they are recommended a moment later.
+
+        Raises:
+            BusyError: too many wait already.
+            StoreError: nothing was written.
+        """
+        if self._waiting + len(items) > self.settings.queue:
+            raise BusyError(self._waiting, max(1.0, len(items) / self._speed))
+        found = self.store.write_items(items)
+        fresh = sum(outcome != "unchanged" for outcome in found)
+        self._waiting += fresh
+        self._unread.set()
+        return found
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait to be read."""
+        return self._waiting
+
+    # -- reading --
+
+    def _read_on(self) -> None:
+        while not self._stop.is_set():
+            try:
+                if not self.store.leads():
+                    self._stop.wait(self.settings.poll_seconds)
+                    continue
+                self._unread.clear()
+                if not self._read(self.deployment, self.settings.batch):
+                    self._waiting = self.store.count_unread(self.deployment.name)
+                    if not self._waiting:
+                        self._unread.wait(self.settings.poll_seconds)
+            except StoreError as error:
+                log.warning("reader: the store does not answer", error=str(error))
+                self._stop.wait(self.settings.poll_seconds)
+            except Exception:
+                log.exception("reader: failed")
+                self._stop.wait(self.settings.poll_seconds)
+
+    def _read(self, deployment: Deployment, limit: int) -> int:
+        """Read some items; how many there were."""
+        items = self.store.unread(deployment.name, limit)
+        if not items:
+            return 0
+        started = time.perf_counter()
+        found: list[tuple[Item, bytes]] = []
+        with deployment.reading:
+            try:
+                readings = take_in(deployment.model, [item.text for item in items])
+                found = list(zip(items, map(pack, readings), strict=True))
+            except Exception:
+                log.exception("reader: a batch failed; each item by itself")
+                for item in items:
+                    try:
+                        (reading,) = take_in(deployment.model, [item.text])
+                        found.append((item, pack(reading)))
+                    except Exception as error:
+                        self.store.fail(item, f"{type(error).__name__}: {error}")
+                        log.exception("reader: an item cannot be read", item=item.item)
+        self.store.save_readings(deployment.name, found)
+        seconds = time.perf_counter() - started
+        self._speed = 0.8 * self._speed + 0.2 * len(items) / max(seconds, 1e-6)
+        self._waiting = max(0, self._waiting - len(items))
+        metrics.READ_SECONDS.observe(seconds)
+        metrics.READ_ITEMS.inc(len(items))
+        metrics.WAITING.set(self._waiting)
+        return len(items)
+
+    # -- following --
+
+    def _follow_on(self) -> None:
+        while not self._stop.is_set():
+            try:
+                if not self.follow():
+                    self.store.wait(self.settings.poll_seconds)
+            except StoreError as error:
+                log.warning("follower: the store does not answer", error=str(error))
+                self._stop.wait(self.settings.poll_seconds)
+            except Exception:
+                log.exception("follower: failed")
+                self._stop.wait(self.settings.poll_seconds)
+
+    def follow(self) -> int:
+        """Bring the index to the last change; how many changes there were."""
+        deployment = self.deployment
+        changes = self.store.changes(deployment.last)
+        if not changes:
+            return 0
+        kinds: dict[str, dict[str, None]] = {}
+        for change in changes:
+            kinds.setdefault(change.kind, {})[change.name] = None
+        names = list({**kinds.get("item", {}), **kinds.get("events", {})})
+        if names:
+            stored = self.store.stored(deployment.name, names)
+            deployment.index.apply(stored)
+            self._log_claims(deployment.index, names)
+            self._unread.set()
+        if "key" in kinds:
+            self.keys.load(self.store.keys())
+        deployment.last = changes[-1].number
+        metrics.LAST_CHANGE.set(deployment.last)
+        for folder in kinds.get("model", {}):
+            threading.Thread(target=self._swap_announced, args=[folder], daemon=True).start()
+        return len(changes)
+
+    def _log_claims(self, index: Index, names: Sequence[str]) -> None:
+        for name in names:
+            entry = index.entry(name)
+            if entry is not None and entry.item is not None and entry.audience is not None:
+                shift = index.shift(entry)
+                if shift > 0:
+                    log.warning("claim cut", item=name, owner=entry.item.owner, shift=shift)
+
+    def _swap_announced(self, folder: str) -> None:
+        try:
+            self.swap(folder)
+        except (WarmstartError, OSError) as error:
+            log.error("model not swapped", folder=folder, error=str(error))
+
+    # -- items as written --
+
+    def item_id(self, given: str | int) -> str:
+        """An item's id as text, if the model's ids are of its kind.
+
+        Raises:
+            DataError: the model's ids are integers and this is none.
+        """
+        ids = self.deployment.model.fitted.catalogue.item_ids
+        name = str(given)
+        if ids.is_integer and not name.removeprefix("-").isdecimal():
+            raise DataError(f"item ids of this model are integers, got {given!r}")
+        return name

@@ -1,0 +1,103 @@
+"""What changes the store: items and interactions."""
+
+import uuid
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter
+
+from warmstart.serve.access import TheService, Writer
+from warmstart.serve.items import as_item, external, name_of
+from warmstart.serve.problems import Problem
+from warmstart.serve.read import ItemPath
+from warmstart.serve.schemas import (
+    ItemColumns,
+    NewEvents,
+    NewItem,
+    NewItems,
+    Recorded,
+    Written,
+    WrittenItems,
+)
+from warmstart.serve.service import Service
+from warmstart.serve.store import Event, Item
+
+routes = APIRouter()
+
+
+async def _write(service: Service, given: list[NewItem], owner: str) -> WrittenItems:
+    if len(given) > service.settings.max_items:
+        allowed = f"one request may have {service.settings.max_items} items"
+        raise Problem(422, allowed, pointer="#/items", seen=f"{len(given)} items")
+
+    def work() -> WrittenItems:
+        items = []
+        for place, new in enumerate(given):
+            at = f"#/items/{place}"
+            name = name_of(service, new.id, f"{at}/id")
+            items.append(as_item(service, name, dict(new.columns), owner, f"{at}/columns"))
+        found = service.write_items(items)
+        written = [
+            Written(id=new.id, outcome=outcome) for new, outcome in zip(given, found, strict=True)
+        ]
+        return WrittenItems(items=written, waiting=service.waiting)
+
+    return await run_sync(work)
+
+
+@routes.post("/items", status_code=202, tags=["items"])
+async def write_items(body: NewItems, service: TheService, holder: Writer) -> WrittenItems:
+    """Add or update items, all or none; what has not changed is left alone.
+
+    They are stored when this returns, and recommended a moment later.
+    """
+    return await _write(service, body.items, holder.key)
+
+
+@routes.put("/items/{item:path}", status_code=202, tags=["items"])
+async def write_item(
+    item: ItemPath, body: ItemColumns, service: TheService, holder: Writer
+) -> WrittenItems:
+    """Add or update one item."""
+    given = external(service)(name_of(service, item, "#path/item"))
+    return await _write(service, [NewItem(id=given, columns=body.columns)], holder.key)
+
+
+@routes.delete("/items/{item:path}", status_code=204, tags=["items"])
+async def delete_item(item: ItemPath, service: TheService, holder: Writer) -> None:
+    """Recommend an item no more; one of the training data too."""
+    name = name_of(service, item, "#path/item")
+
+    def work() -> None:
+        stored = service.store.item(name)
+        if stored is None:
+            if service.deployment.index.entry(name) is None:
+                raise Problem(404, "no such item", pointer="#path/item", seen=item)
+            stored = Item(name, {}, "", "", holder.key)
+        service.store.delete_item(stored)
+
+    await run_sync(work)
+
+
+@routes.post("/interactions", status_code=202, tags=["interactions"])
+async def record(body: NewEvents, service: TheService, holder: Writer) -> Recorded:
+    """Record interactions, all or none: cold items warm up by them, users' lists leave them out.
+
+    An item must be known: of the training data, or written before.
+    """
+    if len(body.interactions) > service.settings.max_items:
+        allowed = f"one request may have {service.settings.max_items} interactions"
+        seen = f"{len(body.interactions)} interactions"
+        raise Problem(422, allowed, pointer="#/interactions", seen=seen)
+
+    def work() -> Recorded:
+        events = []
+        for place, new in enumerate(body.interactions):
+            at = f"#/interactions/{place}/item"
+            name = name_of(service, new.item, at)
+            known = service.deployment.index.entry(name) is not None
+            if not known and service.store.item(name) is None:
+                raise Problem(422, "no such item", pointer=at, seen=new.item)
+            events.append(Event(new.event or uuid.uuid4().hex, str(new.user), name, holder.key))
+        return Recorded(new=service.store.record(events))
+
+    return await run_sync(work)
