@@ -7,7 +7,6 @@ from typing import Any
 
 import structlog
 from starlette.requests import Request
-from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from warmstart.serve import metrics
@@ -97,12 +96,9 @@ def _request_id(scope: Scope) -> str:
 
 
 def _route(scope: MutableMapping[str, Any]) -> str:
-    """The path as it is declared: ids in paths would be a series each."""
-    route = scope.get("route")
-    path = getattr(route, "path", None)
-    if path is not None:
-        return path
-    for candidate in getattr(scope.get("app"), "routes", ()):
-        if candidate.matches(scope)[0] != Match.NONE:
-            return getattr(candidate, "path", "other")
-    return "other"
+    """The path as it is declared: with ids in it, every item would be a series of its own."""
+    declared = getattr(scope.get("route"), "path", None)
+    if declared is None:
+        return "other"
+    prefix = "/v1" if scope["path"].startswith("/v1/") else ""
+    return declared if declared.startswith(prefix) else prefix + declared
