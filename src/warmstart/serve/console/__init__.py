@@ -1,1 +1,0 @@
-"""The console: static files, served as they are."""
