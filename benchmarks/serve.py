@@ -28,7 +28,7 @@ import numpy as np
 import typer
 
 app = typer.Typer(add_completion=False)
-WORDS = ("night train river stone garden letter winter island market bridge song engine").split()
+WORDS = ["night", "train", "river", "stone", "garden", "letter", "winter", "island", "song"]
 LUA = """
 local users = {%d}
 request = function()
@@ -41,13 +41,16 @@ wrk.headers["Content-Type"] = "application/json"
 
 
 @contextmanager
-def served(model: Path, store: Path, **settings: str) -> Iterator[tuple[str, subprocess.Popen]]:
+def served(
+    model: Path, store: str, *, environment: dict[str, str] | None = None, **settings: str
+) -> Iterator[tuple[str, subprocess.Popen]]:
     """Base URL and process of a service that is ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {
         **os.environ,
+        **(environment or {}),
         "WARMSTART_ANONYMOUS_READ": "true",
         "WARMSTART_RATE": "1000000/second",
         "WARMSTART_LOG_LEVEL": "WARNING",
@@ -55,7 +58,7 @@ def served(model: Path, store: Path, **settings: str) -> Iterator[tuple[str, sub
     }
     code = "from warmstart.cli import main; main()"
     command = [sys.executable, "-c", code, "serve", str(model)]
-    command += ["--store", f"sqlite:///{store}", "--port", str(port)]
+    command += ["--store", store, "--port", str(port)]
     process, base = subprocess.Popen(command, env=environment), f"http://127.0.0.1:{port}"
     try:
         while True:
@@ -68,15 +71,16 @@ def served(model: Path, store: Path, **settings: str) -> Iterator[tuple[str, sub
                 time.sleep(0.2)
         yield base, process
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
 
 
-def key_for(store: Path) -> dict[str, str]:
+def key_for(store: str) -> dict[str, str]:
     from warmstart.serve.keys import make_key
     from warmstart.serve.store import Store
 
-    opened = Store(f"sqlite:///{store}")
+    opened = Store(store)
     token = make_key(opened, "benchmark", "admin")
     opened.close()
     return {"Authorization": f"Bearer {token}"}
@@ -123,7 +127,7 @@ def fresh(
     user, column = str(fitted.user_ids.values[0]), fitted.catalogue.text_columns[0]
     rng, times = np.random.default_rng(0), []
     with tempfile.TemporaryDirectory() as folder:
-        store = Path(folder) / "store.db"
+        store = f"sqlite:///{folder}/store.db"
         headers = key_for(store)
         with served(model, store) as (base, _), httpx.Client(base_url=base, headers=headers) as c:
             beside = None
@@ -193,7 +197,7 @@ def lists(
             script = Path(place) / "ask.lua"
             script.write_text(LUA % 20_000)
             lm = str(folder / "lm")
-            with served(model, Path(place) / "store.db", lm=lm) as (base, process):
+            with served(model, f"sqlite:///{place}/store.db", lm=lm) as (base, process):
                 memory = Path(f"/proc/{process.pid}/status").read_text()
                 gib = int(re.search(r"VmRSS:\s+(\d+)", memory)[1]) / 2**20
                 print(f"{n_items} items, 64 wide, {gib:.2f} GiB:", flush=True)
