@@ -1,0 +1,197 @@
+"""The two senders; what they send is made in ``operations``, once for both."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from functools import update_wrapper
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import httpx
+
+from warmstart.client import operations
+from warmstart.client.request import Answer, Patience, Request, finish
+
+P = ParamSpec("P")
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _sync(make: Callable[P, Request[Answer]]) -> "Callable[Concatenate[Client, P], Answer]":
+    def send(self: "Client", *args: P.args, **kwargs: P.kwargs) -> Answer:
+        return self._send(make(*args, **kwargs))
+
+    return _described(send, make)
+
+
+def _async(
+    make: Callable[P, Request[Answer]],
+) -> "Callable[Concatenate[AsyncClient, P], Awaitable[Answer]]":
+    async def send(self: "AsyncClient", *args: P.args, **kwargs: P.kwargs) -> Answer:
+        return await self._send(make(*args, **kwargs))
+
+    return _described(send, make)
+
+
+def _described(send: Method, make: Callable[..., Request[Any]]) -> Method:
+    """``send`` with the name, the parameters and the description of what it sends."""
+    made = inspect.signature(make)
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    (answer,) = made.return_annotation.__args__
+    update_wrapper(send, make)
+    vars(send)["__signature__"] = made.replace(
+        parameters=[own, *made.parameters.values()], return_annotation=answer
+    )
+    return send
+
+
+def _options(url: str, token: str | None, timeout: float) -> dict[str, Any]:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return {"base_url": url, "headers": headers, "timeout": timeout}
+
+
+class Client:
+    """Talks to a service; safe to use from several threads.
+
+    What the service cannot take now (429, 503) is sent again after the time it asks for, and so is
+    what got no answer; but only where sending twice is as sending once.
+
+    Args:
+        url: of the service, such as ``http://localhost:8000``.
+        token: the API key; None where the service lets anybody read.
+        timeout: seconds for an answer.
+        retries: attempts beyond the first.
+        longest_pause: seconds; where the service asks for more, that is an error at once.
+        transport: how to connect, for tests and for TLS of your own.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        timeout: float = 10.0,
+        retries: int = 3,
+        longest_pause: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._patience = Patience(retries, longest_pause)
+        self._http = httpx.Client(**_options(url, token, timeout), transport=transport)
+
+    def _send(self, request: Request[Answer]) -> Answer:
+        tried = 0
+        while True:
+            try:
+                outcome = self._http.send(request.build(self._http))
+            except httpx.TransportError as error:
+                outcome = error
+            pause = self._patience.pause(request, outcome, tried)
+            if pause is None:
+                return finish(request, outcome)
+            time.sleep(pause)
+            tried += 1
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    write_items = _sync(operations.write_items)
+    write_item = _sync(operations.write_item)
+    delete_item = _sync(operations.delete_item)
+    item = _sync(operations.item)
+    items = _sync(operations.items)
+    similar = _sync(operations.similar)
+    recommend = _sync(operations.recommend)
+    simulate = _sync(operations.simulate)
+    record = _sync(operations.record)
+    user = _sync(operations.user)
+    model = _sync(operations.model)
+    status = _sync(operations.status)
+    keys = _sync(operations.keys)
+    make_key = _sync(operations.make_key)
+    revoke_key = _sync(operations.revoke_key)
+    swap_model = _sync(operations.swap_model)
+    ready = _sync(operations.ready)
+
+
+class AsyncClient:
+    """As ``Client``, for asyncio.
+
+    Args:
+        url: of the service, such as ``http://localhost:8000``.
+        token: the API key; None where the service lets anybody read.
+        timeout: seconds for an answer.
+        retries: attempts beyond the first.
+        longest_pause: seconds; where the service asks for more, that is an error at once.
+        transport: how to connect, for tests and for TLS of your own.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        timeout: float = 10.0,
+        retries: int = 3,
+        longest_pause: float = 30.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._patience = Patience(retries, longest_pause)
+        self._http = httpx.AsyncClient(**_options(url, token, timeout), transport=transport)
+
+    async def _send(self, request: Request[Answer]) -> Answer:
+        tried = 0
+        while True:
+            try:
+                outcome = await self._http.send(request.build(self._http))
+            except httpx.TransportError as error:
+                outcome = error
+            pause = self._patience.pause(request, outcome, tried)
+            if pause is None:
+                return finish(request, outcome)
+            await asyncio.sleep(pause)
+            tried += 1
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    write_items = _async(operations.write_items)
+    write_item = _async(operations.write_item)
+    delete_item = _async(operations.delete_item)
+    item = _async(operations.item)
+    items = _async(operations.items)
+    similar = _async(operations.similar)
+    recommend = _async(operations.recommend)
+    simulate = _async(operations.simulate)
+    record = _async(operations.record)
+    user = _async(operations.user)
+    model = _async(operations.model)
+    status = _async(operations.status)
+    keys = _async(operations.keys)
+    make_key = _async(operations.make_key)
+    revoke_key = _async(operations.revoke_key)
+    swap_model = _async(operations.swap_model)
+    ready = _async(operations.ready)
