@@ -9,13 +9,13 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import RedirectResponse, Response
 from fastapi.security import HTTPBearer
-from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import warmstart
 from warmstart.serve import admin, metrics, problems, read, write
 from warmstart.serve.batcher import Batcher
 from warmstart.serve.middleware import Bounded, Observed
+from warmstart.serve.pages import Console
 from warmstart.serve.problems import MEDIA, Problem, ProblemDetails
 from warmstart.serve.schemas import Health
 from warmstart.serve.service import Service
@@ -56,7 +56,7 @@ def create_app(service: Service) -> FastAPI:
         v1.include_router(routes)
     app.include_router(v1)
     app.include_router(_operations)
-    app.mount("/console", StaticFiles(packages=[("warmstart.serve", "console")], html=True))
+    app.mount("/console", Console())
     if service.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
