@@ -1,0 +1,356 @@
+"""The console in a real browser; skipped where there is none."""
+
+import os
+import re
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import uvicorn
+
+from warmstart.serve.app import create_app
+from warmstart.serve.keys import make_key
+from warmstart.serve.service import Service
+from warmstart.serve.settings import Settings
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = os.environ.get("WARMSTART_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), "")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+PATIENCE = 10_000  # ms, for anything that a page is to show
+
+
+@dataclass
+class Served:
+    """A service on a port of its own."""
+
+    url: str
+    key: str
+    users: list[str]
+    items: list[str]
+
+    def post(self, path: str, body: dict) -> dict:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx.post(self.url + path, json=body, headers=headers).raise_for_status().json()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, model_folder, lm_folder, toy_split) -> Iterator[Served]:
+    store = tmp_path_factory.mktemp("console") / "store.db"
+    settings = Settings(
+        model=model_folder, lm=str(lm_folder), store=f"sqlite:///{store}", poll_seconds=0.2
+    )
+    service = Service(settings)
+    key = make_key(service.store, "console", "admin")
+    service.keys.load(service.store.keys())
+    config = uvicorn.Config(create_app(service), log_config=None, ws="none")
+    server = uvicorn.Server(config)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, args=[[listening]], daemon=True)
+        thread.start()
+        users = [str(name) for name in toy_split.train.user_ids.values]
+        items = [str(name) for name in toy_split.train.catalogue.item_ids.values]
+        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", key, users, items)
+        server.should_exit = True
+        thread.join(timeout=20)
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM:
+        pytest.skip(f"no Chromium: none of {_NAMES} is installed; set WARMSTART_CHROMIUM")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, served):
+    """The console, without a key; nothing may leave the host, and nothing may go wrong unseen."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=PATIENCE)
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    asked, wrong = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
+    page.clock.install()
+    page.goto(served.url + "/console/")
+    yield page
+    context.close()
+    assert asked
+    assert [url for url in asked if not url.startswith(served.url + "/")] == []
+    # the browser's own line about an answer that the tests provoke, and the page shows
+    assert [line for line in wrong if not line.startswith("Failed to load resource")] == []
+
+
+@pytest.fixture
+def opened(page, served):
+    """The console, with the key."""
+    page.get_by_label("API key").fill(served.key)
+    page.get_by_role("button", name="Use key").click()
+    page.get_by_role("heading", name="A new item").wait_for()
+    return page
+
+
+def shows(place):
+    from playwright.sync_api import expect
+
+    return expect(place)
+
+
+def write(page, text):
+    page.get_by_label("title").fill(text)
+
+
+def publish(page, item):
+    page.get_by_label("Item id").fill(item)
+    page.get_by_role("button", name="Publish").click()
+
+
+def show_list(page, user):
+    page.get_by_label("User id").fill(user)
+    page.get_by_role("button", name="Show list").click()
+
+
+def test_the_page_may_load_nothing_but_its_own_files(served):
+    while True:
+        try:
+            answer = httpx.get(served.url + "/console/")
+            break
+        except httpx.ConnectError:
+            continue
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'self';")
+    assert "unsafe" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    for name in re.findall(r'(?:src|href)="([^"#]+)"', answer.text):
+        assert httpx.get(f"{served.url}/console/{name}").status_code == 200
+    assert not re.search(r"<script>|style=|\son\w+=|https?://", answer.text)
+    assert httpx.get(served.url + "/console/__init__.py").status_code == 404
+
+
+def test_preview_tells_the_audience_the_neighbours_and_the_rank(opened):
+    write(opened, "even pair of six")
+    opened.get_by_role("button", name="Who would like it?").click()
+    audience = opened.get_by_role("table", name="Likeliest users").get_by_role("row")
+    shows(audience).to_have_count(11)
+    assert audience.nth(0).get_by_role("columnheader").all_inner_texts() == [
+        "User",
+        "Weight",
+        "Rank in their list",
+    ]
+    user, weight, rank = audience.nth(1).get_by_role("cell").all_inner_texts()
+    assert (user != "", weight, int(rank) >= 1) == (True, "1.00", True)
+    nearest = opened.get_by_role("table", name="Nearest items").get_by_role("row")
+    shows(nearest).to_have_count(11)
+    shows(opened.get_by_role("status").get_by_text("among the first 20 of")).to_be_visible()
+
+
+def test_a_published_item_is_recommended_and_warms_up(opened, served):
+    write(opened, "even pair of six")
+    publish(opened, "new one")
+    state = opened.locator("#item-state")
+    shows(state).to_have_text(re.compile(r"new one: created, and recommended to .+ after \d+ ms\."))
+    (user,) = re.findall(r"recommended to (.+), its likeliest user", state.inner_text())
+    opened.get_by_label("Cold items only").check()
+    show_list(opened, user)
+    mine = opened.get_by_role("table", name=f"Recommended to {user}").get_by_role("row")
+    shows(mine.filter(has_text="new one")).to_contain_text("cold")
+
+    warming = opened.get_by_role("table", name="The last 20 items written").get_by_role("row")
+    shows(warming.filter(has_text="new one")).to_contain_text("0.0 %")
+    events = [{"user": name, "item": "new one"} for name in served.users[:10]]
+    served.post("/v1/interactions", {"interactions": events})
+    opened.clock.run_for(10_000)
+    shows(warming.filter(has_text="new one")).to_contain_text("50.0 %")
+
+    publish(opened, "new one")
+    shows(state).to_contain_text("new one: unchanged, and recommended")
+    write(opened, "odd single of seven")
+    publish(opened, "new one")
+    shows(state).to_have_text(re.compile(r"new one: updated, and recommended to .+ after \d+ ms\."))
+
+
+def test_a_list_marks_cold_items(opened, served):
+    for user in served.users:
+        hits = served.post("/v1/recommend", {"user": user, "k": 20})["items"]
+        if {hit["is_cold"] for hit in hits} == {True, False}:
+            break
+    show_list(opened, user)
+    rows = opened.get_by_role("table", name=f"Recommended to {user}").get_by_role("row")
+    shows(rows).to_have_count(1 + len(hits))
+    for row, hit in zip(rows.all()[1:], hits, strict=True):
+        rank, kind, item = row.get_by_role("cell").all_inner_texts()
+        assert (int(rank), kind) == (hit["rank"], "cold" if hit["is_cold"] else "warm")
+        assert item.startswith(hit["item"])
+    cold = sum(hit["is_cold"] for hit in hits)
+    shows(opened.locator("#list-state")).to_contain_text(f"{len(hits)} items, {cold} of them cold")
+
+
+def test_what_is_wrong_is_said_and_forgotten_after_the_next_success(opened, served):
+    alert = opened.get_by_role("alert")
+    shows(alert).to_have_count(0)
+    opened.get_by_role("button", name="Who would like it?").click()
+    shows(alert).to_contain_text("an item needs a text")
+    write(opened, "even pair")
+    opened.get_by_role("button", name="Who would like it?").click()
+    shows(opened.get_by_role("table", name="Likeliest users")).to_be_visible()
+    shows(alert).to_have_count(0)
+
+    show_list(opened, served.users[0])
+    lists = opened.get_by_role("table", name="Recommended to")
+    shows(lists).to_be_visible()
+    show_list(opened, "nobody")
+    shows(alert).to_contain_text("the user is not in the training data")
+    shows(alert).to_be_in_viewport()
+    shows(lists).to_have_count(0)
+    show_list(opened, served.users[0])
+    shows(lists).to_be_visible()
+    shows(alert).to_have_count(0)
+
+
+def test_a_wrong_key_is_said_and_a_right_one_recovers(page, served):
+    shows(page.get_by_text("Enter an API key to begin")).to_be_visible()
+    shows(page.get_by_role("alert")).to_have_count(0)
+    page.get_by_label("API key").fill("ws_wrong_key")
+    page.get_by_label("API key").press("Enter")
+    shows(page.get_by_role("alert")).to_contain_text("the API key is not known")
+    shows(page.get_by_role("heading", name="A new item")).to_have_count(0)
+    page.get_by_label("API key").fill(served.key)
+    page.get_by_label("API key").press("Enter")
+    shows(page.get_by_role("heading", name="A new item")).to_be_visible()
+    shows(page.get_by_role("alert")).to_have_count(0)
+    page.reload()  # the tab keeps the key
+    shows(page.get_by_role("heading", name="A new item")).to_be_visible()
+
+
+def test_a_service_that_is_away_is_told_and_comes_back(opened):
+    shows(opened.locator("#health-state")).to_have_text("Up to date.")
+    opened.context.set_offline(True)
+    opened.clock.run_for(4000)
+    shows(opened.get_by_role("alert")).to_contain_text("the service does not answer")
+    opened.context.set_offline(False)
+    opened.clock.run_for(4000)
+    shows(opened.get_by_role("alert")).to_have_count(0)
+
+
+def test_everything_can_be_done_with_the_keyboard(page, served):
+    def tab(name):
+        """To the next place, which is the one named and can be seen to have the focus."""
+        page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        shows(focused).to_have_accessible_name(name)
+        assert focused.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+        box = focused.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+
+    tab("Skip to content")
+    page.keyboard.press("Enter")
+    shows(page.locator("main")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.type(served.key)
+    page.keyboard.press("Enter")
+    shows(page.get_by_role("heading", name="A new item")).to_be_visible()
+    tab("Use key")
+    tab("title")
+    page.keyboard.type("even pair of six")
+    tab("text")
+    tab("Who would like it?")
+    page.keyboard.press("Enter")
+    shows(page.get_by_role("table", name="Likeliest users")).to_be_visible()
+    shows(page.get_by_role("button", name="Who would like it?")).to_be_focused()
+    tab("Item id")
+    page.keyboard.type("typed")
+    page.keyboard.press("Enter")
+    shows(page.locator("#item-state")).to_contain_text("recommended to")
+    tab("Publish")
+    tab("User id")
+    page.keyboard.type(served.users[0])
+    page.keyboard.press("Enter")
+    shows(page.get_by_role("table", name="Recommended to")).to_be_visible()
+    tab("Cold items only")
+    page.keyboard.press("Space")
+    shows(page.get_by_label("Cold items only")).to_be_checked()
+    tab("Show list")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_it_without_scrolling_sideways(opened, served, scheme):
+    def width():
+        return opened.evaluate("document.documentElement.scrollWidth")
+
+    opened.emulate_media(color_scheme=scheme)
+    opened.set_viewport_size({"width": 375, "height": 700})
+    assert width() <= 375
+    write(opened, "even pair of six")
+    opened.get_by_role("button", name="Who would like it?").click()
+    shows(opened.get_by_role("table", name="Likeliest users")).to_be_visible()
+    publish(opened, "long" * 40)
+    shows(opened.locator("#item-state")).to_contain_text("recommended to")
+    show_list(opened, served.users[0])
+    shows(opened.get_by_role("table", name="Recommended to")).to_be_visible()
+    assert width() <= 375
+    show_list(opened, "nobody" * 40)
+    shows(opened.get_by_role("alert")).to_be_visible()
+    assert width() <= 375
+
+
+def test_a_text_is_only_ever_text(opened):
+    evil = "<img src=x onerror=alert(1)>"
+    write(opened, f"even pair {evil}")
+    publish(opened, evil)
+    shows(opened.locator("#item-state")).to_contain_text(f"{evil}: created, and recommended to")
+    warming = opened.get_by_role("table", name="The last 20 items written")
+    shows(warming.get_by_role("cell", name=evil)).to_be_visible()
+    assert opened.locator("img").count() == 0
+
+
+def test_a_screen_reader_finds_names_for_everything(opened, served):
+    write(opened, "even pair of six")
+    opened.get_by_role("button", name="Who would like it?").click()
+    show_list(opened, served.users[0])
+    shows(opened.get_by_role("table", name="Recommended to")).to_be_visible()
+    found = opened.evaluate(
+        """() => {
+            const all = (what) => [...document.querySelectorAll(what)];
+            const ids = all("[id]").map((e) => e.id);
+            return {
+                lang: document.documentElement.lang,
+                title: document.title,
+                levels: all("h1, h2").map((e) => e.tagName).join(" "),
+                unlabelled: all("input, textarea").filter((e) => !e.labels.length).length,
+                unnamed: all("button").filter((e) => !e.textContent.trim()).length,
+                uncaptioned: all("table").filter((e) => !e.caption?.textContent.trim()).length,
+                unscoped: all("th").filter((e) => e.scope !== "col").length,
+                doubled: ids.filter((id, at) => ids.indexOf(id) !== at),
+                live: all("[role=status], [role=alert]").length,
+            };
+        }"""
+    )
+    assert found["lang"] == "en"
+    assert found["title"]
+    assert found["levels"] == "H1 H2 H2 H2 H2"
+    assert found["live"] == 5
+    assert not any(found[name] for name in ("unlabelled", "unnamed", "uncaptioned", "unscoped"))
+    assert found["doubled"] == []
