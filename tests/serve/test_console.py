@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -59,6 +60,10 @@ def served(tmp_path_factory, model_folder, lm_folder, toy_split) -> Iterator[Ser
         listening.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, args=[[listening]], daemon=True)
         thread.start()
+        end = time.monotonic() + 20
+        while not server.started:
+            assert time.monotonic() < end
+            time.sleep(0.02)
         users = [str(name) for name in toy_split.train.user_ids.values]
         items = [str(name) for name in toy_split.train.catalogue.item_ids.values]
         yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", key, users, items)
@@ -131,12 +136,7 @@ def show_list(page, user):
 
 
 def test_the_page_may_load_nothing_but_its_own_files(served):
-    while True:
-        try:
-            answer = httpx.get(served.url + "/console/")
-            break
-        except httpx.ConnectError:
-            continue
+    answer = httpx.get(served.url + "/console/")
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("default-src 'self';")
     assert "unsafe" not in policy

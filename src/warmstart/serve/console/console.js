@@ -102,7 +102,7 @@ async function start() {
   at("work").hidden = false;
   at("welcome").hidden = true;
   model = found;
-  await refresh();
+  await look();
 }
 
 // the first of several columns is short as a rule: a title
@@ -169,7 +169,7 @@ async function publish() {
     await pause(20);
   }
   at("item-state").textContent = told;
-  await refresh();
+  await look();
 }
 
 // Only a list shows that an item is in the lists. One that was there before must also be read anew.
@@ -265,16 +265,19 @@ function drawHealth(status) {
   );
 }
 
+async function look() {
+  try {
+    await refresh();
+    if (failed === "look") recover();
+  } catch (error) {
+    if (model && failed === null) fail("look", error);
+  }
+}
+
 async function watch() {
   while (true) {
     await pause(1000 * SECONDS);
-    if (!model || document.hidden) continue;
-    try {
-      await refresh();
-      if (failed === "watch") recover();
-    } catch (error) {
-      if (model && failed === null) fail("watch", error);
-    }
+    if (model && !document.hidden) await look();
   }
 }
 
@@ -286,6 +289,7 @@ on("text-form", preview, hidePreview);
 on("publish-form", publish, () => (at("item-state").textContent = ""));
 on("user-form", list, hideList);
 
+at("key").value = key;
 // A service may let anybody read: the first look needs no key, and is no error without one.
 start().catch((error) => {
   if (key || error.status !== 401) fail("start", error);
