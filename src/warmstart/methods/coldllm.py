@@ -137,6 +137,7 @@ class ColdLLM(TakesIn):
         self._judge_state: dict[str, np.ndarray] = {}
         self._judge = self._tuned_judge(data, context)
         self._candidates = self._judged(cold, data, context)
+        self._asked = {data.catalogue.texts[row]: place for place, row in enumerate(cold)}
         self._refine = self.config.refine
         if context.valid is not None:
             with context.run.stage("refine"):
@@ -361,7 +362,11 @@ class ColdLLM(TakesIn):
 
         Evidence: filter_score (in units of its spread) and judge_log_odds (0 without a judge).
         """
-        found = self._named(self._texts.encode(texts), texts, k)
+        places = [self._asked.get(text) for text in texts]
+        if None in places or k > self.config.candidates:
+            found = self._named(self._texts.encode(texts), texts, k)
+        else:  # fit has put these questions to the judge already
+            found = self._candidates.at(np.array(places, np.int64))
         return kept(self._refine, found, self.name, k)
 
     # -- scores and state --
@@ -385,6 +390,7 @@ class ColdLLM(TakesIn):
         self._filter = CoupledFilter.restore(self.config.filter, under("filter.", state))
         self._refine = self.chosen.refine  # pyright: ignore[reportAttributeAccessIssue]
         self._judge, self._judge_state = None, under("judge.", state)
+        self._asked: dict[str, int] = {}
 
 
 def _judge(lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> Judge:
