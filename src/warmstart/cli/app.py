@@ -2,7 +2,19 @@
 
 import typer
 
-from warmstart.cli import add, compare, data, evaluate, fit, keys, recommend, serve, simulate, split
+from warmstart.cli import (
+    add,
+    backup,
+    compare,
+    data,
+    evaluate,
+    fit,
+    keys,
+    recommend,
+    serve,
+    simulate,
+    split,
+)
 
 app = typer.Typer(
     name="warmstart",
@@ -15,3 +27,5 @@ app.add_typer(data.app, name="data")
 app.add_typer(keys.app, name="keys")
 for module in (split, fit, evaluate, compare, simulate, add, recommend, serve):
     app.command(epilog=module.EXAMPLE)(module.command)
+app.command(epilog=backup.BACKUP_EXAMPLE)(backup.backup)
+app.command(epilog=backup.RESTORE_EXAMPLE)(backup.restore)

@@ -1,16 +1,17 @@
 """``warmstart keys``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
 
-from warmstart.cli.options import example
+from warmstart.cli.options import StoreUrl, example
 from warmstart.cli.output import frame_table, say, show
 
-app = typer.Typer(help="API keys of the service.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from warmstart.serve.store import Store
 
-StoreUrl = Annotated[str, Option("--store", help="sqlite:///FILE or postgresql://...")]
+app = typer.Typer(help="API keys of the service.", no_args_is_help=True)
 
 
 @app.command(
@@ -19,33 +20,36 @@ StoreUrl = Annotated[str, Option("--store", help="sqlite:///FILE or postgresql:/
 def create(
     name: Annotated[str, Option("--name", help="who holds it")],
     scope: Annotated[str, Option("--scope", help="read, write (and read) or admin (all)")],
-    store: StoreUrl = "sqlite:///warmstart.db",
+    store: StoreUrl = None,
 ) -> None:
     """Make a key and print it, this once."""
     from warmstart.serve.keys import make_key
-    from warmstart.serve.store import Store
 
-    say(make_key(Store(store), name, scope))
+    say(make_key(_opened(store), name, scope))
 
 
 @app.command("list", epilog=example("warmstart keys list --store sqlite:///shop.db"))
-def list_keys(store: StoreUrl = "sqlite:///warmstart.db") -> None:
+def list_keys(store: StoreUrl = None) -> None:
     """Show the keys, without their secrets."""
-    from warmstart.serve.store import Store
-
-    rows = [(k.key, k.name, k.scope, str(k.revoked)) for k in Store(store).keys()]  # noqa: SIM118
+    rows = [(k.key, k.name, k.scope, str(k.revoked)) for k in _opened(store).keys()]  # noqa: SIM118
     show(frame_table(["key", "name", "scope", "revoked"], rows))
 
 
 @app.command(epilog=example("warmstart keys revoke 1f2e3d4c5b6a --store sqlite:///shop.db"))
 def revoke(
     key: Annotated[str, typer.Argument(metavar="KEY")],
-    store: StoreUrl = "sqlite:///warmstart.db",
+    store: StoreUrl = None,
 ) -> None:
     """Let a key open nothing any more."""
     from warmstart.errors import DataError
-    from warmstart.serve.store import Store
 
-    if not Store(store).revoke(key):
+    if not _opened(store).revoke(key):
         raise DataError(f"there is no key {key!r}")
     say(f"{key} revoked")
+
+
+def _opened(url: str | None) -> "Store":
+    from warmstart.serve.settings import StoreSettings
+    from warmstart.serve.store import Store
+
+    return Store(StoreSettings.read(store=url).store)

@@ -33,6 +33,13 @@ Masks = Annotated[
         "only. Given twice: both tables  [default: all]",
     ),
 ]
+StoreUrl = Annotated[
+    str | None,
+    Option(
+        "--store",
+        help="sqlite:///FILE or postgresql://...  [default: WARMSTART_STORE, else warmstart.db]",
+    ),
+]
 Json = Annotated[Path | None, Option("--json", help="write the results as one JSON object")]
 Html = Annotated[Path | None, Option("--report", help="write an HTML report that opens offline")]
 FitSeed = Annotated[int, Option("--seed", help="of all randomness", min=0)]

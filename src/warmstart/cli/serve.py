@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
-from warmstart.cli.options import LM, ModelFolder, example
+from warmstart.cli.options import LM, ModelFolder, StoreUrl, example
 
 EXAMPLE = example(
     "warmstart keys create --name shop --scope write --store sqlite:///shop.db",
@@ -15,9 +15,7 @@ EXAMPLE = example(
 
 def serve(
     model: ModelFolder,
-    store: Annotated[
-        str | None, Option("--store", help="sqlite:///FILE or postgresql://...")
-    ] = None,
+    store: StoreUrl = None,
     host: Annotated[str | None, Option("--host")] = None,
     port: Annotated[int | None, Option("--port")] = None,
     models: Annotated[

@@ -14,13 +14,36 @@ from warmstart.config import explain
 from warmstart.errors import ConfigError
 
 
-class Settings(BaseSettings):
+class StoreSettings(BaseSettings):
+    """Where the store is, for the commands that need nothing else.
+
+    Attributes:
+        store: SQLAlchemy URL of the durable store.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="WARMSTART_", frozen=True, extra="forbid")
+
+    store: str = "sqlite:///warmstart.db"
+
+    @classmethod
+    def read(cls, **given: object) -> Self:
+        """Settings from what is given (None counts as not given) and the environment.
+
+        Raises:
+            ConfigError: naming every wrong setting, the value seen and what is allowed.
+        """
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType]
+        except ValidationError as error:
+            raise ConfigError(explain("settings", error)) from None
+
+
+class Settings(StoreSettings):
     """Settings of the service.
 
     Attributes:
         model: folder of the artefact to serve.
         lm: where the language model is, for an artefact made with one from a local folder.
-        store: SQLAlchemy URL of the durable store.
         host, port: where to listen.
         anonymous_read: whether questions need no key; writing always does.
         rate: requests that one key may make, as in "500/second".
@@ -39,11 +62,8 @@ class Settings(BaseSettings):
         log_level: of the structured log.
     """
 
-    model_config = SettingsConfigDict(env_prefix="WARMSTART_", frozen=True, extra="forbid")
-
     model: Path
     lm: str | None = None
-    store: str = "sqlite:///warmstart.db"
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     anonymous_read: bool = False
@@ -66,15 +86,3 @@ class Settings(BaseSettings):
     @classmethod
     def _separated(cls, value: Any) -> Any:
         return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
-
-    @classmethod
-    def read(cls, **given: object) -> Self:
-        """Settings from what is given (None counts as not given) and the environment.
-
-        Raises:
-            ConfigError: naming every wrong setting, the value seen and what is allowed.
-        """
-        try:
-            return cls(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType]
-        except ValidationError as error:
-            raise ConfigError(explain("settings", error)) from None

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import alembic.command
 import alembic.config
 import sqlalchemy as sa
+from alembic.util import CommandError
 from sqlalchemy import event as listening
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -114,24 +115,17 @@ class Store:
         url: SQLAlchemy URL, ``sqlite:///file`` or ``postgresql://...``.
 
     Raises:
-        ConfigError: another kind of database, or a URL that is none.
+        ConfigError: another kind of database, a URL that is none, or a store of a newer warmstart.
         StoreError: it cannot be reached.
     """
 
-    def __init__(self, url: str) -> None:
-        try:
-            place = sa.make_url(url)
-        except ArgumentError as error:
-            raise ConfigError(f"store: {error}") from None
-        kinds = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
-        kind = place.get_backend_name()
-        if kind not in kinds:
-            raise ConfigError(f"store must be sqlite:///... or postgresql://..., got {kind}://...")
-        self.is_postgres = kind == "postgresql"
+    def __init__(self, url: str | sa.URL) -> None:
+        place = place_of(url)
+        self.is_postgres = place.get_backend_name() == "postgresql"
         options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 8}
         if not self.is_postgres:
             options |= {"connect_args": {"timeout": 30, "check_same_thread": False}}
-        self._engine = sa.create_engine(place.set(drivername=kinds[kind]), **options)
+        self._engine = sa.create_engine(place, **options)
         if not self.is_postgres:
             listening.listen(self._engine, "connect", _durable)
             listening.listen(self._engine, "begin", _begin)
@@ -140,7 +134,11 @@ class Store:
         self._news = threading.Condition()
         self._listening: Any = None
         self._leading: Any = None
-        self._migrate()
+        try:
+            self._migrate()
+        except BaseException:
+            self._engine.dispose()
+            raise
 
     def _migrate(self) -> None:
         with as_file(files("warmstart.serve") / "migrations") as folder:
@@ -148,7 +146,12 @@ class Store:
             config.set_main_option("script_location", str(folder))
             with self._write() as connection:
                 config.attributes["connection"] = connection
-                alembic.command.upgrade(config, "head")
+                try:
+                    alembic.command.upgrade(config, "head")
+                except CommandError as error:
+                    raise ConfigError(
+                        f"the store was written by a newer warmstart ({error}): use that one"
+                    ) from None
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -179,6 +182,28 @@ class Store:
             raise StoreError(f"the store cannot be written: {_short(error)}") from error
         with self._news:
             self._news.notify_all()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """A connection that sees the store as it is now, whatever is written meanwhile.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._read() as connection:
+            if self.is_postgres:  # SQLite's transactions see no other's writing anyway
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    @contextmanager
+    def whole(self) -> Iterator[sa.Connection]:
+        """A connection whose writing is kept if the block ends well, else none of it.
+
+        Raises:
+            StoreError: nothing was written.
+        """
+        with self._write() as connection:
+            yield connection
 
     def _changed(self, connection: sa.Connection, kind: str, names: Iterable[str]) -> None:
         rows = [{"kind": kind, "name": name} for name in names]
@@ -460,6 +485,23 @@ class Store:
             found = connection.execute(keys.update().where(keys.c.key == key).values(revoked=True))
             self._changed(connection, "key", [key] if found.rowcount else [])
         return bool(found.rowcount)
+
+
+def place_of(url: str | sa.URL) -> sa.URL:
+    """Where a store is, with the driver that reaches it.
+
+    Raises:
+        ConfigError: another kind of database, or a URL that is none.
+    """
+    try:
+        place = sa.make_url(url)
+    except ArgumentError as error:
+        raise ConfigError(f"store: {error}") from None
+    kinds = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
+    kind = place.get_backend_name()
+    if kind not in kinds:
+        raise ConfigError(f"store must be sqlite:///... or postgresql://..., got {kind}://...")
+    return place.set(drivername=kinds[kind])
 
 
 def _durable(connection: Any, _: Any) -> None:
