@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from warmstart.serve.index import TOP, Index
-from warmstart.serve.lists import Ask, Rules, choose
+from warmstart.serve.lists import Ask, NothingKnownError, Rules, choose
 from warmstart.serve.reading import pack, take_in, unpack
 from warmstart.serve.store import Item, Stored
 
@@ -173,7 +173,7 @@ def test_an_unknown_user_is_answered_by_history(model):
     )
     assert len(hits) == 5
     assert not {hit.item for hit in hits} & set(warm)
-    assert isinstance(nothing, LookupError)
+    assert isinstance(nothing, NothingKnownError)
 
 
 def test_lists_obey(model, texts, packed):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from warmstart.serve.keys import Holder
 from warmstart.serve.service import Service
@@ -17,9 +18,13 @@ def service_of(request: Request) -> Service:
 TheService = Annotated[Service, Depends(service_of)]
 
 
-def _needs(scope: str) -> Callable[[Request], Holder]:
+_bearer = HTTPBearer(auto_error=False, description="An API key, as `warmstart keys` makes it.")
+_Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+def _needs(scope: str) -> Callable[[Request, _Bearer], Holder]:
     # async: a function without it would be sent to a thread for every request
-    async def check(request: Request) -> Holder:
+    async def check(request: Request, _: _Bearer) -> Holder:
         address = request.client.host if request.client else ""
         keys = service_of(request).keys
         return keys.check(request.headers.get("Authorization"), scope, address)

@@ -1,14 +1,18 @@
 """Keys and models."""
 
+from typing import Annotated
+
 from anyio.to_thread import run_sync
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
 from warmstart.serve.access import Admin, TheService
 from warmstart.serve.keys import make_key
-from warmstart.serve.problems import Problem
+from warmstart.serve.problems import Problem, told
 from warmstart.serve.schemas import Health, KeyInfo, MadeKey, NewKey, Swap
 
 routes = APIRouter(prefix="/admin", tags=["admin"])
+_BODY = told(400, 413, 415, 422)
+KeyPath = Annotated[str, Path(min_length=1, max_length=256, description="name of the key")]
 
 
 @routes.get("/keys")
@@ -18,21 +22,21 @@ async def list_keys(service: TheService, _: Admin) -> list[KeyInfo]:
     return [KeyInfo(key=k.key, name=k.name, scope=k.scope, revoked=k.revoked) for k in found]
 
 
-@routes.post("/keys", status_code=201)
+@routes.post("/keys", status_code=201, responses=_BODY)
 async def add_key(body: NewKey, service: TheService, _: Admin) -> MadeKey:
     """Make a key; its token is shown this once."""
     token = await run_sync(make_key, service.store, body.name, body.scope)
     return MadeKey(key=token.split("_")[1], token=token)
 
 
-@routes.delete("/keys/{key}", status_code=204)
-async def revoke_key(key: str, service: TheService, _: Admin) -> None:
+@routes.delete("/keys/{key}", status_code=204, responses=told(404, 422))
+async def revoke_key(key: KeyPath, service: TheService, _: Admin) -> None:
     """Let a key open nothing any more, within a second on every replica."""
     if "\0" in key or not await run_sync(service.store.revoke, key):
         raise Problem(404, "no such key", pointer="#path/key", seen=key)
 
 
-@routes.post("/model", status_code=202)
+@routes.post("/model", status_code=202, responses=_BODY)
 async def swap_model(body: Swap, service: TheService, _: Admin) -> Health:
     """Serve another model, on every replica; the old one answers until the new one is ready.
 

@@ -2,32 +2,22 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import RedirectResponse, Response
-from fastapi.security import HTTPBearer
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import warmstart
 from warmstart.serve import admin, metrics, problems, read, write
 from warmstart.serve.batcher import Batcher
+from warmstart.serve.description import describe, name_of
 from warmstart.serve.middleware import Bounded, Observed
 from warmstart.serve.pages import Console
-from warmstart.serve.problems import MEDIA, Problem, ProblemDetails
+from warmstart.serve.problems import Problem, told
 from warmstart.serve.schemas import Health
 from warmstart.serve.service import Service
-
-_STATUSES = (400, 401, 403, 404, 405, 413, 422, 429, 503)
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {
-        "description": "Problem details",
-        "content": {MEDIA: {"schema": ProblemDetails.model_json_schema()}},
-    }
-    for status in _STATUSES
-}
 
 
 def create_app(service: Service) -> FastAPI:
@@ -46,17 +36,19 @@ def create_app(service: Service) -> FastAPI:
         version=warmstart.__version__,
         summary="Recommends items that nobody has clicked yet.",
         lifespan=lifespan,
-        responses=PROBLEMS,
+        generate_unique_id_function=name_of,
         redoc_url=None,
     )
     app.state.service = service
     problems.install(app)
-    v1 = APIRouter(prefix="/v1", dependencies=[Depends(HTTPBearer(auto_error=False))])
-    for routes in (read.routes, write.routes, admin.routes):
-        v1.include_router(routes)
+    v1 = APIRouter(prefix="/v1")
+    v1.include_router(read.routes, responses=told(401, 429))
+    v1.include_router(write.routes, responses=told(401, 403, 429, 503))
+    v1.include_router(admin.routes, responses=told(401, 403, 429, 503))
     app.include_router(v1)
     app.include_router(_operations)
     app.mount("/console", Console())
+    app.openapi = lambda: describe(app, anonymous_read=service.settings.anonymous_read)
     if service.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -84,7 +76,7 @@ async def live() -> Health:
     return Health(status="ok")
 
 
-@_operations.get("/health/ready")
+@_operations.get("/health/ready", responses=told(503))
 async def ready(request: Request) -> Health:
     """Whether lists can be made; also while the store does not answer."""
     if not request.app.state.service.alive:
@@ -92,11 +84,11 @@ async def ready(request: Request) -> Health:
     return Health(status="ok")
 
 
-@_operations.get("/metrics", response_class=Response)
+@_operations.get("/metrics", response_class=PlainTextResponse)
 async def prometheus(request: Request) -> Response:
     """Measurements for Prometheus."""
     service: Service = request.app.state.service
-    counts = service.deployment.index.counts()
+    counts = await run_sync(service.deployment.index.counts)  # it waits for a list under way
     for kind in ("warm", "cold", "warming"):
         metrics.ITEMS.labels(kind).set(counts[kind])
     metrics.WAITING.set(service.waiting)

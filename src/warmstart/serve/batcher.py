@@ -31,7 +31,7 @@ class Batcher:
         """The list.
 
         Raises:
-            LookupError: nothing is known of the user, nor of the history.
+            NothingKnownError: nothing is known of the user, nor of the history.
         """
         future: asyncio.Future[list[Hit]] = asyncio.get_running_loop().create_future()
         self._asks.append((ask, future))

@@ -16,7 +16,7 @@ A user the model does not know is answered for by the 50 users whose histories a
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from scipy import sparse
 from warmstart.backbones import FactorBackbone
 from warmstart.rank import top_k
 from warmstart.serve.growing import Growing
-from warmstart.serve.lists import Ask, Hit, Rules, choose
+from warmstart.serve.lists import Ask, Hit, NothingKnownError, Rules, choose
 from warmstart.serve.reading import unpack
 from warmstart.serve.store import Item, Stored
 from warmstart.simulate.taking_in import Reading, TakesIn
@@ -37,9 +37,9 @@ _NEIGHBOURS = 50
 _ROWS = 16  # users that are scored at once
 
 
-@dataclass
+@dataclass(frozen=True)
 class Entry:
-    """What is known of an item beside its numbers.
+    """What is known of an item beside its numbers; replaced as a whole, so it can be read any time.
 
     Attributes:
         name: external id, as text.
@@ -76,7 +76,7 @@ class Index:
         claim: float = 0.1,
         owner_share: float = 0.5,
     ) -> None:
-        self._lock = threading.RLock()
+        self._lock, self._applying = threading.RLock(), threading.Lock()
         self.model, self.confidence, self.claim = model, confidence, claim
         self._owner_share = owner_share
         fitted, warmed = model.fitted, model.warmed
@@ -130,58 +130,70 @@ class Index:
     # -- following the store --
 
     def apply(self, stored: Mapping[str, Stored]) -> None:
-        """Bring items to what the store says; the same twice is the same once."""
-        with self._lock:
+        """Bring items to what the store says; the same twice is the same once.
+
+        Lists are made meanwhile: the long work is done before the lock is taken, item by item.
+        """
+        with self._applying:
             readings = {n: unpack(s.reading) for n, s in stored.items() if s.reading is not None}
             places = self._places(readings)
             for name, known in stored.items():
-                self._apply(name, known, places.get(name))
+                before = self.entry(name)
+                moved = known.users != (before.users if before else frozenset())
+                observed = self._observed(known.users) if moved else None
+                with self._lock:
+                    self._apply(name, known, places.get(name), observed)
 
-    def _apply(self, name: str, stored: Stored, place: "_Place | None") -> None:
+    def _apply(
+        self, name: str, stored: Stored, place: "_Place | None", observed: "_Observed | None"
+    ) -> None:
         slot = self._slots.get(name)
         if slot is None:
             if place is None:
                 return  # not readable yet: nothing to recommend
             slot = self._facts.append(alive=True, column=len(self._warm) + len(self._cold))
-            self._slots[name] = slot
             self._cold.append(slot=slot, trust=1)
             if self._table is not None:
                 self._table.append()
             self.entries.append(Entry(name, None, len(self._cold) - 1))
-        entry = self.entries[slot]
-        entry.item = stored.item
+            self._slots[name] = slot  # last: entry() takes no lock
+        entry = replace(self.entries[slot], item=stored.item)
         own = slot >= self._n_base
         dead = stored.item is not None and stored.item.deleted
         self._facts["alive"][slot] = not dead
         (self._dead.add if dead else self._dead.discard)(slot)
         if own and place is not None and entry.cold is not None:
             self._facts["vectors"][slot] = place.reading["vectors"]
-            entry.audience = place.reading["audience"]
-            entry.weights = place.reading["weights"]
+            likely = {"audience": place.reading["audience"], "weights": place.reading["weights"]}
+            entry = replace(entry, **likely)
             self._cold["simulated"][entry.cold] = place.simulated
             self._cold["shift"][entry.cold] = place.shift
             if self._table is not None and place.table is not None:
                 self._table["of"][entry.cold] = place.table
-        if stored.users != entry.users:
-            self._click(slot, entry, stored.users)
+        if observed is not None:
+            self._click(slot, entry, stored.users, observed)
+            entry = replace(entry, users=stored.users)
+        self.entries[slot] = entry
 
-    def _click(self, slot: int, entry: Entry, users: frozenset[str]) -> None:
+    def _click(self, slot: int, entry: Entry, users: frozenset[str], observed: "_Observed") -> None:
         for user in entry.users - users:
             self._clicked[user].discard(slot)
         for user in users - entry.users:
             self._clicked.setdefault(user, set()).add(slot)
-        entry.users = users
-        if entry.cold is None:
-            return
+        if entry.cold is not None:
+            self._any_observed |= observed.clicks > 0
+            self._cold["observed"][entry.cold] = observed.folded
+            trust = self.confidence / (self.confidence + observed.clicks)
+            self._cold["trust"][entry.cold] = trust
+
+    def _observed(self, users: frozenset[str]) -> "_Observed":
+        """What the clicks of these users say of an item; strangers say nothing."""
         rows = sorted(self._users[user] for user in users if user in self._users)
-        observed = np.zeros_like(self._cold["observed"][entry.cold])
-        if rows:
-            shape = (1, len(self._users))
-            ones = (np.ones(len(rows), np.float32), (np.zeros(len(rows), int), rows))
-            observed = self._backbone.fold_in(sparse.csr_matrix(ones, shape))[0]
-            self._any_observed = True
-        self._cold["observed"][entry.cold] = observed
-        self._cold["trust"][entry.cold] = self.confidence / (self.confidence + len(rows))
+        if not rows:
+            return _Observed(0, np.zeros(self._cold["observed"].shape[1], np.float32))
+        shape = (1, len(self._users))
+        ones = (np.ones(len(rows), np.float32), (np.zeros(len(rows), int), rows))
+        return _Observed(len(rows), self._backbone.fold_in(sparse.csr_matrix(ones, shape))[0])
 
     def _places(self, readings: Mapping[str, Reading]) -> "dict[str, _Place]":
         """Where readings belong; in blocks, as their affinities are wide."""
@@ -256,7 +268,7 @@ class Index:
             simulated = trust * simulated + (1 - trust) * score(rows, cold["observed"])
         return np.concatenate([self._warm_scores(rows), simulated], axis=1)
 
-    def recommend(self, asks: Sequence[Ask]) -> list[list[Hit] | LookupError]:
+    def recommend(self, asks: Sequence[Ask]) -> list[list[Hit] | NothingKnownError]:
         """Answers in order; those of known users are scored together.
 
         Returns:
@@ -269,7 +281,7 @@ class Index:
                 for hit in self._answers(asks[start : start + _ROWS])
             ]
 
-    def _answers(self, asks: Sequence[Ask]) -> list[list[Hit] | LookupError]:
+    def _answers(self, asks: Sequence[Ask]) -> list[list[Hit] | NothingKnownError]:
         rows = np.array(
             [self._users.get(ask.user or "", -1) if ask.history is None else -1 for ask in asks],
             np.int32,
@@ -277,14 +289,14 @@ class Index:
         scores = np.empty((len(asks), len(self._warm) + len(self._cold)), np.float32)
         if (rows >= 0).any():
             scores[rows >= 0] = self._scores(rows[rows >= 0])
-        found: list[list[Hit] | LookupError] = []
+        found: list[list[Hit] | NothingKnownError] = []
         for ask, row, line in zip(asks, rows, scores, strict=True):
             own = self._own(ask, int(row))
             try:
                 if row < 0:
                     line[:] = self._guest_scores(own)
                 found.append(self._list(ask, own, line))
-            except LookupError as error:
+            except NothingKnownError as error:
                 found.append(error)
         return found
 
@@ -309,7 +321,7 @@ class Index:
         best = np.argsort(-likeness, kind="stable")[:_NEIGHBOURS].astype(np.int32)
         best = best[likeness[best] > 0]
         if not len(best):
-            raise LookupError("no user of the model has interacted with any of these items")
+            raise NothingKnownError("no user of the model has interacted with any of these items")
         weights = likeness[best] / likeness[best].sum()
         total = np.zeros(len(self._warm) + len(self._cold), np.float32)
         for start in range(0, len(best), _ROWS):
@@ -420,10 +432,10 @@ class Index:
 
     def preview(self, reading: Reading, k: int) -> dict[str, Any]:
         """What would become of an item with this reading, were it added now."""
+        place = self._places({"": reading})[""]
+        table = None if place.table is None else place.table[None]
+        claims = self._claims(place.simulated[None], table)[0]
         with self._lock:
-            place = self._places({"": reading})[""]
-            table = None if place.table is None else place.table[None]
-            claims = self._claims(place.simulated[None], table)[0]
             users, ranks = reading["audience"][:k], []
             for start in range(0, len(users), _ROWS):
                 rows = users[start : start + _ROWS]
@@ -486,6 +498,14 @@ class Index:
                 "warming": int((there & (trust < 1)).sum()),
                 "users": len(self._users),
             }
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """Clicks of users the model knows, and where these put the item."""
+
+    clicks: int
+    folded: np.ndarray
 
 
 @dataclass(frozen=True)

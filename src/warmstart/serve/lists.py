@@ -40,6 +40,10 @@ class Ask:
     explain: bool = False
 
 
+class NothingKnownError(Exception):
+    """No user of the model is anything like the one who is asked for."""
+
+
 @dataclass(frozen=True)
 class Hit:
     """One line of a list."""

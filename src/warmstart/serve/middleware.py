@@ -28,7 +28,7 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        name, started, status = _request_id(scope), time.perf_counter(), 500
+        name, started, status = _request_id(scope), time.perf_counter(), _NONE
         structlog.contextvars.bind_contextvars(request=name)
 
         async def noted(message: Message) -> None:
@@ -40,6 +40,12 @@ class Observed:
 
         try:
             await self.app(scope, receive, noted)
+        except Exception:
+            log.exception("request failed")  # here, where the line still has the request's id
+            if status != _NONE:
+                raise  # half of an answer is sent
+            problem = Problem(500, "the service failed at this request; the log says where")
+            await respond(Request(scope), problem)(scope, receive, noted)
         finally:
             seconds, route = time.perf_counter() - started, _route(scope)
             metrics.REQUESTS.labels(route, status).observe(seconds)
@@ -49,6 +55,7 @@ class Observed:
             structlog.contextvars.clear_contextvars()
 
 
+_NONE = 499  # no answer: the client has gone
 _QUIET = {"/health/live", "/health/ready", "/metrics"}
 
 

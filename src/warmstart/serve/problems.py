@@ -4,27 +4,24 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from math import ceil
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from warmstart.errors import ConfigError, DataError, WarmstartError
+from warmstart.errors import WarmstartError
 from warmstart.serve.keys import AccessError
 from warmstart.serve.service import BusyError
 from warmstart.serve.store import StoreError
 
 MEDIA = "application/problem+json"
 _SHOWN = 200  # characters of a value that was wrong
-
-log = structlog.get_logger("warmstart.serve")
 
 
 class FieldError(BaseModel):
@@ -44,6 +41,30 @@ class ProblemDetails(BaseModel):
     detail: str
     instance: str
     errors: list[FieldError] = []
+
+
+def told(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Problems with these statuses, for the description of routes that answer with them."""
+    return {status: {"model": ProblemDetails, **_DESCRIBED[status]} for status in statuses}
+
+
+def _described(description: str, **headers: str) -> dict[str, Any]:
+    said = {name: {"description": d, "schema": {"type": "string"}} for name, d in headers.items()}
+    return {"description": description, **({"headers": said} if said else {})}
+
+
+_AGAIN = {"Retry-After": "seconds"}
+_DESCRIBED = {
+    400: _described("The body is no JSON."),
+    401: _described("No API key, or one that is not known.", **{"WWW-Authenticate": "Bearer"}),
+    403: _described("The key does not allow this."),
+    404: _described("There is no such thing."),
+    413: _described("The body is too long."),
+    415: _described("The body must be application/json."),
+    422: _described("Fields are wrong or missing; `errors` says which."),
+    429: _described("Too many requests with one key, or too many items that wait.", **_AGAIN),
+    503: _described("The store does not answer; nothing was written.", **_AGAIN),
+}
 
 
 class Problem(Exception):
@@ -96,36 +117,70 @@ def install(app: FastAPI) -> None:
 
     def handler(convert: Any) -> Any:
         async def handle(request: Request, error: Exception) -> Response:
-            return respond(request, convert(error))
+            return respond(request, convert(request, error))
 
         return handle
 
     kinds = {
-        Problem: lambda error: error,
+        Problem: lambda _, error: error,
         RequestValidationError: _invalid,
-        HTTPException: lambda e: Problem(e.status_code, str(e.detail), headers=e.headers),
+        HTTPException: lambda _, e: Problem(e.status_code, str(e.detail), headers=e.headers),
         AccessError: _denied,
         BusyError: _busy,
-        StoreError: lambda e: Problem(503, str(e), headers={"Retry-After": "1"}),
-        DataError: lambda e: Problem(422, str(e)),
-        ConfigError: lambda e: Problem(422, str(e)),
-        WarmstartError: lambda e: Problem(422, str(e)),
+        StoreError: lambda _, e: Problem(503, str(e), headers={"Retry-After": "1"}),
+        WarmstartError: lambda _, e: Problem(422, str(e)),
     }
     for kind, convert in kinds.items():
         app.add_exception_handler(kind, handler(convert))
-    app.add_exception_handler(Exception, handler(_unexpected))
 
 
-def _invalid(error: RequestValidationError) -> Problem:
-    problem = Problem(422, "the request has wrong or missing fields")
-    for entry in error.errors():
-        place, *rest = entry["loc"]
-        pointer = "/".join(["#" if place == "body" else f"#{place}", *map(str, rest)])
-        problem.errors.append(field_error(pointer, entry["msg"], entry.get("input")))
+def _invalid(request: Request, error: RequestValidationError) -> Problem:
+    found = error.errors()
+    if any(entry["loc"][0] == "body" for entry in found):
+        kind = request.headers.get("content-type", "")
+        if error.body and not _is_json(kind):
+            allowed = f"the body must be application/json, got {kind[:_SHOWN] or 'no content type'}"
+            return Problem(415, allowed)
+        if found[0]["type"] == "json_invalid":
+            reason, at = found[0]["ctx"]["error"], found[0]["loc"][1]
+            return Problem(400, f"the body is no JSON: {reason} at character {at}")
+    problem, fields = Problem(422, "the request has wrong or missing fields"), {}
+    for entry in found:
+        pointer = _pointer(entry, error.body)
+        said, _ = fields.get(pointer, ([], None))
+        fields[pointer] = ([*said, entry["msg"]], entry.get("input"))
+    for pointer, (said, seen) in fields.items():
+        problem.errors.append(field_error(pointer, "; or: ".join(dict.fromkeys(said)), seen))
     return problem
 
 
-def _denied(error: AccessError) -> Problem:
+def _is_json(kind: str) -> bool:
+    kind = kind.partition(";")[0].strip().lower()
+    return kind.startswith("application/") and kind.endswith(("/json", "+json"))
+
+
+def _pointer(entry: Mapping[str, Any], body: Any) -> str:
+    """Where it is wrong; behind the place in the body, pydantic names what it tried there."""
+    place, *rest = entry["loc"]
+    if place != "body":
+        return "/".join([f"#{place}", *map(str, rest)])
+    parts = ["#"]
+    for part in rest:
+        inside = isinstance(body, Mapping) or (
+            isinstance(body, Sequence) and isinstance(part, int) and not isinstance(body, str)
+        )
+        if isinstance(body, Mapping) and part not in body:
+            if entry["type"] == "missing":
+                parts.append(str(part))
+            break
+        if not inside:
+            break
+        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
+        body = body[part]
+    return "/".join(parts)
+
+
+def _denied(_: Request, error: AccessError) -> Problem:
     headers = {}
     if error.status == 401:
         headers = {"WWW-Authenticate": "Bearer"}
@@ -134,10 +189,5 @@ def _denied(error: AccessError) -> Problem:
     return Problem(error.status, error.detail, headers=headers)
 
 
-def _busy(error: BusyError) -> Problem:
+def _busy(_: Request, error: BusyError) -> Problem:
     return Problem(429, str(error), headers={"Retry-After": str(ceil(error.retry_after))})
-
-
-def _unexpected(error: Exception) -> Problem:
-    log.error("request failed", exc_info=error)
-    return Problem(500, "the service failed at this request; the log says where")

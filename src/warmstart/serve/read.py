@@ -10,8 +10,8 @@ from fastapi.responses import Response
 
 from warmstart.serve.access import Reader, TheService
 from warmstart.serve.items import composed, external, name_of
-from warmstart.serve.lists import Ask
-from warmstart.serve.problems import Problem
+from warmstart.serve.lists import Ask, NothingKnownError
+from warmstart.serve.problems import Problem, told
 from warmstart.serve.reading import take_in
 from warmstart.serve.schemas import (
     ItemInfo,
@@ -38,7 +38,12 @@ ItemPath = Annotated[str, Path(min_length=1, max_length=256, description="item i
 UserPath = Annotated[str, Path(min_length=1, max_length=256, description="user id")]
 
 
-@routes.post("/recommend", response_model=Recommendations, tags=["recommend"])
+@routes.post(
+    "/recommend",
+    response_model=Recommendations,
+    responses=told(400, 404, 413, 415, 422),
+    tags=["recommend"],
+)
 async def recommend(body: Recommend, request: Request, _: Reader) -> Response:
     """The best items for a user, or for a history of a user that the model does not know."""
     service: Service = request.app.state.service
@@ -58,7 +63,7 @@ async def recommend(body: Recommend, request: Request, _: Reader) -> Response:
     )
     try:
         hits = await request.app.state.batcher.recommend(ask)
-    except LookupError as error:
+    except NothingKnownError as error:
         raise Problem(404, _unknown(ask), pointer=_asked(ask), seen=_seen(body)) from error
     index = service.deployment.index
     give = external(service)
@@ -86,7 +91,7 @@ def _unknown(ask: Ask) -> str:
     return "no user of the model has interacted with any of these items: give others"
 
 
-@routes.post("/simulate", tags=["simulate"])
+@routes.post("/simulate", responses=told(400, 413, 415, 422), tags=["simulate"])
 async def simulate(body: Simulate, service: TheService, _: Reader) -> Simulation:
     """Whom a text would interest, were it an item; nothing is stored."""
     text = composed(service, body.columns, "#/columns")
@@ -104,7 +109,7 @@ async def simulate(body: Simulate, service: TheService, _: Reader) -> Simulation
     return Simulation(**{**found, "users": users, "nearest": nearest}, calibration=_CALIBRATION)
 
 
-@routes.get("/similar/{item:path}", tags=["items"])
+@routes.get("/similar/{item:path}", responses=told(404, 422), tags=["items"])
 async def similar(
     item: ItemPath,
     service: TheService,
@@ -121,7 +126,7 @@ async def similar(
     return Similar(items=[{"item": give(other), "similarity": value} for other, value in pairs])
 
 
-@routes.get("/items", tags=["items"])
+@routes.get("/items", responses=told(422, 503), tags=["items"])
 async def list_items(
     service: TheService,
     _: Reader,
@@ -129,11 +134,15 @@ async def list_items(
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> ItemList:
     """Items that were written, the newest first."""
-    found = await run_sync(service.store.newest, limit, offset)
-    return ItemList(items=[_described(service, stored.item, stored) for stored in found])
+
+    def work() -> ItemList:
+        found = service.store.newest(limit, offset)
+        return ItemList(items=[_described(service, stored.item, stored) for stored in found])
+
+    return await run_sync(work)
 
 
-@routes.get("/items/{item:path}", tags=["items"])
+@routes.get("/items/{item:path}", responses=told(404, 422, 503), tags=["items"])
 async def look_up_item(item: ItemPath, service: TheService, _: Reader) -> ItemInfo:
     """An item as it stands: its state, its clicks, who it was simulated to interest."""
     name = name_of(service, item, "#path/item")
@@ -185,7 +194,7 @@ def _described(service: Service, name: str, stored: Item | None) -> ItemInfo:
     )
 
 
-@routes.get("/users/{user:path}", tags=["users"])
+@routes.get("/users/{user:path}", responses=told(404, 422), tags=["users"])
 async def look_up_user(user: UserPath, service: TheService, _: Reader) -> UserInfo:
     """A user's history, as trained on and as recorded since."""
     index = service.deployment.index
@@ -225,7 +234,7 @@ async def status(service: TheService, _: Reader) -> Status:
     except StoreError:
         behind = None
     return Status(
-        **deployment.index.counts(),
+        **await run_sync(deployment.index.counts),
         waiting=service.waiting,
         last_change=deployment.last,
         behind=behind,

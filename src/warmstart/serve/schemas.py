@@ -2,7 +2,17 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+_COLUMNS = 64  # of an item
+_WHOLE = 2**63  # what a database keeps as an integer
 
 
 def _storable(text: str) -> str:
@@ -15,49 +25,76 @@ def _storable(text: str) -> str:
     return text
 
 
+def _exact(value: Any) -> Any:
+    if isinstance(value, int) and not -_WHOLE <= value < _WHOLE:
+        raise ValueError("an integer must have 64 bits; give it as a string")
+    return value
+
+
+def _few(fields: Any) -> Any:
+    """Each wrong field is an error of its own: a body of millions of them would fill memory."""
+    if isinstance(fields, dict) and len(fields) > _COLUMNS:
+        raise ValueError(f"may have {_COLUMNS} fields, got {len(fields)}")
+    return fields
+
+
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
-# No bool for an int, and no text for a number: an id is what it was.
-Id = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)] | Name
+Whole = Annotated[int, Field(ge=-_WHOLE, lt=_WHOLE)]
+Id = Whole | Name
+Value = Annotated[
+    Text | bool | Whole | Annotated[float, Field(allow_inf_nan=False)] | None,
+    BeforeValidator(_exact),
+]
+Columns = Annotated[
+    dict[Name, Value],
+    Field(max_length=_COLUMNS, description="title, text, genres, ... as in the training data"),
+    BeforeValidator(_few),
+]
 Share = Annotated[float, Field(ge=0, le=1)]
 K = Annotated[int, Field(ge=1, le=100_000, description="length of the list")]
 
 
 class _In(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    # strict: no bool for an int and no text for a number; what is kept is what was sent
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bounded(cls, given: Any) -> Any:
+        return _few(given)
 
 
 class NewItem(_In):
     """An item to add or to update."""
 
     id: Id
-    columns: Annotated[
-        dict[Name, Text | int | float | None],
-        Field(max_length=64, description="title, text, genres, ... as in the training data"),
-    ]
+    columns: Columns
 
 
 class NewItems(_In):
     """Items to add or update, all or none."""
 
-    items: Annotated[list[NewItem], Field(min_length=1)]
+    items: Annotated[list[NewItem], Field(min_length=1, fail_fast=True)]
 
 
 class ItemColumns(_In):
     """The columns of one item."""
 
-    columns: Annotated[dict[Name, Text | int | float | None], Field(max_length=64)]
+    columns: Columns
 
 
 class Recommend(_In):
     """A request for a list, for a user or for a history."""
 
     user: Id | None = None
-    history: Annotated[list[Id], Field(min_length=1, max_length=10_000)] | None = None
+    history: Annotated[list[Id], Field(min_length=1, max_length=10_000, fail_fast=True)] | None = (
+        None
+    )
     k: K = 10
     exclude_seen: bool = True
-    allow: Annotated[list[Id], Field(max_length=100_000)] | None = None
-    deny: Annotated[list[Id], Field(max_length=100_000)] = []
+    allow: Annotated[list[Id], Field(max_length=100_000, fail_fast=True)] | None = None
+    deny: Annotated[list[Id], Field(max_length=100_000, fail_fast=True)] = []
     cold_share_min: Share = 0.0
     cold_share_max: Share = 1.0
     explain: bool = False
@@ -74,7 +111,7 @@ class Recommend(_In):
 class Simulate(_In):
     """A text that is not stored."""
 
-    columns: Annotated[dict[Name, Text | int | float | None], Field(min_length=1, max_length=64)]
+    columns: Annotated[Columns, Field(min_length=1)]
     k: Annotated[int, Field(ge=1, le=50)] = 20
 
 
@@ -89,7 +126,7 @@ class NewEvent(_In):
 class NewEvents(_In):
     """Interactions to record, all or none."""
 
-    interactions: Annotated[list[NewEvent], Field(min_length=1)]
+    interactions: Annotated[list[NewEvent], Field(min_length=1, fail_fast=True)]
 
 
 class NewKey(_In):

@@ -7,6 +7,7 @@ A request for a list never waits for either of them.
 """
 
 import hashlib
+import queue
 import threading
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import structlog
 
 from warmstart.artefact import read_manifest
 from warmstart.core import require
-from warmstart.errors import ConfigError, DataError, WarmstartError
+from warmstart.errors import ConfigError, DataError
 from warmstart.lm import TextEncoder
 from warmstart.methods import load_model
 from warmstart.serve import metrics
@@ -25,10 +26,14 @@ from warmstart.serve.index import Index
 from warmstart.serve.keys import KeyRing
 from warmstart.serve.reading import pack, take_in
 from warmstart.serve.settings import Settings
-from warmstart.serve.store import Item, Outcome, Store, StoreError
+from warmstart.serve.store import Change, Item, LostError, Outcome, Store, StoreError
 from warmstart.simulate.taking_in import TakesIn
 
 log = structlog.get_logger("warmstart.serve")
+
+_IDLE = 30.0  # seconds after which the reader looks for work that nobody told it of
+_WHOLE = 2**63
+_TIDY = 3600.0  # seconds between two times that old changes are dropped
 
 
 class BusyError(Exception):
@@ -81,11 +86,14 @@ class Service:
         self.settings = settings
         self.store = Store(settings.store)
         self.keys = KeyRing(settings.rate, anonymous_read=settings.anonymous_read)
-        self.keys.load(self.store.keys())
         self.deployment = self._deploy(settings.model)
+        self.keys.load(self.store.keys())  # after it: what changes from now on is followed
         self.swapping: str | None = None
+        self._announced: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._stop, self._unread = threading.Event(), threading.Event()
         self._waiting, self._speed = 0, 50.0  # items; items a second, measured as we go
+        self._counting = threading.Lock()
+        self._tidied = float("-inf")
         self._threads: list[threading.Thread] = []
 
     # -- life --
@@ -94,7 +102,7 @@ class Service:
         """Start reading and following."""
         self._waiting = self.store.count_unread(self.deployment.name)
         self._unread.set()
-        for work in (self._read_on, self._follow_on):
+        for work in (self._read_on, self._follow_on, self._swap_on):
             thread = threading.Thread(target=work, name=work.__name__.strip("_"), daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -103,13 +111,14 @@ class Service:
         """Stop; what the reader has begun is finished, what waits stays in the store."""
         self._stop.set()
         self._unread.set()
+        self._announced.put(None)
         for thread in self._threads:
             thread.join(timeout=30)
         self.store.close()
 
     @property
     def alive(self) -> bool:
-        """Whether both threads run."""
+        """Whether all threads run."""
         return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     # -- models --
@@ -123,6 +132,13 @@ class Service:
         model: TakesIn = require(loaded, TakesIn, "be served: it does not simulate users")
         take_in(model, ["the first text takes longest"])
         name = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+        deployment = Deployment(folder, name, model, *self._built(model, name))
+        deployment.warm_up = time.perf_counter() - started
+        log.info("model loaded", folder=folder.name, seconds=round(deployment.warm_up, 3))
+        return deployment
+
+    def _built(self, model: TakesIn, name: str) -> tuple[Index, int]:
+        """An index of all that the store has, and the change up to which it surely has it."""
         last = self.store.latest()  # what comes later is followed
         index = Index(
             model,
@@ -132,10 +148,7 @@ class Service:
         )
         for page in self.store.everything(name):
             index.apply(page)
-        deployment = Deployment(folder, name, model, index, last)
-        deployment.warm_up = time.perf_counter() - started
-        log.info("model loaded", folder=folder.name, seconds=round(deployment.warm_up, 3))
-        return deployment
+        return index, last
 
     def check_model(self, folder: str) -> Path:
         """Where a model that may be swapped in lies.
@@ -159,20 +172,30 @@ class Service:
         Raises:
             WarmstartError: it may not be, or cannot be loaded.
         """
-        place = self.check_model(folder)
+        place, batch = self.check_model(folder), self.settings.batch
         self.swapping = folder
         try:
-            while True:
-                new = self._deploy(place)
-                if not self._read(new, self.settings.batch):
-                    break
-                while self._read(new, self.settings.batch):
-                    pass
+            new = self._deploy(place)
+            while not self._stop.is_set() and self._read(new, batch) == batch:
+                pass  # what comes in meanwhile is for the reader
+            # Keys and announcements behind this number are dealt with after the swap.
+            dealt_with, at = self.deployment.last, new.last
+            while changes := self.store.changes(at):
+                self._take(new, changes)
+                at = changes[-1].number
+            new.last = min(at, dealt_with)
             self.deployment = new
             self._unread.set()
             log.info("model swapped", folder=folder)
         finally:
             self.swapping = None
+
+    def _swap_on(self) -> None:
+        while (folder := self._announced.get()) is not None:
+            try:
+                self.swap(folder)
+            except Exception:
+                log.exception("model not swapped", folder=folder)
 
     # -- writing --
 
@@ -183,13 +206,30 @@ class Service:
             BusyError: too many wait already.
             StoreError: nothing was written.
         """
-        if self._waiting + len(items) > self.settings.queue:
-            raise BusyError(self._waiting, max(1.0, len(items) / self._speed))
-        found = self.store.write_items(items)
-        fresh = sum(outcome != "unchanged" for outcome in found)
-        self._waiting += fresh
+        with self._counting:
+            if self._waiting + len(items) > self.settings.queue:
+                raise BusyError(self._waiting, max(1.0, len(items) / self._speed))
+            self._waiting += len(items)
+        known = len(items)
+        try:
+            found = self.store.write_items(items)
+            known = found.count("unchanged")
+        finally:
+            self._count(-known)
         self._unread.set()
         return found
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self._waiting = max(0, self._waiting + more)
+        metrics.WAITING.set(self._waiting)
+
+    def _recount(self) -> int:
+        """Count what waits: other replicas write and read too."""
+        with self._counting:
+            self._waiting = self.store.count_unread(self.deployment.name)
+        metrics.WAITING.set(self._waiting)
+        return self._waiting
 
     @property
     def waiting(self) -> int:
@@ -202,13 +242,13 @@ class Service:
         while not self._stop.is_set():
             try:
                 if not self.store.leads():
+                    self._recount()
                     self._stop.wait(self.settings.poll_seconds)
                     continue
                 self._unread.clear()
-                if not self._read(self.deployment, self.settings.batch):
-                    self._waiting = self.store.count_unread(self.deployment.name)
-                    if not self._waiting:
-                        self._unread.wait(self.settings.poll_seconds)
+                if not self._read(self.deployment, self.settings.batch) and not self._recount():
+                    self._tidy()
+                    self._unread.wait(_IDLE)
             except StoreError as error:
                 log.warning("reader: the store does not answer", error=str(error))
                 self._stop.wait(self.settings.poll_seconds)
@@ -216,8 +256,19 @@ class Service:
                 log.exception("reader: failed")
                 self._stop.wait(self.settings.poll_seconds)
 
+    def _tidy(self) -> None:
+        now = time.monotonic()
+        if now - self._tidied > _TIDY:
+            self.store.forget_changes()
+            self._tidied = now
+
     def _read(self, deployment: Deployment, limit: int) -> int:
-        """Read some items; how many there were."""
+        """Read some items; how many there were.
+
+        An item that cannot be read is noted as such, but for a model that is yet to be swapped in:
+        there it is the model that is to blame.
+        """
+        served = deployment is self.deployment
         items = self.store.unread(deployment.name, limit)
         if not items:
             return 0
@@ -228,6 +279,8 @@ class Service:
                 readings = take_in(deployment.model, [item.text for item in items])
                 found = list(zip(items, map(pack, readings), strict=True))
             except Exception:
+                if not served:
+                    raise
                 log.exception("reader: a batch failed; each item by itself")
                 for item in items:
                     try:
@@ -239,10 +292,10 @@ class Service:
         self.store.save_readings(deployment.name, found)
         seconds = time.perf_counter() - started
         self._speed = 0.8 * self._speed + 0.2 * len(items) / max(seconds, 1e-6)
-        self._waiting = max(0, self._waiting - len(items))
         metrics.READ_SECONDS.observe(seconds)
         metrics.READ_ITEMS.inc(len(items))
-        metrics.WAITING.set(self._waiting)
+        if served:
+            self._count(-len(items))
         return len(items)
 
     # -- following --
@@ -262,25 +315,35 @@ class Service:
     def follow(self) -> int:
         """Bring the index to the last change; how many changes there were."""
         deployment = self.deployment
-        changes = self.store.changes(deployment.last)
+        try:
+            changes = self.store.changes(deployment.last)
+        except LostError as error:
+            log.warning("follower: the index is built anew", reason=str(error))
+            index, last = self._built(deployment.model, deployment.name)
+            deployment.index, deployment.last = index, last
+            self.keys.load(self.store.keys())
+            self._unread.set()
+            return 1
         if not changes:
             return 0
-        kinds: dict[str, dict[str, None]] = {}
-        for change in changes:
-            kinds.setdefault(change.kind, {})[change.name] = None
-        names = list({**kinds.get("item", {}), **kinds.get("events", {})})
-        if names:
-            stored = self.store.stored(deployment.name, names)
-            deployment.index.apply(stored)
-            self._log_claims(deployment.index, names)
-            self._unread.set()
-        if "key" in kinds:
+        self._take(deployment, changes)
+        if any(change.kind == "key" for change in changes):
             self.keys.load(self.store.keys())
         deployment.last = changes[-1].number
         metrics.LAST_CHANGE.set(deployment.last)
-        for folder in kinds.get("model", {}):
-            threading.Thread(target=self._swap_announced, args=[folder], daemon=True).start()
+        models = [change.name for change in changes if change.kind == "model"]
+        if models:
+            self._announced.put(models[-1])
         return len(changes)
+
+    def _take(self, deployment: Deployment, changes: Sequence[Change]) -> None:
+        """Bring the items that changes are about into an index."""
+        about = {change.name: None for change in changes if change.kind in {"item", "events"}}
+        if about:
+            names = list(about)
+            deployment.index.apply(self.store.stored(deployment.name, names))
+            self._log_claims(deployment.index, names)
+            self._unread.set()
 
     def _log_claims(self, index: Index, names: Sequence[str]) -> None:
         for name in names:
@@ -289,12 +352,6 @@ class Service:
                 shift = index.shift(entry)
                 if shift > 0:
                     log.warning("claim cut", item=name, owner=entry.item.owner, shift=shift)
-
-    def _swap_announced(self, folder: str) -> None:
-        try:
-            self.swap(folder)
-        except (WarmstartError, OSError) as error:
-            log.error("model not swapped", folder=folder, error=str(error))
 
     # -- items as written --
 
@@ -305,7 +362,9 @@ class Service:
             DataError: the model's ids are integers and this is none.
         """
         ids = self.deployment.model.fitted.catalogue.item_ids
-        name = str(given)
-        if ids.is_integer and not name.removeprefix("-").isdecimal():
-            raise DataError(f"item ids of this model are integers, got {given!r}")
-        return name
+        if not ids.is_integer:
+            return str(given)
+        digits = str(given).removeprefix("-")
+        if not (digits.isascii() and digits.isdecimal()) or not -_WHOLE <= int(given) < _WHOLE:
+            raise DataError(f"item ids of this model are integers of 64 bits, got {given!r}")
+        return str(int(given))  # "07" is 7

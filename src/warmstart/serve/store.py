@@ -34,10 +34,21 @@ _LEADER = 7_218_006  # and of the lock that the reading replica holds
 _CHANNEL = "warmstart"
 _PAGE = 2000
 _KEPT = 1_000_000  # changes that a follower may be behind
+_ALONE = {"timeout": 30, "check_same_thread": False}
+_ALIVE = {  # seconds until a server that vanished without a word is taken for gone
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
 
 
 class StoreError(WarmstartError):
     """The store cannot be reached or cannot write now; nothing was written."""
+
+
+class LostError(StoreError):
+    """Changes that a follower has yet to see are no longer there: it must begin anew."""
 
 
 @dataclass(frozen=True)
@@ -123,22 +134,26 @@ class Store:
         place = place_of(url)
         self.is_postgres = place.get_backend_name() == "postgresql"
         options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 8}
-        if not self.is_postgres:
-            options |= {"connect_args": {"timeout": 30, "check_same_thread": False}}
+        # an error that is logged is not to show what clients wrote, nor a key's hash
+        options |= {"hide_parameters": True}
+        options |= {"connect_args": _ALIVE if self.is_postgres else _ALONE}
         self._engine = sa.create_engine(place, **options)
         if not self.is_postgres:
             listening.listen(self._engine, "connect", _durable)
             listening.listen(self._engine, "begin", _begin)
         self._writer = self._engine.execution_options(writes=True)
         self._insert: Any = postgresql.insert if self.is_postgres else sqlite.insert
-        self._news = threading.Condition()
+        self._news = threading.Event()
         self._listening: Any = None
         self._leading: Any = None
         try:
             self._migrate()
-        except BaseException:
+        except BaseException as error:
             self._engine.dispose()
-            raise
+            if not isinstance(error, StoreError):
+                raise
+            advice = "" if self.is_postgres else "; its folder must exist and may not be read-only"
+            raise StoreError(f"{place.render_as_string()}: {error}{advice}") from error
 
     def _migrate(self) -> None:
         with as_file(files("warmstart.serve") / "migrations") as folder:
@@ -180,8 +195,7 @@ class Store:
                 yield connection
         except SQLAlchemyError as error:
             raise StoreError(f"the store cannot be written: {_short(error)}") from error
-        with self._news:
-            self._news.notify_all()
+        self._news.set()
 
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
@@ -357,10 +371,19 @@ class Store:
     def everything(self, model: str) -> Iterator[dict[str, Stored]]:
         """As ``stored``, of all items that were written or clicked, page by page."""
         with self._read() as connection:
-            every = sa.union(sa.select(items.c.item), sa.select(events.c.item)).subquery()
             last = ""
             while True:
-                query = sa.select(every.c.item).where(every.c.item > last).order_by(every.c.item)
+                # each side is cut by itself, or every page would go through all of both
+                pages = [
+                    sa.select(table.c.item)
+                    .where(table.c.item > last)
+                    .distinct()
+                    .order_by(table.c.item)
+                    .limit(_PAGE)
+                    .subquery()
+                    for table in (items, events)
+                ]
+                query = sa.union(*(sa.select(page.c.item) for page in pages)).order_by("item")
                 names = list(connection.execute(query.limit(_PAGE)).scalars())
                 if not names:
                     return
@@ -398,14 +421,17 @@ class Store:
         """Changes behind number ``after``, in order.
 
         Raises:
-            StoreError: some of them are no longer kept.
+            LostError: some of them are no longer kept, or the store is an older copy.
         """
         with self._read() as connection:
             query = sa.select(changes).where(changes.c.number > after)
             rows = connection.execute(query.order_by(changes.c.number).limit(limit)).all()
-            first = connection.execute(sa.select(sa.func.min(changes.c.number))).scalar()
+            ends = (sa.func.min(changes.c.number), sa.func.max(changes.c.number))
+            first, last = (connection.execute(sa.select(end)).scalar() for end in ends)
         if first is not None and first > after + 1:
-            raise StoreError(f"changes {after + 1} to {first - 1} are no longer kept")
+            raise LostError(f"changes {after + 1} to {first - 1} are no longer kept")
+        if (last or 0) < after:
+            raise LostError(f"the store ends with change {last or 0}, change {after} was seen")
         return [Change(row.number, row.kind, row.name) for row in rows]
 
     def forget_changes(self, kept: int = _KEPT) -> None:
@@ -422,8 +448,8 @@ class Store:
     def wait(self, seconds: float) -> None:
         """Return at the next write by this process, in PostgreSQL by any, or after a while."""
         if not self.is_postgres:
-            with self._news:
-                self._news.wait(seconds)
+            self._news.wait(seconds)  # at once if there was one since the last time
+            self._news.clear()
             return
         try:
             if self._listening is None:
@@ -530,4 +556,4 @@ def _item(row: Any) -> Item:
 
 
 def _short(error: SQLAlchemyError) -> str:
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    return (str(getattr(error, "orig", None) or error).strip() or repr(error)).splitlines()[0]

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from warmstart.serve.access import TheService, Writer
 from warmstart.serve.items import as_item, external, name_of
-from warmstart.serve.problems import Problem
+from warmstart.serve.problems import Problem, told
 from warmstart.serve.read import ItemPath
 from warmstart.serve.schemas import (
     ItemColumns,
@@ -22,6 +22,7 @@ from warmstart.serve.service import Service
 from warmstart.serve.store import Event, Item
 
 routes = APIRouter()
+_BODY = told(400, 413, 415, 422)
 
 
 async def _write(service: Service, given: list[NewItem], owner: str) -> WrittenItems:
@@ -30,21 +31,22 @@ async def _write(service: Service, given: list[NewItem], owner: str) -> WrittenI
         raise Problem(422, allowed, pointer="#/items", seen=f"{len(given)} items")
 
     def work() -> WrittenItems:
-        items = []
+        items, give = [], external(service)
         for place, new in enumerate(given):
             at = f"#/items/{place}"
             name = name_of(service, new.id, f"{at}/id")
             items.append(as_item(service, name, dict(new.columns), owner, f"{at}/columns"))
         found = service.write_items(items)
         written = [
-            Written(id=new.id, outcome=outcome) for new, outcome in zip(given, found, strict=True)
+            Written(id=give(item.item), outcome=outcome)
+            for item, outcome in zip(items, found, strict=True)
         ]
         return WrittenItems(items=written, waiting=service.waiting)
 
     return await run_sync(work)
 
 
-@routes.post("/items", status_code=202, tags=["items"])
+@routes.post("/items", status_code=202, responses=_BODY, tags=["items"])
 async def write_items(body: NewItems, service: TheService, holder: Writer) -> WrittenItems:
     """Add or update items, all or none; what has not changed is left alone.
 
@@ -53,7 +55,7 @@ async def write_items(body: NewItems, service: TheService, holder: Writer) -> Wr
     return await _write(service, body.items, holder.key)
 
 
-@routes.put("/items/{item:path}", status_code=202, tags=["items"])
+@routes.put("/items/{item:path}", status_code=202, responses=_BODY, tags=["items"])
 async def write_item(
     item: ItemPath, body: ItemColumns, service: TheService, holder: Writer
 ) -> WrittenItems:
@@ -62,7 +64,7 @@ async def write_item(
     return await _write(service, [NewItem(id=given, columns=body.columns)], holder.key)
 
 
-@routes.delete("/items/{item:path}", status_code=204, tags=["items"])
+@routes.delete("/items/{item:path}", status_code=204, responses=told(404, 422), tags=["items"])
 async def delete_item(item: ItemPath, service: TheService, holder: Writer) -> None:
     """Recommend an item no more; one of the training data too."""
     name = name_of(service, item, "#path/item")
@@ -78,7 +80,7 @@ async def delete_item(item: ItemPath, service: TheService, holder: Writer) -> No
     await run_sync(work)
 
 
-@routes.post("/interactions", status_code=202, tags=["interactions"])
+@routes.post("/interactions", status_code=202, responses=_BODY, tags=["interactions"])
 async def record(body: NewEvents, service: TheService, holder: Writer) -> Recorded:
     """Record interactions, all or none: cold items warm up by them, users' lists leave them out.
 
