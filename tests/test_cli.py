@@ -19,6 +19,7 @@ from warmstart.methods import load_model
 from warmstart.testing.tiny_lm import tiny_encoder
 
 COMMANDS = ["split", "fit", "evaluate", "compare", "simulate", "add", "recommend"]
+SERVING = ["serve", "backup", "restore"]
 
 
 @dataclass
@@ -77,7 +78,10 @@ def shop(tmp_path_factory, own_cache):
 # -- help --
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "data get", "data list"])
+@pytest.mark.parametrize(
+    "command",
+    [*COMMANDS, *SERVING, "data get", "data list", "keys create", "keys list", "keys revoke"],
+)
 def test_help_has_an_example_that_names_the_command(command):
     text = done(*command.split(), "--help")
     assert "Example:" in text
@@ -92,7 +96,7 @@ def test_the_installed_command_answers_without_loading_torch():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
-    assert all(command in found.stdout for command in COMMANDS)
+    assert all(command in found.stdout for command in [*COMMANDS, *SERVING, "keys"])
 
 
 # -- data and split --

@@ -38,6 +38,11 @@ def pages_with(language):
     return [page for page in PAGES if any(blocks(page, language))]
 
 
+def pages_with_python():
+    """Those of docs/serving talk to a service: tests/serve/test_pages.py runs them."""
+    return [page for page in pages_with("python") if page.parent.name != "serving"]
+
+
 @pytest.fixture(scope="module")
 def shop_data():
     """Readers u1, u2, ... and books p-1, p-2, ..."""
@@ -88,7 +93,7 @@ def shop(shop_data, cache, tmp_path, monkeypatch):
     return {"clicks": clicks, "products": products, "__name__": "page"}
 
 
-@pytest.mark.parametrize("page", pages_with("python"), ids=name_of)
+@pytest.mark.parametrize("page", pages_with_python(), ids=name_of)
 def test_python_on_the_page_runs(page, shop):
     for code in blocks(page, "python"):
         with redirect_stdout(StringIO()):
