@@ -31,7 +31,7 @@ def test_arrows_point_down():
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_imports(name):
-    if not name.endswith("__main__"):
+    if not name.endswith(("__main__", "migrations.env")):  # those are run
         importlib.import_module(name)
 
 
