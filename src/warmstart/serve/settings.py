@@ -1,7 +1,7 @@
 """Every setting of the service on one page; each can be given as an environment variable.
 
 ``WARMSTART_`` and the name in capitals, for example ``WARMSTART_STORE``. The only place of the
-package that reads environment variables.
+service that reads environment variables.
 """
 
 from pathlib import Path
