@@ -304,7 +304,7 @@ def test_metrics_and_health(running, until, texts):
     assert running.get("/health/live").json() == {"status": "ok"}
     assert running.get("/health/ready").json() == {"status": "ok"}
     text = running.get("/metrics").text
-    assert 'warmstart_request_seconds_count{route="/v1/items/{item:path}",status="202"}' in text
+    assert 'warmstart_request_seconds_count{route="/v1/items/{item:id}",status="202"}' in text
     assert "warmstart_read_items_total" in text
     answer = running.get("/v1/model", headers={"X-Request-Id": "abc-123"})
     assert answer.headers["X-Request-Id"] == "abc-123"

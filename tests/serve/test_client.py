@@ -268,7 +268,9 @@ def test_a_refusal_says_where_and_what(kind, made, served):
     asyncio.run(go())
 
 
-@pytest.mark.parametrize("user", ["a/b", "..", ".", "../..", "ü ?#%&+", "a//b", "%2E", "...", "/"])
+@pytest.mark.parametrize(
+    "user", ["a/b", "..", ".", "../..", "ü ?#%&+", "a//b", "%2E", "...", "/", "a\n", "\n", "a\nb"]
+)
 def test_an_id_in_the_path_arrives_as_it_is(user, served):
     url, token = served
     with Client(url, token) as client:

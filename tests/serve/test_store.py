@@ -293,7 +293,8 @@ def test_keys(store):
     assert store.revoke("k-1")
     assert not store.revoke("k-9")
     assert [(change.kind, change.name) for change in store.changes(last)] == [("key", "k-1")]
-    assert [key.revoked for key in store.keys()] == [True, False]
+    found = store.keys()
+    assert [key.revoked for key in found] == [True, False]
 
 
 # -- processes --
@@ -456,7 +457,7 @@ def test_a_store_that_may_only_be_read_is_one_clear_error(tmp_path):
         store.write_items([item("a")])
     with closing(Store(read_only)) as store:
         assert store.item("a") == item("a")
-        with pytest.raises(StoreError, match="cannot be written: .*readonly"):
+        with pytest.raises(StoreError, match=r"cannot be written: .*readonly"):
             store.write_items([item("b")])
 
 

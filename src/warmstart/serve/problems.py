@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from warmstart.errors import WarmstartError
 from warmstart.serve.keys import AccessError
@@ -124,7 +125,7 @@ def install(app: FastAPI) -> None:
     kinds = {
         Problem: lambda _, error: error,
         RequestValidationError: _invalid,
-        HTTPException: lambda _, e: Problem(e.status_code, str(e.detail), headers=e.headers),
+        HTTPException: _refused,
         AccessError: _denied,
         BusyError: _busy,
         StoreError: lambda _, e: Problem(503, str(e), headers={"Retry-After": "1"}),
@@ -152,6 +153,23 @@ def _invalid(request: Request, error: RequestValidationError) -> Problem:
     for pointer, (said, seen) in fields.items():
         problem.errors.append(field_error(pointer, "; or: ".join(dict.fromkeys(said)), seen))
     return problem
+
+
+def _refused(request: Request, error: HTTPException) -> Problem:
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods(request))  # the router tells those of one route only
+    return Problem(error.status_code, str(error.detail), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What may be done with this path."""
+    found = []
+    for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+            found.append(method)
+    return found
 
 
 def _is_json(kind: str) -> bool:

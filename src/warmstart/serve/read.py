@@ -7,6 +7,7 @@ import orjson
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
+from starlette.convertors import Convertor, register_url_convertor
 
 from warmstart.serve.access import Reader, TheService
 from warmstart.serve.items import composed, external, name_of
@@ -28,6 +29,20 @@ from warmstart.serve.schemas import (
 from warmstart.serve.service import Service
 from warmstart.serve.store import Item, StoreError
 
+
+class _Id(Convertor[str]):
+    """The rest of a path, whatever it is; that of Starlette ends at a line break."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("id", _Id())
 routes = APIRouter()
 
 _CALIBRATION = (
@@ -109,7 +124,7 @@ async def simulate(body: Simulate, service: TheService, _: Reader) -> Simulation
     return Simulation(**{**found, "users": users, "nearest": nearest}, calibration=_CALIBRATION)
 
 
-@routes.get("/similar/{item:path}", responses=told(404, 422), tags=["items"])
+@routes.get("/similar/{item:id}", responses=told(404, 422), tags=["items"])
 async def similar(
     item: ItemPath,
     service: TheService,
@@ -142,7 +157,7 @@ async def list_items(
     return await run_sync(work)
 
 
-@routes.get("/items/{item:path}", responses=told(404, 422, 503), tags=["items"])
+@routes.get("/items/{item:id}", responses=told(404, 422, 503), tags=["items"])
 async def look_up_item(item: ItemPath, service: TheService, _: Reader) -> ItemInfo:
     """An item as it stands: its state, its clicks, who it was simulated to interest."""
     name = name_of(service, item, "#path/item")
@@ -194,7 +209,7 @@ def _described(service: Service, name: str, stored: Item | None) -> ItemInfo:
     )
 
 
-@routes.get("/users/{user:path}", responses=told(404, 422), tags=["users"])
+@routes.get("/users/{user:id}", responses=told(404, 422), tags=["users"])
 async def look_up_user(user: UserPath, service: TheService, _: Reader) -> UserInfo:
     """A user's history, as trained on and as recorded since."""
     index = service.deployment.index

@@ -48,7 +48,11 @@ Value = Annotated[
 ]
 Columns = Annotated[
     dict[Name, Value],
-    Field(max_length=_COLUMNS, description="title, text, genres, ... as in the training data"),
+    Field(
+        max_length=_COLUMNS,
+        description="title, text, genres, ... as in the training data",
+        examples=[{"title": "A walk on Roman roads", "text": "Eight days from coast to coast."}],
+    ),
     BeforeValidator(_few),
 ]
 Share = Annotated[float, Field(ge=0, le=1)]

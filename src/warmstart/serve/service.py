@@ -160,10 +160,13 @@ class Service:
         models = self.settings.models
         if models is None:
             raise ConfigError("swapping models is off: set models to the folder that holds them")
-        place = (models / folder).resolve()
-        if not place.is_relative_to(models.resolve()):
-            raise ConfigError(f"the model must lie below the folder of models, got {folder!r}")
-        read_manifest(place)
+        try:
+            place = (models / folder).resolve()
+            if not place.is_relative_to(models.resolve()):
+                raise ConfigError(f"the model must lie below the folder of models, got {folder!r}")
+            read_manifest(place)
+        except OSError as error:  # the name is too long, or the folder may not be read
+            raise ConfigError(f"there is no model {folder!r}: {error.strerror}") from None
         return place
 
     def swap(self, folder: str) -> None:
@@ -342,7 +345,8 @@ class Service:
         if about:
             names = list(about)
             deployment.index.apply(self.store.stored(deployment.name, names))
-            self._log_claims(deployment.index, names)
+            written = {change.name for change in changes if change.kind == "item"}
+            self._log_claims(deployment.index, sorted(written))
             self._unread.set()
 
     def _log_claims(self, index: Index, names: Sequence[str]) -> None:

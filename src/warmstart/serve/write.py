@@ -55,7 +55,7 @@ async def write_items(body: NewItems, service: TheService, holder: Writer) -> Wr
     return await _write(service, body.items, holder.key)
 
 
-@routes.put("/items/{item:path}", status_code=202, responses=_BODY, tags=["items"])
+@routes.put("/items/{item:id}", status_code=202, responses=_BODY, tags=["items"])
 async def write_item(
     item: ItemPath, body: ItemColumns, service: TheService, holder: Writer
 ) -> WrittenItems:
@@ -64,7 +64,7 @@ async def write_item(
     return await _write(service, [NewItem(id=given, columns=body.columns)], holder.key)
 
 
-@routes.delete("/items/{item:path}", status_code=204, responses=told(404, 422), tags=["items"])
+@routes.delete("/items/{item:id}", status_code=204, responses=told(404, 422), tags=["items"])
 async def delete_item(item: ItemPath, service: TheService, holder: Writer) -> None:
     """Recommend an item no more; one of the training data too."""
     name = name_of(service, item, "#path/item")
