@@ -6,7 +6,7 @@ import torch
 
 from warmstart.errors import ConfigError
 from warmstart.lm.tokens import UserTokens
-from warmstart.simulate.distribution import UserDistribution, likely_users
+from warmstart.simulate.distribution import ChanceConfig, UserDistribution, likely_users
 
 N_USERS, WIDTH, LM_WIDTH = 30, 8, 12
 
@@ -56,11 +56,17 @@ def test_affinities_of_some_users_are_a_slice():
 def test_likely_users_are_the_top_with_their_chance_as_weight():
     probabilities = np.array([[0.5, 0.1, 0.25, 0.15], [0.01, 0.01, 0.08, 0.9]])
     events = likely_users(
-        np.log(probabilities).astype(np.float32), 2, audience=2.0, provenance="test"
+        np.log(probabilities).astype(np.float32),
+        2,
+        audience=2.0,
+        chance=ChanceConfig(),
+        provenance="test",
     )
     assert events.users.tolist() == [0, 2, 3, 2]
     assert events.items.tolist() == [0, 0, 1, 1]
-    np.testing.assert_allclose(events.weights, [1, 0.5, 1, 0.16], atol=1e-6)
+    np.testing.assert_allclose(
+        events.weights, [1 / 2, 0.5 / 1.5, 1.8 / 2.8, 0.16 / 1.16], atol=1e-6
+    )
     assert events.provenance == "test"
 
 
@@ -70,6 +76,7 @@ def test_drawn_users_follow_the_distribution():
         np.log(np.repeat(probabilities, 4000, axis=0)).astype(np.float32),
         1,
         audience=1.0,
+        chance=ChanceConfig(),
         provenance="test",
         rng=np.random.default_rng(0),
     )
@@ -79,4 +86,6 @@ def test_drawn_users_follow_the_distribution():
 
 def test_more_users_than_there_are_is_an_error():
     with pytest.raises(ConfigError, match=r"within 1\.\.3"):
-        likely_users(np.zeros((1, 3), np.float32), 4, audience=1.0, provenance="test")
+        likely_users(
+            np.zeros((1, 3), np.float32), 4, audience=1.0, chance=ChanceConfig(), provenance="test"
+        )

@@ -13,7 +13,7 @@ from warmstart.run import Run
 from warmstart.simulate.filter import CoupledFilter, FilterConfig, fit_filter
 from warmstart.simulate.judge import auc
 from warmstart.simulate.questions import Questioner, training_questions
-from warmstart.simulate.refine import Candidates, RefineConfig, calibrated, chances, kept
+from warmstart.simulate.refine import Candidates, RefineConfig, answers, calibrated, chances, kept
 from warmstart.simulate.ridge import RidgeConfig
 from warmstart.simulate.towers import BehaviourConfig, ContentConfig
 
@@ -153,6 +153,16 @@ def test_chances_are_calibrated_by_what_they_may_read(candidates, rank_by):
     for low, high in ((0, 0.2), (0.2, 0.5), (0.5, 1)):
         some = (p > low) & (p <= high)
         assert truth[some].mean() == pytest.approx(p[some].mean(), abs=0.04)
+
+
+def test_answers_are_known_of_validation_items_only(world):
+    task, n_users = world.split.validation()["cold"], world.data.n_users
+    users = np.tile(np.arange(n_users, dtype=np.int32), (len(task.candidates), 1))
+    asked, truth = answers(task, users, n_users)
+    known = world.split.cold_valid
+    assert task.candidates[asked].tolist() == np.unique(known.items).tolist()
+    expected = known.matrix(n_users, world.data.n_items).toarray().T > 0
+    np.testing.assert_array_equal(truth, expected[task.candidates[asked]])
 
 
 def test_without_a_judge_its_coefficient_is_zero(candidates):

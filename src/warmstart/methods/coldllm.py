@@ -37,7 +37,7 @@ from warmstart.backbones.ngcf import NgcfConfig
 from warmstart.core import FitContext, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions, concatenate
-from warmstart.data.split import Slice, Validation
+from warmstart.data.split import Validation
 from warmstart.lm.load import LanguageModel
 from warmstart.lm.vectors import TextVectors
 from warmstart.rank import mean_metric
@@ -48,7 +48,7 @@ from warmstart.simulate.distribution import under
 from warmstart.simulate.filter import CoupledFilter, FilterConfig, fit_filter
 from warmstart.simulate.judge import Judge, JudgeConfig, tune_judge
 from warmstart.simulate.questions import Questioner, training_questions
-from warmstart.simulate.refine import Candidates, RefineConfig, calibrated, kept
+from warmstart.simulate.refine import Candidates, RefineConfig, answers, calibrated, kept
 from warmstart.simulate.taking_in import Reading, TakesIn
 from warmstart.simulate.towers import BehaviourConfig, ContentConfig
 from warmstart.simulate.warmed import (
@@ -226,11 +226,7 @@ class ColdLLM(TakesIn):
         task = valid["cold"]
         place = np.searchsorted(cold, task.candidates)
         mine = self._candidates.at(place)
-        known = _known(task, data.n_users)
-        # The test items are candidates too; of them nothing is known, so they would all be "no".
-        asked = np.flatnonzero(known.getnnz(axis=1))
-        rows = np.repeat(asked, mine.users.shape[1])
-        truth = np.asarray(known[rows, mine.users[asked].ravel()]).reshape(len(asked), -1)
+        asked, truth = answers(task, mine.users, data.n_users)
         refine = calibrated(self.config.refine, mine.at(asked), truth)
         if refine.budget is not None:
             return refine
@@ -408,12 +404,3 @@ def _relative(events: Interactions) -> Interactions:
 def _rows(events: Interactions, n_items: int, n_users: int) -> sparse.csr_matrix:
     """Interactions as CSR, shape (n_items, n_users)."""
     return sparse.csr_matrix(events.matrix(n_users, n_items).T)
-
-
-def _known(task: Slice, n_users: int) -> sparse.csr_matrix:
-    """The true users of each candidate, bool CSR, shape (candidates, n_users)."""
-    pairs = task.relevance[:, task.candidates].tocoo()
-    ones = np.ones(len(pairs.row), bool)
-    return sparse.csr_matrix(
-        (ones, (pairs.col, task.users[pairs.row])), shape=(len(task.candidates), n_users)
-    )

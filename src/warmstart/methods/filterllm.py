@@ -51,9 +51,10 @@ from warmstart.lm.seed import torch_seed
 from warmstart.lm.texts import TokenizedTexts, tokenize
 from warmstart.lm.tokens import Positives, UserTokens, initial_tokens
 from warmstart.lm.vectors import TextVectors
-from warmstart.rank import mean_metric
+from warmstart.rank import mean_metric, top_k
 from warmstart.simulate.audience import relative
-from warmstart.simulate.distribution import UserDistribution, likely_users, under
+from warmstart.simulate.distribution import ChanceConfig, UserDistribution, likely_users, under
+from warmstart.simulate.refine import Candidates, RefineConfig, answers, calibrated
 from warmstart.simulate.ridge import RidgeConfig, fit_ridge
 from warmstart.simulate.taking_in import Reading, TakesIn
 from warmstart.simulate.warmed import (
@@ -69,7 +70,7 @@ logger = logging.getLogger(__name__)
 
 TEMPERATURES = (100.0, 30.0, 10.0, 3.0, 1.0)
 # Settings that tuning does not depend on: variants that differ in them share one tuning.
-_AFTER_TUNING = {"simulated_per_item", "sample", "audience", *ColdConfig.model_fields}
+_AFTER_TUNING = {"simulated_per_item", "sample", "audience", "chance", *ColdConfig.model_fields}
 _HEAD_L2 = 10.0  # of the head's closed-form start, on unit vectors
 
 
@@ -100,6 +101,7 @@ class FilterLLMConfig(ColdConfig):
         sample: draw them from the distribution instead of taking the likeliest.
         audience: how many users an item is expected to have; scales the weights of simulated
             interactions. None is the mean of the warm items.
+        chance: from the distribution to these weights; fitted on validation where there is one.
     """
 
     backbone: BackboneConfig = Field(default_factory=BprConfig, discriminator="kind")
@@ -121,6 +123,7 @@ class FilterLLMConfig(ColdConfig):
     simulated_per_item: int = Field(default=50, ge=1)
     sample: bool = False
     audience: float | None = Field(default=None, gt=0)
+    chance: ChanceConfig = Field(default_factory=ChanceConfig)
 
 
 PAPER = FilterLLMConfig(
@@ -161,6 +164,10 @@ class FilterLLM(TakesIn):
             self._texts = TextVectors.of(data.catalogue.texts, context.lm)
         self.config.check_table(self.name, int((~data.warm).sum()), data.n_users)
         self._learn_distribution(backbone, data, context)
+        self._chance = self.config.chance
+        if context.valid is not None:
+            self._chance = self._calibrated(context.valid["cold"], data.n_users)
+            self.fitted.choices["chance"] = self._chance.model_dump()
         with context.run.stage("simulate"):
             self._warmed, choices = warm_up(
                 self.config, backbone, partial(self._as_if_new, data=data), data, context.valid
@@ -242,6 +249,17 @@ class FilterLLM(TakesIn):
                 tuning.restore(start)
                 self.fitted.choices["epochs"] = 0
 
+    def _calibrated(self, task: Slice, n_users: int) -> ChanceConfig:
+        """Chances by how often the likeliest users of cold validation items were right."""
+        rows = task.candidates
+        direct = self._distribution.affinities(self._texts.rows[rows], self._tuned[rows])
+        logits = self._distribution.log_probabilities(direct) + np.float32(math.log(self._audience))
+        users, scores = top_k(logits, min(self.config.simulated_per_item, n_users))
+        asked, truth = answers(task, users, n_users)
+        named = Candidates(users, scores, np.zeros_like(scores)).at(asked)
+        found = calibrated(RefineConfig(rank_by="filter"), named, truth)
+        return ChanceConfig(intercept=found.intercept, slope=found.filter)
+
     # -- a new item --
 
     def _as_if_new(self, rows: np.ndarray, data: Dataset) -> tuple[sparse.csr_matrix, np.ndarray]:
@@ -272,6 +290,7 @@ class FilterLLM(TakesIn):
             self._distribution.log_probabilities(direct),
             min(k, direct.shape[1]),
             audience=self._audience,
+            chance=self._chance,
             provenance=self.name,
             rng=np.random.default_rng(self._rng_seed) if self.config.sample else None,
         )
@@ -327,6 +346,7 @@ class FilterLLM(TakesIn):
     def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
         self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
         self._audience = float(state["audience"][0])
+        self._chance = self.chosen.chance  # pyright: ignore[reportAttributeAccessIssue]
         self._rng_seed = int(state["seed"][0])
         self._warmed = Warmed.restore(self.config.backbone, state)
         self._adapter = under("adapter.", state)

@@ -11,7 +11,10 @@ import math
 
 import numpy as np
 import torch
+from pydantic import Field
+from scipy.special import expit
 
+from warmstart.config import Config
 from warmstart.data.interactions import Interactions
 from warmstart.errors import ConfigError
 from warmstart.lm.tokens import UserTokens
@@ -89,22 +92,38 @@ class UserDistribution:
         return cls(tokens, head, float(state["sharpness"][0]))
 
 
+class ChanceConfig(Config):
+    """From the distribution p over users to the chance that a user is among an item's audience.
+
+    The chance is sigma(intercept + slope x log(audience x p)); without validation audience x p in
+    odds, so that small ones stay as they are.
+
+    Attributes:
+        intercept, slope: fitted on validation where there is one.
+    """
+
+    intercept: float = 0.0
+    slope: float = Field(default=1.0, ge=0)
+
+
 def likely_users(
     log_probabilities: np.ndarray,
     k: int,
     *,
     audience: float,
+    chance: ChanceConfig,
     provenance: str,
     rng: np.random.Generator | None = None,
 ) -> Interactions:
     """Simulated interactions: for each item its k likeliest users, or k drawn users.
 
-    A weight is the chance that the user is among the item's audience: min(1, audience x p).
+    A weight is the chance that the user is among the item's audience; see ``ChanceConfig``.
 
     Args:
         log_probabilities: float32, shape (items, n_users).
         k: users an item.
         audience: how many users an item is expected to have.
+        chance: from the distribution to a chance.
         provenance: name of the simulator.
         rng: draw k different users from the distribution (Gumbel top-k) rather than take the top.
 
@@ -121,11 +140,12 @@ def likely_users(
     if rng is not None:
         keys = keys + rng.gumbel(size=keys.shape).astype(np.float32)
     users, _ = top_k(keys, k)
-    chance = np.exp(np.take_along_axis(log_probabilities, users, axis=1) + math.log(audience))
+    expected = np.take_along_axis(log_probabilities, users, axis=1) + math.log(audience)
+    chances = expit(chance.intercept + chance.slope * expected)
     return Interactions.of(
         users.ravel(),
         np.repeat(np.arange(n_items), k),
-        weights=np.clip(chance, _SMALLEST, 1).ravel(),
+        weights=np.clip(chances, _SMALLEST, 1).ravel().astype(np.float32),
         provenance=provenance,
     )
 

@@ -11,11 +11,13 @@ from typing import Literal
 
 import numpy as np
 from pydantic import Field
+from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import expit
 
 from warmstart.config import Config
 from warmstart.data.interactions import Interactions
+from warmstart.data.split import Slice
 
 _SMALLEST = np.float32(1e-6)  # a weight must be positive for the pair to be an interaction at all
 _PENALTY = 1e-3  # keeps coefficients finite where truth and score part cleanly
@@ -103,6 +105,29 @@ def calibrated(config: RefineConfig, candidates: Candidates, truth: np.ndarray) 
     found[free] = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     intercept, scores, log_odds = found.tolist()
     return config.model_copy(update={"intercept": intercept, "filter": scores, "judge": log_odds})
+
+
+def answers(task: Slice, users: np.ndarray, n_users: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a validation slice knows of the users that were named for its candidates.
+
+    Args:
+        task: the slice.
+        users: rows, int32, shape (candidates, K).
+        n_users: of the data.
+
+    Returns:
+        Places of the candidates of which at least one user is known (the test items are candidates
+        too, and of them nothing is known), and whether each named user is one of theirs: bool,
+        shape (places, K).
+    """
+    pairs = task.relevance[:, task.candidates].tocoo()
+    ones = np.ones(len(pairs.row), bool)
+    known = sparse.csr_matrix(
+        (ones, (pairs.col, task.users[pairs.row])), shape=(len(task.candidates), n_users)
+    )
+    asked = np.flatnonzero(known.getnnz(axis=1))
+    rows = np.repeat(asked, users.shape[1])
+    return asked, np.asarray(known[rows, users[asked].ravel()]).reshape(len(asked), -1)
 
 
 def kept(
