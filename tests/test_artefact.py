@@ -169,6 +169,11 @@ def saved(world, tmp_path_factory):
     return Popular().fit(world.data).save(tmp_path_factory.mktemp("saved") / "model")
 
 
+def test_every_file_is_readable_by_those_who_may_read_the_manifest(saved):
+    modes = {path.name: path.stat().st_mode for path in saved.iterdir()}
+    assert set(modes.values()) == {modes["manifest.json"]}, modes
+
+
 def test_an_unfitted_model_writes_nothing(tmp_path):
     with pytest.raises(NotFittedError, match="popular: call fit"):
         Popular().save(tmp_path / "model")

@@ -86,6 +86,9 @@ def save(model: "Recommender", folder: Path) -> Path:
         save_file(state, new / "state.safetensors")
         manifest = _manifest(model, {name: _sha256(new / name) for name in _FILES})
         (new / _MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        mode = (new / _MANIFEST).stat().st_mode
+        for name in _FILES:  # safetensors writes for its owner only: a service is another user
+            (new / name).chmod(mode)
     return folder
 
 
