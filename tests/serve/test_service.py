@@ -504,6 +504,29 @@ def test_counting_for_a_page_does_not_hold_up_the_others(running, until):
         thread.join()
 
 
+def test_many_simulations_hold_up_nothing_else(running, texts):
+    ask = {"columns": {"text": texts[0]}, "k": 1}
+    asked, answered = 60, []
+
+    def simulate():
+        answered.append(running.post("/v1/simulate", json=ask).status_code)
+
+    threads = [threading.Thread(target=simulate) for _ in range(asked)]
+    with running.app.state.service.deployment.reading:  # the language model is busy
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        looked_up = []
+        other = threading.Thread(target=lambda: looked_up.append(running.get("/v1/items")))
+        other.start()
+        other.join(10)
+        assert looked_up
+        assert not answered
+    for thread in threads:
+        thread.join()
+    assert answered == [200] * asked
+
+
 def test_ids_that_are_integers_have_one_form(service):
     class Integers:
         is_integer = True

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
@@ -27,6 +28,8 @@ def create_app(service: Service) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
         app.state.batcher = Batcher(service)
+        # They wait for the language model; else they would take every thread of the others.
+        app.state.simulations = CapacityLimiter(2)
         yield
         app.state.batcher.close()
         await run_sync(service.close)

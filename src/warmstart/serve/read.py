@@ -107,7 +107,7 @@ def _unknown(ask: Ask) -> str:
 
 
 @routes.post("/simulate", responses=told(400, 413, 415, 422), tags=["simulate"])
-async def simulate(body: Simulate, service: TheService, _: Reader) -> Simulation:
+async def simulate(body: Simulate, service: TheService, request: Request, _: Reader) -> Simulation:
     """Whom a text would interest, were it an item; nothing is stored."""
     text = composed(service, body.columns, "#/columns")
 
@@ -117,7 +117,7 @@ async def simulate(body: Simulate, service: TheService, _: Reader) -> Simulation
             (reading,) = take_in(deployment.model, [text])
         return deployment.index.preview(reading, body.k)
 
-    found = await run_sync(work)
+    found = await run_sync(work, limiter=request.app.state.simulations)
     give, give_user = external(service), external(service, "user")
     users = [{**row, "user": give_user(row["user"])} for row in found["users"]]
     nearest = [{**row, "item": give(row["item"])} for row in found["nearest"]]
