@@ -3,6 +3,7 @@
 import json
 import unicodedata
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
@@ -56,6 +57,17 @@ def test_an_update_moves_the_item_and_a_deletion_takes_it_away(running, until, t
     assert running.delete("/v1/items/never-was").status_code == 404
 
 
+def test_an_item_that_was_cold_at_the_fit_takes_a_new_text(running, until, texts, toy_split):
+    ids, warm = toy_split.train.catalogue.item_ids.values, toy_split.train.warm
+    cold = str(ids[int(np.flatnonzero(~warm)[0])])
+    row = int(np.flatnonzero(warm)[0])
+    running.put(f"/v1/items/{cold}", json={"columns": {"text": texts[row]}})
+    until("/v1/status", lambda status: status["waiting"] == status["behind"] == 0)
+    similar = running.get(f"/v1/similar/{cold}").json()["items"]
+    assert {"item": str(ids[row]), "similarity": pytest.approx(1, abs=1e-5)} in similar
+    assert running.get(f"/v1/items/{cold}").json()["simulated_users"] != []
+
+
 def test_clicks_warm_an_item_and_leave_the_list(running, until, texts, toy_split, user):
     running.put("/v1/items/p-1", json={"columns": {"text": texts[0]}})
     until("/v1/items/p-1", ready)
@@ -91,8 +103,8 @@ def test_an_unknown_user_by_history_and_by_clicks(running, until, toy_split):
 def test_simulate_stores_nothing(running, texts):
     found = running.post("/v1/simulate", json={"columns": {"text": texts[0]}, "k": 7}).json()
     assert len(found["users"]) == 7
-    assert [row["weight"] for row in found["users"]] == sorted(
-        (row["weight"] for row in found["users"]), reverse=True
+    assert [row["probability"] for row in found["users"]] == sorted(
+        (row["probability"] for row in found["users"]), reverse=True
     )
     assert found["claim_granted"] <= 0.1
     assert found["nearest"][0]["similarity"] > 0.99  # the item whose text it is

@@ -155,11 +155,11 @@ def test_preview_tells_the_audience_the_neighbours_and_the_rank(opened):
     shows(audience).to_have_count(11)
     assert audience.nth(0).get_by_role("columnheader").all_inner_texts() == [
         "User",
-        "Weight",
+        "Probability",
         "Rank in their list",
     ]
-    user, weight, rank = audience.nth(1).get_by_role("cell").all_inner_texts()
-    assert (user != "", weight, int(rank) >= 1) == (True, "1.00", True)
+    user, probability, rank = audience.nth(1).get_by_role("cell").all_inner_texts()
+    assert (user != "", probability[-2:], int(rank) >= 1) == (True, " %", True)
     nearest = opened.get_by_role("table", name="Nearest items").get_by_role("row")
     shows(nearest).to_have_count(11)
     shows(opened.get_by_role("status").get_by_text("among the first 20 of")).to_be_visible()

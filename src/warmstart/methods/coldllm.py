@@ -353,6 +353,17 @@ class ColdLLM(TakesIn):
         found = Candidates(reading["users"], reading["scores"], reading["log_odds"])
         return self._simulated(found, self._filter.affinities(reading["vectors"]))
 
+    def likeliest(self, reading: Reading, affinities: np.ndarray, k: int) -> Interactions:
+        """As ``TakesIn.likeliest``."""
+        found = Candidates(reading["users"], reading["scores"], reading["log_odds"])
+        return kept(self._refine, found, self.name, k)
+
+    @property
+    def calibrated(self) -> bool:
+        """As ``TakesIn.calibrated``."""
+        fitted = {"intercept", "filter", "judge"}
+        return self._refine.model_dump(include=fitted) != RefineConfig().model_dump(include=fitted)
+
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
         """As ``Simulates.simulate_texts``; a weight is the chance of the pair.
 

@@ -306,6 +306,15 @@ class FilterLLM(TakesIn):
         direct = self._distribution.affinities(vectors, reading.get("tuned", vectors))
         return self._named(direct), direct
 
+    def likeliest(self, reading: Reading, affinities: np.ndarray, k: int) -> Interactions:
+        """As ``TakesIn.likeliest``."""
+        return self._simulated(affinities, k)
+
+    @property
+    def calibrated(self) -> bool:
+        """As ``TakesIn.calibrated``."""
+        return self._chance != ChanceConfig()
+
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
         """As ``Simulates.simulate_texts``; a weight is the chance to be among the audience."""
         return self._simulated(self._distribution.affinities(*self._vectors(texts)), k)

@@ -47,7 +47,7 @@ class Entry:
         cold: place in the cold section; None for a warm item of the artefact.
         users: who was recorded with it.
         audience: rows of its simulated users, the likeliest first.
-        weights: theirs, in (0, 1].
+        chances: theirs, in (0, 1].
     """
 
     name: str
@@ -55,7 +55,7 @@ class Entry:
     cold: int | None
     users: frozenset[str] = frozenset()
     audience: np.ndarray | None = None
-    weights: np.ndarray | None = None
+    chances: np.ndarray | None = None
 
 
 class Index:
@@ -158,13 +158,12 @@ class Index:
             self.entries.append(Entry(name, None, len(self._cold) - 1))
             self._slots[name] = slot  # last: entry() takes no lock
         entry = replace(self.entries[slot], item=stored.item)
-        own = slot >= self._n_base
         dead = stored.item is not None and stored.item.deleted
         self._facts["alive"][slot] = not dead
         (self._dead.add if dead else self._dead.discard)(slot)
-        if own and place is not None and entry.cold is not None:
+        if place is not None and entry.cold is not None:
             self._facts["vectors"][slot] = place.reading["vectors"]
-            likely = {"audience": place.reading["audience"], "weights": place.reading["weights"]}
+            likely = {name: place.reading[name] for name in ("audience", "chances")}
             entry = replace(entry, **likely)
             self._cold["simulated"][entry.cold] = place.simulated
             self._cold["shift"][entry.cold] = place.shift
@@ -207,7 +206,7 @@ class Index:
                 parts = {
                     key: np.stack([readings[name][key] for name in block])
                     for key in readings[block[0]]
-                    if key not in {"folded", "audience", "weights"}
+                    if key not in {"folded", "audience", "chances"}
                 }
                 direct = self.model.place(parts)[1]
             gains = self.model.warmed.gains_of(folded, direct)[:, None]
@@ -339,8 +338,8 @@ class Index:
         true = [self._users[user] for user in entry.users if user in self._users]
         if true:
             return np.array(true, np.int64), np.ones(len(true), np.float32)
-        if entry.audience is not None and entry.weights is not None:
-            return entry.audience, entry.weights
+        if entry.audience is not None and entry.chances is not None:
+            return entry.audience, entry.chances
         assert entry.cold is not None
         everyone, at = np.arange(len(self._users), dtype=np.int32), entry.cold
         line = self._backbone.score_folded(everyone, self._cold["simulated"][at : at + 1])[:, 0]
@@ -402,11 +401,11 @@ class Index:
             "clicks": len(entry.users),
         }
         row = self._users.get(ask.user or "")
-        if entry.audience is not None and entry.weights is not None and row is not None:
+        if entry.audience is not None and entry.chances is not None and row is not None:
             (place,) = np.nonzero(entry.audience == row)
             if len(place):
                 at = int(place[0])
-                why["simulated_user"] = {"rank": at + 1, "weight": float(entry.weights[at])}
+                why["simulated_user"] = {"rank": at + 1, "probability": float(entry.chances[at])}
         return why
 
     # -- questions about items and users --
@@ -445,11 +444,11 @@ class Index:
                 mine = mine * self._factors[rows] - place.shift
                 ranks += (1 + (self._scores(rows) > mine[:, None]).sum(axis=1)).tolist()
             names = [self._user_names[row] for row in users]
-            weights = reading["weights"][:k].tolist()
+            chances = reading["chances"][:k].tolist()
             return {
                 "users": [
-                    {"user": user, "weight": weight, "rank": rank}
-                    for user, weight, rank in zip(names, weights, ranks, strict=True)
+                    {"user": user, "probability": chance, "rank": rank}
+                    for user, chance, rank in zip(names, chances, ranks, strict=True)
                 ],
                 "nearest": [
                     {"item": name, "similarity": value}

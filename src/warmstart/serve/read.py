@@ -45,10 +45,10 @@ class _Id(Convertor[str]):
 register_url_convertor("id", _Id())
 routes = APIRouter()
 
-_CALIBRATION = (
-    "weight is relative to the likeliest user, not a probability; how far simulated users can be "
-    "trusted is measured by warmstart evaluate on held-out items"
-)
+_CALIBRATION = {
+    True: "fitted to the users of held-out items that nobody had seen",
+    False: "not fitted to held-out items: the model was fitted without a validation part",
+}
 ItemPath = Annotated[str, Path(min_length=1, max_length=256, description="item id")]
 UserPath = Annotated[str, Path(min_length=1, max_length=256, description="user id")]
 
@@ -115,13 +115,14 @@ async def simulate(body: Simulate, service: TheService, request: Request, _: Rea
         deployment = service.deployment
         with deployment.reading:
             (reading,) = take_in(deployment.model, [text])
-        return deployment.index.preview(reading, body.k)
+        calibration = _CALIBRATION[deployment.model.calibrated]
+        return {**deployment.index.preview(reading, body.k), "calibration": calibration}
 
     found = await run_sync(work, limiter=request.app.state.simulations)
     give, give_user = external(service), external(service, "user")
     users = [{**row, "user": give_user(row["user"])} for row in found["users"]]
     nearest = [{**row, "item": give(row["item"])} for row in found["nearest"]]
-    return Simulation(**{**found, "users": users, "nearest": nearest}, calibration=_CALIBRATION)
+    return Simulation(**{**found, "users": users, "nearest": nearest})
 
 
 @routes.get("/similar/{item:id}", responses=told(404, 422), tags=["items"])
@@ -190,11 +191,11 @@ def _described(service: Service, name: str, stored: Item | None) -> ItemInfo:
     elif entry is None:
         state = "waiting"
     audience = []
-    if entry is not None and entry.audience is not None and entry.weights is not None:
+    if entry is not None and entry.audience is not None and entry.chances is not None:
         users = fitted.user_ids.take(entry.audience)
         audience = [
-            {"user": user, "weight": weight}
-            for user, weight in zip(users, entry.weights.tolist(), strict=True)
+            {"user": user, "probability": chance}
+            for user, chance in zip(users, entry.chances.tolist(), strict=True)
         ]
     return ItemInfo(
         id=external(service)(name),

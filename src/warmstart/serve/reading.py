@@ -1,7 +1,7 @@
 """What the language model says of a new item, made once, kept in the store, placed in an index.
 
 Beside the method's own reading a kept one holds the item's place in the backbone ("folded") and its
-simulated users ("users", "weights"): with them an index is rebuilt without solving anything.
+simulated users ("audience", "chances"): with them an index is rebuilt without solving anything.
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,14 @@ _KEPT = 50  # simulated users that are kept for explanations
 def take_in(model: TakesIn, texts: Sequence[str]) -> list[Reading]:
     """Read and place texts; one reading each, without the first axis."""
     reading = model.read(texts)
-    interactions, _ = model.place(reading)
-    reading |= {"folded": model.warmed.backbone.fold_in(interactions)}
-    found = []
-    for row in range(len(texts)):
-        part = slice(interactions.indptr[row], interactions.indptr[row + 1])
-        users, weights = interactions.indices[part], interactions.data[part]
-        best = np.argsort(np.negative(weights), kind="stable")[:_KEPT]
-        audience = {"audience": users[best].astype(np.int32), "weights": weights[best]}
-        found.append({**{name: array[row] for name, array in reading.items()}, **audience})
-    return found
+    interactions, affinities = model.place(reading)
+    likeliest = model.likeliest(reading, affinities, min(_KEPT, affinities.shape[1]))
+    reading |= {
+        "folded": model.warmed.backbone.fold_in(interactions),
+        "audience": likeliest.users.reshape(len(texts), -1),
+        "chances": likeliest.weights.reshape(len(texts), -1),
+    }
+    return [{name: array[row] for name, array in reading.items()} for row in range(len(texts))]
 
 
 def pack(reading: Reading) -> bytes:

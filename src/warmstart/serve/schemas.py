@@ -218,8 +218,9 @@ class Similar(BaseModel):
 class Simulation(BaseModel):
     """Whom a text would interest.
 
-    ``weight`` is relative to the likeliest user, not a probability; ``rank`` is where the item
-    would stand in that user's list. ``claim`` is the share of users whose first 20 it would enter,
+    ``probability`` is the chance that the user is among those who interact with it, ``calibration``
+    says how far that was measured; ``rank`` is where the item would stand in that user's list.
+    ``claim`` is the share of users whose first 20 it would enter,
     ``claim_granted`` what it gets before anybody clicked it.
     """
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from warmstart.core import AddsItems, Recommender, Simulates
+from warmstart.data.interactions import Interactions
 from warmstart.lm.vectors import TextVectors
 from warmstart.simulate.warmed import Warmed, blocks
 
@@ -40,6 +41,21 @@ class TakesIn(Recommender, AddsItems, Simulates):
             Simulated interactions, weights in (0, 1], CSR, shape (texts, n_users), and affinities
             to all users, float32, of the same shape.
         """
+
+    @abstractmethod
+    def likeliest(self, reading: Reading, affinities: np.ndarray, k: int) -> Interactions:
+        """The likeliest users of texts, as ``simulate_texts`` names them.
+
+        Args:
+            reading: of the texts.
+            affinities: what ``place`` made of it.
+            k: users a text; fewer, but equally many for each, where the reading has no more.
+        """
+
+    @property
+    @abstractmethod
+    def calibrated(self) -> bool:
+        """Whether the chances of simulated users were fitted to users of held-out items."""
 
     @property
     def warmed(self) -> Warmed:

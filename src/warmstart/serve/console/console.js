@@ -123,7 +123,7 @@ const columns = () =>
 
 async function preview() {
   const found = await call("POST", "/v1/simulate", { columns: columns(), k: 10 });
-  const users = found.users.map((u) => row(name(u.user), short(u.weight.toFixed(2)), short(u.rank)));
+  const users = found.users.map((u) => row(name(u.user), short(share(u.probability)), short(u.rank)));
   const nearest = found.nearest.map((n) => row(name(n.item), short(n.similarity.toFixed(2))));
   fill("audience", users, "Nobody.");
   fill("nearest", nearest, "There are no items.");
@@ -133,7 +133,7 @@ async function preview() {
     (found.claim_granted < found.claim
       ? `; until somebody clicks it, it is held to ${share(found.claim_granted)}.`
       : ".");
-  at("calibration").textContent = `About these numbers: ${found.calibration}.`;
+  at("calibration").textContent = `Probabilities are ${found.calibration}.`;
   at("preview").hidden = false;
 }
 
