@@ -100,9 +100,8 @@ PAPER = ColdLLMConfig(
     candidates=20,  # code
     judge=JudgeConfig(
         shown=10,  # code: 4 to 9 in training, 19 in use; the paper's number is not known
-        positives=1,  # code: one and one; there a user, here an item
         hard=0,
-        random=1,
+        random=1,  # code: one of each answer; there a user, here an item
         batch_size=16,  # not known
         learning_rate=1e-4,  # not known
     ),
@@ -179,7 +178,6 @@ class ColdLLM(TakesIn):
                 np.concatenate(ranked),
                 items,
                 rng,
-                positives=config.positives,
                 hard=config.hard,
                 random=config.random,
             )

@@ -10,42 +10,70 @@ from warmstart.lm.load import LanguageModel
 from warmstart.lm.seed import torch_seed
 from warmstart.lm.texts import TokenizedTexts, tokenize
 from warmstart.simulate.judge import Judge, JudgeConfig, Prepared
+from warmstart.simulate.logistic import logistic
 from warmstart.simulate.questions import Questions
 
 _HIDDEN = 64  # units between the vector and the answer
+_SMALLEST = 1e-6  # a fact that never changes has no spread
 
 
 class CrossEncoder(Judge):
-    """Reads "item [SEP] the user's items"; its head also sees how similar these are.
+    """Reads "item [SEP] the user's items"; its head also sees some facts.
 
-    The head's inputs are the pooled vector, the similarities that chose the user's items, and how
-    many items the user has: what the text alone says badly or, being cut at L items, not at all.
+    The facts are the similarities that chose the user's items, and how many items the user has:
+    what the text alone says badly or, being cut at L items, not at all. Tuning starts from a
+    logistic regression on them, with nothing from the text; without that start it lost to one of
+    these similarities by itself.
     """
 
     def __init__(self, lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> None:
         super().__init__(lm, config, rng)
         with torch_seed(rng):
-            self.head = nn.Sequential(
-                nn.Linear(lm.width + config.shown + 1, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, 1)
-            ).to(lm.device)
+            last = nn.Linear(_HIDDEN, 1)
+            hidden = nn.Linear(lm.width + config.shown + 1, _HIDDEN)
+            self.text = nn.Sequential(hidden, nn.GELU(), last).to(lm.device)
+            self.facts = nn.Linear(config.shown + 1, 1).to(lm.device)
+        with torch.no_grad():  # at first the text says nothing
+            last.weight.zero_()
+            last.bias.zero_()
         self.separator = f" {getattr(lm.tokenizer, 'sep_token', None) or '|'} "
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
-        return dict(self.head.named_parameters())
+        parts = {"text": self.text, "facts": self.facts}
+        return {
+            f"{name}.{k}": weight
+            for name, part in parts.items()
+            for k, weight in part.named_parameters()
+        }
+
+    def start(self, questions: Questions, answers: np.ndarray) -> None:
+        facts = _facts(questions)
+        mean, spread = facts.mean(axis=0), facts.std(axis=0) + _SMALLEST
+        inputs = np.column_stack([np.ones(len(facts)), (facts - mean) / spread])
+        intercept, *weights = logistic(inputs, answers)
+        scaled = np.array(weights) / spread
+        with torch.no_grad():
+            self.facts.weight.copy_(torch.from_numpy(scaled[None]))
+            self.facts.bias.fill_(intercept - float(scaled @ mean))
 
     def prepare(self, questions: Questions) -> "_Joined":
         texts = [
             f"{questions.texts[item]}{self.separator}{'; '.join(questions.history(row))}"
             for row, item in enumerate(questions.items)
         ]
-        facts = np.column_stack([questions.similarities, questions.activity])
-        return _Joined(self, tokenize(self.lm, texts), torch.from_numpy(facts))
+        return _Joined(self, tokenize(self.lm, texts), torch.from_numpy(_facts(questions)))
 
     def answer(self, vectors: Tensor, facts: Tensor) -> Tensor:
         """The head; vectors (batch, width) of unit length, facts (batch, L + 1)."""
         # Entries of a unit vector are of size width^-1/2, the facts of size 1.
         scaled = vectors * vectors.shape[1] ** 0.5
-        return self.head(torch.cat([scaled, facts], dim=1)).squeeze(1)
+        said = self.text(torch.cat([scaled, facts], dim=1))
+        return (said + self.facts(facts)).squeeze(1)
+
+
+def _facts(questions: Questions) -> np.ndarray:
+    """Float32, shape (questions, L + 1)."""
+    return np.column_stack([questions.similarities, questions.activity])
 
 
 class _Joined(Prepared):

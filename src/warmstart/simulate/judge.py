@@ -43,10 +43,10 @@ class JudgeConfig(Config):
         lora: the adapter; rank 0 leaves the LM as it is.
         shown: L, how many of their items a user is shown by.
         items: warm items that training questions are about; drawn where there are more.
-        positives, hard, random: training questions an item, see ``simulate.questions``.
-        depth: how far down the filter's ranking hard negatives come from.
-        epochs: the most epochs. With more than one, a tenth of the items is held out of them, and
-            the epoch that judges these best (AUC) is kept.
+        hard, random: training questions an item and answer, see ``simulate.questions``.
+        depth: how far down the filter's ranking hard questions come from.
+        epochs: the most epochs. A tenth of the items is held out of them, and the epoch that judges
+            these best (AUC) is kept; the start counts as an epoch.
         batch_size: questions a step, and a forward pass.
         learning_rate: of the adapter.
         head_learning_rate: of the head.
@@ -55,14 +55,13 @@ class JudgeConfig(Config):
     lora: LoRAConfig = Field(default_factory=LoRAConfig)
     shown: int = Field(default=5, ge=1)
     items: int = Field(default=4000, ge=1)
-    positives: int = Field(default=2, ge=1)
     hard: int = Field(default=2, ge=0)
-    random: int = Field(default=1, ge=0)
-    depth: int = Field(default=50, ge=1)
+    random: int = Field(default=1, ge=1)
+    depth: int = Field(default=200, ge=1)
     epochs: int = Field(default=1, ge=0)
     batch_size: int = Field(default=64, ge=1)
-    learning_rate: float = Field(default=5e-4, gt=0)
-    head_learning_rate: float = Field(default=5e-3, gt=0)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    head_learning_rate: float = Field(default=1e-3, gt=0)
 
 
 class Judge(ABC):
@@ -85,6 +84,14 @@ class Judge(ABC):
     @abstractmethod
     def head_parameters(self) -> dict[str, nn.Parameter]:
         """What is tuned beside the adapter."""
+
+    def start(self, questions: Questions, answers: np.ndarray) -> None:  # noqa: B027
+        """Bring what is tuned to where tuning starts; here it is there.
+
+        Args:
+            questions: to be tuned on.
+            answers: bool, shape (questions,).
+        """
 
     def log_odds(self, questions: Questions) -> np.ndarray:
         """Float32, shape (questions,); an answer does not depend on the other questions."""
@@ -191,12 +198,13 @@ def tune_judge(judge: Judge, questions: Questions, answers: np.ndarray, context:
     key = hashlib.sha256(f"{config.model_dump_json()} {judge.lm.fingerprint} {seed}".encode())
     for array in (questions.items, questions.users, questions.shown, answers):
         key.update(array.tobytes())
-    held_out, validate = np.zeros(len(answers), bool), None
-    if config.epochs > 1:
-        held_out = np.isin(questions.items, np.unique(questions.items)[::_HELD_OUT])
-        asked, truth = questions.at(np.flatnonzero(held_out)), answers[held_out]
-        validate = lambda: auc(judge.log_odds(asked), truth)  # noqa: E731
+    held_out = np.isin(questions.items, np.unique(questions.items)[::_HELD_OUT])
+    asked, truth = questions.at(np.flatnonzero(held_out)), answers[held_out]
+    validate = lambda: auc(judge.log_odds(asked), truth)  # noqa: E731
     learned = np.flatnonzero(~held_out)
+    judge.start(questions.at(learned), answers[learned])
+    start, untuned = judge.state(), validate()
+    logger.info("judge: auc %.4f before tuning", untuned)
     with context.run.stage("judge-tuning", key.hexdigest()) as folder:
         outcome = run_epochs(
             JudgeTrainee(judge, questions.at(learned), answers[learned]),
@@ -206,6 +214,9 @@ def tune_judge(judge: Judge, questions: Questions, answers: np.ndarray, context:
             folder=folder,
             settings=key.hexdigest(),
         )
+    if outcome.metric is not None and outcome.metric < untuned:  # no epoch was better
+        judge.restore(start)
+        return 0
     return outcome.epochs
 
 

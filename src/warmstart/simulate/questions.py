@@ -1,10 +1,11 @@
 """Questions to a judge: would this user, who liked these items, interact with that one?
 
 A user is shown by the L of their items that are most similar to the one in question. Training
-questions come from training interactions alone: the positives are an item's users, the item itself
-left out of what they are shown by; the negatives are users from the top of the filter's own
-ranking, which are the ones that the judge will be asked about, and random ones. Which pairs are
-held out is nowhere read, not even to spare them as negatives.
+questions come from training interactions alone; the item itself is left out of what its users are
+shown by. The hard ones are about users from the top of the filter's own ranking, which are the ones
+that the judge will be asked about, the others about any. Each kind has both answers: were hard
+questions always to be answered no, then being like an item would speak against a user. Which pairs
+are held out is nowhere read, not even to spare them as negatives.
 """
 
 from collections.abc import Sequence
@@ -128,7 +129,6 @@ def training_questions(
     items: np.ndarray,
     rng: np.random.Generator,
     *,
-    positives: int,
     hard: int,
     random: int,
 ) -> tuple[Questions, np.ndarray]:
@@ -140,9 +140,8 @@ def training_questions(
         ranked: the filter's best users of each of ``items``, int32, shape (items, depth).
         items: warm items, int32 rows.
         rng: draws.
-        positives: questions an item, at most, about users who interacted.
-        hard: about users at the top of ``ranked`` who did not.
-        random: about drawn users who did not.
+        hard: questions an item and answer, at most, about users at the top of ``ranked``.
+        random: as many about any users.
 
     Returns:
         The questions, and the answers: bool, shape (questions,).
@@ -150,14 +149,17 @@ def training_questions(
     users_of, asked = data.matrix.T.tocsr(), []
     for row, item in enumerate(items):
         likers = users_of.indices[users_of.indptr[item] : users_of.indptr[item + 1]]
-        top = ranked[row][~np.isin(ranked[row], likers)]
-        drawn = rng.integers(data.n_users, size=random)
+        top, drawn = ranked[row], rng.integers(data.n_users, size=random)
+        liked = np.isin(top, likers)
         chosen = [
-            (rng.permutation(likers)[:positives], True),
-            (rng.permutation(top)[:hard], False),
+            (rng.permutation(top[liked])[:hard], True),
+            (rng.permutation(top[~liked])[:hard], False),
+            (rng.permutation(likers)[:random], True),
             (drawn[~np.isin(drawn, likers)], False),
         ]
-        asked += [(item, user, answer) for users, answer in chosen for user in users]
+        asked += dict.fromkeys(
+            (item, user, answer) for users, answer in chosen for user in users.tolist()
+        )
     order = rng.permutation(len(asked))
     about, users, answers = (np.array(column) for column in zip(*asked, strict=True))
     questions = questioner.ask_warm(about[order].astype(np.int32), users[order].astype(np.int32))

@@ -12,15 +12,14 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 from scipy import sparse
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from warmstart.config import Config
 from warmstart.data.interactions import Interactions
 from warmstart.data.split import Slice
+from warmstart.simulate.logistic import logistic
 
 _SMALLEST = np.float32(1e-6)  # a weight must be positive for the pair to be an interaction at all
-_PENALTY = 1e-3  # keeps coefficients finite where truth and score part cleanly
 
 
 class RefineConfig(Config):
@@ -90,19 +89,10 @@ def calibrated(config: RefineConfig, candidates: Candidates, truth: np.ndarray) 
     inputs = np.stack(
         [np.ones(truth.size), candidates.scores.ravel(), candidates.log_odds.ravel()], axis=1
     )[:, free]
-    signs = np.where(truth.ravel(), 1.0, -1.0)
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        margins = signs * (inputs @ weights)
-        gradient = -(signs * expit(-margins)) @ inputs / len(signs) + _PENALTY * weights
-        value = np.logaddexp(0, -margins).mean() + _PENALTY * (weights @ weights) / 2
-        return float(value), gradient
-
-    found = np.zeros(3)
     # A judge's yes never counts against a user: a negative coefficient is noise of few answers.
-    bounds = np.array([(None, None), (0, None), (0, None)])[free]
-    start = np.zeros(free.sum())
-    found[free] = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    at_least = np.array([None, 0.0, 0.0])[free].tolist()
+    found = np.zeros(3)
+    found[free] = logistic(inputs, truth.ravel(), at_least)
     intercept, scores, log_odds = found.tolist()
     return config.model_copy(update={"intercept": intercept, "filter": scores, "judge": log_odds})
 
