@@ -268,14 +268,14 @@ def test_what_was_accepted_survives_a_restart(settings, texts, user):
         client.headers["Authorization"] = f"Bearer {token}"
         client.put("/v1/items/p-1", json={"columns": {"text": texts[0]}})
     second = Service(settings)
-    assert second.store.count_unread(second.deployment.name) == 1
-    assert second._read(second.deployment, 10) == 1
+    second._look_for_unread()
+    assert second._read_some() == second.waiting + 1 == 1
     assert second.follow() == 1
     assert second.deployment.index.entry("p-1") is not None
     second.close()
     third = Service(settings)
     assert third.deployment.index.entry("p-1") is not None
-    assert third.store.count_unread(third.deployment.name) == 0
+    assert third.store.unread(third.deployment.name) == []
     third.close()
 
 

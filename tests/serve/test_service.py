@@ -34,7 +34,7 @@ def users(service):
 
 
 def up_to_date(service):
-    while service._read(service.deployment, 32):
+    while service._read_some():
         pass
     while service.follow():
         pass
@@ -161,7 +161,7 @@ def test_no_more_wait_than_may_however_many_write_at_once(settings, texts):
     for thread in threads:
         thread.join()
     assert (len(taken), len(refused)) == (10, 22)
-    assert service.store.count_unread(service.deployment.name) == service.waiting == 10
+    assert len(service.store.unread(service.deployment.name)) == service.waiting == 10
     service.close()
 
 
@@ -187,7 +187,7 @@ def test_an_item_changed_while_it_is_read_is_read_again(service, texts, users, m
         return take_in(model, given)
 
     monkeypatch.setattr(service_module, "take_in", slow)
-    assert service._read(service.deployment, 9) == 1
+    assert service._read_some() == 1
     service.follow()
     assert service.deployment.index.entry("a") is None  # a reading of what it no longer says
     up_to_date(service)
@@ -300,16 +300,21 @@ def test_a_swap_ends_though_items_keep_coming(swappable, texts, monkeypatch):
     number = iter(range(1000))
     read = swappable._read
 
-    def and_one_more(deployment, limit):
+    def and_one_more(deployment, names):
         swappable.write_items([item(f"n-{next(number)}", texts[0])])
-        return read(deployment, limit)
+        return read(deployment, names)
 
+    swappable.write_items([item(f"n-{next(number)}", texts[0])])
     monkeypatch.setattr(swappable, "_read", and_one_more)
     before = swappable.deployment
     swappable.swap(swappable.settings.model.name)
     assert swappable.deployment is not before
     assert next(number) < 5
     assert swappable.deployment.index.entry("n-0") is not None
+    monkeypatch.undo()
+    up_to_date(swappable)
+    assert swappable.deployment.index.entry("n-1") is not None
+    assert swappable.waiting == 0
 
 
 def test_a_key_revoked_while_a_model_is_swapped_in_is_noticed(swappable, monkeypatch):

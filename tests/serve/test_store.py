@@ -72,7 +72,7 @@ def test_a_deleted_item_is_created_again(store):
     store.write_items([item("a")])
     store.delete_item(item("a"))
     assert store.item("a").deleted
-    assert store.unread(MODEL, 9) == []
+    assert store.unread(MODEL) == []
     store.delete_item(item("a"))  # twice is as once
     assert store.write_items([item("a")]) == ["created"]
     assert store.item("a") == item("a")
@@ -81,7 +81,7 @@ def test_a_deleted_item_is_created_again(store):
 def test_what_was_never_written_can_be_deleted(store):
     store.delete_item(Item("trained", {}, "", "", "shop"))
     assert store.item("trained").deleted
-    assert store.unread(MODEL, 9) == []
+    assert store.unread(MODEL) == []
 
 
 def test_one_item_twice_in_a_request_is_the_last_of_them(store):
@@ -96,10 +96,10 @@ def test_a_failed_item_is_tried_again_when_it_is_written_again(store):
     store.write_items([item("a")])
     store.fail(item("a"), "cannot be read")
     assert store.item("a").error == "cannot be read"
-    assert store.unread(MODEL, 9) == []
+    assert store.unread(MODEL) == []
     assert store.write_items([item("a")]) == ["created"]
     assert store.item("a").error is None
-    assert store.count_unread(MODEL) == 1
+    assert len(store.unread(MODEL)) == 1
     store.fail(item("a", "an older text"), "too late")
     assert store.item("a").error is None
 
@@ -150,22 +150,24 @@ def test_every_text_is_kept(store, text):
 
 def test_what_waits_is_what_has_no_reading_of_its_present_text(store):
     store.write_items([item("a"), item("b")])
-    assert [found.item for found in store.unread(MODEL, 9)] == ["a", "b"]
-    assert [found.item for found in store.unread(MODEL, 1)] == ["a"]
+    assert store.unread(MODEL) == ["a", "b"]
+    assert store.unread_among(MODEL, ["b", "c"]) == [item("b")]
+    assert store.stored(MODEL, ["a"])["a"].waits
     store.save_readings(MODEL, [(item("a"), b"of a")])
-    assert store.count_unread(MODEL) == 1
-    assert store.count_unread("another model") == 2
+    assert len(store.unread(MODEL)) == 1
+    assert len(store.unread("another model")) == 2
     assert store.stored(MODEL, ["a"])["a"].reading == b"of a"
+    assert not store.stored(MODEL, ["a"])["a"].waits
     assert store.stored("another model", ["a"])["a"].reading is None
 
 
 def test_a_reading_of_an_older_text_does_not_count(store):
     store.write_items([item("a", "old")])
-    (taken,) = store.unread(MODEL, 9)
+    (taken,) = store.unread_among(MODEL, ["a"])
     store.write_items([item("a", "new")])  # while the language model is at it
     store.save_readings(MODEL, [(taken, b"of old")])
     assert store.stored(MODEL, ["a"])["a"].reading is None
-    assert store.count_unread(MODEL) == 1
+    assert len(store.unread(MODEL)) == 1
     store.save_readings(MODEL, [(item("a", "new"), b"of new")])
     assert store.stored(MODEL, ["a"])["a"].reading == b"of new"
     store.write_items([item("a", "old")])  # back again: the reading of "new" is void
@@ -174,7 +176,7 @@ def test_a_reading_of_an_older_text_does_not_count(store):
 
 def test_what_was_deleted_while_it_was_read_stays_deleted(store):
     store.write_items([item("a")])
-    (taken,) = store.unread(MODEL, 9)
+    (taken,) = store.unread_among(MODEL, ["a"])
     store.delete_item(taken)
     store.save_readings(MODEL, [(taken, b"of a")])
     assert store.stored(MODEL, ["a"])["a"].item.deleted

@@ -19,7 +19,12 @@ KINDS = ("even", "odd")
 WORDS = [*KINDS, "new", "item", "this", "person", "chose", "will", "they", "choose", "the", "too",
          "answer", "yes", "or", "no", ":", ".", "?", ";"]  # fmt: skip
 CONFIG = JudgeConfig(
-    shown=3, epochs=8, batch_size=16, learning_rate=1e-2, lora=LoRAConfig(rank=8, dropout=0.0)
+    shown=3,
+    epochs=8,
+    batch_size=16,
+    learning_rate=1e-2,
+    head_learning_rate=1e-2,
+    lora=LoRAConfig(rank=8, dropout=0.0),
 )
 
 

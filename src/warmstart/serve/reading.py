@@ -13,6 +13,7 @@ from safetensors.numpy import load, save
 from warmstart.errors import ArtefactError
 from warmstart.simulate.taking_in import Reading, TakesIn
 
+FORMAT = 1  # of a kept reading; another one makes those in the store void
 _KEPT = 50  # simulated users that are kept for explanations
 
 

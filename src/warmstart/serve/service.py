@@ -22,16 +22,16 @@ from warmstart.errors import ConfigError, DataError
 from warmstart.lm import TextEncoder
 from warmstart.methods import load_model
 from warmstart.serve import metrics
+from warmstart.serve.backlog import Backlog
 from warmstart.serve.index import Index
 from warmstart.serve.keys import KeyRing
-from warmstart.serve.reading import pack, take_in
+from warmstart.serve.reading import FORMAT, pack, take_in
 from warmstart.serve.settings import Settings
 from warmstart.serve.store import Change, Item, LostError, Outcome, Store, StoreError
 from warmstart.simulate.taking_in import TakesIn
 
 log = structlog.get_logger("warmstart.serve")
 
-_IDLE = 30.0  # seconds after which the reader looks for work that nobody told it of
 _WHOLE = 2**63
 _TIDY = 3600.0  # seconds between two times that old changes are dropped
 
@@ -55,7 +55,7 @@ class Deployment:
 
     Attributes:
         folder: where it was loaded from.
-        name: hash of its manifest; readings are kept by it.
+        name: hash of its manifest and of the form of readings, which are kept by it.
         model: loaded.
         index: follows the store.
         last: number of the last change that is in the index.
@@ -90,9 +90,11 @@ class Service:
         self.keys.load(self.store.keys())  # after it: what changes from now on is followed
         self.swapping: str | None = None
         self._announced: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._stop, self._unread = threading.Event(), threading.Event()
-        self._waiting, self._speed = 0, 50.0  # items; items a second, measured as we go
-        self._counting = threading.Lock()
+        self._stop = threading.Event()
+        self._backlog = Backlog()
+        self._admitted = 0  # items that are being written
+        self._admitting = threading.Lock()
+        self._speed = 50.0  # items a second, measured as we go
         self._tidied = float("-inf")
         self._threads: list[threading.Thread] = []
 
@@ -100,8 +102,7 @@ class Service:
 
     def start(self) -> None:
         """Start reading and following."""
-        self._waiting = self.store.count_unread(self.deployment.name)
-        self._unread.set()
+        self._look_for_unread()
         for work in (self._read_on, self._follow_on, self._swap_on):
             thread = threading.Thread(target=work, name=work.__name__.strip("_"), daemon=True)
             thread.start()
@@ -110,7 +111,6 @@ class Service:
     def close(self) -> None:
         """Stop; what the reader has begun is finished, what waits stays in the store."""
         self._stop.set()
-        self._unread.set()
         self._announced.put(None)
         for thread in self._threads:
             thread.join(timeout=30)
@@ -131,7 +131,8 @@ class Service:
         loaded = load_model(folder, lm=lm)
         model: TakesIn = require(loaded, TakesIn, "be served: it does not simulate users")
         take_in(model, ["the first text takes longest"])
-        name = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+        made_of = f"{FORMAT} ".encode() + (folder / "manifest.json").read_bytes()
+        name = hashlib.sha256(made_of).hexdigest()
         deployment = Deployment(folder, name, model, *self._built(model, name))
         deployment.warm_up = time.perf_counter() - started
         log.info("model loaded", folder=folder.name, seconds=round(deployment.warm_up, 3))
@@ -179,8 +180,11 @@ class Service:
         self.swapping = folder
         try:
             new = self._deploy(place)
-            while not self._stop.is_set() and self._read(new, batch) == batch:
-                pass  # what comes in meanwhile is for the reader
+            names = self.store.unread(new.name)  # what comes in meanwhile is for the reader
+            for start in range(0, len(names), batch):
+                if self._stop.is_set():
+                    return
+                self._read(new, names[start : start + batch])
             # Keys and announcements behind this number are dealt with after the swap.
             dealt_with, at = self.deployment.last, new.last
             while changes := self.store.changes(at):
@@ -188,7 +192,7 @@ class Service:
                 at = changes[-1].number
             new.last = min(at, dealt_with)
             self.deployment = new
-            self._unread.set()
+            self._look_for_unread()
             log.info("model swapped", folder=folder)
         finally:
             self.swapping = None
@@ -209,35 +213,28 @@ class Service:
             BusyError: too many wait already.
             StoreError: nothing was written.
         """
-        with self._counting:
-            if self._waiting + len(items) > self.settings.queue:
-                raise BusyError(self._waiting, max(1.0, len(items) / self._speed))
-            self._waiting += len(items)
-        known = len(items)
+        with self._admitting:
+            waiting = len(self._backlog) + self._admitted
+            if waiting + len(items) > self.settings.queue:
+                raise BusyError(waiting, max(1.0, len(items) / self._speed))
+            self._admitted += len(items)
         try:
             found = self.store.write_items(items)
-            known = found.count("unchanged")
+            pairs = zip(items, found, strict=True)
+            self._backlog.add(item.item for item, outcome in pairs if outcome != "unchanged")
         finally:
-            self._count(-known)
-        self._unread.set()
+            with self._admitting:
+                self._admitted -= len(items)
         return found
 
-    def _count(self, more: int) -> None:
-        with self._counting:
-            self._waiting = max(0, self._waiting + more)
-        metrics.WAITING.set(self._waiting)
-
-    def _recount(self) -> int:
-        """Count what waits: other replicas write and read too."""
-        with self._counting:
-            self._waiting = self.store.count_unread(self.deployment.name)
-        metrics.WAITING.set(self._waiting)
-        return self._waiting
+    def _look_for_unread(self) -> None:
+        """Go through the whole store; afterwards the follower tells what is to be read."""
+        self._backlog.add(self.store.unread(self.deployment.name))
 
     @property
     def waiting(self) -> int:
         """Items that wait to be read."""
-        return self._waiting
+        return len(self._backlog)
 
     # -- reading --
 
@@ -245,13 +242,9 @@ class Service:
         while not self._stop.is_set():
             try:
                 if not self.store.leads():
-                    self._recount()
                     self._stop.wait(self.settings.poll_seconds)
-                    continue
-                self._unread.clear()
-                if not self._read(self.deployment, self.settings.batch) and not self._recount():
+                elif not self._read_some(self.settings.poll_seconds):
                     self._tidy()
-                    self._unread.wait(_IDLE)
             except StoreError as error:
                 log.warning("reader: the store does not answer", error=str(error))
                 self._stop.wait(self.settings.poll_seconds)
@@ -265,16 +258,29 @@ class Service:
             self.store.forget_changes()
             self._tidied = now
 
-    def _read(self, deployment: Deployment, limit: int) -> int:
-        """Read some items; how many there were.
+    def _read_some(self, seconds: float = 0.0) -> int:
+        """Read what has waited longest, or wait so long for something to come."""
+        names = self._backlog.take(self.settings.batch, seconds)
+        if not names:
+            return 0
+        try:
+            self._read(self.deployment, names)
+        except BaseException:
+            self._backlog.back(names)
+            raise
+        self._backlog.done(names)
+        return len(names)
+
+    def _read(self, deployment: Deployment, names: Sequence[str]) -> None:
+        """Read those of some items that are not read yet.
 
         An item that cannot be read is noted as such, but for a model that is yet to be swapped in:
         there it is the model that is to blame.
         """
         served = deployment is self.deployment
-        items = self.store.unread(deployment.name, limit)
+        items = self.store.unread_among(deployment.name, names)
         if not items:
-            return 0
+            return
         started = time.perf_counter()
         found: list[tuple[Item, bytes]] = []
         with deployment.reading:
@@ -297,9 +303,6 @@ class Service:
         self._speed = 0.8 * self._speed + 0.2 * len(items) / max(seconds, 1e-6)
         metrics.READ_SECONDS.observe(seconds)
         metrics.READ_ITEMS.inc(len(items))
-        if served:
-            self._count(-len(items))
-        return len(items)
 
     # -- following --
 
@@ -325,7 +328,7 @@ class Service:
             index, last = self._built(deployment.model, deployment.name)
             deployment.index, deployment.last = index, last
             self.keys.load(self.store.keys())
-            self._unread.set()
+            self._look_for_unread()
             return 1
         if not changes:
             return 0
@@ -343,11 +346,14 @@ class Service:
         """Bring the items that changes are about into an index."""
         about = {change.name: None for change in changes if change.kind in {"item", "events"}}
         if about:
-            names = list(about)
-            deployment.index.apply(self.store.stored(deployment.name, names))
+            stored = self.store.stored(deployment.name, list(about))
+            deployment.index.apply(stored)
             written = {change.name for change in changes if change.kind == "item"}
             self._log_claims(deployment.index, sorted(written))
-            self._unread.set()
+            if deployment is self.deployment:
+                waits = {name for name, known in stored.items() if known.waits}
+                self._backlog.discard(about.keys() - waits)
+                self._backlog.add(name for name in about if name in waits)
 
     def _log_claims(self, index: Index, names: Sequence[str]) -> None:
         for name in names:

@@ -118,6 +118,14 @@ class Stored:
     reading: bytes | None
     users: frozenset[str]
 
+    @property
+    def waits(self) -> bool:
+        """Whether the language model has yet to read it."""
+        item = self.item
+        if item is None or item.deleted or item.error is not None:
+            return False
+        return self.reading is None and item.text != ""
+
 
 class Store:
     """Reads and writes; safe to use from several threads and processes.
@@ -283,17 +291,16 @@ class Store:
             query = sa.select(items).order_by(items.c.written.desc(), items.c.item)
             return [_item(row) for row in connection.execute(query.limit(limit).offset(offset))]
 
-    def unread(self, model: str, limit: int) -> list[Item]:
-        """Items whose present text the model's language model has yet to read, oldest first."""
+    def unread(self, model: str) -> list[str]:
+        """Names of items whose present text the model has yet to read, oldest first."""
         with self._read() as connection:
-            rows = connection.execute(self._unread(model, items).limit(limit)).all()
-        return [_item(row) for row in rows]
+            return list(connection.execute(self._unread(model, items.c.item)).scalars())
 
-    def count_unread(self, model: str) -> int:
-        """How many there are."""
+    def unread_among(self, model: str, names: Sequence[str]) -> list[Item]:
+        """Those of some items, without going through all."""
         with self._read() as connection:
-            query = self._unread(model, items.c.item).order_by(None).subquery()
-            return connection.execute(sa.select(sa.func.count()).select_from(query)).scalar_one()
+            query = self._unread(model, items)
+            return [_item(row) for row in _chunked(connection, query, items.c.item, names)]
 
     def _unread(self, model: str, what: Any) -> sa.Select[Any]:
         same = (readings.c.item == items.c.item) & (readings.c.model == model)
