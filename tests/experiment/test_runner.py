@@ -1,4 +1,8 @@
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,3 +118,33 @@ def test_a_process_that_dies_is_an_error(split, monkeypatch):
     monkeypatch.setattr(runner, "_isolated", die)
     with pytest.raises(WarmstartError, match="popular: its process died"):
         run_experiment(experiment("popular"), split, isolate=True)
+
+
+PARENT = """
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+from warmstart.experiment.runner import end_with_parent
+
+if __name__ == "__main__":
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        pool.submit(time.sleep, 120).result()
+"""
+
+
+def test_a_killed_experiment_leaves_no_process_behind(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as parent:
+        child = Path(f"/proc/{int(parent.stdout.readline())}")
+        if not child.parent.is_dir():
+            pytest.skip("needs /proc")
+        assert child.is_dir()
+        parent.kill()
+    patience = time.monotonic() + 30
+    while child.is_dir() and time.monotonic() < patience:
+        time.sleep(0.05)
+    assert not child.is_dir()

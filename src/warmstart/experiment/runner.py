@@ -2,7 +2,9 @@
 
 import logging
 import multiprocessing
+import os
 import tempfile
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -120,13 +122,25 @@ def _in_own_process(
         "use_cache": bench.use_cache,
         "folder": bench.folder,
     }
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) as pool:
         try:
             return pool.submit(_isolated, job, split_folder, settings).result()
         except BrokenProcessPool:
             raise WarmstartError(
                 f"{job.label}: its process died without an error; most often for lack of memory"
             ) from None
+
+
+def end_with_parent() -> None:
+    """Let this process end when its parent has: killed, the parent cannot tell it to."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _isolated(
