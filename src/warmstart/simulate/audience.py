@@ -41,5 +41,5 @@ def relative(strengths: np.ndarray) -> np.ndarray:
         return strengths
     best = strengths.max(axis=1, keepdims=True)
     weights = np.ones_like(strengths)
-    np.divide(strengths, best, out=weights, where=best > 0)
+    np.divide(np.maximum(strengths, 0), best, out=weights, where=best > 0)
     return np.clip(weights, _SMALLEST, 1)
