@@ -45,4 +45,5 @@ def test_relative_weights_keep_the_order_and_the_strongest_is_one(strengths):
             assert (weight == 1).all()
             continue
         assert weight[row.argmax()] == 1
-        np.testing.assert_allclose(weight, np.clip(np.maximum(row, 0) / row.max(), 1e-6, 1), rtol=1e-6)
+        expected = np.clip(np.maximum(row, 0) / row.max(), 1e-6, 1)
+        np.testing.assert_allclose(weight, expected, rtol=1e-6)
