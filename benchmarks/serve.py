@@ -2,13 +2,14 @@
 
     python benchmarks/serve.py fresh MODEL          from POST to the first list that has the item
     python benchmarks/serve.py fresh MODEL --load 200      ... with 200 lists a second beside it
-    python benchmarks/serve.py lists --items 20000 --items 1000000     (needs wrk)
+    python benchmarks/serve.py lists --items 20000 --items 1000000
     python benchmarks/serve.py restart MODEL --items 100000            seconds to rebuild the index
 
-The service runs as a process of its own, on SQLite; requests come from another.
+The service runs as a process of its own, on SQLite; requests come from another. Lists are asked for
+by wrk, which must be there.
 """
 
-import asyncio
+import json
 import os
 import re
 import secrets
@@ -18,10 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import numpy as np
@@ -30,14 +31,17 @@ import typer
 app = typer.Typer(add_completion=False)
 WORDS = ["night", "train", "river", "stone", "garden", "letter", "winter", "island", "song"]
 LUA = """
-local users = {%d}
+local users = {USERS}
 request = function()
-  local body = string.format('{"user": "u%%d", "k": 20}', math.random(0, users[1] - 1))
+  local body = string.format('{"user": %s, "k": 20}', users[math.random(#users)])
   return wrk.format("POST", "/v1/recommend", nil, body)
 end
 init = function(args) math.randomseed(os.time()) end
+if PAUSE > 0 then delay = function() return math.random(0, 2 * PAUSE) end end
 wrk.headers["Content-Type"] = "application/json"
 """
+_BESIDE = 20  # connections that ask for lists beside new items
+_LATENCY = 30  # milliseconds that a list takes then, about
 
 
 @contextmanager
@@ -76,6 +80,30 @@ def served(
             process.wait(60)
 
 
+@contextmanager
+def wrk(
+    base: str, users: list[Any], connections: int, seconds: int, pause: int = 0
+) -> Iterator[Callable[[], str]]:
+    """Load by wrk, connections pausing so many milliseconds; gives what waits for its report."""
+    quoted = ", ".join(json.dumps(json.dumps(user)) for user in users)
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(LUA.replace("USERS", quoted).replace("PAUSE", str(pause)))
+        script.flush()
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+        command += ["-s", script.name, base]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+        def report() -> str:
+            out = process.communicate()[0]
+            found = dict(re.findall(r"^\s+(50%|99%)\s+(\S+)", out, re.MULTILINE))
+            rate = re.search(r"Requests/sec:\s+(\S+)", out)[1]
+            wrong = ", WITH ERRORS" if "Non-2xx" in out else ""
+            return f"{rate} lists/s, p50 {found['50%']}, p99 {found['99%']}{wrong}"
+
+        yield report
+        process.kill()
+
+
 def key_for(store: str) -> dict[str, str]:
     from warmstart.serve.keys import make_key
     from warmstart.serve.store import Store
@@ -86,32 +114,19 @@ def key_for(store: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-@app.command()
-def load(base: str, user: str, rate: float, seconds: float) -> None:
-    """Ask for lists at a steady rate; prints their times."""
-
-    async def run() -> None:
-        times: list[float] = []
-
-        async def ask(client: httpx.AsyncClient) -> None:
-            started = time.perf_counter()
-            answer = await client.post("/v1/recommend", json={"user": user, "k": 20})
-            answer.raise_for_status()
-            times.append(time.perf_counter() - started)
-
-        async with httpx.AsyncClient(base_url=base, limits=httpx.Limits(max_connections=64)) as c:
-            tasks, started = [], time.perf_counter()
-            for number in range(int(rate * seconds)):
-                await asyncio.sleep(max(0, started + number / rate - time.perf_counter()))
-                tasks.append(asyncio.create_task(ask(c)))
-            await asyncio.gather(*tasks)
-            rate_met = len(times) / (time.perf_counter() - started)
-        p50, p99 = 1000 * np.quantile(times, [0.5, 0.99])
-        print(
-            f"  lists beside it: {rate_met:.0f}/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms", flush=True
-        )
-
-    asyncio.run(run())
+def _appears(
+    client: httpx.Client, fitted: Any, column: str, number: int, rng: np.random.Generator
+) -> float:
+    """Seconds from the POST of a new item to the first list that has it."""
+    text = " ".join(rng.choice(WORDS, 12)) + f" {secrets.token_hex(2)}"
+    item = 10**9 + number if fitted.catalogue.item_ids.is_integer else f"new-{number}"
+    ask = {"user": fitted.user_ids.values[0], "k": 1, "allow": [item]}
+    body = {"items": [{"id": item, "columns": {column: text}}]}
+    started = time.perf_counter()
+    client.post("/v1/items", json=body).raise_for_status()
+    while not client.post("/v1/recommend", json=ask).json()["items"]:
+        time.sleep(0.002)
+    return time.perf_counter() - started
 
 
 @app.command()
@@ -124,32 +139,19 @@ def fresh(
     from warmstart.artefact import read
 
     fitted = read(model).fitted
-    user, column = str(fitted.user_ids.values[0]), fitted.catalogue.text_columns[0]
-    rng, times = np.random.default_rng(0), []
+    column = fitted.catalogue.text_columns[0]
+    rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         store = f"sqlite:///{folder}/store.db"
         headers = key_for(store)
         with served(model, store) as (base, _), httpx.Client(base_url=base, headers=headers) as c:
-            beside = None
-            if rate:
-                command = [sys.executable, __file__, "load", base, user, str(rate), "60"]
-                beside = subprocess.Popen(command)
+            users = fitted.user_ids.values[:1000]
+            pause = round(1000 * _BESIDE / rate) - _LATENCY if rate else 0
+            with wrk(base, users, _BESIDE, 60, pause) if rate else nullcontext() as beside:
                 time.sleep(3)
-            for number in range(items):
-                text = " ".join(rng.choice(WORDS, 12)) + f" {secrets.token_hex(2)}"
-                new = {"id": number if fitted.catalogue.item_ids.is_integer else f"new-{number}"}
-                new["id"] = 10**9 + number if isinstance(new["id"], int) else new["id"]
-                ask = {"user": fitted.user_ids.values[0], "k": 1, "allow": [new["id"]]}
-                started = time.perf_counter()
-                body = {"items": [{**new, "columns": {column: text}}]}
-                c.post("/v1/items", json=body).raise_for_status()
-                while not c.post("/v1/recommend", json=ask).json()["items"]:
-                    time.sleep(0.002)
-                times.append(time.perf_counter() - started)
-                if beside is not None and beside.poll() is not None:
-                    break
-            if beside is not None:
-                beside.wait()
+                times = [_appears(c, fitted, column, number, rng) for number in range(items)]
+                if beside is not None:
+                    print(f"  beside it: {beside()}", flush=True)
     p50, p99 = 1000 * np.quantile(times, [0.5, 0.99])
     print(f"{len(times)} new items, {rate:.0f} lists/s beside: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
 
@@ -194,26 +196,15 @@ def lists(
     for n_items in items:
         model = big_model(folder, n_items)
         with tempfile.TemporaryDirectory() as place:
-            script = Path(place) / "ask.lua"
-            script.write_text(LUA % 20_000)
             lm = str(folder / "lm")
             with served(model, f"sqlite:///{place}/store.db", lm=lm) as (base, process):
                 memory = Path(f"/proc/{process.pid}/status").read_text()
                 gib = int(re.search(r"VmRSS:\s+(\d+)", memory)[1]) / 2**20
                 print(f"{n_items} items, 64 wide, {gib:.2f} GiB:", flush=True)
+                users = [f"u{number}" for number in range(0, 20_000, 20)]
                 for connections in (1, 8, 32):
-                    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
-                    done = subprocess.run(
-                        [*command, "-s", str(script), base], capture_output=True, text=True
-                    )
-                    found = dict(re.findall(r"^\s+(50%|99%)\s+(\S+)", done.stdout, re.MULTILINE))
-                    rate = re.search(r"Requests/sec:\s+(\S+)", done.stdout)[1]
-                    wrong = "Non-2xx" in done.stdout
-                    print(
-                        f"  {connections:2} connections: {rate} lists/s, p50 {found['50%']}, "
-                        f"p99 {found['99%']}{', WITH ERRORS' if wrong else ''}",
-                        flush=True,
-                    )
+                    with wrk(base, users, connections, seconds) as report:
+                        print(f"  {connections:2} connections: {report()}", flush=True)
 
 
 @app.command()

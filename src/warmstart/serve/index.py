@@ -34,6 +34,7 @@ from warmstart.simulate.warmed import blocks
 TOP = 20  # what counts as the top of a list
 _SAMPLE = 1000  # users that claims are measured on
 _NEIGHBOURS = 50
+_OURS = {"folded", "audience", "chances", "affinities"}  # of a reading; the rest is the model's
 _ROWS = 16  # users that are scored at once
 
 
@@ -93,6 +94,7 @@ class Index:
         self._user_names = list(self._users)
         self._seen, self._seen_by_item = fitted.seen, fitted.seen.tocsc()
         self._clicked: dict[str, set[int]] = {}
+        self._recent: dict[bytes, np.ndarray] = {}
         self._dead: set[int] = set()
         self._any_observed = False
         names = [str(name) for name in fitted.catalogue.item_ids.values]
@@ -203,12 +205,7 @@ class Index:
             folded = np.stack([readings[name]["folded"] for name in block])
             direct = folded[:, :0]
             if self._right > 0:
-                parts = {
-                    key: np.stack([readings[name][key] for name in block])
-                    for key in readings[block[0]]
-                    if key not in {"folded", "audience", "chances"}
-                }
-                direct = self.model.place(parts)[1]
+                direct = self._affinities([readings[name] for name in block])
             gains = self.model.warmed.gains_of(folded, direct)[:, None]
             simulated = gains * self._left * folded
             table = gains * self._right * direct if self._right > 0 else None
@@ -217,6 +214,25 @@ class Index:
                 line = None if table is None else table[row]
                 found[name] = _Place(readings[name], simulated[row], line, float(shifts[row]))
         return found
+
+    def remember(self, readings: Iterable[Reading]) -> None:
+        """Spare the ``apply`` that will follow the placing of what was just read."""
+        self._recent = {reading["vectors"].tobytes(): reading["affinities"] for reading in readings}
+
+    def _affinities(self, readings: Sequence[Reading]) -> np.ndarray:
+        """Float32, shape (readings, users)."""
+        recent = self._recent
+        found: list[Any] = [recent.get(reading["vectors"].tobytes()) for reading in readings]
+        rest = [number for number, line in enumerate(found) if line is None]
+        if rest:
+            parts = {
+                key: np.stack([readings[number][key] for number in rest])
+                for key in readings[rest[0]]
+                if key not in _OURS
+            }
+            for number, line in zip(rest, self.model.place(parts)[1], strict=True):
+                found[number] = line
+        return np.stack(found)
 
     # -- claims --
 

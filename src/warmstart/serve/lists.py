@@ -121,7 +121,7 @@ def _bar(scores: np.ndarray, side: np.ndarray, k: int) -> float:
         bar = sample[-min(len(sample), 1 + 4 * k // stride)] if len(sample) else -np.inf
         if (side & (scores >= bar)).sum() >= k:
             return float(bar)
-    ranked = np.where(side & ~np.isnan(scores), scores, -np.inf)
+    ranked = scores[side & ~np.isnan(scores)]
     if len(ranked) <= k:
         return -np.inf
     return float(np.partition(ranked, len(ranked) - k)[len(ranked) - k])

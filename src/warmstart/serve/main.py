@@ -8,6 +8,7 @@ from warmstart.serve.app import create_app
 from warmstart.serve.service import Service
 from warmstart.serve.settings import Settings
 
+_KEPT_ALIVE = 75  # seconds that an idle connection stays open: longer than proxies keep theirs
 _GRACE = 30  # seconds that requests under way have when the service is stopped
 
 
@@ -27,5 +28,6 @@ def run(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=_KEPT_ALIVE,
         timeout_graceful_shutdown=_GRACE,
     )

@@ -14,15 +14,20 @@ from warmstart.errors import ArtefactError
 from warmstart.simulate.taking_in import Reading, TakesIn
 
 FORMAT = 1  # of a kept reading; another one makes those in the store void
+_TRANSIENT = "affinities"  # too wide to be kept, and placing gives them again
 _KEPT = 50  # simulated users that are kept for explanations
 
 
 def take_in(model: TakesIn, texts: Sequence[str]) -> list[Reading]:
-    """Read and place texts; one reading each, without the first axis."""
+    """Read and place texts; one reading each, without the first axis.
+
+    Beside what is kept they have the "affinities" that placing gave.
+    """
     reading = model.read(texts)
     interactions, affinities = model.place(reading)
     likeliest = model.likeliest(reading, affinities, min(_KEPT, affinities.shape[1]))
     reading |= {
+        _TRANSIENT: affinities,
         "folded": model.warmed.backbone.fold_in(interactions),
         "audience": likeliest.users.reshape(len(texts), -1),
         "chances": likeliest.weights.reshape(len(texts), -1),
@@ -32,7 +37,8 @@ def take_in(model: TakesIn, texts: Sequence[str]) -> list[Reading]:
 
 def pack(reading: Reading) -> bytes:
     """A reading as bytes for the store."""
-    return save({name: np.ascontiguousarray(array) for name, array in reading.items()})
+    kept = {name: array for name, array in reading.items() if name != _TRANSIENT}
+    return save({name: np.ascontiguousarray(array) for name, array in kept.items()})
 
 
 def unpack(arrays: bytes) -> Reading:

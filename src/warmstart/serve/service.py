@@ -287,6 +287,7 @@ class Service:
             try:
                 readings = take_in(deployment.model, [item.text for item in items])
                 found = list(zip(items, map(pack, readings), strict=True))
+                deployment.index.remember(readings)
             except Exception:
                 if not served:
                     raise
