@@ -34,7 +34,13 @@ from warmstart.simulate.warmed import blocks
 TOP = 20  # what counts as the top of a list
 _SAMPLE = 1000  # users that claims are measured on
 _NEIGHBOURS = 50
-_OURS = {"folded", "audience", "chances", "affinities"}  # of a reading; the rest is the model's
+_OURS = {
+    "folded",
+    "gain",
+    "audience",
+    "chances",
+    "affinities",
+}  # of a reading; the rest is the model's
 _ROWS = 16  # users that are scored at once
 
 
@@ -206,7 +212,7 @@ class Index:
             direct = folded[:, :0]
             if self._right > 0:
                 direct = self._affinities([readings[name] for name in block])
-            gains = self.model.warmed.gains_of(folded, direct)[:, None]
+            gains = np.stack([readings[name]["gain"] for name in block])
             simulated = gains * self._left * folded
             table = gains * self._right * direct if self._right > 0 else None
             shifts = self._shifts(simulated, table)

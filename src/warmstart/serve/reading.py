@@ -1,7 +1,8 @@
 """What the language model says of a new item, made once, kept in the store, placed in an index.
 
-Beside the method's own reading a kept one holds the item's place in the backbone ("folded") and its
-simulated users ("audience", "chances"): with them an index is rebuilt without solving anything.
+Beside the method's own reading a kept one holds the item's place in the backbone ("folded"), the
+factor that brings its scores to the others' spread ("gain"), and its simulated users ("audience",
+"chances"): with them an index is rebuilt without solving anything.
 """
 
 from collections.abc import Sequence
@@ -26,9 +27,11 @@ def take_in(model: TakesIn, texts: Sequence[str]) -> list[Reading]:
     reading = model.read(texts)
     interactions, affinities = model.place(reading)
     likeliest = model.likeliest(reading, affinities, min(_KEPT, affinities.shape[1]))
+    folded = model.warmed.backbone.fold_in(interactions)
     reading |= {
         _TRANSIENT: affinities,
-        "folded": model.warmed.backbone.fold_in(interactions),
+        "folded": folded,
+        "gain": model.warmed.gains_of(folded, affinities)[:, None],
         "audience": likeliest.users.reshape(len(texts), -1),
         "chances": likeliest.weights.reshape(len(texts), -1),
     }
