@@ -231,10 +231,12 @@ def restart(model: Path, items: int = 100_000, lm: str = "") -> None:
                 name, [(item, packed[n % 64]) for n, item in enumerate(page, start)]
             )
         service.store.close()
+        print("the store is full", flush=True)
         started = time.perf_counter()
         again = Service(settings)
         seconds = time.perf_counter() - started
-        print(f"{again.deployment.index.counts()['items']} items: started in {seconds:.1f} s")
+        count = again.deployment.index.counts()["items"]
+        print(f"{count} items: started in {seconds:.1f} s", flush=True)
         again.close()
 
 
