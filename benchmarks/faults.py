@@ -17,7 +17,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -29,9 +28,10 @@ from typing import Annotated
 import httpx
 import typer
 
-from serve import WORDS, served
+from serve import CLI, WORDS, served
 from warmstart.artefact import read
 from warmstart.serve.keys import make_key
+from warmstart.serve.lists import Ask
 from warmstart.serve.service import Service
 from warmstart.serve.settings import Settings
 from warmstart.serve.store import Store
@@ -133,8 +133,6 @@ class Bench:
         built = Service(Settings(model=self.model, store=url, anonymous_read=True))
         headers, users = {"Authorization": f"Bearer {token}"}, self.users[:50]
         different = 0
-        from warmstart.serve.lists import Ask
-
         for user in users:
             (hits,) = built.deployment.index.recommend([Ask(user=str(user), k=30)])
             body = {"user": user, "k": 30}
@@ -144,6 +142,25 @@ class Bench:
             different += sorted(mine) != sorted(theirs)
         built.close()
         return different
+
+    def verdict(self, url: str, bases: list[str], token: str, writers: list[Writer]) -> str:
+        """Wait until everything is read; then what was acknowledged, what is lost or differs."""
+        for base in bases:
+            self.settled(base, token)
+        items, clicks = self.lost(url, writers)
+        different = ", ".join(str(self.differing(url, base, token)) for base in bases)
+        return (
+            f"acknowledged {sum(len(w.items) for w in writers)} items, "
+            f"{sum(len(w.clicks) for w in writers)} clicks; lost {items} items, {clicks} clicks; "
+            f"{different} of 50 users' lists differ from a rebuild"
+        )
+
+
+def stop(writers: list[Writer]) -> None:
+    for writer in writers:
+        writer.stop.set()
+    for writer in writers:
+        writer.join()
 
 
 @contextmanager
@@ -166,19 +183,10 @@ def kills(bench: Bench, kind: str, times: int) -> None:
                 time.sleep(rng.uniform(0.3, 2.5))
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-                writers[-1].stop.set()
-                writers[-1].join()
+                stop(writers[-1:])
         with served(bench.model, url) as (base, _):
-            bench.settled(base, token)
-            items, clicks = bench.lost(url, writers)
-            different = bench.differing(url, base, token)
-        print(
-            f"kills, {kind}: {times} kill -9; acknowledged "
-            f"{sum(len(w.items) for w in writers)} items, {sum(len(w.clicks) for w in writers)} "
-            f"clicks; lost {items} items, {clicks} clicks; "
-            f"{different} of 50 users' lists differ from a rebuild",
-            flush=True,
-        )
+            verdict = bench.verdict(url, [base], token, writers)
+        print(f"kills, {kind}: {times} kill -9; {verdict}", flush=True)
 
 
 def postgres(bench: Bench, times: int = 5) -> None:
@@ -200,16 +208,11 @@ def postgres(bench: Bench, times: int = 5) -> None:
                     time.sleep(0.05)
                 database.start()
             time.sleep(2)
-            writer.stop.set()
-            writer.join()
-            bench.settled(base, token)
-            items, clicks = bench.lost(url, [writer])
-            different = bench.differing(url, base, token)
+            stop([writer])
+            verdict = bench.verdict(url, [base], token, [writer])
         print(
             f"postgres: {times} crashes; {answered} of {asked} lists answered while it was away; "
-            f"{writer.refused} writes refused, {len(writer.items)} items and "
-            f"{len(writer.clicks)} clicks acknowledged, lost {items} and {clicks}; "
-            f"{different} of 50 users' lists differ from a rebuild",
+            f"{writer.refused} writes refused; {verdict}",
             flush=True,
         )
 
@@ -219,18 +222,12 @@ def replicas(bench: Bench) -> None:
         url = database.url("warmstart")
         token = bench.token(url)
         with served(bench.model, url) as (one, _), served(bench.model, url) as (two, _):
-            # the same prefix writes the same items: both replicas at once
-            pairs = ((one, "a"), (two, "b"), (one, "s"), (two, "s"))
-            writers = [bench.writer(base, token, prefix) for base, prefix in pairs]
+            writers = [bench.writer(one, token, "a"), bench.writer(two, token, "b")]
+            # The same prefix writes the same items; whose text came last cannot be told afterwards.
+            rivals = [bench.writer(one, token, "s"), bench.writer(two, token, "s")]
             time.sleep(8)
-            for writer in writers:
-                writer.stop.set()
-            for writer in writers:
-                writer.join()
-            for base in (one, two):
-                bench.settled(base, token)
-            items, clicks = bench.lost(url, writers[:2])
-            different = [bench.differing(url, base, token) for base in (one, two)]
+            stop(writers + rivals)
+            verdict = bench.verdict(url, [one, two], token, writers)
             headers = {"Authorization": f"Bearer {token}"}
             times = []
             for number in range(30):
@@ -244,9 +241,8 @@ def replicas(bench: Bench) -> None:
                     time.sleep(0.005)
                 times.append(time.perf_counter() - started)
         print(
-            f"replicas: {sum(len(w.items) for w in writers)} items acknowledged by two at once, "
-            f"lost {items} items, {clicks} clicks; lists that differ from a rebuild: "
-            f"{different} of 50; written to one, in a list of the other after "
+            f"replicas, two at once: {verdict}; {sum(len(w.items) for w in rivals)} items written "
+            "by both; written to one, in a list of the other after "
             f"{1000 * sorted(times)[15]:.0f} ms (median), {1000 * max(times):.0f} ms (most)",
             flush=True,
         )
@@ -271,15 +267,13 @@ def disk(bench: Bench) -> None:
             subprocess.run(["mount", "-o", "remount,size=64m", place], check=True)
             before = len(writer.items) + len(writer.clicks)
             time.sleep(3)
-            writer.stop.set()
-            writer.join()
-            bench.settled(base, token)
-            items, clicks = bench.lost(url, [writer])
+            stop([writer])
+            verdict = bench.verdict(url, [base], token, [writer])
             print(
                 f"disk: full after {before} acknowledged; {refused} writes refused, lists "
                 f"{'answered' if lists.is_success else 'failed'} meanwhile; with room again "
-                f"{len(writer.items) + len(writer.clicks) - before} more acknowledged; "
-                f"lost {items} items, {clicks} clicks; alive: {process.poll() is None}",
+                f"{len(writer.items) + len(writer.clicks) - before} more; {verdict}; "
+                f"alive: {process.poll() is None}",
                 flush=True,
             )
     finally:
@@ -303,21 +297,15 @@ def clock(bench: Bench) -> None:
         for jump in ("+1d", "-1d", "+0", "+400d", "-400d", "+0"):
             offset.write_text(f"{jump}\n")
             time.sleep(1.5)
-        writer.stop.set()
-        writer.join()
-        bench.settled(base, token)
-        items, clicks = bench.lost(url, [writer])
-        different = bench.differing(url, base, token)
+        stop([writer])
+        verdict = bench.verdict(url, [base], token, [writer])
     print(
-        f"clock: 6 jumps of up to 400 days; {len(writer.items)} items acknowledged, "
-        f"{writer.refused} writes refused, lost {items} items, {clicks} clicks; "
-        f"{different} of 50 lists differ",
-        flush=True,
+        f"clock: 6 jumps of up to 400 days; {writer.refused} writes refused; {verdict}", flush=True
     )
 
 
 def corrupt(bench: Bench) -> None:
-    counts = {"clear error": 0}
+    clear_errors = 0
     rng = random.Random(0)
     names = sorted(path.name for path in bench.model.iterdir())
     for name in names:
@@ -326,19 +314,16 @@ def corrupt(bench: Bench) -> None:
         data = bytearray((copy / name).read_bytes())
         data[rng.randrange(len(data))] ^= 0xFF
         (copy / name).write_bytes(data)
-        command = [sys.executable, "-c", "from warmstart.cli import main; main()", "serve"]
         url = f"sqlite:///{bench.folder / 'corrupt.db'}"
         done = subprocess.run(
-            [*command, str(copy), "--store", url], capture_output=True, text=True, timeout=120
+            [*CLI, "serve", str(copy), "--store", url], capture_output=True, text=True, timeout=120
         )
         clear = done.returncode == 2 and "Traceback" not in done.stderr
-        counts["clear error"] += clear
+        clear_errors += clear
         if not clear:
             print(name, done.returncode, done.stderr[-500:])
         shutil.rmtree(copy)
-    print(
-        f"corrupt: {counts.get('clear error', 0)} of {len(names)} flipped files: exit 2, one line"
-    )
+    print(f"corrupt: {clear_errors} of {len(names)} flipped files: exit 2, one line")
 
 
 def main(

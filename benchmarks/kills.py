@@ -18,7 +18,7 @@ from pathlib import Path
 
 import polars as pl
 
-_CLI = [sys.executable, "-c", "from warmstart.cli import main; main()", "simulate"]
+_CLI = [sys.executable, "-m", "warmstart", "simulate"]
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ import numpy as np
 import typer
 
 app = typer.Typer(add_completion=False)
+CLI = [sys.executable, "-m", "warmstart"]
 WORDS = ["night", "train", "river", "stone", "garden", "letter", "winter", "island", "song"]
 LUA = """
 local users = {USERS}
@@ -60,8 +61,7 @@ def served(
         "WARMSTART_LOG_LEVEL": "WARNING",
         **{f"WARMSTART_{name.upper()}": value for name, value in settings.items()},
     }
-    code = "from warmstart.cli import main; main()"
-    command = [sys.executable, "-c", code, "serve", str(model)]
+    command = [*CLI, "serve", str(model)]
     command += ["--store", store, "--port", str(port)]
     process, base = subprocess.Popen(command, env=environment), f"http://127.0.0.1:{port}"
     try:

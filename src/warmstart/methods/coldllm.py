@@ -135,8 +135,7 @@ class ColdLLM(TakesIn):
         )
         self._judge_state: dict[str, np.ndarray] = {}
         self._judge = self._tuned_judge(data, context)
-        self._candidates = self._judged(cold, data, context)
-        self._asked = {data.catalogue.texts[row]: place for place, row in enumerate(cold)}
+        self._keep(self._judged(cold, data, context))
         self._refine = self.config.refine
         if context.valid is not None:
             with context.run.stage("refine"):
@@ -296,9 +295,16 @@ class ColdLLM(TakesIn):
         log_odds = self.judge_pairs(items, users.ravel(), vectors, texts)
         return Candidates(users, scores, log_odds.reshape(users.shape))
 
+    def _keep(self, candidates: Candidates) -> None:
+        """Keep the judge's answers about the items that were cold at the fit; they come first."""
+        self._candidates = candidates
+        cold = np.flatnonzero(~self.fitted.warm)[: len(candidates.users)]
+        texts = self.fitted.catalogue.texts
+        self._asked = {texts[row]: place for place, row in enumerate(cold)}
+
     @property
     def candidates(self) -> Candidates:
-        """Those of the catalogue's cold items, in row order; after ``fit`` only."""
+        """Those of the items that were cold at the fit, in row order."""
         return self._candidates
 
     def filter_scores(self, vectors: np.ndarray) -> np.ndarray:
@@ -348,13 +354,11 @@ class ColdLLM(TakesIn):
 
     def place(self, reading: Reading) -> tuple[sparse.csr_matrix, np.ndarray]:
         """As ``TakesIn.place``."""
-        found = Candidates(reading["users"], reading["scores"], reading["log_odds"])
-        return self._simulated(found, self._filter.affinities(reading["vectors"]))
+        return self._simulated(_found(reading), self._filter.affinities(reading["vectors"]))
 
     def likeliest(self, reading: Reading, affinities: np.ndarray, k: int) -> Interactions:
         """As ``TakesIn.likeliest``."""
-        found = Candidates(reading["users"], reading["scores"], reading["log_odds"])
-        return kept(self._refine, found, self.name, k)
+        return kept(self._refine, _found(reading), self.name, k)
 
     @property
     def calibrated(self) -> bool:
@@ -370,7 +374,7 @@ class ColdLLM(TakesIn):
         places = [self._asked.get(text) for text in texts]
         if None in places or k > self.config.candidates:
             found = self._named(self._texts.encode(texts), texts, k)
-        else:  # fit has put these questions to the judge already
+        else:
             found = self._candidates.at(np.array(places, np.int64))
         return kept(self._refine, found, self.name, k)
 
@@ -387,6 +391,7 @@ class ColdLLM(TakesIn):
             **self._warmed.state(),
             **{f"filter.{name}": array for name, array in self._filter.state().items()},
             **{f"judge.{name}": array for name, array in judge.items()},
+            **{f"candidates.{name}": array for name, array in vars(self._candidates).items()},
         }
 
     def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
@@ -395,12 +400,16 @@ class ColdLLM(TakesIn):
         self._filter = CoupledFilter.restore(self.config.filter, under("filter.", state))
         self._refine = self.chosen.refine  # pyright: ignore[reportAttributeAccessIssue]
         self._judge, self._judge_state = None, under("judge.", state)
-        self._asked: dict[str, int] = {}
+        self._keep(Candidates(**under("candidates.", state)))
 
 
 def _judge(lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> Judge:
     """The form of judge that fits the language model."""
     return (YesNoJudge if lm.spec.kind == "causal" else CrossEncoder)(lm, config, rng)
+
+
+def _found(reading: Reading) -> Candidates:
+    return Candidates(reading["users"], reading["scores"], reading["log_odds"])
 
 
 def _relative(events: Interactions) -> Interactions:

@@ -26,7 +26,7 @@ from warmstart.backbones import FactorBackbone
 from warmstart.rank import top_k
 from warmstart.serve.growing import Growing
 from warmstart.serve.lists import Ask, Hit, NothingKnownError, Rules, choose
-from warmstart.serve.reading import unpack
+from warmstart.serve.reading import as_read, unpack
 from warmstart.serve.store import Item, Stored
 from warmstart.simulate.taking_in import Reading, TakesIn
 from warmstart.simulate.warmed import blocks
@@ -34,13 +34,6 @@ from warmstart.simulate.warmed import blocks
 TOP = 20  # what counts as the top of a list
 _SAMPLE = 1000  # users that claims are measured on
 _NEIGHBOURS = 50
-_OURS = {
-    "folded",
-    "gain",
-    "audience",
-    "chances",
-    "affinities",
-}  # of a reading; the rest is the model's
 _ROWS = 16  # users that are scored at once
 
 
@@ -231,12 +224,8 @@ class Index:
         found: list[Any] = [recent.get(reading["vectors"].tobytes()) for reading in readings]
         rest = [number for number, line in enumerate(found) if line is None]
         if rest:
-            parts = {
-                key: np.stack([readings[number][key] for number in rest])
-                for key in readings[rest[0]]
-                if key not in _OURS
-            }
-            for number, line in zip(rest, self.model.place(parts)[1], strict=True):
+            reading = as_read([readings[number] for number in rest])
+            for number, line in zip(rest, self.model.place(reading)[1], strict=True):
                 found[number] = line
         return np.stack(found)
 
@@ -310,13 +299,15 @@ class Index:
         scores = np.empty((len(asks), len(self._warm) + len(self._cold)), np.float32)
         if (rows >= 0).any():
             scores[rows >= 0] = self._scores(rows[rows >= 0])
+        is_new = np.zeros(scores.shape[1], bool)
+        is_new[len(self._warm) :] = self._cold["trust"] > 0.5
         found: list[list[Hit] | NothingKnownError] = []
         for ask, row, line in zip(asks, rows, scores, strict=True):
             own = self._own(ask, int(row))
             try:
                 if row < 0:
                     line[:] = self._guest_scores(own)
-                found.append(self._list(ask, own, line))
+                found.append(self._list(ask, own, line, is_new))
             except NothingKnownError as error:
                 found.append(error)
         return found
@@ -372,9 +363,8 @@ class Index:
 
     # -- lists --
 
-    def _list(self, ask: Ask, own: np.ndarray, scores: np.ndarray) -> list[Hit]:
-        facts, cold, n_warm = self._facts, self._cold, len(self._warm)
-        column = facts["column"]
+    def _list(self, ask: Ask, own: np.ndarray, scores: np.ndarray, is_new: np.ndarray) -> list[Hit]:
+        column = self._facts["column"]
         scores[column[list(self._dead)]] = np.nan
         if ask.exclude_seen:
             scores[column[own]] = np.nan
@@ -384,8 +374,6 @@ class Index:
             kept = scores[allowed]
             scores[:] = np.nan
             scores[allowed] = kept
-        is_new = np.zeros(len(scores), bool)
-        is_new[n_warm:] = cold["trust"] > 0.5
 
         def owner(column: int) -> str | None:
             item = self.entries[self._slot(column)].item

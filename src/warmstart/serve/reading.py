@@ -16,6 +16,7 @@ from warmstart.simulate.taking_in import Reading, TakesIn
 
 FORMAT = 1  # of a kept reading; another one makes those in the store void
 _TRANSIENT = "affinities"  # too wide to be kept, and placing gives them again
+_OURS = frozenset({_TRANSIENT, "folded", "gain", "audience", "chances"})
 _KEPT = 50  # simulated users that are kept for explanations
 
 
@@ -36,6 +37,12 @@ def take_in(model: TakesIn, texts: Sequence[str]) -> list[Reading]:
         "chances": likeliest.weights.reshape(len(texts), -1),
     }
     return [{name: array[row] for name, array in reading.items()} for row in range(len(texts))]
+
+
+def as_read(readings: Sequence[Reading]) -> Reading:
+    """The method's own part of some readings, together again as the method gave it."""
+    names = [name for name in readings[0] if name not in _OURS]
+    return {name: np.stack([reading[name] for reading in readings]) for name in names}
 
 
 def pack(reading: Reading) -> bytes:

@@ -10,7 +10,7 @@ import hashlib
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +59,8 @@ class Deployment:
         model: loaded.
         index: follows the store.
         last: number of the last change that is in the index.
+        warm_up: seconds that loading it and building the index took.
+        reading: held while the model reads; it reads for one thread at a time.
     """
 
     folder: Path
@@ -239,18 +241,25 @@ class Service:
     # -- reading --
 
     def _read_on(self) -> None:
+        self._until_stopped("reader", self._read_or_tidy)
+
+    def _until_stopped(self, who: str, step: Callable[[], None]) -> None:
+        """Take step after step; a failed one is logged, and taken again after a while."""
         while not self._stop.is_set():
             try:
-                if not self.store.leads():
-                    self._stop.wait(self.settings.poll_seconds)
-                elif not self._read_some(self.settings.poll_seconds):
-                    self._tidy()
-            except StoreError as error:
-                log.warning("reader: the store does not answer", error=str(error))
+                step()
+            except Exception as error:
+                if isinstance(error, StoreError):
+                    log.warning(f"{who}: the store does not answer", error=str(error))
+                else:
+                    log.exception(f"{who}: failed")
                 self._stop.wait(self.settings.poll_seconds)
-            except Exception:
-                log.exception("reader: failed")
-                self._stop.wait(self.settings.poll_seconds)
+
+    def _read_or_tidy(self) -> None:
+        if not self.store.leads():
+            self._stop.wait(self.settings.poll_seconds)
+        elif not self._read_some(self.settings.poll_seconds):
+            self._tidy()
 
     def _tidy(self) -> None:
         now = time.monotonic()
@@ -308,16 +317,11 @@ class Service:
     # -- following --
 
     def _follow_on(self) -> None:
-        while not self._stop.is_set():
-            try:
-                if not self.follow():
-                    self.store.wait(self.settings.poll_seconds)
-            except StoreError as error:
-                log.warning("follower: the store does not answer", error=str(error))
-                self._stop.wait(self.settings.poll_seconds)
-            except Exception:
-                log.exception("follower: failed")
-                self._stop.wait(self.settings.poll_seconds)
+        self._until_stopped("follower", self._follow_or_wait)
+
+    def _follow_or_wait(self) -> None:
+        if not self.follow():
+            self.store.wait(self.settings.poll_seconds)
 
     def follow(self) -> int:
         """Bring the index to the last change; how many changes there were."""

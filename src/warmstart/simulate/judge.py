@@ -19,6 +19,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from pydantic import Field
+from scipy.special import log_expit
 from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional
@@ -45,8 +46,8 @@ class JudgeConfig(Config):
         items: warm items that training questions are about; drawn where there are more.
         hard, random: training questions an item and answer, see ``simulate.questions``.
         depth: how far down the filter's ranking hard questions come from.
-        epochs: the most epochs. A tenth of the items is held out of them, and the epoch that judges
-            these best (AUC) is kept; the start counts as an epoch.
+        epochs: how often training questions are read. A tenth of the items is held out of them, and
+            the epoch whose log-odds fit these best is kept; the start counts as an epoch.
         batch_size: questions a step, and a forward pass.
         learning_rate: of the adapter.
         head_learning_rate: of the head.
@@ -200,15 +201,20 @@ def tune_judge(judge: Judge, questions: Questions, answers: np.ndarray, context:
         key.update(array.tobytes())
     held_out = np.isin(questions.items, np.unique(questions.items)[::_HELD_OUT])
     asked, truth = questions.at(np.flatnonzero(held_out)), answers[held_out]
-    validate = lambda: auc(judge.log_odds(asked), truth)  # noqa: E731
+
+    def validate() -> float:
+        log_odds = judge.log_odds(asked)
+        logger.info("judge: held-out auc %.4f", auc(log_odds, truth))
+        return log_likelihood(log_odds, truth)
+
     learned = np.flatnonzero(~held_out)
     judge.start(questions.at(learned), answers[learned])
     start, untuned = judge.state(), validate()
-    logger.info("judge: auc %.4f before tuning", untuned)
+    logger.info("judge: log-likelihood %.4f before tuning", untuned)
     with context.run.stage("judge-tuning", key.hexdigest()) as folder:
         outcome = run_epochs(
             JudgeTrainee(judge, questions.at(learned), answers[learned]),
-            Schedule(config.epochs, 1, 1, "judge auc"),
+            Schedule(config.epochs, 1, config.epochs, "log-likelihood"),
             np.random.default_rng(seed),
             validate=validate,
             folder=folder,
@@ -218,6 +224,16 @@ def tune_judge(judge: Judge, questions: Questions, answers: np.ndarray, context:
         judge.restore(start)
         return 0
     return outcome.epochs
+
+
+def log_likelihood(log_odds: np.ndarray, truth: np.ndarray) -> float:
+    """Mean log chance of the true answers; unlike the AUC it also sees where zero lies.
+
+    Args:
+        log_odds: float, shape (pairs,).
+        truth: bool, shape (pairs,).
+    """
+    return float(log_expit(np.where(truth, log_odds, -log_odds)).mean())
 
 
 def auc(scores: np.ndarray, truth: np.ndarray) -> float:
