@@ -12,6 +12,7 @@ from warmstart.run import Run
 from warmstart.simulate.cross_encoder import CrossEncoder
 from warmstart.simulate.judge import JudgeConfig, auc, tune_judge
 from warmstart.simulate.questions import Questions
+from warmstart.simulate.support import DEPTHS
 from warmstart.simulate.yes_no import YesNoJudge
 from warmstart.testing.tiny_lm import tiny_causal, tiny_encoder
 
@@ -51,7 +52,8 @@ def asked(n=240, seed=0):
     shown = np.where(np.arange(3) < lengths[:, None], users[:, None], -1)
     questions = Questions(
         items.astype(np.int32), users.astype(np.int32), shown.astype(np.int32),
-        np.zeros((n, 3), np.float32), np.log1p(lengths).astype(np.float32), KINDS * 20, KINDS,
+        np.zeros((n, 3), np.float32), np.log1p(lengths).astype(np.float32),
+        np.zeros((n, len(DEPTHS)), np.float32), KINDS * 20, KINDS,
     )  # fmt: skip
     return questions, items % 2 == users
 
@@ -143,7 +145,8 @@ def test_a_long_history_is_cut_and_the_question_stays(folders):
     judge = YesNoJudge(load_language_model(config), CONFIG, np.random.default_rng(0))
     long = Questions(
         np.zeros(1, np.int32), np.zeros(1, np.int32), np.zeros((1, 3), np.int32),
-        np.zeros((1, 3), np.float32), np.zeros(1, np.float32), ["even " * 90], ["odd " * 90],
+        np.zeros((1, 3), np.float32), np.zeros(1, np.float32),
+        np.zeros((1, len(DEPTHS)), np.float32), ["even " * 90], ["odd " * 90],
     )  # fmt: skip
     prepared = judge.prepare(long)
     assert len(prepared.heads[0]) == 13

@@ -12,6 +12,7 @@ from warmstart.lm.texts import TokenizedTexts, tokenize
 from warmstart.simulate.judge import Judge, JudgeConfig, Prepared
 from warmstart.simulate.logistic import logistic
 from warmstart.simulate.questions import Questions
+from warmstart.simulate.support import DEPTHS
 
 _HIDDEN = 64  # units between the vector and the answer
 _SMALLEST = 1e-6  # a fact that never changes has no spread
@@ -20,19 +21,20 @@ _SMALLEST = 1e-6  # a fact that never changes has no spread
 class CrossEncoder(Judge):
     """Reads "item [SEP] the user's items"; its head also sees some facts.
 
-    The facts are the similarities that chose the user's items, and how many items the user has:
-    what the text alone says badly or, being cut at L items, not at all. Tuning starts from a
-    logistic regression on them, with nothing from the text; without that start it lost to one of
-    these similarities by itself.
+    The facts are the similarities that chose the user's items, how many items the user has, and
+    the support by people with the same items: what the text alone says badly or, being cut at L
+    items, not at all. Tuning starts from a logistic regression on them, with nothing from the
+    text; without that start it lost to one of these similarities by itself.
     """
 
     def __init__(self, lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> None:
         super().__init__(lm, config, rng)
         with torch_seed(rng):
             last = nn.Linear(_HIDDEN, 1)
-            hidden = nn.Linear(lm.width + config.shown + 1, _HIDDEN)
+            n_facts = config.shown + 1 + len(DEPTHS)
+            hidden = nn.Linear(lm.width + n_facts, _HIDDEN)
             self.text = nn.Sequential(hidden, nn.GELU(), last).to(lm.device)
-            self.facts = nn.Linear(config.shown + 1, 1).to(lm.device)
+            self.facts = nn.Linear(n_facts, 1).to(lm.device)
         with torch.no_grad():  # at first the text says nothing
             last.weight.zero_()
             last.bias.zero_()
@@ -64,7 +66,7 @@ class CrossEncoder(Judge):
         return _Joined(self, tokenize(self.lm, texts), torch.from_numpy(_facts(questions)))
 
     def answer(self, vectors: Tensor, facts: Tensor) -> Tensor:
-        """The head; vectors (batch, width) of unit length, facts (batch, L + 1)."""
+        """The head; vectors (batch, width) of unit length, facts (batch, facts)."""
         # Entries of a unit vector are of size width^-1/2, the facts of size 1.
         scaled = vectors * vectors.shape[1] ** 0.5
         said = self.text(torch.cat([scaled, facts], dim=1))
@@ -72,8 +74,8 @@ class CrossEncoder(Judge):
 
 
 def _facts(questions: Questions) -> np.ndarray:
-    """Float32, shape (questions, L + 1)."""
-    return np.column_stack([questions.similarities, questions.activity])
+    """Float32, shape (questions, L + 1 + depths of support)."""
+    return np.column_stack([questions.similarities, questions.activity, questions.support])
 
 
 class _Joined(Prepared):

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from warmstart.data.dataset import Dataset
+from warmstart.simulate.support import DEPTHS, Support
 
 _NONE = -1
 
@@ -31,6 +32,7 @@ class Questions:
         similarities: theirs, cosine; 0 where there is none. float32, shape (questions, L).
         activity: log(1 + number of the user's items, without the one asked about), float32, shape
             (questions,).
+        support: see ``simulate.support``, float32, shape (questions, depths).
         texts: what ``items`` points to.
         catalogue: what ``shown`` points to.
     """
@@ -40,6 +42,7 @@ class Questions:
     shown: np.ndarray
     similarities: np.ndarray
     activity: np.ndarray
+    support: np.ndarray
     texts: Sequence[str]
     catalogue: Sequence[str]
 
@@ -55,6 +58,7 @@ class Questions:
             shown=self.shown[rows],
             similarities=self.similarities[rows],
             activity=self.activity[rows],
+            support=self.support[rows],
         )
 
     def history(self, row: int) -> list[str]:
@@ -77,6 +81,7 @@ class Questioner:
         self, seen: sparse.csr_matrix, vectors: np.ndarray, texts: Sequence[str], shown: int
     ) -> None:
         self._seen, self._vectors, self._texts, self._shown = seen, vectors, texts, shown
+        self._support = Support(seen, vectors)
 
     def ask(
         self, items: np.ndarray, users: np.ndarray, vectors: np.ndarray, texts: Sequence[str]
@@ -116,9 +121,13 @@ class Questioner:
             best = np.argsort(-similar, kind="stable")[: self._shown]
             shown[row, : len(best)] = history[best]
             similarities[row, : len(best)] = similar[best]
+        support = np.zeros((len(items), len(DEPTHS)), np.float32)
+        for item in np.unique(items):
+            rows = np.flatnonzero(items == item)
+            support[rows] = self._support.of(vectors[item], users[rows], int(own[rows[0]]))
         return Questions(
-            items.astype(np.int32), users.astype(np.int32), shown, similarities, activity, texts,
-            self._texts,
+            items.astype(np.int32), users.astype(np.int32), shown, similarities, activity, support,
+            texts, self._texts,
         )  # fmt: skip
 
 
