@@ -64,6 +64,7 @@ from warmstart.simulate.yes_no import YesNoJudge
 logger = logging.getLogger(__name__)
 
 _KEEPS = (3, 5, 7, 10, 15, 20, 30, 50)
+_KEPT = ("users", "scores", "log_odds")  # of candidates, in an artefact and in a reading
 
 
 class ColdLLMConfig(ColdConfig):
@@ -347,12 +348,8 @@ class ColdLLM(TakesIn):
             Candidates.none(min(self.config.candidates, n_users)),
             *(self._named(vectors[rows], texts[rows]) for rows in blocks(len(texts), n_users)),
         ]
-        return {
-            "vectors": vectors,
-            "users": np.concatenate([part.users for part in found]),
-            "scores": np.concatenate([part.scores for part in found]),
-            "log_odds": np.concatenate([part.log_odds for part in found]),
-        }
+        judged = {name: np.concatenate([getattr(part, name) for part in found]) for name in _KEPT}
+        return {"vectors": vectors, **judged}
 
     def place(self, reading: Reading) -> tuple[sparse.csr_matrix, np.ndarray]:
         """As ``TakesIn.place``."""
@@ -393,7 +390,7 @@ class ColdLLM(TakesIn):
             **self._warmed.state(),
             **{f"filter.{name}": array for name, array in self._filter.state().items()},
             **{f"judge.{name}": array for name, array in judge.items()},
-            **{f"candidates.{name}": array for name, array in vars(self._candidates).items()},
+            **{f"candidates.{name}": getattr(self._candidates, name) for name in _KEPT},
         }
 
     def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
@@ -403,7 +400,7 @@ class ColdLLM(TakesIn):
         self._refine = self.chosen.refine  # pyright: ignore[reportAttributeAccessIssue]
         self._questioner = self._made_questioner()
         self._judge, self._judge_state = None, under("judge.", state)
-        self._keep(Candidates(**under("candidates.", state)))
+        self._keep(Candidates(*(state[f"candidates.{name}"] for name in _KEPT)))
 
 
 def _judge(lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> Judge:
@@ -412,7 +409,7 @@ def _judge(lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> 
 
 
 def _found(reading: Reading) -> Candidates:
-    return Candidates(reading["users"], reading["scores"], reading["log_odds"])
+    return Candidates(*(reading[name] for name in _KEPT))
 
 
 def _relative(events: Interactions) -> Interactions:

@@ -197,7 +197,8 @@ def tune_judge(judge: Judge, questions: Questions, answers: np.ndarray, context:
     rng = context.rng.spawn(1)[0]
     seed = int(rng.integers(2**63))
     key = hashlib.sha256(f"{config.model_dump_json()} {judge.lm.fingerprint} {seed}".encode())
-    for array in (questions.items, questions.users, questions.shown, answers):
+    facts = (questions.similarities, questions.activity, questions.support)
+    for array in (questions.items, questions.users, questions.shown, *facts, answers):
         key.update(array.tobytes())
     held_out = np.isin(questions.items, np.unique(questions.items)[::_HELD_OUT])
     asked, truth = questions.at(np.flatnonzero(held_out)), answers[held_out]
