@@ -17,6 +17,7 @@ from warmstart.serve.lists import Ask
 from warmstart.serve.reading import pack, take_in
 from warmstart.serve.service import BusyError, Service
 from warmstart.serve.store import Event, Item, Store, Stored
+from warmstart.serve.tables import readings
 
 
 def item(name, text, owner="shop"):
@@ -208,6 +209,42 @@ def test_an_item_that_cannot_be_read_stops_no_other(service, texts, monkeypatch)
     assert service.store.item("p-1").error == "RuntimeError: out of words"
     index = service.deployment.index
     assert [index.entry(f"p-{n}") is not None for n in range(3)] == [True, False, True]
+
+
+def test_what_could_not_be_read_is_tried_again_after_a_while(service, texts, monkeypatch):
+    def broken(model, given):
+        raise MemoryError("for a moment")
+
+    monkeypatch.setattr(service_module, "take_in", broken)
+    service.write_items([item("a", texts[0])])
+    up_to_date(service)
+    assert service.store.item("a").error == "MemoryError: for a moment"
+    monkeypatch.undo()
+    up_to_date(service)
+    assert service.deployment.index.entry("a") is None  # not at once
+    service._tidy_and_read()
+    service.follow()
+    up_to_date(service)
+    assert service.deployment.index.entry("a") is not None
+    assert service.store.item("a").error is None
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_damaged_reading_stops_nobody_and_is_made_anew(service, settings, texts, restarted):
+    service.write_items([item(f"p-{n}", texts[n]) for n in range(3)])
+    assert service._read_some() == 3
+    with service.store.whole() as connection:
+        connection.execute(readings.update().where(readings.c.item == "p-1").values(arrays=b"?"))
+    if restarted:
+        service = Service(settings)
+    service.follow()
+    index = service.deployment.index
+    assert [index.entry(f"p-{n}") is not None for n in range(3)] == [True, False, True]
+    service.follow()
+    up_to_date(service)
+    assert index.entry("p-1").audience is not None
+    if restarted:
+        service.close()
 
 
 # -- lists go on --

@@ -23,6 +23,7 @@ import numpy as np
 from scipy import sparse
 
 from warmstart.backbones import FactorBackbone
+from warmstart.errors import ArtefactError
 from warmstart.rank import top_k
 from warmstart.serve.growing import Growing
 from warmstart.serve.lists import Ask, Hit, NothingKnownError, Rules, choose
@@ -130,13 +131,23 @@ class Index:
 
     # -- following the store --
 
-    def apply(self, stored: Mapping[str, Stored]) -> None:
+    def apply(self, stored: Mapping[str, Stored]) -> list[str]:
         """Bring items to what the store says; the same twice is the same once.
 
         Lists are made meanwhile: the long work is done before the lock is taken, item by item.
+
+        Returns:
+            Items whose reading is damaged: for the index they are not read yet.
         """
         with self._applying:
-            readings = {n: unpack(s.reading) for n, s in stored.items() if s.reading is not None}
+            readings: dict[str, Reading] = {}
+            damaged: list[str] = []
+            for name, known in stored.items():
+                if known.reading is not None:
+                    try:
+                        readings[name] = unpack(known.reading)
+                    except ArtefactError:
+                        damaged.append(name)
             places = self._places(readings)
             for name, known in stored.items():
                 before = self.entry(name)
@@ -144,6 +155,7 @@ class Index:
                 observed = self._observed(known.users) if moved else None
                 with self._lock:
                     self._apply(name, known, places.get(name), observed)
+            return damaged
 
     def _apply(
         self, name: str, stored: Stored, place: "_Place | None", observed: "_Observed | None"

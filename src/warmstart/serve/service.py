@@ -10,7 +10,7 @@ import hashlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,13 +27,13 @@ from warmstart.serve.index import Index
 from warmstart.serve.keys import KeyRing
 from warmstart.serve.reading import FORMAT, pack, take_in
 from warmstart.serve.settings import Settings
-from warmstart.serve.store import Change, Item, LostError, Outcome, Store, StoreError
+from warmstart.serve.store import Change, Item, LostError, Outcome, Store, Stored, StoreError
 from warmstart.simulate.taking_in import TakesIn
 
 log = structlog.get_logger("warmstart.serve")
 
 _WHOLE = 2**63
-_TIDY = 3600.0  # seconds between two times that old changes are dropped
+_TIDY = 3600.0  # seconds until old changes are dropped, and what failed is tried again
 
 
 class BusyError(Exception):
@@ -150,8 +150,13 @@ class Service:
             owner_share=self.settings.owner_share,
         )
         for page in self.store.everything(name):
-            index.apply(page)
+            self._apply(index, name, page)
         return index, last
+
+    def _apply(self, index: Index, model: str, stored: Mapping[str, Stored]) -> None:
+        if damaged := index.apply(stored):
+            log.error("readings in the store are damaged; they are made anew", items=damaged)
+            self.store.forget_readings(model, damaged)
 
     def check_model(self, folder: str) -> Path:
         """Where a model that may be swapped in lies.
@@ -241,7 +246,7 @@ class Service:
     # -- reading --
 
     def _read_on(self) -> None:
-        self._until_stopped("reader", self._read_or_tidy)
+        self._until_stopped("reader", self._tidy_and_read)
 
     def _until_stopped(self, who: str, step: Callable[[], None]) -> None:
         """Take step after step; a failed one is logged, and taken again after a while."""
@@ -255,17 +260,16 @@ class Service:
                     log.exception(f"{who}: failed")
                 self._stop.wait(self.settings.poll_seconds)
 
-    def _read_or_tidy(self) -> None:
+    def _tidy_and_read(self) -> None:
         if not self.store.leads():
             self._stop.wait(self.settings.poll_seconds)
-        elif not self._read_some(self.settings.poll_seconds):
-            self._tidy()
-
-    def _tidy(self) -> None:
+            return
         now = time.monotonic()
         if now - self._tidied > _TIDY:
             self.store.forget_changes()
+            self.store.forget_failures()
             self._tidied = now
+        self._read_some(self.settings.poll_seconds)
 
     def _read_some(self, seconds: float = 0.0) -> int:
         """Read what has waited longest, or wait so long for something to come."""
@@ -352,7 +356,7 @@ class Service:
         about = {change.name: None for change in changes if change.kind in {"item", "events"}}
         if about:
             stored = self.store.stored(deployment.name, list(about))
-            deployment.index.apply(stored)
+            self._apply(deployment.index, deployment.name, stored)
             written = {change.name for change in changes if change.kind == "item"}
             self._log_claims(deployment.index, sorted(written))
             if deployment is self.deployment:

@@ -333,12 +333,28 @@ class Store:
                 names.append(item.item)
             self._changed(connection, "item", names)
 
+    def forget_readings(self, model: str, names: Sequence[str]) -> None:
+        """Have items read anew by a model."""
+        with self._write() as connection:
+            mine = readings.delete().where(readings.c.model == model)
+            for name in names:
+                connection.execute(mine.where(readings.c.item == name))
+            self._changed(connection, "item", names)
+
     def fail(self, item: Item, message: str) -> None:
-        """Note that an item cannot be read, so that it is not tried for ever."""
+        """Note that an item cannot be read, so that it is not tried again and again."""
         with self._write() as connection:
             same = (items.c.item == item.item) & (items.c.content == item.content)
             connection.execute(items.update().where(same).values(error=message))
             self._changed(connection, "item", [item.item])
+
+    def forget_failures(self) -> None:
+        """Have what could not be read tried again: the reason may have passed."""
+        with self._write() as connection:
+            failed = items.c.error.is_not(None)
+            names = list(connection.execute(sa.select(items.c.item).where(failed)).scalars())
+            connection.execute(items.update().where(failed).values(error=None))
+            self._changed(connection, "item", names)
 
     # -- events --
 
