@@ -64,6 +64,7 @@ from warmstart.simulate.yes_no import YesNoJudge
 logger = logging.getLogger(__name__)
 
 _KEEPS = (3, 5, 7, 10, 15, 20, 30, 50)
+_WORDS = (0.0, 0.5, 1.0, 2.0, 4.0)
 _KEPT = ("users", "scores", "log_odds")  # of candidates, in an artefact and in a reading
 
 
@@ -227,19 +228,30 @@ class ColdLLM(TakesIn):
         mine = self._candidates.at(place)
         asked, truth = answers(task, mine.users, data.n_users)
         refine = calibrated(self.config.refine, mine.at(asked), truth)
-        if refine.budget is not None:
-            return refine
 
-        def value(keep: int) -> float:
-            events = _relative(kept(refine, mine, self.name, keep))
-            matrix = _rows(events, len(place), data.n_users)
-            scores = over_users(backbone, backbone.fold_in(matrix), data.n_users)
+        def quality(scores: np.ndarray) -> float:
             at = lambda items: np.searchsorted(task.candidates, items)  # noqa: E731
             return mean_metric(lambda u, i: scores[at(i)][:, u].T, task, METRIC)
 
+        if self._speaks(refine):
+            affinities = self._filter.as_if_new(self._texts.rows, task.candidates, data)
+            heard = {word: quality(_spoken(word, mine, affinities)) for word in _WORDS}
+            refine = refine.model_copy(update={"word": max(_WORDS, key=heard.__getitem__)})
+        if refine.budget is not None:
+            return refine
+
+        def folded(keep: int) -> float:
+            events = _relative(kept(refine, mine, self.name, keep))
+            matrix = _rows(events, len(place), data.n_users)
+            return quality(over_users(backbone, backbone.fold_in(matrix), data.n_users))
+
         most = mine.users.shape[1]
         keeps = sorted({min(keep, most) for keep in _KEEPS})
-        return refine.model_copy(update={"keep": max(keeps, key=value)})
+        return refine.model_copy(update={"keep": max(keeps, key=folded)})
+
+    def _speaks(self, refine: RefineConfig) -> bool:
+        """Whether the judge has a say in a user's own list."""
+        return self.config.judge is not None and refine.rank_by != "filter"
 
     def _retrained(
         self, config: BackboneConfig, cold: np.ndarray, data: Dataset, context: FitContext
@@ -277,17 +289,9 @@ class ColdLLM(TakesIn):
     ) -> tuple[sparse.csr_matrix, np.ndarray]:
         """Interactions, CSR, and affinities into which the judge's word has gone."""
         matrix = _rows(_relative(kept(self._refine, candidates, self.name)), *affinities.shape)
-        if self._refine.filter <= 0 or not self._refine.judge:
-            return matrix, affinities
-        # In units of the filter's score; on average it says nothing, so that candidates keep their
-        # place among the users who were not asked about.
-        word = candidates.log_odds - candidates.log_odds.mean(axis=1, keepdims=True)
-        judged = affinities.copy()
-        rows = np.arange(len(affinities))[:, None]
-        judged[rows, candidates.users] += word * np.float32(
-            self._refine.judge / self._refine.filter
-        )
-        return matrix, judged
+        if self._speaks(self._refine):
+            affinities = _spoken(self._refine.word, candidates, affinities)
+        return matrix, affinities
 
     def _named(self, vectors: np.ndarray, texts: Sequence[str], k: int = 0) -> Candidates:
         """The candidates of new items, judged."""
@@ -410,6 +414,18 @@ def _judge(lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> 
 
 def _found(reading: Reading) -> Candidates:
     return Candidates(*(reading[name] for name in _KEPT))
+
+
+def _spoken(word: float, candidates: Candidates, affinities: np.ndarray) -> np.ndarray:
+    """Affinities of the candidates with the judge's word in them.
+
+    On average over an item's candidates it says nothing, so that they keep their place among the
+    users who were not asked about.
+    """
+    said = candidates.log_odds - candidates.log_odds.mean(axis=1, keepdims=True)
+    found = affinities.copy()
+    found[np.arange(len(found))[:, None], candidates.users] += np.float32(word) * said
+    return found
 
 
 def _relative(events: Interactions) -> Interactions:

@@ -31,6 +31,8 @@ class RefineConfig(Config):
         keep: users an item; chosen on validation where there is one.
         budget: instead of ``keep``: keep the likeliest until their chances add up to this many
             expected interactions.
+        word: in a candidate's own list, how many units of the filter's score one unit of the
+            judge's log-odds is worth; chosen on validation where there is one.
     """
 
     rank_by: Literal["mixture", "judge", "filter"] = "mixture"
@@ -39,6 +41,7 @@ class RefineConfig(Config):
     judge: float = 0.5
     keep: int = Field(default=20, ge=1)
     budget: float | None = Field(default=None, gt=0)
+    word: float = Field(default=1.0, ge=0)
 
 
 @dataclass(frozen=True)
