@@ -13,7 +13,15 @@ from warmstart.run import Run
 from warmstart.simulate.filter import CoupledFilter, FilterConfig, fit_filter
 from warmstart.simulate.judge import auc
 from warmstart.simulate.questions import Questioner, training_questions
-from warmstart.simulate.refine import Candidates, RefineConfig, answers, calibrated, chances, kept
+from warmstart.simulate.refine import (
+    Candidates,
+    RefineConfig,
+    answers,
+    calibrated,
+    chances,
+    kept,
+    spoken,
+)
 from warmstart.simulate.ridge import RidgeConfig
 from warmstart.simulate.towers import BehaviourConfig, ContentConfig
 
@@ -222,3 +230,14 @@ def test_no_weight_is_zero():
     events = kept(RefineConfig(filter=10.0), sure, "coldllm")
     assert (events.weights > 0).all()
     assert sparse.issparse(events.matrix(1, 1))
+
+
+def test_the_judges_word_moves_candidates_and_nobody_else():
+    rng = np.random.default_rng(0)
+    affinities = rng.standard_normal((3, 6)).astype(np.float32)
+    users = np.array([[4, 1], [0, 5], [2, 3]], np.int32)
+    log_odds = np.array([[1, -1], [2, 2], [-3, 0]], np.float32)
+    found = spoken(2.0, Candidates(users, np.zeros((3, 2), np.float32), log_odds), affinities)
+    moved = np.zeros((3, 6), np.float32)
+    moved[0, [4, 1]], moved[2, [2, 3]] = (2, -2), (-3, 3)
+    np.testing.assert_allclose(found - affinities, moved, atol=1e-6)

@@ -48,7 +48,7 @@ from warmstart.simulate.distribution import under
 from warmstart.simulate.filter import CoupledFilter, FilterConfig, fit_filter
 from warmstart.simulate.judge import Judge, JudgeConfig, tune_judge
 from warmstart.simulate.questions import Questioner, training_questions
-from warmstart.simulate.refine import Candidates, RefineConfig, answers, calibrated, kept
+from warmstart.simulate.refine import Candidates, RefineConfig, answers, calibrated, kept, spoken
 from warmstart.simulate.taking_in import Reading, TakesIn
 from warmstart.simulate.towers import BehaviourConfig, ContentConfig
 from warmstart.simulate.warmed import (
@@ -235,7 +235,7 @@ class ColdLLM(TakesIn):
 
         if self._speaks(refine):
             affinities = self._filter.as_if_new(self._texts.rows, task.candidates, data)
-            heard = {word: quality(_spoken(word, mine, affinities)) for word in _WORDS}
+            heard = {word: quality(spoken(word, mine, affinities)) for word in _WORDS}
             refine = refine.model_copy(update={"word": max(_WORDS, key=heard.__getitem__)})
         if refine.budget is not None:
             return refine
@@ -290,7 +290,7 @@ class ColdLLM(TakesIn):
         """Interactions, CSR, and affinities into which the judge's word has gone."""
         matrix = _rows(_relative(kept(self._refine, candidates, self.name)), *affinities.shape)
         if self._speaks(self._refine):
-            affinities = _spoken(self._refine.word, candidates, affinities)
+            affinities = spoken(self._refine.word, candidates, affinities)
         return matrix, affinities
 
     def _named(self, vectors: np.ndarray, texts: Sequence[str], k: int = 0) -> Candidates:
@@ -414,18 +414,6 @@ def _judge(lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> 
 
 def _found(reading: Reading) -> Candidates:
     return Candidates(*(reading[name] for name in _KEPT))
-
-
-def _spoken(word: float, candidates: Candidates, affinities: np.ndarray) -> np.ndarray:
-    """Affinities of the candidates with the judge's word in them.
-
-    On average over an item's candidates it says nothing, so that they keep their place among the
-    users who were not asked about.
-    """
-    said = candidates.log_odds - candidates.log_odds.mean(axis=1, keepdims=True)
-    found = affinities.copy()
-    found[np.arange(len(found))[:, None], candidates.users] += np.float32(word) * said
-    return found
 
 
 def _relative(events: Interactions) -> Interactions:

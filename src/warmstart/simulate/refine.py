@@ -158,3 +158,23 @@ def kept(
             "judge_log_odds": candidates.log_odds[rows, columns],
         },
     )
+
+
+def spoken(word: float, candidates: Candidates, affinities: np.ndarray) -> np.ndarray:
+    """Affinities with the judge's word in them.
+
+    On average over an item's candidates it says nothing, so that they keep their place among the
+    users who were not asked about.
+
+    Args:
+        word: units of the affinities that one unit of log-odds is worth.
+        candidates: of the items.
+        affinities: to all users, float32, shape (items, n_users).
+
+    Returns:
+        As ``affinities``.
+    """
+    said = candidates.log_odds - candidates.log_odds.mean(axis=1, keepdims=True)
+    found = affinities.copy()
+    found[np.arange(len(found))[:, None], candidates.users] += np.float32(word) * said
+    return found
