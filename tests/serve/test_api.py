@@ -245,6 +245,15 @@ def test_a_key_that_asks_too_often_is_told_to_wait(settings):
     assert int(answers[-1].headers["Retry-After"]) >= 1
 
 
+def test_keys_cannot_be_guessed_without_end(settings):
+    service = Service(settings.model_copy(update={"rate": "5/minute", "anonymous_read": True}))
+    wrong = {"Authorization": f"Bearer {make_key(service.store, 't', 'read')[:-1]}"}
+    with TestClient(create_app(service)) as client:
+        answers = [client.get("/v1/model", headers=wrong) for _ in range(7)]
+        assert [answer.status_code for answer in answers] == [401] * 5 + [429] * 2
+        assert client.get("/v1/model").is_success  # those without a key are counted apart
+
+
 def test_a_full_queue_says_so_and_keeps_nothing(settings, texts):
     service = Service(settings.model_copy(update={"queue": 3}))
     token = make_key(service.store, "t", "write")

@@ -86,19 +86,25 @@ class KeyRing:
         Args:
             authorization: the header, "Bearer ws_...".
             scope: what is needed.
-            address: of the asker, in whose name one without a key is counted.
+            address: of the asker, in whose name one without a valid key is counted.
 
         Raises:
             AccessError: no key, a wrong one, too little scope, or too many requests.
         """
-        holder = self._holder(authorization, scope)
-        name = holder.key or f"anonymous {address}"
-        if not self._limiter.hit(self._rate, name):
-            seconds = float(self._rate.get_expiry())
-            raise AccessError(429, f"more requests than {self._rate} with one key", seconds)
+        try:
+            holder = self._holder(authorization, scope)
+        except AccessError:
+            self._count(f"rejected {address}")
+            raise
+        self._count(holder.key or f"anonymous {address}")
         if SCOPES.index(holder.scope) < SCOPES.index(scope):
             raise AccessError(403, f"this needs a key of scope {scope}, got {holder.scope}")
         return holder
+
+    def _count(self, name: str) -> None:
+        if not self._limiter.hit(self._rate, name):
+            seconds = float(self._rate.get_expiry())
+            raise AccessError(429, f"more requests than {self._rate} with one key", seconds)
 
     def _holder(self, authorization: str | None, scope: str) -> Holder:
         if authorization is None and scope == "read" and self._anonymous_read:
