@@ -41,6 +41,7 @@ def main() -> None:
         if start("unbroken").wait():
             raise SystemExit("the unbroken run failed: run the command by hand to see why")
         unbroken = time.perf_counter() - started
+        print(f"unbroken: {unbroken:.1f} s", flush=True)
 
         killed = attempts = finished_early = 0
         done_at_kill = []
@@ -54,6 +55,7 @@ def main() -> None:
                 process.wait()
                 killed += 1
                 done_at_kill.append(len(list((base / "killed").rglob("*.parquet"))))
+                print(f"kill {killed}: {done_at_kill[-1]} shards are kept", flush=True)
                 continue
             # what is done stays done: later attempts get through, so begin another round
             finished_early += 1
