@@ -129,7 +129,7 @@ class ColdLLM(TakesIn):
         choices["backbone"] = backbone.chosen.model_dump(mode="json")
         with context.run.stage("encode"):
             self._texts = TextVectors.of(data.catalogue.texts, context.lm)
-        self._questioner = self._made_questioner()
+        self._questioner: Questioner | None = None
         cold = np.flatnonzero(~data.warm)
         self.config.check_table(self.name, len(cold), data.n_users)
         vectors = self._texts.rows
@@ -162,8 +162,8 @@ class ColdLLM(TakesIn):
     # -- stages of fit --
 
     def _tuned_judge(self, data: Dataset, context: FitContext) -> Judge | None:
-        config, questioner = self.config.judge, self._questioner
-        if not config or not questioner:
+        config = self.config.judge
+        if config is None:
             return None
         rng = context.rng.spawn(1)[0]
         judge = _judge(context.lm.lm, config, rng)
@@ -175,7 +175,7 @@ class ColdLLM(TakesIn):
                 affinities = self._filter.as_if_new(self._texts.rows, items[block], data)
                 ranked.append(self._filter.candidates(affinities, config.depth)[0])
             questions, answers = training_questions(
-                questioner,
+                self._asking(config),
                 data,
                 np.concatenate(ranked),
                 items,
@@ -331,19 +331,21 @@ class ColdLLM(TakesIn):
         Returns:
             Float32, shape (pairs,); zeros without a judge.
         """
-        config, questioner = self.config.judge, self._questioner
-        if not config or not questioner or not len(texts):
+        config = self.config.judge
+        if config is None or not len(texts):
             return np.zeros(len(items), np.float32)
         if self._judge is None:  # loaded from an artefact
             self._judge = _judge(self._texts.encoder.lm, config, np.random.default_rng(0))
             self._judge.restore(self._judge_state)
-        return self._judge.log_odds(questioner.ask(items, users, vectors, texts))
+        questions = self._asking(config).ask(items, users, vectors, texts)
+        return self._judge.log_odds(questions)
 
-    def _made_questioner(self) -> Questioner | None:
-        fitted, judge = self.fitted, self.config.judge
-        if judge is None:
-            return None
-        return Questioner(fitted.seen, self._texts.rows, fitted.catalogue.texts, judge.shown)
+    def _asking(self, config: JudgeConfig) -> Questioner:
+        """Made when first needed: a model that only recommends asks nothing."""
+        if self._questioner is None:
+            texts, seen = self.fitted.catalogue.texts, self.fitted.seen
+            self._questioner = Questioner(seen, self._texts.rows, texts, config.shown)
+        return self._questioner
 
     def read(self, texts: Sequence[str]) -> Reading:
         """As ``TakesIn.read``: vectors, the filter's candidates, the judge's word on them."""
@@ -402,7 +404,7 @@ class ColdLLM(TakesIn):
         self._warmed = Warmed.restore(self.config.backbone, state)
         self._filter = CoupledFilter.restore(self.config.filter, under("filter.", state))
         self._refine = self.chosen.refine  # pyright: ignore[reportAttributeAccessIssue]
-        self._questioner = self._made_questioner()
+        self._questioner = None
         self._judge, self._judge_state = None, under("judge.", state)
         self._keep(Candidates(*(state[f"candidates.{name}"] for name in _KEPT)))
 
