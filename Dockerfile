@@ -25,7 +25,7 @@ ENV PATH=/venv/bin:$PATH \
     WARMSTART_HOST=0.0.0.0 \
     WARMSTART_PORT=8000 \
     WARMSTART_STORE=sqlite:////data/warmstart.db \
-    WARMSTART_MODELS=/models
+    WARMSTART_MODELS_FOLDER=/models
 USER 10001
 WORKDIR /data
 VOLUME ["/data", "/models"]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from warmstart import load_model
-from warmstart.data.split import Split
+from warmstart.data.splits.files import load_split
+from warmstart.methods import load_model
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("split", type=Path)
     parser.add_argument("--users", type=int, default=50, help="an item")
     arguments = parser.parse_args()
-    parts, model = Split.load(arguments.split), load_model(arguments.model)
+    parts, model = load_split(arguments.split), load_model(arguments.model)
     truth = parts.cold_test.matrix(parts.train.n_users, parts.train.n_items).tocsc()
     cold = np.unique(parts.cold_test.items)
     texts = [parts.dataset.catalogue.texts[row] for row in cold]

@@ -29,12 +29,12 @@ import httpx
 import typer
 
 from serve import CLI, WORDS, served
-from warmstart.artefact import read
-from warmstart.serve.keys import make_key
-from warmstart.serve.lists import Ask
-from warmstart.serve.service import Service
+from warmstart.artefact import read_artefact
+from warmstart.serve.engine.lists import ListRequest
+from warmstart.serve.engine.service import Service
 from warmstart.serve.settings import Settings
-from warmstart.serve.store import Store
+from warmstart.serve.storage.keys import make_key
+from warmstart.serve.storage.store import Store
 from warmstart.testing.postgres import server
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
@@ -82,12 +82,12 @@ class Writer(threading.Thread):
         return answer.is_success
 
 
-class Bench:
+class ExperimentContext:
     """A model, and stores to serve it on."""
 
     def __init__(self, model: Path, folder: Path) -> None:
         self.model, self.folder = model, folder
-        fitted = read(model).fitted
+        fitted = read_artefact(model).fitted
         self.users, self.column = fitted.user_ids.values, fitted.catalogue.text_columns[0]
 
     def token(self, url: str) -> str:
@@ -134,7 +134,7 @@ class Bench:
         headers, users = {"Authorization": f"Bearer {token}"}, self.users[:50]
         different = 0
         for user in users:
-            (hits,) = built.deployment.index.recommend([Ask(user=str(user), k=30)])
+            (hits,) = built.deployment.index.recommend([ListRequest(user=str(user), k=30)])
             body = {"user": user, "k": 30}
             answer = httpx.post(f"{base}/v1/recommend", json=body, headers=headers).json()
             mine = [(hit.item, round(hit.score, 3)) for hit in hits]
@@ -173,7 +173,7 @@ def place_for(kind: str, folder: Path) -> Iterator[str]:
         yield database.url("warmstart")
 
 
-def kills(bench: Bench, kind: str, times: int) -> None:
+def kills(bench: ExperimentContext, kind: str, times: int) -> None:
     with place_for(kind, bench.folder) as url:
         token, writers = bench.token(url), []
         rng = random.Random(0)
@@ -189,7 +189,7 @@ def kills(bench: Bench, kind: str, times: int) -> None:
         print(f"kills, {kind}: {times} kill -9; {verdict}", flush=True)
 
 
-def postgres(bench: Bench, times: int = 5) -> None:
+def postgres(bench: ExperimentContext, times: int = 5) -> None:
     with server(bench.folder / "postgres") as database:
         url = database.url("warmstart")
         token = bench.token(url)
@@ -217,7 +217,7 @@ def postgres(bench: Bench, times: int = 5) -> None:
         )
 
 
-def replicas(bench: Bench) -> None:
+def replicas(bench: ExperimentContext) -> None:
     with server(bench.folder / "postgres") as database:
         url = database.url("warmstart")
         token = bench.token(url)
@@ -248,7 +248,7 @@ def replicas(bench: Bench) -> None:
         )
 
 
-def disk(bench: Bench) -> None:
+def disk(bench: ExperimentContext) -> None:
     place = bench.folder / "small"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], check=True)
@@ -280,7 +280,7 @@ def disk(bench: Bench) -> None:
         subprocess.run(["umount", place], check=True)
 
 
-def clock(bench: Bench) -> None:
+def clock(bench: ExperimentContext) -> None:
     if not FAKETIME.exists():
         print("clock: skipped, no libfaketime")
         return
@@ -304,7 +304,7 @@ def clock(bench: Bench) -> None:
     )
 
 
-def corrupt(bench: Bench) -> None:
+def corrupt(bench: ExperimentContext) -> None:
     clear_errors = 0
     rng = random.Random(0)
     names = sorted(path.name for path in bench.model.iterdir())
@@ -344,7 +344,7 @@ def main(
     for name in only.split(",") if only else ["kills"]:
         with tempfile.TemporaryDirectory() as folder:
             os.chmod(folder, 0o755)
-            faults[name](Bench(model, Path(folder)))
+            faults[name](ExperimentContext(model, Path(folder)))
 
 
 if __name__ == "__main__":

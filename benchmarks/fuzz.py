@@ -23,7 +23,7 @@ import httpx
 import typer
 
 from serve import key_for, served
-from warmstart.artefact import read
+from warmstart.artefact import read_artefact
 
 PLAIN = "night train along the river"
 
@@ -115,7 +115,7 @@ class Fuzz:
     """Sends values; keeps counts, and what was wrong."""
 
     def __init__(self, base: str, headers: dict[str, str], model: Path) -> None:
-        fitted = read(model).fitted
+        fitted = read_artefact(model).fitted
         self.column, self.user = fitted.catalogue.text_columns[0], fitted.user_ids.values[0]
         self.integers = fitted.catalogue.item_ids.is_integer
         self.known = fitted.catalogue.item_ids.values[0]

@@ -19,13 +19,14 @@ import typer
 
 from warmstart.config import read_settings
 from warmstart.data.interactions import Interactions, concatenate
-from warmstart.data.split import Split
-from warmstart.evaluate.simulation import simulation_quality
+from warmstart.data.splits.cold import Split
+from warmstart.data.splits.files import load_split
+from warmstart.evaluation.simulation_quality import simulation_quality
 from warmstart.lm import load_lm
 from warmstart.methods.coldllm import ColdLLM, ColdLLMConfig
 from warmstart.run import Run
-from warmstart.simulate.judge import auc
-from warmstart.simulate.refine import Candidates, RefineConfig, chances, kept
+from warmstart.simulate.funnel.judge import auc
+from warmstart.simulate.funnel.select import SelectConfig, Shortlist, probabilities, select
 
 
 def main(
@@ -36,7 +37,7 @@ def main(
     seed: int = 0,
 ) -> None:
     """Print the tables."""
-    parts = Split.load(split)
+    parts = load_split(split)
     truth = concatenate([parts.cold_valid, parts.cold_test])
     model = ColdLLM(ColdLLMConfig.build(read_settings(None, settings)))
     model.fit(parts.train, valid=parts.validation(), lm=load_lm(), rng=seed, run=Run(run))
@@ -60,10 +61,10 @@ def main(
 
     budget = min(20, found.users.shape[1])
     print(f"\nthe best {budget} users an item: precision, user-macro recall, mean degree")
-    alone = RefineConfig(rank_by="filter", filter=1.0, judge=0.0)
+    alone = SelectConfig(rank_by="filter", filter=1.0, judge=0.0)
     for name, config in (("filter", alone), ("filter and judge", refine)):
         for count in (5, 10, budget):
-            events = kept(config, found, name, count)
+            events = select(config, found, name, count)
             quality = simulation_quality(
                 Interactions.of(events.users, cold[events.items], provenance=name),
                 truth,
@@ -77,7 +78,7 @@ def main(
 
 def _aucs(
     model: ColdLLM,
-    refine: RefineConfig,
+    refine: SelectConfig,
     items: np.ndarray,
     users: np.ndarray,
     truth: Interactions,
@@ -93,11 +94,11 @@ def _aucs(
     scores = model.filter_scores(vectors)[place, users]
     if log_odds is None:
         log_odds = model.judge_pairs(place.astype(np.int32), users, vectors, texts)
-    every = Candidates(users[None], scores[None], log_odds[None])
+    every = Shortlist(users[None], scores[None], log_odds[None])
     lines = {
         "filter": scores,
         "judge": log_odds,
-        "mixture": chances(refine, every)[0],
+        "mixture": probabilities(refine, every)[0],
         "activity of the user": split.train.matrix.getnnz(axis=1)[users],
     }
     if answers is not None:

@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from warmstart import load_lm, load_model
 from warmstart.lm import TextEncoder
+from warmstart.lm.encode import load_lm
+from warmstart.methods import load_model
 from warmstart.methods.coldllm import ColdLLM
 
 
@@ -68,15 +69,15 @@ def main() -> None:
 def _stages(model: Any, lm: TextEncoder, texts: list[str]) -> dict[str, float]:
     """Seconds of each stage for a batch."""
     marks = [time.perf_counter()]
-    reading = model.read(texts)
+    encoding = model.encode_items(texts)
     marks.append(time.perf_counter())
-    placed = model.place(reading)
+    placed = model.simulate_encoded(encoding)
     marks.append(time.perf_counter())
-    model.warmed.append(*placed)
+    model.hybrid.append(*placed)
     marks.append(time.perf_counter())
     read, place, fold = np.diff(marks)
     stages = {"encode": read, "judge": 0.0, "place": place, "fold in": fold}
-    if isinstance(model, ColdLLM):  # its reading has the filter and the judge in it
+    if isinstance(model, ColdLLM):  # its encoding has the filter and the judge in it
         marks = [time.perf_counter()]
         vectors = lm.encode(texts)
         marks.append(time.perf_counter())

@@ -35,8 +35,8 @@ def warmstart(data, quality, kind, epochs, **settings):
     config = {"kind": kind, "epochs": epochs, "validate_every": 1, "patience": epochs, **settings}
     adapter = TypeAdapter(BackboneConfig)
     tiny = sparse.csr_matrix(np.eye(8, dtype=np.float32))
-    warm_up = adapter.validate_python({**config, "epochs": 1})
-    build(warm_up).fit(tiny, rng=np.random.default_rng(0))  # numba compiles here
+    fit_hybrid = adapter.validate_python({**config, "epochs": 1})
+    build(fit_hybrid).fit(tiny, rng=np.random.default_rng(0))  # numba compiles here
 
     seconds, recalls, (n_users, n_items) = [], [], data.shape
 

@@ -105,8 +105,8 @@ def wrk(
 
 
 def key_for(store: str) -> dict[str, str]:
-    from warmstart.serve.keys import make_key
-    from warmstart.serve.store import Store
+    from warmstart.serve.storage.keys import make_key
+    from warmstart.serve.storage.store import Store
 
     opened = Store(store)
     token = make_key(opened, "benchmark", "admin")
@@ -136,9 +136,9 @@ def fresh(
     rate: Annotated[float, typer.Option("--load", help="lists a second beside it")] = 0.0,
 ) -> None:
     """From the POST of a new item to the first list that has it: median and 99th percentile."""
-    from warmstart.artefact import read
+    from warmstart.artefact import read_artefact
 
-    fitted = read(model).fitted
+    fitted = read_artefact(model).fitted
     column = fitted.catalogue.text_columns[0]
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -176,11 +176,11 @@ def big_model(folder: Path, n_items: int, n_users: int = 20_000) -> Path:
     log = pl.DataFrame({"user": users, "item": rows}).select(
         user="u" + pl.col("user").cast(pl.String), item="i" + pl.col("item").cast(pl.String)
     )
-    data = ws.Dataset.from_frames(log, names, user="user", item="item", text=["title"])
+    data = ws.from_frames(log, names, user="user", item="item", text=["title"])
     lm = ws.load_lm(ws.LMConfig(source=str(tiny_encoder(folder / "lm", WORDS))), use_cache=False)
     fitted = ws.FilterLLM(
         backbone={"kind": "ials", "width": 64, "epochs": 2},
-        ridge=None, epochs=0, width=64, cold_score="folded",
+        ridge=None, epochs=0, width=64, cold_score="fold_in",
     )  # fmt: skip
     return fitted.fit(data, lm=lm).save(model)
 
@@ -210,24 +210,24 @@ def lists(
 @app.command()
 def restart(model: Path, items: int = 100_000, lm: str = "") -> None:
     """Fill a store with items that were read, then time the start of a service on it."""
-    from warmstart.serve.reading import pack, take_in
-    from warmstart.serve.service import Service
+    from warmstart.serve.engine.encodings import encode_and_place, pack
+    from warmstart.serve.engine.service import Service
     from warmstart.serve.settings import Settings
-    from warmstart.serve.store import Item
+    from warmstart.serve.storage.store import Item
 
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(model=model, store=f"sqlite:///{folder}/store.db", lm=lm or None)
         service = Service(settings)
         name, rng = service.deployment.name, np.random.default_rng(0)
         texts = [" ".join(rng.choice(WORDS, 8)) for _ in range(64)]
-        packed = [pack(reading) for reading in take_in(service.deployment.model, texts)]
+        packed = [pack(encoding) for encoding in encode_and_place(service.deployment.model, texts)]
         for start in range(0, items, 5000):
             page = [
                 Item(f"{10**9 + n}", {"title": texts[n % 64]}, texts[n % 64], str(n), "bench")
                 for n in range(start, min(start + 5000, items))
             ]
             service.store.write_items(page)
-            service.store.save_readings(
+            service.store.save_encodings(
                 name, [(item, packed[n % 64]) for n, item in enumerate(page, start)]
             )
         service.store.close()

@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 import warmstart
-from warmstart import artefact
+from warmstart.artefact import FORMAT_VERSION
 from warmstart.config import Config
 from warmstart.core import Recommender, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
-from warmstart.data.split import Split
+from warmstart.data.splits.files import load_split, save_split
 from warmstart.errors import ArtefactError, NotFittedError
 from warmstart.methods import METHODS, load_model
 from warmstart.methods.popular import Popular
+from warmstart.storage import file_hash
 from warmstart.testing.damage import FILES, MARKER, damages
 from warmstart.testing.world import checkerboard
 
@@ -133,7 +134,7 @@ def test_the_manifest_says_what_made_it(keeper, tmp_path):
     folder = model.save(tmp_path / "deep" / "model")
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["format"] == "warmstart-artefact"
-    assert manifest["format_version"] == artefact.FORMAT_VERSION
+    assert manifest["format_version"] == FORMAT_VERSION
     assert manifest["method"] == "keeper"
     assert manifest["config"] == {}
     assert manifest["ids"] == {
@@ -196,13 +197,13 @@ def test_a_file_or_another_folder_is_never_replaced(world, saved, tmp_path):
     (tmp_path / "file").write_text("precious")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "diary.txt").write_text("precious")
-    world.split.save(tmp_path / "split")
+    save_split(world.split, tmp_path / "split")
     for name in ("file", "folder", "split"):
         with pytest.raises(ArtefactError, match=name):
             model.save(tmp_path / name)
     assert (tmp_path / "file").read_text() == "precious"
     assert (tmp_path / "folder" / "diary.txt").read_text() == "precious"
-    assert Split.load(tmp_path / "split").hash == world.split.hash
+    assert load_split(tmp_path / "split").hash == world.split.hash
 
 
 def test_a_save_that_breaks_off_leaves_the_old_artefact(saved, tmp_path, monkeypatch):
@@ -213,14 +214,14 @@ def test_a_save_that_breaks_off_leaves_the_old_artefact(saved, tmp_path, monkeyp
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(artefact, "save_file", full)
+    monkeypatch.setattr("warmstart.artefact.save_file", full)
     with pytest.raises(OSError, match="no space"):
         model.save(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-# -- reading --
+# -- encoding --
 
 
 @pytest.mark.parametrize("name", damages())
@@ -243,14 +244,14 @@ def test_the_message_says_what_is_wrong(saved, world, tmp_path):
     assert "is not a warmstart artefact" in message("no manifest")
     assert "is not a warmstart artefact" in message("another kind of folder")
     newer = message("a newer format")
-    assert f"version {artefact.FORMAT_VERSION + 1}" in newer
-    assert f"reads version {artefact.FORMAT_VERSION}" in newer
+    assert f"version {FORMAT_VERSION + 1}" in newer
+    assert f"reads version {FORMAT_VERSION}" in newer
     assert "unknown method 'no_such_method'; known: random," in message("an unknown method")
     assert "no_such_setting" in message("an unknown setting")
     assert "notes.txt" in message("a file that is not listed")
     assert "sha256" in message("state.safetensors has another byte")
     assert "state.safetensors" in message("state.safetensors is cut")
-    world.split.save(tmp_path / "split")
+    save_split(world.split, tmp_path / "split")
     with pytest.raises(ArtefactError, match="split is not a warmstart artefact"):
         load_model(tmp_path / "split")
     (tmp_path / "file").write_text("")
@@ -272,7 +273,7 @@ def rewrite(folder, name, change):
     else:
         save_file(change(load_file(path)), path)
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"][name] = artefact._sha256(path)
+    manifest["files"][name] = file_hash(path)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 

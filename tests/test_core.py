@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
+from warmstart.abilities import AddsItems, Simulates, require
 from warmstart.config import Config
-from warmstart.core import AddsItems, Recommender, Simulates, Traits, require
+from warmstart.core import Recommender, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import Ids

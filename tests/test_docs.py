@@ -15,7 +15,7 @@ import pytest
 
 import warmstart as ws
 from warmstart.cli import main
-from warmstart.data.protocols import random_cold
+from warmstart.data.splits.random_cold import random_cold
 from warmstart.experiment.spec import read_experiment
 
 REPOSITORY = Path(__file__).parent.parent

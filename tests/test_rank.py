@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
 from warmstart import rank
-from warmstart.data.split import Slice
+from warmstart.data.splits.cold import Slice
 from warmstart.errors import ConfigError, DataError
 from warmstart.rank import Metric, mean_metric, random_order, rank_slice, top_k
 

@@ -1,17 +1,17 @@
 """The saved form of a recommender: a folder of parquet, safetensors and one JSON manifest.
 
-Nothing in it is executable and nothing is unpickled. Every file's sha256 stands in the manifest, so
-a damaged or swapped file is refused before it is read. The folder holds no path of the machine that
+Nothing in it is executable and nothing is unpickled. The manifest lists every file's sha256, so a
+damaged or exchanged file is refused before it is read. The folder holds no path of the machine that
 wrote it.
 """
 
-import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,15 +19,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-import warmstart
 from warmstart.config import Config
 from warmstart.data.catalogue import Catalogue
-from warmstart.data.folders import replacing
 from warmstart.data.ids import Ids
 from warmstart.errors import ArtefactError, ConfigError, DataError
-
-if TYPE_CHECKING:
-    from warmstart.core import Fitted, Recommender
+from warmstart.fitted import Fitted
+from warmstart.storage import atomic_folder, file_hash
+from warmstart.version import __version__
 
 FORMAT = "warmstart-artefact"
 FORMAT_VERSION = 1
@@ -59,7 +57,7 @@ class _Manifest(Config):
 
 @dataclass(frozen=True)
 class Artefact:
-    """What ``read`` gives: everything needed to rebuild the recommender.
+    """Everything needed to rebuild a recommender; what ``read_artefact`` returns.
 
     Attributes:
         manifest: the JSON manifest.
@@ -68,44 +66,55 @@ class Artefact:
     """
 
     manifest: dict[str, Any]
-    fitted: "Fitted"
+    fitted: Fitted
     state: dict[str, np.ndarray]
 
 
-def save(model: "Recommender", folder: Path) -> Path:
-    """Write ``model`` to ``folder``: whole or not at all; an older artefact there is replaced.
+def write_artefact(
+    folder: Path,
+    *,
+    method: str,
+    config: Mapping[str, Any],
+    fitted: Fitted,
+    state: Mapping[str, np.ndarray],
+) -> None:
+    """Write an artefact: whole or not at all; an older one in its place is replaced.
+
+    Args:
+        folder: where to.
+        method: name of the method.
+        config: its configuration, plain JSON values.
+        fitted: ids, catalogue, histories.
+        state: the method's own arrays.
 
     Raises:
         ArtefactError: the folder exists and is not an artefact, or holds other files too.
     """
-    fitted = model.fitted
-    with replacing(folder, ours=_is_artefact, error=ArtefactError) as new:
+    with atomic_folder(folder, may_replace=_is_artefact, error=ArtefactError) as new:
         _write_tables(fitted, new)
         save_file(_csr_arrays(fitted.seen), new / "seen.safetensors")
-        state = {name: np.asarray(array, order="C") for name, array in model._state().items()}
-        save_file(state, new / "state.safetensors")
-        manifest = _manifest(model, {name: _sha256(new / name) for name in _FILES})
+        contiguous = {name: np.asarray(array, order="C") for name, array in state.items()}
+        save_file(contiguous, new / "state.safetensors")
+        files = {name: file_hash(new / name) for name in _FILES}
+        manifest = _manifest(method, config, fitted, files)
         (new / _MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         mode = (new / _MANIFEST).stat().st_mode
         for name in _FILES:  # safetensors writes for its owner only: a service is another user
             (new / name).chmod(mode)
-    return folder
 
 
-def read(folder: Path) -> Artefact:
+def read_artefact(folder: Path) -> Artefact:
     """Read and check an artefact.
 
     Raises:
         ArtefactError: missing, foreign, from another format version, or damaged.
     """
-    from warmstart.core import Fitted
-
     manifest = read_manifest(folder)
-    if strangers := _strangers(folder):
-        raise ArtefactError(f"{folder}: unexpected {strangers}; allowed are {_FILES}")
+    if unexpected := _unexpected_files(folder):
+        raise ArtefactError(f"{folder}: unexpected {unexpected}; allowed are {_FILES}")
     for name in _FILES:
         path = folder / name
-        if not path.is_file() or _sha256(path) != manifest["files"][name]:
+        if not path.is_file() or file_hash(path) != manifest["files"][name]:
             raise ArtefactError(f"{path} is missing or damaged: its sha256 is not the manifest's")
     try:
         items = pl.read_parquet(folder / "items.parquet")
@@ -138,7 +147,7 @@ def read(folder: Path) -> Artefact:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an artefact; its files are not looked at.
+    """The manifest of an artefact; its files are not read.
 
     Raises:
         ArtefactError: missing, foreign, or from another format version.
@@ -173,16 +182,16 @@ def _is_artefact(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT
-    return ours and not _strangers(folder)
+    return ours and not _unexpected_files(folder)
 
 
-def _strangers(folder: Path) -> list[str]:
-    """Names of what no artefact holds; what the system hides (``.DS_Store``) is left alone."""
+def _unexpected_files(folder: Path) -> list[str]:
+    """Names of files that no artefact holds; hidden files (``.DS_Store``) are ignored."""
     names = sorted(path.name for path in folder.iterdir())
     return [name for name in names if name not in (*_FILES, _MANIFEST) and name[0] != "."]
 
 
-def _write_tables(fitted: "Fitted", folder: Path) -> None:
+def _write_tables(fitted: Fitted, folder: Path) -> None:
     pl.DataFrame({"user": fitted.user_ids.values}).write_parquet(folder / "users.parquet")
     catalogue = fitted.catalogue
     items: dict[str, Any] = {
@@ -196,13 +205,14 @@ def _write_tables(fitted: "Fitted", folder: Path) -> None:
     catalogue.columns.write_parquet(folder / "columns.parquet")
 
 
-def _manifest(model: "Recommender", files: dict[str, str]) -> dict[str, Any]:
-    fitted = model.fitted
+def _manifest(
+    method: str, config: Mapping[str, Any], fitted: Fitted, files: dict[str, str]
+) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "method": model.name,
-        "config": model.config.model_dump(mode="json"),
+        "method": method,
+        "config": dict(config),
         "choices": fitted.choices,
         "lm": fitted.lm_spec,
         "text_columns": list(fitted.catalogue.text_columns),
@@ -211,7 +221,7 @@ def _manifest(model: "Recommender", files: dict[str, str]) -> dict[str, Any]:
         "environment": {
             "python": platform.python_version(),
             "platform": platform.machine(),
-            "warmstart": warmstart.__version__,
+            "warmstart": __version__,
             **{name: version(name) for name in _LIBRARIES},
         },
     }
@@ -231,8 +241,3 @@ def _csr(arrays: dict[str, np.ndarray]) -> sparse.csr_matrix:
     return sparse.csr_matrix(
         (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(n_rows, n_columns)
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,22 +7,20 @@ A method writes ``_fit``, ``score``, ``_state`` and ``_restore``; this base give
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
-from scipy import sparse
 
+from warmstart.artefact import write_artefact
 from warmstart.config import Config, merged
-from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
-from warmstart.data.files import read_items
-from warmstart.data.ids import ExternalId, Ids
-from warmstart.data.interactions import Interactions
-from warmstart.data.split import Validation
-from warmstart.errors import ConfigError, DataError, NotFittedError, UnsupportedError
+from warmstart.data.ids import ExternalId, id_column
+from warmstart.data.splits.cold import Validation
+from warmstart.errors import ConfigError, DataError, NotFittedError
+from warmstart.fitted import Fitted
 from warmstart.rank import top_k
 from warmstart.run import Run
 
@@ -143,7 +141,7 @@ class Recommender(ABC):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
-    def fitted(self) -> "Fitted":
+    def fitted(self) -> Fitted:
         """Ids, catalogue and histories of the data that was fitted.
 
         Raises:
@@ -201,8 +199,8 @@ class Recommender(ABC):
         chosen = candidates[positions[query, place]]
         return pl.DataFrame(
             {
-                "user": _id_column(fitted.user_ids, rows[query]),
-                "item": _id_column(fitted.catalogue.item_ids, chosen),
+                "user": id_column(fitted.user_ids, rows[query]),
+                "item": id_column(fitted.catalogue.item_ids, chosen),
                 "score": scores[query, place].astype(np.float32),
                 "rank": place.astype(np.int32) + 1,
                 "is_cold": ~fitted.warm[chosen],
@@ -211,9 +209,15 @@ class Recommender(ABC):
 
     def save(self, folder: Path | str) -> Path:
         """Write the artefact; see ``warmstart.artefact``."""
-        from warmstart.artefact import save
-
-        return save(self, Path(folder))
+        folder = Path(folder)
+        write_artefact(
+            folder,
+            method=self.name,
+            config=self.config.model_dump(mode="json"),
+            fitted=self.fitted,
+            state=self._state(),
+        )
+        return folder
 
     def _user_rows(self, users: Sequence[ExternalId], on_unknown: str) -> np.ndarray:
         ids = self.fitted.user_ids
@@ -232,27 +236,6 @@ class Recommender(ABC):
         return rows[rows >= 0]
 
 
-@dataclass
-class Fitted:
-    """What the border needs of the fitted data.
-
-    Attributes:
-        user_ids: external user ids.
-        catalogue: all items; grows with ``add_items``.
-        seen: training interactions, float32 CSR, shape (n_users, n_items).
-        warm: bool, shape (n_items,).
-        choices: nested settings that ``fit`` chose on validation.
-        lm_spec: portable reference to the language model that was used; None without one.
-    """
-
-    user_ids: Ids
-    catalogue: Catalogue
-    seen: sparse.csr_matrix
-    warm: np.ndarray
-    choices: dict[str, Any] = field(default_factory=dict)
-    lm_spec: dict[str, Any] | None = None
-
-
 @dataclass(frozen=True)
 class FitContext:
     """What ``_fit`` gets beside the data: validation slices, language model, randomness, run."""
@@ -261,102 +244,3 @@ class FitContext:
     lm: Any
     rng: np.random.Generator
     run: Run
-
-
-class AddsItems(ABC):
-    """The ability to take in items after ``fit``, without retraining."""
-
-    @abstractmethod
-    def _add_texts(self, texts: Sequence[str]) -> None:
-        """Extend the method's own state by one row a text."""
-
-    def add_items(self, new: Catalogue | Any) -> pl.DataFrame:
-        """Make new items recommendable now; scores of the other items stay as they are.
-
-        Args:
-            new: items that are not in the catalogue yet: a frame, the path of a csv, jsonl or
-                parquet file, or a Catalogue; see ``warmstart.read_items``.
-
-        Returns:
-            Columns item, row (int32).
-
-        Raises:
-            DataError: an item is already in the catalogue, or cannot be read.
-        """
-        assert isinstance(self, Recommender)
-        fitted = self.fitted
-        if not isinstance(new, Catalogue):
-            new = read_items(new, fitted.catalogue.text_columns, fitted.catalogue.item_ids)
-        start = len(fitted.catalogue)
-        catalogue = fitted.catalogue.extended(new)
-        if len(new):
-            self._add_texts(new.texts)
-        fitted.catalogue = catalogue
-        fitted.warm = np.concatenate([fitted.warm, np.zeros(len(new), bool)])
-        fitted.seen = sparse.csr_matrix(
-            (fitted.seen.data, fitted.seen.indices, fitted.seen.indptr),
-            shape=(len(fitted.user_ids), len(catalogue)),
-        )
-        rows = np.arange(start, len(catalogue), dtype=np.int32)
-        return pl.DataFrame({"item": _id_column(new.item_ids, rows - start), "row": rows})
-
-
-class Simulates(ABC):
-    """The ability to name the likely users of a text."""
-
-    @abstractmethod
-    def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
-        """The k likeliest users of each text.
-
-        Returns:
-            Interactions whose ``items`` are positions in ``texts``, k a text, the likeliest first,
-            with provenance and weight.
-        """
-
-    def simulate(self, items: Catalogue | Sequence[ExternalId], k: int = 20) -> pl.DataFrame:
-        """The k likeliest users of each item, whether it is in the catalogue or brought along.
-
-        Returns:
-            Columns item, user, weight (float32 in (0, 1]), rank (from 1), provenance, and one for
-            each piece of the simulator's evidence (float32).
-
-        Raises:
-            DataError: an unknown item id, or k outside 1..number of users.
-        """
-        assert isinstance(self, Recommender)
-        fitted = self.fitted
-        if not 1 <= k <= len(fitted.user_ids):
-            raise DataError(f"simulate: k must be within 1..{len(fitted.user_ids)} users, got {k}")
-        if isinstance(items, Catalogue):
-            ids, rows, texts = items.item_ids, np.arange(len(items)), items.texts
-        else:
-            ids = fitted.catalogue.item_ids
-            rows = ids.known_rows(items)
-            texts = [fitted.catalogue.texts[row] for row in rows]
-        events = self.simulate_texts(texts, k)
-        return pl.DataFrame(
-            {
-                "item": _id_column(ids, rows[events.items]),
-                "user": _id_column(fitted.user_ids, events.users),
-                "weight": events.weights,
-                "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), len(texts)),
-                "provenance": pl.repeat(events.provenance, len(events), eager=True),
-                **events.evidence,
-            }
-        )
-
-
-def require(model: Recommender, ability: type, verb: str) -> Any:
-    """``model``, if it has the ability.
-
-    Raises:
-        UnsupportedError: naming the method and the verb.
-    """
-    if not isinstance(model, ability):
-        raise UnsupportedError(f"{model.name} cannot {verb}")
-    return model
-
-
-def _id_column(ids: Ids, rows: np.ndarray) -> pl.Series:
-    """External ids of row numbers; the type does not depend on there being any."""
-    return pl.Series(ids.take(rows), dtype=pl.Int64 if ids.is_integer else pl.String)

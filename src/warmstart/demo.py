@@ -16,7 +16,8 @@ import polars as pl
 import warmstart as ws
 from warmstart.cli.output import frame_table, progress, say, show
 from warmstart.cli.tables import cost_table
-from warmstart.data.split import Split
+from warmstart.data.splits.cold import Split
+from warmstart.data.splits.files import save_split
 from warmstart.experiment.runner import run_experiment
 from warmstart.experiment.spec import Experiment, parse_methods
 
@@ -42,7 +43,7 @@ def demo(folder: Path, *, n_users: int = 600, n_items: int = 900) -> Path:
         data = ws.synthetic(n_users, n_items, rng=np.random.default_rng(0))
         ws.write_dataset(data, folder / "data")
         split = ws.split(data, "time-cold")
-        split.save(folder / "split")
+        save_split(split, folder / "split")
         experiment = Experiment(method=tuple(parse_methods(METHODS)), against="text_ridge")
         table = run_experiment(experiment, split, folder=folder / "runs", progress=bar.ranked)
         model, added, likely, seconds = _new_items(split, folder)

@@ -26,10 +26,12 @@ from typing import Protocol, TypeAlias, cast
 import numpy as np
 from scipy import sparse
 
-from warmstart.data.split import Slice
+from warmstart.data.splits.cold import Slice
 from warmstart.errors import ConfigError, DataError
 
-Score: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
+ScoreFunction: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(users int32, items int32) -> float32 scores, shape (users, items)."""
+
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 # Memory of a block, in bytes a pair: the scores, a float32 copy, and as much again for the scorer.
@@ -48,6 +50,23 @@ class Scorer(Protocol):
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """float32, shape (users, items), for row numbers; NaN where a pair cannot be scored."""
         ...
+
+
+@dataclass(frozen=True)
+class TableScorer:
+    """A scorer that looks up a table of scores over all users.
+
+    Attributes:
+        rows: the items that the table scores, int32, ascending, shape (items,).
+        scores: float32, shape (items, n_users).
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+
+    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """As ``Scorer.score``; ``items`` must be among ``rows``."""
+        return self.scores[np.searchsorted(self.rows, items)][:, users].T
 
 
 # -- top-k --
@@ -218,7 +237,7 @@ class Ranking:
 
 
 def rank_slice(
-    score: Score,
+    score: ScoreFunction,
     task: Slice,
     k: int,
     *,
@@ -274,7 +293,7 @@ def rank_slice(
 
 
 def mean_metric(
-    score: Score, task: Slice, metric: str = "ndcg@20", *, memory_mb: float = 256
+    score: ScoreFunction, task: Slice, metric: str = "ndcg@20", *, memory_mb: float = 256
 ) -> float:
     """The mean of one metric on a slice: what early stopping watches."""
     ranking = rank_slice(score, task, Metric.parse(metric).k, memory_mb=memory_mb)
@@ -291,7 +310,7 @@ def _ties(task: Slice, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return order, (shifts * len(task.candidates)).astype(np.int64)
 
 
-def _scores(score: Score, users: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+def _scores(score: ScoreFunction, users: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     scores = score(users, candidates)
     expected = (len(users), len(candidates))
     if scores.shape != expected:

@@ -8,7 +8,6 @@ depends on, so a changed piece is done anew and an unchanged one is skipped, whe
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from warmstart.errors import ArtefactError
+from warmstart.storage import atomic_file, file_hash, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -103,10 +103,11 @@ class Shards:
             return
         name = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:32]
         path = self.folder / f"shard-{name}.parquet"
-        _replace(path, lambda part: frame.write_parquet(part))
+        with atomic_file(path) as temporary:
+            frame.write_parquet(temporary)
         manifest = {"format": _FORMAT, "settings": self.settings, "keys": keys}
-        manifest["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-        _replace(path.with_suffix(".json"), lambda part: part.write_text(json.dumps(manifest)))
+        manifest["sha256"] = file_hash(path)
+        write_text(path.with_suffix(".json"), json.dumps(manifest))
         self._done |= dict.fromkeys(keys, path)
 
     def _take_up(self, manifest: Path) -> None:
@@ -122,7 +123,7 @@ class Shards:
                 "give another folder, or remove it"
             )
         path = manifest.with_suffix(".parquet")
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        if not path.is_file() or file_hash(path) != sha256:
             logger.warning(
                 "%s is missing or damaged: its %d pieces are done again", path, len(keys)
             )
@@ -131,15 +132,6 @@ class Shards:
 
     def _read(self, path: Path) -> pl.DataFrame:
         return pl.read_parquet(path)
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all, even if the power fails."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    write(part)
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
-    part.replace(path)
 
 
 def _progress() -> Progress:

@@ -44,8 +44,8 @@ def test_the_diagonal_is_zero():
 
 
 def test_memory_is_bounded():
-    ease = Ease(EaseConfig(memory_gib=1e-6))
-    with pytest.raises(UnsupportedError, match=r"20 rows .* memory_gib"):
+    ease = Ease(EaseConfig(max_memory_gib=1e-6))
+    with pytest.raises(UnsupportedError, match=r"20 rows .* max_memory_gib"):
         ease.fit(sparse.csr_matrix(np.ones((20, 40))), rng=np.random.default_rng(0))
 
 

@@ -119,7 +119,7 @@ def test_ngcf_starts_as_plain_smoothing_and_learns_its_maps(world):
     users, items = ngcf.vectors
     table = np.concatenate([users, items])[:, :4]
     smoothed = adjacency(world.train) @ table + table
-    expected = np.where(smoothed > 0, smoothed, config.slope * smoothed)
+    expected = np.where(smoothed > 0, smoothed, config.leaky_relu_slope * smoothed)
     n = len(users)
     np.testing.assert_allclose(users[:, 4:], expected[:n], atol=1e-5)
     np.testing.assert_allclose(items[:28, 4:], expected[n : n + 28], atol=1e-5)

@@ -60,7 +60,7 @@ def test_conjugate_gradients_reach_the_exact_solution(width):
 def test_the_loss_is_the_objective_and_every_sweep_decreases_it(scaling):
     rng = np.random.default_rng(0)
     train = weighted((30, 40), rng, density=0.2)
-    config = IalsConfig(width=8, alpha=4, l2=2, scaling=scaling)
+    config = IalsConfig(width=8, alpha=4, l2=2, frequency_exponent=scaling)
     sweeps = _Sweeps(train, config, rng)
     losses = [next(sweeps.epoch(rng, epoch)) for epoch in range(1, 7)]
     assert all(after < before for before, after in pairwise(losses))
@@ -95,9 +95,11 @@ def test_weights_matter_in_the_fold_in(world):
 
 def test_scaling_regularises_frequent_rows_more():
     rows = sparse.csr_matrix(np.array([[1, 0, 0], [1, 1, 1]], np.float32))
-    rare, frequent = Ridge.learn(IalsConfig(l2=3, scaling=1), rows).of(rows)
+    rare, frequent = Ridge.learn(IalsConfig(l2=3, frequency_exponent=1), rows).of(rows)
     assert rare < 3 < frequent
-    np.testing.assert_array_equal(Ridge.learn(IalsConfig(l2=3, scaling=0), rows).of(rows), 3)
+    np.testing.assert_array_equal(
+        Ridge.learn(IalsConfig(l2=3, frequency_exponent=0), rows).of(rows), 3
+    )
 
 
 def test_steps_of_cg_come_to_the_objective_of_the_exact_sweeps(world):

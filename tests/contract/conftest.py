@@ -5,8 +5,8 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from warmstart.methods import method
-from warmstart.testing.case import Lab
-from warmstart.testing.small import OVER_BACKBONES, SMALL
+from warmstart.testing.case import Fixtures
+from warmstart.testing.small_settings import OVER_BACKBONES, SMALL
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def default_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory, default_cache):
     """Every method, and the methods with a backbone over each kind of it."""
-    lab = Lab(tmp_path_factory.mktemp("contract"))
+    lab = Fixtures(tmp_path_factory.mktemp("contract"))
     for name, settings in {**SMALL, **OVER_BACKBONES}.items():
         lab.case(method(name.partition("/")[0]), settings, name)
     return lab

@@ -4,8 +4,9 @@ import random
 
 import numpy as np
 
+from warmstart.abilities import AddsItems, Simulates
 from warmstart.config import Config
-from warmstart.core import AddsItems, Recommender, Simulates, Traits
+from warmstart.core import Recommender, Traits
 from warmstart.data.interactions import Interactions
 
 

@@ -7,7 +7,7 @@ from warmstart.methods import METHODS
 from warmstart.run import Run
 from warmstart.testing.case import all_scores
 from warmstart.testing.contract import CHECKS
-from warmstart.testing.small import OVER_BACKBONES, SMALL
+from warmstart.testing.small_settings import OVER_BACKBONES, SMALL
 
 # (case, check) -> why it fails for now; a check that passes after all is an error here.
 KNOWN_GAPS: dict[tuple[str, str], str] = {}

@@ -1,10 +1,10 @@
 """The checks catch what they are there for: methods with one planted fault each."""
 
-import planted
 import pytest
 
+from tests.contract import planted
 from warmstart.methods import METHODS
-from warmstart.testing.case import Lab
+from warmstart.testing.case import Fixtures
 from warmstart.testing.contract import CHECKS, run_contract
 
 FAULTS = [
@@ -46,7 +46,7 @@ def test_a_sound_method_passes_all(tmp_path):
 def test_a_planted_fault_is_caught(cls, check, tmp_path, monkeypatch):
     monkeypatch.setitem(METHODS, cls.name, f"{cls.__module__}:{cls.__qualname__}")
     with pytest.raises(AssertionError):
-        CHECKS[check].run(Lab(tmp_path).case(cls))
+        CHECKS[check].run(Fixtures(tmp_path).case(cls))
 
 
 def test_all_failures_are_told_at_once(tmp_path):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from warmstart.data.dataset import Dataset
+from warmstart.data.readers.frames import from_frames
 
 Writer = Callable[..., Path]
 
@@ -36,7 +37,7 @@ def timed() -> Dataset:
             rows.append((f"u{user:02d}", f"i{rng.choice(out):02d}", int(time)))
     users, items, times = (list(column) for column in zip(*rows, strict=True))
     ids = [f"i{item:02d}" for item in range(80)]
-    return Dataset.from_frames(
+    return from_frames(
         {"user": users, "item": items, "time": times},
         {"item": ids, "title": [f"title {i}" for i in ids]},
         time="time",

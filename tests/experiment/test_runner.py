@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from warmstart.data.protocols import random_cold
 from warmstart.data.sources.synthetic import synthetic
+from warmstart.data.splits.random_cold import random_cold
 from warmstart.errors import WarmstartError
 from warmstart.experiment import runner
-from warmstart.experiment.controls import AudienceJob, jobs_of
-from warmstart.experiment.job import Bench, MethodJob, job_key
-from warmstart.experiment.outcome import load_outcomes, save_outcomes
+from warmstart.experiment.controls import ControlJob, jobs_of
+from warmstart.experiment.job import ExperimentContext, MethodJob, job_key
+from warmstart.experiment.result import load_results, save_results
 from warmstart.experiment.runner import run_experiment
 from warmstart.experiment.spec import Experiment, MethodSpec, parse_methods
 
@@ -24,7 +24,7 @@ def split():
 
 
 def bench(split, **changes):
-    return replace(Bench(split, ("all",), ("ndcg@20", "recall@20")), **changes)
+    return replace(ExperimentContext(split, ("all",), ("ndcg@20", "recall@20")), **changes)
 
 
 def experiment(methods, **fields):
@@ -33,8 +33,8 @@ def experiment(methods, **fields):
 
 def test_an_outcome_comes_back_from_disk_as_it_was(split, tmp_path):
     outcomes = MethodJob(MethodSpec(name="random"), 3).run(bench(split, masks=("all", "train")))
-    save_outcomes(outcomes, tmp_path / "o")
-    (loaded,) = load_outcomes(tmp_path / "o") or [None]
+    save_results(outcomes, tmp_path / "o")
+    (loaded,) = load_results(tmp_path / "o") or [None]
     assert loaded is not None
     assert loaded.same_values(outcomes[0])
     for mask, report in outcomes[0].reports.items():
@@ -64,7 +64,7 @@ def test_damaged_results_are_made_again(split, tmp_path):
     [
         {"metrics": ("ndcg@10",)},
         {"masks": ("train",)},
-        {"audience": 5},
+        {"audience_size": 5},
     ],
 )
 def test_a_finished_result_is_used_for_nothing_else(split, change):
@@ -92,12 +92,12 @@ def test_controls_follow_the_methods():
     labels = [job.label for job in jobs]
     assert labels[3:] == ["random", "popular", "permuted(text_ridge)", "controls[ials]"]
     audience = jobs[-1]
-    assert isinstance(audience, AudienceJob)
+    assert isinstance(audience, ControlJob)
     assert audience.backbone["width"] == 4  # of the first method with that backbone
 
 
 def test_true_audiences_are_folded_in(split):
-    outcomes = AudienceJob({"kind": "ials", "width": 16, "epochs": 5}, 0).run(bench(split))
+    outcomes = ControlJob({"kind": "ials", "width": 16, "epochs": 5}, 0).run(bench(split))
     cold = {
         outcome.reports["all"].method: outcome.reports["all"].value("cold", "ndcg@20")
         for outcome in outcomes

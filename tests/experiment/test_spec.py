@@ -14,14 +14,15 @@ def test_methods_are_separated_by_commas_outside_brackets_and_quotes():
 
 
 def test_settings_may_be_nested_and_of_any_type():
-    spec = parse_method("filterllm[ials]:backbone.width=8;tune=lora;ridge.l2=2.5;sample=true")
+    text = "filterllm[ials]:backbone.width=8;lm_tuning=lora;ridge.l2=2.5;sample_users=true"
+    spec = parse_method(text)
     assert spec.method == "filterllm"
-    assert spec.shown == "filterllm[ials]:backbone.width=8;tune=lora;ridge.l2=2.5;sample=true"
+    assert spec.display_name == text
     assert spec.full_settings == {
         "backbone": {"kind": "ials", "width": 8},
-        "tune": "lora",
+        "lm_tuning": "lora",
         "ridge": {"l2": 2.5},
-        "sample": True,
+        "sample_users": True,
     }
 
 
@@ -32,7 +33,7 @@ def test_paper_is_the_published_configuration():
     assert build(spec.method, spec.full_settings).config == PAPER
     other = parse_method("filterllm@paper[ials]:epochs=2")
     config = build(other.method, other.full_settings).config
-    assert (config.backbone.kind, config.epochs, config.tune) == ("ials", 2, PAPER.tune)
+    assert (config.backbone.kind, config.epochs, config.lm_tuning) == ("ials", 2, PAPER.lm_tuning)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_options_replace_the_fields_of_the_file(tmp_path):
         '[[method]]\nname = "popular"\n'
     )
     experiment = read_experiment(file, ["random"], seeds=2, masks=None)
-    assert [spec.shown for spec in experiment.method] == ["popular", "random"]
+    assert [spec.display_name for spec in experiment.method] == ["popular", "random"]
     assert (experiment.seeds, experiment.masks) == (2, ("train",))
 
 

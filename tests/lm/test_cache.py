@@ -9,10 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from tests.lm.conftest import TEXTS
 from warmstart.lm import TextEncoder
 from warmstart.lm.cache import VectorCache, cache_folder
-
-from .conftest import TEXTS
 
 VECTORS = np.random.default_rng(0).normal(size=(1200, 4)).astype(np.float32)
 

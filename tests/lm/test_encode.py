@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.lm.conftest import TEXTS, WORDS
 from warmstart.errors import ArtefactError, ConfigError, DataError
 from warmstart.lm import LMConfig, TextEncoder, load_language_model, load_lm
 from warmstart.lm.texts import tokenize
 from warmstart.testing.tiny_lm import tiny_encoder
-
-from .conftest import TEXTS, WORDS
 
 
 def test_vectors_have_unit_length_and_the_order_of_the_texts(lm):

@@ -6,14 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.lm.conftest import WORDS
 from warmstart.errors import ConfigError
 from warmstart.lm import LMConfig, load_language_model
 from warmstart.lm import source as source_module
 from warmstart.lm.load import pool
 from warmstart.lm.source import DEFAULT_WEIGHTS, resolve, weights_hash
 from warmstart.testing.tiny_lm import tiny_encoder
-
-from .conftest import WORDS
 
 
 def test_kind_pooling_and_width_come_from_the_folder(encoder_folder, causal_folder):

@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.lm.conftest import TEXTS
 from warmstart.errors import ArtefactError, ConfigError
 from warmstart.lm import TextEncoder
 from warmstart.lm.lora import LoRAConfig, TunableEncoder, encode_with_adapter
-from warmstart.lm.seed import torch_seed
 from warmstart.lm.texts import tokenize
-
-from .conftest import TEXTS
+from warmstart.train.seed import torch_seed
 
 CONFIG = LoRAConfig(rank=2, alpha=8)
 
@@ -151,7 +150,7 @@ def test_gpt2_with_its_transposed_maps_can_be_tuned(tmp_path):
     import transformers
 
     from warmstart.lm import LMConfig, load_language_model
-    from warmstart.lm.scratch import save_lm, word_tokenizer
+    from warmstart.lm.build import save_lm, word_tokenizer
 
     words = word_tokenizer(["even", "odd", "book"], closed=False)
     shape = transformers.GPT2Config(

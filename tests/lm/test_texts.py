@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
+from tests.lm.conftest import TEXTS
 from warmstart.lm.texts import TokenizedTexts, tokenize
-
-from .conftest import TEXTS
 
 
 @pytest.fixture(scope="module")

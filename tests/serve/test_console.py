@@ -13,10 +13,10 @@ import httpx
 import pytest
 import uvicorn
 
-from warmstart.serve.app import create_app
-from warmstart.serve.keys import make_key
-from warmstart.serve.service import Service
+from warmstart.serve.api.app import create_app
+from warmstart.serve.engine.service import Service
 from warmstart.serve.settings import Settings
+from warmstart.serve.storage.keys import make_key
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = os.environ.get("WARMSTART_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), "")

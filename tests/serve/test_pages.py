@@ -18,11 +18,11 @@ import uvicorn
 from prometheus_client.metrics import MetricWrapperBase
 
 import warmstart as ws
-from warmstart.serve import metrics
-from warmstart.serve.app import create_app
-from warmstart.serve.keys import make_key
-from warmstart.serve.service import Service
+from warmstart.serve.api.app import create_app
+from warmstart.serve.engine import metrics
+from warmstart.serve.engine.service import Service
 from warmstart.serve.settings import Settings
+from warmstart.serve.storage.keys import make_key
 from warmstart.testing.tiny_lm import tiny_encoder
 
 PAGES = sorted((Path(__file__).parent.parent.parent / "docs" / "serving").glob("*.md"))
@@ -57,7 +57,7 @@ def shop(tmp_path_factory):
     data = ws.read_dataset(folder)
     words = sorted({word for text in made.catalogue.texts for word in text.lower().split()})
     lm = tiny_encoder(folder / "lm", words)
-    model = ws.FilterLLM(backbone={"kind": "ials", "width": 8, "epochs": 3}, share=0.5)
+    model = ws.FilterLLM(backbone={"kind": "ials", "width": 8, "epochs": 3}, text_weight=0.5)
     model.fit(data, lm=ws.load_lm(ws.LMConfig(source=str(lm)), use_cache=False))
     return model.save(folder / "models" / "live"), lm
 
@@ -67,7 +67,10 @@ def served(shop, tmp_path):
     """A service under uvicorn: its URL and an admin token."""
     model, lm = shop
     settings = Settings(
-        model=model, lm=str(lm), store=f"sqlite:///{tmp_path / 'store.db'}", models=model.parent
+        model=model,
+        lm=str(lm),
+        store=f"sqlite:///{tmp_path / 'store.db'}",
+        models_folder=model.parent,
     )
     service = Service(settings)
     token = make_key(service.store, "pages", "admin")

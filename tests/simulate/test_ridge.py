@@ -6,7 +6,7 @@ from scipy import sparse
 
 from warmstart.errors import ConfigError
 from warmstart.simulate import ridge
-from warmstart.simulate.ridge import RidgeConfig, TextRidge, rbf
+from warmstart.simulate.ridge import RidgeConfig, RidgeHead, rbf
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_kernel_is_the_formula(vectors):
 @pytest.mark.parametrize("block", [5, 1024])
 def test_predictions_are_those_of_the_dense_twin(config, block, warm, vectors, rng, monkeypatch):
     monkeypatch.setattr(ridge, "_BLOCK", block)
-    head = TextRidge.fit(config, *warm, rng)
+    head = RidgeHead.fit(config, *warm, rng)
     found = head.predict(vectors)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, twin(config, *warm, head.centres)(vectors), atol=2e-3)
@@ -75,7 +75,7 @@ def test_predictions_are_those_of_the_dense_twin(config, block, warm, vectors, r
 
 def test_landmarks_are_warm_items_drawn_by_the_generator(warm):
     config = CONFIGS[2]
-    heads = [TextRidge.fit(config, *warm, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    heads = [RidgeHead.fit(config, *warm, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert heads[0].centres.shape == (9, warm[0].shape[1])
     assert {tuple(row) for row in heads[0].centres} <= {tuple(row) for row in warm[0]}
     np.testing.assert_array_equal(heads[0].centres, heads[1].centres)
@@ -86,17 +86,17 @@ def test_with_all_vectors_as_landmarks_it_is_exact(warm, vectors, rng):
     # Every item twice, so that all vectors are landmarks though one item is none.
     order = np.repeat(np.arange(len(warm[0])), 2)
     twice = warm[0][order], warm[1][order]
-    exact = TextRidge.fit(RidgeConfig(l2=0.4, gamma=0.8), *twice, rng).predict(vectors)
+    exact = RidgeHead.fit(RidgeConfig(l2=0.4, gamma=0.8), *twice, rng).predict(vectors)
     errors = []
     for landmarks in (6, 48, 95):
         config = RidgeConfig(l2=0.4, gamma=0.8, landmarks=landmarks)
-        errors.append(np.abs(TextRidge.fit(config, *twice, rng).predict(vectors) - exact).max())
+        errors.append(np.abs(RidgeHead.fit(config, *twice, rng).predict(vectors) - exact).max())
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 5e-3  # what the jitter for float32 leaves
 
 
 def test_some_users_are_a_part_of_all(config, warm, vectors, rng):
-    head = TextRidge.fit(config, *warm, rng)
+    head = RidgeHead.fit(config, *warm, rng)
     users = np.array([7, 0, 7], np.int32)
     np.testing.assert_allclose(
         head.predict(vectors, users), head.predict(vectors)[:, users], atol=1e-6
@@ -105,8 +105,8 @@ def test_some_users_are_a_part_of_all(config, warm, vectors, rng):
 
 
 def test_restored_head_predicts_the_same(config, warm, vectors, rng):
-    head = TextRidge.fit(config, *warm, rng)
-    again = TextRidge.restore(config, head.state())
+    head = RidgeHead.fit(config, *warm, rng)
+    again = RidgeHead.restore(config, head.state())
     np.testing.assert_array_equal(again.predict(vectors), head.predict(vectors))
 
 
@@ -114,7 +114,7 @@ def test_restored_head_predicts_the_same(config, warm, vectors, rng):
 def test_leave_one_out_is_the_refit_without_the_item(config, block, warm, rng, monkeypatch):
     monkeypatch.setattr(ridge, "_BLOCK", block)
     vectors, targets = warm
-    head = TextRidge.fit(config, vectors, targets, rng)
+    head = RidgeHead.fit(config, vectors, targets, rng)
     rows = np.array([4, 0, 31])
     found = head.leave_one_out(vectors, targets, rows)
     for row, prediction in zip(rows, found, strict=True):
@@ -128,7 +128,7 @@ def test_leave_one_out_is_the_refit_without_the_item(config, block, warm, rng, m
 
 def test_more_shrinkage_gives_smaller_scores(warm, vectors, rng):
     sizes = [
-        np.linalg.norm(TextRidge.fit(RidgeConfig(l2=l2), *warm, rng).predict(vectors))
+        np.linalg.norm(RidgeHead.fit(RidgeConfig(l2=l2), *warm, rng).predict(vectors))
         for l2 in (0.1, 1, 10, 100)
     ]
     assert sizes == sorted(sizes, reverse=True)
@@ -136,11 +136,11 @@ def test_more_shrinkage_gives_smaller_scores(warm, vectors, rng):
 
 def test_a_text_without_direction_still_gets_scores(config, warm, rng):
     nothing = np.zeros((1, warm[0].shape[1]), np.float32)
-    assert np.isfinite(TextRidge.fit(config, *warm, rng).predict(nothing)).all()
+    assert np.isfinite(RidgeHead.fit(config, *warm, rng).predict(nothing)).all()
 
 
 def test_a_system_that_cannot_be_solved_is_a_clear_error(warm, rng):
     vectors = np.repeat(warm[0][:2], 30, axis=0) * 1000
     targets = sparse.csr_matrix(np.ones((60, 3), np.float32))
     with pytest.raises(ConfigError, match="l2=1e-12 is too small"):
-        TextRidge.fit(RidgeConfig(kernel="linear", l2=1e-12), vectors, targets, rng)
+        RidgeHead.fit(RidgeConfig(kernel="linear", l2=1e-12), vectors, targets, rng)

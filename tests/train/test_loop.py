@@ -61,7 +61,9 @@ class Regression(TorchTrainee):
 
 
 def run(trainee, epochs=8, folder=None, validate=None, patience=100, seed=3, **settings):
-    schedule = Schedule(epochs, every=settings.pop("every", 1), patience=patience, metric="score")
+    schedule = Schedule(
+        epochs, validate_every=settings.pop("every", 1), patience=patience, metric="score"
+    )
     return run_epochs(
         trainee,
         schedule,

@@ -5,7 +5,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from warmstart.backbones.base import Backbone, FactorBackbone, ScoreFn, Validate
+from warmstart.backbones.base import Backbone, FactorBackbone, Validate
 from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.ease import EaseConfig
 from warmstart.backbones.ials import IalsConfig
@@ -37,7 +37,6 @@ __all__ = [
     "Backbone",
     "BackboneConfig",
     "FactorBackbone",
-    "ScoreFn",
     "Validate",
     "build",
 ]

@@ -17,12 +17,10 @@ from scipy import sparse
 
 from warmstart.config import Config
 from warmstart.errors import ArtefactError, ConfigError, DataError, NotFittedError
+from warmstart.rank import ScoreFunction
 from warmstart.train import Schedule, Trainee, run_epochs
 
-ScoreFn: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(users int32, items int32) -> float32 scores, shape (users, items)."""
-
-Validate: TypeAlias = Callable[[ScoreFn], float]
+Validate: TypeAlias = Callable[[ScoreFunction], float]
 """A validation metric of a score function; bigger is better."""
 
 

@@ -22,14 +22,14 @@ from pydantic import Field
 from scipy import sparse
 
 from warmstart.backbones.base import FactorTrainee, shape_of
-from warmstart.backbones.frozen import FrozenUserBackbone, FrozenUserConfig
+from warmstart.backbones.sampled_factor import SampledFactorBackbone, SampledFactorConfig
 from warmstart.backbones.threads import Array, Real, Whole, over_rows
 
 _BLOCKS = 4  # of users and of items; so many threads can work at once
 _TRIES = 100  # for a negative, before a user is taken to have every item of the block
 
 
-class BprConfig(FrozenUserConfig):
+class BprConfig(SampledFactorConfig):
     """Settings of MF-BPR.
 
     Attributes:
@@ -43,7 +43,7 @@ class BprConfig(FrozenUserConfig):
     l2: float = Field(default=0.02, ge=0)
 
 
-class Bpr(FrozenUserBackbone):
+class Bpr(SampledFactorBackbone):
     """MF-BPR with SGD in numba; exactly repeatable for any number of threads."""
 
     name = "bpr"

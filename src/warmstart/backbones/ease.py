@@ -37,12 +37,12 @@ class EaseConfig(Config):
 
     Attributes:
         l2: λ of the ridge regression; 20 suits small sparse logs, a few hundred dense ones.
-        memory_gib: the most memory that fitting may take.
+        max_memory_gib: the most memory that fitting may take.
     """
 
     kind: Literal["ease"] = "ease"
     l2: float = Field(default=20.0, gt=0)
-    memory_gib: float = Field(default=8.0, gt=0)
+    max_memory_gib: float = Field(default=8.0, gt=0)
 
 
 class Ease(Backbone):
@@ -79,10 +79,10 @@ class Ease(Backbone):
         train = check_train(self.name, train)
         side = min(shape_of(train))
         gib = 2 * side**2 * 8 / 2**30
-        if gib > self.config.memory_gib:
+        if gib > self.config.max_memory_gib:
             raise UnsupportedError(
-                f"backbone ease: {side} rows need {gib:.1f} GiB, memory_gib allows "
-                f"{self.config.memory_gib}; raise it or take another backbone"
+                f"backbone ease: {side} rows need {gib:.1f} GiB, max_memory_gib allows "
+                f"{self.config.max_memory_gib}; raise it or take another backbone"
             )
         self._train = train
         gram = train @ train.T if self._over_users else train.T @ train

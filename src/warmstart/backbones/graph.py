@@ -19,12 +19,12 @@ from scipy import sparse
 from torch.nn import functional
 
 from warmstart.backbones.base import FactorTrainee, shape_of
-from warmstart.backbones.frozen import FrozenUserConfig
 from warmstart.backbones.losses import bpr_loss, softmax_loss, weighted_mean
+from warmstart.backbones.sampled_factor import SampledFactorConfig
 from warmstart.train import TorchTrainee
 
 
-class GraphConfig(FrozenUserConfig):
+class GraphConfig(SampledFactorConfig):
     """Settings of a graph backbone.
 
     Attributes:

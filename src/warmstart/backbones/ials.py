@@ -7,10 +7,10 @@ Performance of iALS on Item Recommendation Benchmarks", RecSys 2022, eq. 6. The 
     sum over all pairs of c_ui (p_ui - x_u.y_i)^2 + l2 (sum_u s_u |x_u|^2 + sum_i s_i |y_i|^2)
 
 with c = 1, p = 0 for a pair without and c = 1 + alpha w, p = 1 for one with an interaction of
-weight w, and s_u = ((alpha n_u + I) / (alpha mean(n) + I))^scaling, where n_u is the user's summed
-weight and I the number of warm items; likewise for items. A sweep solves users, then items, so
-every item vector is the optimum for the final users, and folding in is the same solve with users
-frozen.
+weight w, and s_u = ((alpha n_u + I) / (alpha mean(n) + I))^frequency_exponent, where n_u is the
+user's summed weight and I the number of warm items; likewise for items. A sweep solves users, then
+items, so every item vector is the optimum for the final users, and folding in is the same solve
+with users frozen.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class IalsConfig(EpochConfig):
         epochs: sweeps.
         alpha: confidence that an interaction of weight 1 adds.
         l2: strength of the regulariser.
-        scaling: exponent of the frequency scaling; 0 treats all rows alike.
+        frequency_exponent: exponent of the frequency frequency_exponent; 0 treats all rows alike.
         solver: "exact", or a few steps of conjugate gradients a sweep ("cg"), which is faster where
             rows are long, and less accurate.
         cg_steps: their number.
@@ -52,7 +52,7 @@ class IalsConfig(EpochConfig):
     epochs: int = Field(default=12, ge=1)
     alpha: float = Field(default=40.0, gt=0)
     l2: float = Field(default=40.0, gt=0)
-    scaling: float = Field(default=1.0, ge=0, le=2)
+    frequency_exponent: float = Field(default=1.0, ge=0, le=2)
     solver: Literal["exact", "cg"] = "exact"
     cg_steps: int = Field(default=3, ge=1)
 
@@ -116,7 +116,7 @@ class Ridge:
     """How strongly a row is regularised, by its summed weight.
 
     Attributes:
-        config: alpha, l2 and scaling.
+        config: alpha, l2 and frequency_exponent.
         mean_count: mean summed weight of the rows that have interactions.
         others: how many rows of the other side have interactions.
     """
@@ -136,7 +136,7 @@ class Ridge:
         """l2 s of every row, float32."""
         alpha = self.config.alpha
         relative = (alpha * _counts(rows) + self.others) / (alpha * self.mean_count + self.others)
-        return (self.config.l2 * relative**self.config.scaling).astype(np.float32)
+        return (self.config.l2 * relative**self.config.frequency_exponent).astype(np.float32)
 
 
 class _Sweeps(FactorTrainee):

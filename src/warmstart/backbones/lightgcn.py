@@ -14,8 +14,8 @@ import torch
 from scipy import sparse
 
 from warmstart.backbones.base import FactorTrainee, shape_of
-from warmstart.backbones.frozen import FrozenUserBackbone
 from warmstart.backbones.graph import GraphConfig, GraphTrainee, default_device
+from warmstart.backbones.sampled_factor import SampledFactorBackbone
 
 
 class LightGcnConfig(GraphConfig):
@@ -24,7 +24,7 @@ class LightGcnConfig(GraphConfig):
     kind: Literal["lightgcn"] = "lightgcn"
 
 
-class LightGcn(FrozenUserBackbone):
+class LightGcn(SampledFactorBackbone):
     """LightGCN on the CPU, or on CUDA where there is one."""
 
     name = "lightgcn"

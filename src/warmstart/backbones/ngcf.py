@@ -21,24 +21,25 @@ from scipy import sparse
 from torch.nn import functional
 
 from warmstart.backbones.base import FactorTrainee, shape_of
-from warmstart.backbones.frozen import FrozenUserBackbone
 from warmstart.backbones.graph import GraphConfig, GraphTrainee, Propagate, default_device
+from warmstart.backbones.sampled_factor import SampledFactorBackbone
 
 
 class NgcfConfig(GraphConfig):
     """Settings of NGCF; see ``GraphConfig``. ``width`` must be a multiple of layers + 1.
 
     Attributes:
-        slope: of the LeakyReLU below zero.
-        map_rate: learning rate of the maps W1 and W2, in units of ``learning_rate``: a step of Adam
-            moves every entry alike, and that much of a dense map moves all vectors at once.
+        leaky_relu_slope: of the LeakyReLU below zero.
+        map_learning_rate_factor: learning rate of the maps W1 and W2, in units of
+            ``learning_rate``; small, since a step of Adam moves every entry of a map alike, and a
+            dense map moves all vectors at once.
     """
 
     kind: Literal["ngcf"] = "ngcf"
     epochs: int = Field(default=80, ge=1)
     layers: int = Field(default=1, ge=0)
-    slope: float = Field(default=0.2, ge=0, le=1)
-    map_rate: float = Field(default=0.05, ge=0)
+    leaky_relu_slope: float = Field(default=0.2, ge=0, le=1)
+    map_learning_rate_factor: float = Field(default=0.05, ge=0)
 
     @model_validator(mode="after")
     def _width_is_shared_out(self) -> Self:
@@ -49,7 +50,7 @@ class NgcfConfig(GraphConfig):
         return self
 
 
-class Ngcf(FrozenUserBackbone):
+class Ngcf(SampledFactorBackbone):
     """NGCF on the CPU, or on CUDA where there is one."""
 
     name = "ngcf"
@@ -75,7 +76,7 @@ class _Convolution(GraphTrainee):
             parameters[f"product{layer}"] = torch.zeros(part, part, device=device)
         for parameter in parameters.values():
             parameter.requires_grad_()
-        slow = config.learning_rate * config.map_rate
+        slow = config.learning_rate * config.map_learning_rate_factor
         rates = {name: slow for name in parameters if name != "table"}
         super().__init__(train, config, parameters, device, rates)
 
@@ -87,6 +88,6 @@ class _Convolution(GraphTrainee):
             assert isinstance(around, torch.Tensor)
             mixed = (around + vectors) @ self.parameters[f"sum{layer}"]
             mixed = mixed + (around * vectors) @ self.parameters[f"product{layer}"]
-            vectors = functional.leaky_relu(mixed, self.config.slope)
+            vectors = functional.leaky_relu(mixed, self.config.leaky_relu_slope)
             layers.append(vectors)
         return torch.cat(layers, dim=1)

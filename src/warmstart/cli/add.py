@@ -20,7 +20,7 @@ def add(
     json: Json = None,
 ) -> None:
     """Make new items recommendable, without retraining; the model is replaced at once."""
-    from warmstart.core import AddsItems, Simulates, require
+    from warmstart.abilities import AddsItems, Simulates, require
 
     with progress() as bar:
         bar.stage(f"read {model}")

@@ -24,8 +24,8 @@ def backup(
     The file restores into either kind of store. It holds everything: items, what the language model
     read, interactions, keys (as hashes).
     """
-    from warmstart.serve.backup import back_up
     from warmstart.serve.settings import StoreSettings
+    from warmstart.serve.storage.backup import back_up
 
     _print(back_up(StoreSettings.read(store=store).store, file))
     say(str(file))
@@ -36,8 +36,8 @@ def restore(
     store: StoreUrl = None,
 ) -> None:
     """Fill an empty store with a backup: whole or not at all. Start the service afterwards."""
-    from warmstart.serve.backup import restore as fill
     from warmstart.serve.settings import StoreSettings
+    from warmstart.serve.storage.backup import restore as fill
 
     _print(fill(file, StoreSettings.read(store=store).store))
 

@@ -20,6 +20,7 @@ from warmstart.cli.options import (
 )
 from warmstart.cli.output import progress, show
 from warmstart.cli.tables import check_masks, cost_table, difference_table, write_comparisons
+from warmstart.data.splits.files import load_split
 
 EXAMPLE = example(
     "warmstart compare splits/ml1m --methods popular,content_knn,text_ridge,ease_text",
@@ -51,7 +52,6 @@ def compare(
     The methods come from --methods, from the [[method]] tables of --config, or from both; options
     override the file. Every fit chooses on the validation part and is measured on the test part.
     """
-    from warmstart.data.split import Split
     from warmstart.experiment.runner import run_experiment
     from warmstart.experiment.spec import read_experiment
 
@@ -66,12 +66,12 @@ def compare(
         lm=lm_settings(lm) or None,
     )
     if report is not None:
-        from warmstart.evaluate.report import check_packages
+        from warmstart.evaluation.html_report import check_packages
 
         check_packages()
     with progress() as bar:
         bar.stage(f"read {split}")
-        parts = Split.load(split)
+        parts = load_split(split)
         tables = run_experiment(
             experiment,
             parts,

@@ -41,7 +41,7 @@ def get(
     json: Json = None,
 ) -> None:
     """Download, check and convert a data set; or read an existing folder and say what is in it."""
-    from warmstart.data.files import read_dataset
+    from warmstart.data.readers.files import read_dataset
     from warmstart.data.sources import find_source, get_source
 
     folder = Path(name)

@@ -6,10 +6,11 @@ from warmstart.cli.inputs import check_fitted_on
 from warmstart.cli.options import Html, Json, Masks, ModelFolder, SplitFolder, example
 from warmstart.cli.output import progress, show
 from warmstart.cli.tables import check_masks, write_comparisons
+from warmstart.data.splits.files import load_split
 
 if TYPE_CHECKING:
-    from warmstart.data.split import Mask
-    from warmstart.evaluate.comparison import Comparison
+    from warmstart.data.splits.cold import Mask
+    from warmstart.evaluation.comparison import Comparison
 
 EXAMPLE = example(
     "warmstart evaluate models/ridge splits/ml1m",
@@ -25,9 +26,8 @@ def evaluate(
     report: Html = None,
 ) -> None:
     """Rank all candidates for every test user; cold, warm and overall."""
-    from warmstart.data.split import Split
-    from warmstart.evaluate.compare import compare
-    from warmstart.evaluate.evaluation import evaluate as measure
+    from warmstart.evaluation.compare import compare
+    from warmstart.evaluation.evaluate import evaluate as measure
     from warmstart.methods import load_model
 
     masks = check_masks(mask)
@@ -35,7 +35,7 @@ def evaluate(
     with progress() as bar:
         bar.stage(f"read {model}")
         loaded = load_model(model)
-        parts = Split.load(split)
+        parts = load_split(split)
         check_fitted_on(loaded, parts)
         for name in masks:
             found = measure(loaded, parts, mask=name, progress=bar.ranked)

@@ -47,7 +47,7 @@ def fit(
     is fitted on all interactions with what was chosen. With --no-choose the first fit is left out
     and the settings are used as they stand.
     """
-    from warmstart.data.split import Split
+    from warmstart.data.splits.cold import Split
     from warmstart.experiment.production import choose_settings
     from warmstart.methods import build
     from warmstart.run import Run

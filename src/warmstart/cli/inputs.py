@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmstart.config import read_settings
+from warmstart.data.splits.files import load_split
 from warmstart.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from warmstart.data.catalogue import Catalogue
     from warmstart.data.dataset import Dataset
     from warmstart.data.ids import ExternalId, Ids
-    from warmstart.data.split import Split
+    from warmstart.data.splits.cold import Split
     from warmstart.lm import TextEncoder
     from warmstart.lm.encode import Progress
 
@@ -22,11 +23,10 @@ def read_data(folder: Path) -> "Dataset | Split":
     Raises:
         DataError: it is neither.
     """
-    from warmstart.data.files import read_dataset
-    from warmstart.data.split import Split
+    from warmstart.data.readers.files import read_dataset
 
     if (folder / "manifest.json").is_file():
-        return Split.load(folder)
+        return load_split(folder)
     return read_dataset(folder)
 
 
@@ -121,7 +121,7 @@ def known_type(given: list[str], ids: "Ids") -> "list[ExternalId]":
 
 def read_new_items(path: Path, model: "Recommender") -> "Catalogue":
     """New items for a model."""
-    from warmstart.data.files import read_items
+    from warmstart.data.readers.files import read_items
 
     catalogue = model.fitted.catalogue
     return read_items(path, catalogue.text_columns, catalogue.item_ids)

@@ -9,7 +9,7 @@ from warmstart.cli.options import StoreUrl, example
 from warmstart.cli.output import frame_table, say, show
 
 if TYPE_CHECKING:
-    from warmstart.serve.store import Store
+    from warmstart.serve.storage.store import Store
 
 app = typer.Typer(help="API keys of the service.", no_args_is_help=True)
 
@@ -23,7 +23,7 @@ def create(
     store: StoreUrl = None,
 ) -> None:
     """Make a key and print it, this once."""
-    from warmstart.serve.keys import make_key
+    from warmstart.serve.storage.keys import make_key
 
     say(make_key(_opened(store), name, scope))
 
@@ -50,6 +50,6 @@ def revoke(
 
 def _opened(url: str | None) -> "Store":
     from warmstart.serve.settings import StoreSettings
-    from warmstart.serve.store import Store
+    from warmstart.serve.storage.store import Store
 
     return Store(StoreSettings.read(store=url).store)

@@ -12,8 +12,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-import warmstart
+from warmstart import storage
 from warmstart.errors import DataError
+from warmstart.version import __version__
 
 _WIDE = 180  # columns where stdout is no terminal, so that a piped table is not cut
 
@@ -48,15 +49,14 @@ def frame_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
     return table
 
 
-def write_text(path: Path, text: str) -> None:
+def write_output(path: Path, text: str) -> None:
     """A file that was asked for.
 
     Raises:
         DataError: it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        storage.write_text(path, text)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from None
 
@@ -71,17 +71,17 @@ def write_json(
     """The one JSON object of ``--json``, if it was asked for."""
     if path is None:
         return
-    from warmstart.evaluate.evaluation import peak_memory_mb
+    from warmstart.evaluation.evaluate import peak_memory_mb
 
     content = {
         "command": command,
-        "version": warmstart.__version__,
+        "version": __version__,
         "data": data,
         "results": results,
         "timings": timings,
         "peak_memory_mb": peak_memory_mb(),
     }
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_output(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def timings_of(method: str, seconds: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -18,8 +18,9 @@ def serve(
     store: StoreUrl = None,
     host: Annotated[str | None, Option("--host")] = None,
     port: Annotated[int | None, Option("--port")] = None,
-    models: Annotated[
-        Path | None, Option("--models", help="a model may be swapped in from below this folder")
+    models_folder: Annotated[
+        Path | None,
+        Option("--models-folder", help="models may be swapped in from below this folder"),
     ] = None,
     lm: LM = None,
 ) -> None:
@@ -27,7 +28,7 @@ def serve(
     from warmstart.serve.main import run
     from warmstart.serve.settings import Settings
 
-    given = {"store": store, "host": host, "port": port, "models": models, "lm": lm}
+    given = {"store": store, "host": host, "port": port, "models_folder": models_folder, "lm": lm}
     run(Settings.read(model=model, **given))
 
 

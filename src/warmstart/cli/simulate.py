@@ -11,6 +11,7 @@ from typer import Option
 from warmstart.cli.inputs import described, load_for_texts, read_new_items
 from warmstart.cli.options import LM, Json, ModelFolder, NewItems, RunFolder, example
 from warmstart.cli.output import frame_table, progress, say, show, write_json
+from warmstart.storage import atomic_file
 
 EXAMPLE = example(
     "warmstart simulate models/shop --items new.jsonl -k 20 --json audience.json",
@@ -34,8 +35,8 @@ def simulate(
     With --run the work is kept shard by shard: killed, it goes on where it was, and items that are
     there already, id and text unchanged, are skipped.
     """
+    from warmstart.abilities import Simulates, require
     from warmstart.artefact import read_manifest
-    from warmstart.core import Simulates, require
     from warmstart.shards import Shards
 
     with progress() as bar:
@@ -54,9 +55,8 @@ def simulate(
     if out is None:
         show(frame_table(found.columns, found.rows()))
     else:
-        part = out.with_name(out.name + ".part")
-        found.write_parquet(part)
-        part.replace(out)
+        with atomic_file(out) as temporary:
+            found.write_parquet(temporary)
         say(str(out))
     write_json(json, "simulate", described(loaded), found.to_dicts())
 

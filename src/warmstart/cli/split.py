@@ -8,10 +8,11 @@ from typer import Argument, Option
 from warmstart.cli.inputs import comma_separated
 from warmstart.cli.options import Json, example
 from warmstart.cli.output import frame_table, progress, say, show, write_json
+from warmstart.data.splits.files import save_split
 from warmstart.errors import ConfigError
 
 if TYPE_CHECKING:
-    from warmstart.data.split import Split
+    from warmstart.data.splits.cold import Split
 
 EXAMPLE = example(
     "warmstart split data/movielens-1m --protocol random-cold --out splits/ml1m",
@@ -49,8 +50,8 @@ def split(
     json: Json = None,
 ) -> None:
     """Divide interactions into training, validation and test, and items into warm and cold."""
-    from warmstart.data.files import read_dataset
-    from warmstart.data.protocols import split as divide
+    from warmstart.data.readers.files import read_dataset
+    from warmstart.data.splits.split import split as divide
 
     with progress() as bar:
         bar.stage(f"read {folder}")
@@ -64,7 +65,7 @@ def split(
             seed=seed,
             parts=published,
         )
-        made.save(out)
+        save_split(made, out)
     _print(made)
     say(str(out))
     data = {"name": dataset.name, "hash": dataset.hash, "protocol": made.protocol}

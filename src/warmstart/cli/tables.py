@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, get_args
 
 from rich.table import Table
 
-from warmstart.cli.output import frame_table, say, write_text
+from warmstart.cli.output import frame_table, say, write_output
 from warmstart.errors import ConfigError
 
 if TYPE_CHECKING:
-    from warmstart.data.split import Mask
-    from warmstart.evaluate.comparison import Comparison
+    from warmstart.data.splits.cold import Mask
+    from warmstart.evaluation.comparison import Comparison
 
 
 def check_masks(given: list[str] | None) -> tuple["Mask", ...]:
@@ -20,7 +20,7 @@ def check_masks(given: list[str] | None) -> tuple["Mask", ...]:
     Raises:
         ConfigError: an unknown mask.
     """
-    from warmstart.data.split import Mask
+    from warmstart.data.splits.cold import Mask
 
     chosen = tuple(dict.fromkeys(given or ["all"]))
     known: tuple[Mask, ...] = get_args(Mask)
@@ -40,13 +40,13 @@ def write_comparisons(
     for mask, table in tables.items():
         if json is not None:
             path = _own_name(json, mask, tables)
-            write_text(path, table.to_json() + "\n")
+            write_output(path, table.to_json() + "\n")
             say(str(path))
         if report is not None:
-            from warmstart.evaluate.report import render_report
+            from warmstart.evaluation.html_report import render_report
 
             path = _own_name(report, mask, tables)
-            write_text(path, render_report(table))
+            write_output(path, render_report(table))
             say(str(path))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from warmstart.client import operations
-from warmstart.client.request import Answer, Patience, Request, finish
+from warmstart.client.request import Answer, Request, RetryPolicy, finish
 
 P = ParamSpec("P")
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -61,7 +61,7 @@ class Client:
         token: the API key; None where the service lets anybody read.
         timeout: seconds for an answer.
         retries: attempts beyond the first.
-        longest_pause: seconds; where the service asks for more, that is an error at once.
+        max_retry_wait: seconds; where the service asks for more, that is an error at once.
         transport: how to connect, for tests and for TLS of your own.
     """
 
@@ -72,10 +72,10 @@ class Client:
         *,
         timeout: float = 10.0,
         retries: int = 3,
-        longest_pause: float = 30.0,
+        max_retry_wait: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._patience = Patience(retries, longest_pause)
+        self._patience = RetryPolicy(retries, max_retry_wait)
         self._http = httpx.Client(**_options(url, token, timeout), transport=transport)
 
     def _send(self, request: Request[Answer]) -> Answer:
@@ -133,7 +133,7 @@ class AsyncClient:
         token: the API key; None where the service lets anybody read.
         timeout: seconds for an answer.
         retries: attempts beyond the first.
-        longest_pause: seconds; where the service asks for more, that is an error at once.
+        max_retry_wait: seconds; where the service asks for more, that is an error at once.
         transport: how to connect, for tests and for TLS of your own.
     """
 
@@ -144,10 +144,10 @@ class AsyncClient:
         *,
         timeout: float = 10.0,
         retries: int = 3,
-        longest_pause: float = 30.0,
+        max_retry_wait: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._patience = Patience(retries, longest_pause)
+        self._patience = RetryPolicy(retries, max_retry_wait)
         self._http = httpx.AsyncClient(**_options(url, token, timeout), transport=transport)
 
     async def _send(self, request: Request[Answer]) -> Answer:

@@ -7,7 +7,8 @@ import operator
 import uuid
 from collections.abc import Iterable, Mapping
 
-from warmstart.client.answers import (
+from warmstart.client.request import Request
+from warmstart.client.responses import (
     Health,
     Id,
     Interaction,
@@ -26,7 +27,6 @@ from warmstart.client.answers import (
     Value,
     WrittenItems,
 )
-from warmstart.client.request import Request
 
 
 def write_items(

@@ -79,7 +79,7 @@ class Request(Generic[Answer]):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How often and how long a request is tried again.
 
     Attributes:

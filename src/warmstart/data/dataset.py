@@ -1,10 +1,9 @@
 """A data set: users, catalogue and the interactions between them."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
@@ -35,56 +34,6 @@ class Dataset:
     interactions: Interactions
     counts: dict[str, int] = field(default_factory=dict)
     clock: Literal["unix", "position"] = "unix"
-
-    @classmethod
-    def from_frames(
-        cls,
-        interactions: Any,
-        items: Any = None,
-        *,
-        user: str = "user",
-        item: str = "item",
-        rating: str | None = None,
-        time: str | None = None,
-        position: str | None = None,
-        text: Sequence[str] | None = None,
-        positive_rating: float | None = None,
-        name: str = "frames",
-        on_unknown_item: Literal["add", "raise"] = "add",
-    ) -> "Dataset":
-        """A data set from pandas, polars or Arrow frames, or from mappings of column to values.
-
-        Args:
-            interactions: one row an event.
-            items: one row an item; or None, where only ids are known.
-            user: the user id column.
-            item: the item id column, called the same in both frames.
-            rating: the column of ratings, where there is one.
-            time: the column of times (unix seconds, ISO 8601 or a datetime), where there is one.
-            position: the column with the order in the user's sequence, where there is one.
-            text: the columns of ``items`` that make the text, in order; by default those of
-                title, genres, categories, tags and text that are there.
-            positive_rating: ratings from here on are positives.
-            name: how reports call the data.
-            on_unknown_item: "add" an item that is missing from ``items`` to the catalogue
-                without text, or "raise".
-
-        Raises:
-            DataError: a frame, column, id, rating or time is wrong; names row, column and value.
-        """
-        # Imported here since frames and files build Datasets.
-        from warmstart.data.assemble import Columns, assemble
-        from warmstart.data.tables import frame_table
-
-        return assemble(
-            frame_table(interactions, "the interactions frame"),
-            None if items is None else frame_table(items, "the items frame"),
-            columns=Columns(user, item, rating, time, position),
-            name=name,
-            text=text,
-            positive_rating=positive_rating,
-            on_unknown_item=on_unknown_item,
-        )
 
     @property
     def n_users(self) -> int:

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
+import polars as pl
 
 from warmstart.errors import DataError
 
@@ -90,3 +91,8 @@ class Ids:
             digest.update(str(value).encode())
             digest.update(b"\0")
         return digest.hexdigest()
+
+
+def id_column(ids: Ids, rows: np.ndarray) -> pl.Series:
+    """External ids of row numbers as a column; its type does not depend on there being any."""
+    return pl.Series(ids.take(rows), dtype=pl.Int64 if ids.is_integer else pl.String)

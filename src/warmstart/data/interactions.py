@@ -9,6 +9,8 @@ import numpy as np
 from scipy import sparse
 
 OBSERVED = "observed"
+MIN_WEIGHT = np.float32(1e-6)
+"""The smallest weight of an interaction: a pair of weight 0 would be none."""
 
 
 @dataclass(frozen=True)

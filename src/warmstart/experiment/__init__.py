@@ -2,7 +2,8 @@
 
 - ``spec``: which methods with which settings; the grammar of ``--methods`` and the TOML file
 - ``job``: fit and evaluate one method with one seed
-- ``controls``: what is left without the idea: oracle, other audiences, permuted texts
-- ``outcome``: what a job gave, and its saved form
+- ``controls``: oracle, blind audiences, permuted texts, popularity and chance
+- ``result``: the result of a job, and its saved form
 - ``runner``: all jobs of an experiment, in this process or each in its own
+- ``production``: choose settings on an inner split, then fit on everything
 """

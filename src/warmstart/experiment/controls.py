@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 
 from warmstart.data.interactions import Interactions
-from warmstart.evaluate.simulation import blind_audiences
-from warmstart.experiment.job import Bench, MethodJob
-from warmstart.experiment.outcome import Outcome
+from warmstart.evaluation.simulation_quality import blind_audiences
+from warmstart.experiment.job import ExperimentContext, MethodJob
+from warmstart.experiment.result import JobResult
 from warmstart.experiment.spec import Experiment, MethodSpec
 from warmstart.methods import build
 
 
 @dataclass(frozen=True)
-class AudienceJob:
-    """Fit one backbone once; fold in the true and the blind audiences one after the other."""
+class ControlJob:
+    """Fit one backbone; fold in the true audience, then each of the blind ones."""
 
     backbone: dict[str, Any]
     seed: int
@@ -35,50 +35,52 @@ class AudienceJob:
 
     @property
     def label(self) -> str:
-        """What the log calls it."""
+        """The name in the log."""
         return f"controls[{self.backbone['kind']}]"
 
     def parts(self) -> list[Any]:
-        """All that the outcomes depend on besides the bench, as plain values."""
+        """What the results depend on besides the context, as plain values."""
         return [self.backbone, self.seed, self.blind]
 
-    def run(self, bench: Bench) -> list[Outcome]:
-        """One outcome for each audience."""
-        from warmstart.methods.cf_only import CFOnly  # brings numba and torch along
+    def run(self, context: ExperimentContext) -> list[JobResult]:
+        """One result for each audience."""
+        from warmstart.methods.cf_only import CFOnly  # imports numba and torch
 
         model = CFOnly(backbone=self.backbone)
-        fitted = bench.fit(model, self.seed)
-        outcomes = []
-        for name, events in self._audiences(bench).items():
-            # An item that an audience leaves out keeps its vector of before: the true audience,
-            # which may leave some out, comes first.
+        fitted = context.fit(model, self.seed)
+        results = []
+        for name, events in self._audiences(context).items():
+            # An item without users keeps its previous vector: the true audience, which may lack
+            # some items, comes first.
             model.fold_in(events)
-            model.calibrate(bench.split.train, bench.split.validation())
+            model.calibrate(context.split.train, context.split.validation())
             label = f"{name}[{self.backbone['kind']}]"
-            outcomes.append(bench.outcome(model, label, self.seed, fitted, control=True))
-        return outcomes
+            results.append(context.result(model, label, self.seed, fitted, control=True))
+        return results
 
-    def _audiences(self, bench: Bench) -> dict[str, Interactions]:
+    def _audiences(self, context: ExperimentContext) -> dict[str, Interactions]:
         if not self.blind:
-            return {"oracle": bench.cold_truth}
-        budget = np.full(len(bench.cold), min(bench.audience, bench.split.dataset.n_users))
+            return {"oracle": context.cold_truth}
+        budget = np.full(
+            len(context.cold), min(context.audience_size, context.split.dataset.n_users)
+        )
         rng = np.random.default_rng([self.seed, 2])
-        blind = blind_audiences(bench.cold, budget, bench.split.train, rng)
-        return {"oracle": bench.cold_truth, **blind}
+        blind = blind_audiences(context.cold, budget, context.split.train, rng)
+        return {"oracle": context.cold_truth, **blind}
 
 
-def jobs_of(experiment: Experiment) -> list[list[MethodJob | AudienceJob]]:
+def jobs_of(experiment: Experiment) -> list[list[MethodJob | ControlJob]]:
     """All jobs, those of one method and different seeds together, in the order of the table."""
     seeds = range(experiment.seed, experiment.seed + experiment.seeds)
     specs = list(experiment.method)
     if experiment.controls:
         specs += _controls(specs)
-    jobs: list[list[MethodJob | AudienceJob]] = [
+    jobs: list[list[MethodJob | ControlJob]] = [
         [MethodJob(spec, seed) for seed in seeds] for spec in specs
     ]
     if experiment.controls:
         jobs.extend(
-            [AudienceJob(backbone, seed, blind=number == 0) for seed in seeds]
+            [ControlJob(backbone, seed, blind=number == 0) for seed in seeds]
             for number, backbone in enumerate(_backbones(experiment.method))
         )
     return jobs
@@ -87,11 +89,11 @@ def jobs_of(experiment: Experiment) -> list[list[MethodJob | AudienceJob]]:
 def _controls(specs: list[MethodSpec]) -> list[MethodSpec]:
     known = {spec.method for spec in specs}
     blind = [MethodSpec(name=n, control=True) for n in ("random", "popular") if n not in known]
-    if any(spec.permuted for spec in specs):  # the experiment says itself which ones it wants
+    if any(spec.permuted for spec in specs):  # the experiment has permuted methods of its own
         return blind
     permuted = [
         spec.model_copy(
-            update={"label": f"permuted({spec.shown})", "permuted": True, "control": True}
+            update={"label": f"permuted({spec.display_name})", "permuted": True, "control": True}
         )
         for spec in specs
         if "texts" in build(spec.method, spec.full_settings).traits.reads
@@ -100,7 +102,7 @@ def _controls(specs: list[MethodSpec]) -> list[MethodSpec]:
 
 
 def _backbones(specs: tuple[MethodSpec, ...]) -> list[dict[str, Any]]:
-    """Settings of the first backbone of each kind; the default one where no method has one."""
+    """Settings of the first backbone of each kind; of the default one if no method has any."""
     found: dict[str, dict[str, Any]] = {}
     for spec in specs:
         config = build(spec.method, spec.full_settings).config

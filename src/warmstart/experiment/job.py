@@ -1,4 +1,4 @@
-"""One line of the table: fit a method with a seed, evaluate it under every mask."""
+"""One job of an experiment: fit a method with a seed, evaluate it under every mask."""
 
 import hashlib
 import json
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import warmstart
-from warmstart.core import Recommender, Simulates
+from warmstart.abilities import Simulates
+from warmstart.core import Recommender
 from warmstart.data.interactions import Interactions, concatenate
-from warmstart.data.split import Mask, Split
-from warmstart.evaluate.evaluation import Report, evaluate
-from warmstart.evaluate.simulation import SimulationReport, simulation_quality
-from warmstart.experiment.outcome import Outcome
+from warmstart.data.splits.cold import Mask, Split
+from warmstart.evaluation.evaluate import Report, evaluate
+from warmstart.evaluation.simulation_quality import SimulationReport, simulation_quality
+from warmstart.experiment.result import JobResult
 from warmstart.experiment.spec import MethodSpec
 from warmstart.methods import build
 from warmstart.rank import Progress
@@ -25,32 +26,32 @@ from warmstart.run import Run
 if TYPE_CHECKING:
     from warmstart.lm import TextEncoder
 
-_TEXTS = 256  # texts simulated at once: bounds the memory for their scores over all users
+_TEXTS_AT_ONCE = 256  # bounds the memory of simulated texts' scores over all users
 # What does not change a number: a change there keeps the finished results of a run folder.
 _NOT_HASHED = {"cli", "experiment", "testing"}
 
 
 @dataclass
-class Bench:
+class ExperimentContext:
     """What all jobs of an experiment share.
 
     Attributes:
-        split: what is learned and ranked.
+        split: to fit and evaluate on.
         masks: one report each.
         metrics: names such as "ndcg@20".
-        audience: users an item, where a method or a control names some.
-        lm_settings: of the language model, see ``warmstart.lm.LMConfig``.
+        audience_size: users per item, when a method or a control simulates them.
+        lm_settings: of the language model; see ``warmstart.lm.LMConfig``.
         use_cache: whether text vectors are kept on disk, so that only the first method that reads
-            a text pays for it.
-        folder: checkpoints; stages that methods have in common are done once. Beside them the
-            runner keeps finished results.
+            a text encodes it.
+        folder: for checkpoints and finished results; stages that several methods have in common
+            are executed once.
         progress: called while ranking.
     """
 
     split: Split
     masks: tuple[Mask, ...]
     metrics: tuple[str, ...]
-    audience: int = 20
+    audience_size: int = 20
     lm_settings: dict[str, Any] = field(default_factory=dict)
     use_cache: bool = True
     folder: Path | None = None
@@ -58,7 +59,7 @@ class Bench:
 
     @cached_property
     def lm(self) -> "TextEncoder":
-        """The language model, loaded when a method first needs it."""
+        """The language model; loaded when a method first needs it."""
         from warmstart.lm import LMConfig, load_lm
 
         return load_lm(LMConfig.build(self.lm_settings), use_cache=self.use_cache)
@@ -77,7 +78,7 @@ class Bench:
         model.fit(train, valid=self.split.validation(), lm=lm, rng=rng, run=run)
         return run, permuted or _drawn_from(rng) != before
 
-    def outcome(
+    def result(
         self,
         model: Recommender,
         label: str,
@@ -86,7 +87,7 @@ class Bench:
         *,
         control: bool,
         simulation: SimulationReport | None = None,
-    ) -> Outcome:
+    ) -> JobResult:
         """Evaluate a fitted model under every mask."""
         run, random = fitted
         reports: dict[Mask, Report] = {
@@ -102,8 +103,8 @@ class Bench:
             )
             for mask in self.masks
         }
-        outcome = Outcome(reports, dict(run.seconds), random, simulation)
-        return outcome if random else outcome.without_seed()
+        result = JobResult(reports, dict(run.seconds), random, simulation)
+        return result if random else result.without_seed()
 
     @cached_property
     def cold(self) -> np.ndarray:
@@ -127,7 +128,7 @@ class MethodJob:
     @property
     def label(self) -> str:
         """The name in the table."""
-        return self.spec.shown
+        return self.spec.display_name
 
     @property
     def needs_lm(self) -> bool:
@@ -135,52 +136,54 @@ class MethodJob:
         return self._model().traits.needs_lm
 
     def parts(self) -> list[Any]:
-        """All that the outcome depends on besides the bench, as plain values."""
+        """What the result depends on besides the context, as plain values."""
         config = self._model().config.model_dump(mode="json")
         spec = self.spec
         return [self.label, spec.method, config, spec.control, spec.permuted, self.seed]
 
-    def run(self, bench: Bench) -> list[Outcome]:
-        """One outcome."""
+    def run(self, context: ExperimentContext) -> list[JobResult]:
+        """One result."""
         model = self._model()
-        fitted = bench.fit(model, self.seed, self.spec.permuted)
+        fitted = context.fit(model, self.seed, self.spec.permuted)
         quality = None
         if isinstance(model, Simulates) and not self.spec.control:
-            quality = _simulate(model, bench)
+            quality = _simulate(model, context)
         control = self.spec.control
         return [
-            bench.outcome(model, self.label, self.seed, fitted, control=control, simulation=quality)
+            context.result(
+                model, self.label, self.seed, fitted, control=control, simulation=quality
+            )
         ]
 
     def _model(self) -> Recommender:
         return build(self.spec.method, self.spec.full_settings)
 
 
-def job_key(job: Any, bench: Bench) -> str:
-    """sha256 of all that an outcome depends on: job, split, LM, code."""
+def job_key(job: Any, context: ExperimentContext) -> str:
+    """sha256 of everything that a result depends on: job, split, LM, code."""
     lm: list[Any] = []
     if job.needs_lm:
         from warmstart.lm import LMConfig
         from warmstart.lm.source import resolve
 
-        config = LMConfig.build(bench.lm_settings)
+        config = LMConfig.build(context.lm_settings)
         lm = [config.model_dump(mode="json", exclude={"source"}), resolve(config.source).weights]
     parts = [
-        *(type(job).__name__, job.parts(), lm, bench.use_cache),
-        *(bench.split.hash, bench.masks, bench.metrics, bench.audience, _code_hash()),
+        *(type(job).__name__, job.parts(), lm, context.use_cache),
+        *(context.split.hash, context.masks, context.metrics, context.audience_size, _code_hash()),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _simulate(model: Simulates, bench: Bench) -> SimulationReport | None:
-    """Quality of the audiences that a method names for the cold candidates."""
-    texts = bench.split.dataset.catalogue.texts
+def _simulate(model: Simulates, context: ExperimentContext) -> SimulationReport | None:
+    """Quality of the users that a method simulates for the cold candidates."""
+    texts = context.split.dataset.catalogue.texts
     parts = []
-    for start in range(0, len(bench.cold), _TEXTS):
-        rows = bench.cold[start : start + _TEXTS]
-        events = model.simulate_texts([texts[row] for row in rows], bench.audience)
+    for start in range(0, len(context.cold), _TEXTS_AT_ONCE):
+        rows = context.cold[start : start + _TEXTS_AT_ONCE]
+        events = model.simulate_texts([texts[row] for row in rows], context.audience_size)
         parts.append(_at_rows(events, rows))
-    return simulation_quality(concatenate(parts), bench.cold_truth, bench.split.train)
+    return simulation_quality(concatenate(parts), context.cold_truth, context.split.train)
 
 
 def _at_rows(events: Interactions, rows: np.ndarray) -> Interactions:
@@ -190,7 +193,7 @@ def _at_rows(events: Interactions, rows: np.ndarray) -> Interactions:
 
 
 def _drawn_from(rng: np.random.Generator) -> tuple[Any, ...]:
-    """Changes whenever a number is drawn or a child is made."""
+    """A value that changes whenever a number is drawn or a child generator is made."""
     bits = rng.bit_generator
     return str(bits.state), getattr(bits.seed_seq, "n_children_spawned", 0)
 

@@ -1,4 +1,4 @@
-"""A model for production: choose on an inner split, then learn from everything."""
+"""Settings for production: chosen on an inner split, for a fit on all interactions."""
 
 import logging
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 from warmstart.config import Config
 from warmstart.core import Recommender
 from warmstart.data.dataset import Dataset
-from warmstart.data.protocols import random_cold, time_cold
-from warmstart.data.split import Split
+from warmstart.data.splits.cold import Split
+from warmstart.data.splits.random_cold import random_cold
+from warmstart.data.splits.time_cold import time_cold
 from warmstart.errors import ConfigError, DataError
 from warmstart.run import Run
 

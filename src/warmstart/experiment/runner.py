@@ -1,4 +1,4 @@
-"""Run the jobs of an experiment and put their outcomes into one table a mask."""
+"""Run the jobs of an experiment and put their results into one table a mask."""
 
 import logging
 import multiprocessing
@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.data.split import Mask, Split
+from warmstart.data.splits.cold import Mask, Split
+from warmstart.data.splits.files import load_split, save_split
 from warmstart.errors import WarmstartError
-from warmstart.evaluate.compare import compare
-from warmstart.evaluate.comparison import Comparison, Timing
-from warmstart.experiment.controls import AudienceJob, jobs_of
-from warmstart.experiment.job import Bench, MethodJob, job_key
-from warmstart.experiment.outcome import Outcome, load_outcomes, save_outcomes
+from warmstart.evaluation.compare import compare
+from warmstart.evaluation.comparison import Comparison, Timing
+from warmstart.experiment.controls import ControlJob, jobs_of
+from warmstart.experiment.job import ExperimentContext, MethodJob, job_key
+from warmstart.experiment.result import JobResult, load_results, save_results
 from warmstart.experiment.spec import Experiment
 from warmstart.rank import Progress
 
@@ -38,12 +39,12 @@ def run_experiment(
     """Fit and evaluate every method of an experiment.
 
     Args:
-        experiment: which methods, seeds, masks.
-        split: what to learn and rank.
-        folder: keeps checkpoints and finished results, so that an interrupted experiment goes on
-            where it was. Results of other code, data or settings in it are not used.
+        experiment: methods, seeds, masks.
+        split: to fit and evaluate on.
+        folder: keeps checkpoints and finished results, so that an interrupted experiment resumes.
+            Results of other code, data or settings in it are not used.
         isolate: each fit in a process of its own, so that its peak memory is its own.
-        use_cache: whether text vectors are kept on disk; see ``Bench``.
+        use_cache: whether text vectors are kept on disk; see ``ExperimentContext``.
         progress: called while ranking.
 
     Returns:
@@ -53,11 +54,11 @@ def run_experiment(
         WarmstartError: a method failed; or its process died.
     """
     with tempfile.TemporaryDirectory(prefix="warmstart-") as scratch:
-        bench = Bench(
+        context = ExperimentContext(
             split,
             experiment.masks,
             experiment.metrics,
-            experiment.audience,
+            experiment.audience_size,
             experiment.lm,
             use_cache,
             folder or Path(scratch),
@@ -66,63 +67,66 @@ def run_experiment(
         saved = None
         if isolate:
             saved = Path(scratch) / "split"
-            split.save(saved)
+            save_split(split, saved)
         groups = jobs_of(experiment)
-        outcomes: list[Outcome] = []
+        results: list[JobResult] = []
         for number, jobs in enumerate(groups, start=1):
             logger.info("method %d of %d: %s", number, len(groups), jobs[0].label)
-            outcomes += _over_seeds(jobs, bench, saved)
-    return {mask: _table(outcomes, mask, experiment.against) for mask in experiment.masks}
+            results += _over_seeds(jobs, context, saved)
+    return {mask: _table(results, mask, experiment.against) for mask in experiment.masks}
 
 
 def _over_seeds(
-    jobs: list[MethodJob | AudienceJob], bench: Bench, split_folder: Path | None
-) -> list[Outcome]:
-    """Outcomes of one method; a single one each where the seed makes no difference."""
-    runs: list[list[Outcome]] = []
+    jobs: list[MethodJob | ControlJob], context: ExperimentContext, split_folder: Path | None
+) -> list[JobResult]:
+    """Results of one method; a single one if the seed makes no difference."""
+    runs: list[list[JobResult]] = []
     for job in jobs:
-        runs.append(_finished(job, bench, split_folder))
-        if not any(outcome.random for outcome in runs[-1]):
+        runs.append(_finished(job, context, split_folder))
+        if not any(result.random for result in runs[-1]):
             break
     first = runs[0]
-    alike = len(runs) > 1 and all(
+    equal = len(runs) > 1 and all(
         mine.same_values(theirs)
         for run in runs[1:]
         for mine, theirs in zip(first, run, strict=True)
     )
-    if alike:
-        return [outcome.without_seed() for outcome in first]
-    return [outcome for run in runs for outcome in run]
+    if equal:
+        return [result.without_seed() for result in first]
+    return [result for run in runs for result in run]
 
 
 def _finished(
-    job: MethodJob | AudienceJob, bench: Bench, split_folder: Path | None
-) -> list[Outcome]:
-    """From the run folder, or done now and kept there."""
-    assert bench.folder is not None
-    place = bench.folder / "results" / job_key(job, bench)[:32]
-    outcomes = load_outcomes(place)
-    if outcomes is not None:
+    job: MethodJob | ControlJob, context: ExperimentContext, split_folder: Path | None
+) -> list[JobResult]:
+    """The results of a job: read from the run folder, or computed now and stored there."""
+    assert context.folder is not None
+    folder = context.folder / "results" / job_key(job, context)[:32]
+    results = load_results(folder)
+    if results is not None:
         logger.info("%s, seed %d: finished before", job.label, job.seed)
-        return outcomes
-    outcomes = job.run(bench) if split_folder is None else _in_own_process(job, bench, split_folder)
-    save_outcomes(outcomes, place)
-    return outcomes
+        return results
+    if split_folder is None:
+        results = job.run(context)
+    else:
+        results = _in_own_process(job, context, split_folder)
+    save_results(results, folder)
+    return results
 
 
 def _in_own_process(
-    job: MethodJob | AudienceJob, bench: Bench, split_folder: Path
-) -> list[Outcome]:
-    context = multiprocessing.get_context("spawn")
+    job: MethodJob | ControlJob, context: ExperimentContext, split_folder: Path
+) -> list[JobResult]:
     settings = {
-        "masks": bench.masks,
-        "metrics": bench.metrics,
-        "audience": bench.audience,
-        "lm_settings": bench.lm_settings,
-        "use_cache": bench.use_cache,
-        "folder": bench.folder,
+        "masks": context.masks,
+        "metrics": context.metrics,
+        "audience_size": context.audience_size,
+        "lm_settings": context.lm_settings,
+        "use_cache": context.use_cache,
+        "folder": context.folder,
     }
-    with ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as pool:
         try:
             return pool.submit(_isolated, job, split_folder, settings).result()
         except BrokenProcessPool:
@@ -132,7 +136,7 @@ def _in_own_process(
 
 
 def end_with_parent() -> None:
-    """Let this process end when its parent has: killed, the parent cannot tell it to."""
+    """End this process when its parent has ended: a killed parent cannot signal it."""
 
     def watch() -> None:
         parent = multiprocessing.parent_process()
@@ -144,15 +148,15 @@ def end_with_parent() -> None:
 
 
 def _isolated(
-    job: MethodJob | AudienceJob, split_folder: Path, settings: dict[str, Any]
-) -> list[Outcome]:
-    return job.run(Bench(Split.load(split_folder), **settings))
+    job: MethodJob | ControlJob, split_folder: Path, settings: dict[str, Any]
+) -> list[JobResult]:
+    return job.run(ExperimentContext(load_split(split_folder), **settings))
 
 
-def _table(outcomes: Iterable[Outcome], mask: Mask, against: str | None) -> Comparison:
-    by_method: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        by_method.setdefault(outcome.reports[mask].method, []).append(outcome)
+def _table(results: Iterable[JobResult], mask: Mask, against: str | None) -> Comparison:
+    by_method: dict[str, list[JobResult]] = {}
+    for result in results:
+        by_method.setdefault(result.reports[mask].method, []).append(result)
     timings = [
         Timing(label, stage, float(np.mean([run.seconds.get(stage, 0.0) for run in runs])))
         for label, runs in by_method.items()
@@ -163,5 +167,5 @@ def _table(outcomes: Iterable[Outcome], mask: Mask, against: str | None) -> Comp
         for label, runs in by_method.items()
         if runs[0].simulation is not None
     }
-    reports = [outcome.reports[mask] for runs in by_method.values() for outcome in runs]
+    reports = [result.reports[mask] for runs in by_method.values() for result in runs]
     return compare(reports, against=against, timings=timings, simulations=simulations)

@@ -6,10 +6,10 @@ Short form, methods separated by commas:
     NAME[BACKBONE]                filterllm[lightgcn]         means backbone.kind=lightgcn
     NAME:KEY=VALUE;KEY=VALUE      text_ridge:kernel=linear;l2=30
     NAME[BACKBONE]:KEY=VALUE      cf_only[ials]:backbone.width=256
-    NAME@paper                    filterllm@paper             the published settings as a start
+    NAME@paper                    filterllm@paper             starts from the published settings
 
 Keys may be nested (``a.b``), values are TOML, a bare word is a string. A comma or semicolon inside
-brackets or quotes separates nothing. What is written is the method's label in the table.
+brackets or quotes does not separate. The text as written is the method's label in the table.
 
 TOML file: the fields of ``Experiment``, one ``[[method]]`` table a method:
 
@@ -31,9 +31,9 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from warmstart.config import Config, merged, read_settings
-from warmstart.data.split import Mask
+from warmstart.data.splits.cold import Mask
 from warmstart.errors import ConfigError
-from warmstart.evaluate.evaluation import METRICS
+from warmstart.evaluation.evaluate import METRICS
 from warmstart.methods import build, method
 
 _SPEC = re.compile(
@@ -46,10 +46,10 @@ class MethodSpec(Config):
 
     Attributes:
         name: of the method: ``NAME``, ``NAME[BACKBONE]``, ``NAME@paper``, ``NAME@paper[BACKBONE]``.
-        label: what the table calls it; ``name`` as written where None.
+        label: the name in the table; ``name`` as written if None.
         settings: the method's configuration.
-        control: shown as a control rather than a rival.
-        permuted: fitted on texts that are dealt out to the items at random.
+        control: whether it is shown as a control, not ranked among the methods.
+        permuted: whether it is fitted on texts that are permuted among the items.
     """
 
     name: str
@@ -59,7 +59,7 @@ class MethodSpec(Config):
     permuted: bool = False
 
     @property
-    def shown(self) -> str:
+    def display_name(self) -> str:
         """The name in the table."""
         return self.label or self.name
 
@@ -80,16 +80,16 @@ class MethodSpec(Config):
         backbone = parts["backbone"]
         if backbone is not None:
             kept = base.get("backbone", {})
-            # Settings of another kind of backbone do not fit this one.
+            # Settings of another kind of backbone do not apply to this one.
             base["backbone"] = kept if kept.get("kind") == backbone else {"kind": backbone}
         return merged(base, self.settings)
 
     def with_settings(self, more: dict[str, Any]) -> "MethodSpec":
-        """The same method with more settings; those that it has already win."""
+        """The same method with more settings; its own settings take precedence."""
         return self.model_copy(update={"settings": merged(more, self.settings)})
 
     def check(self) -> None:
-        """Whether the method can be built.
+        """Check that the method can be built.
 
         Raises:
             ConfigError: no such method, or a wrong setting.
@@ -97,22 +97,22 @@ class MethodSpec(Config):
         try:
             build(self.method, self.full_settings)
         except ConfigError as error:
-            raise ConfigError(f"method {self.shown!r}: {error}") from None
+            raise ConfigError(f"method {self.display_name!r}: {error}") from None
 
 
 class Experiment(Config):
-    """What to compare, and how.
+    """Which methods to compare, and how.
 
     Attributes:
         method: the methods, in the order of the table.
         seed: the first training seed.
-        seeds: how many; a method without randomness is fitted once.
+        seeds: number of training seeds; a method without randomness is fitted once.
         masks: one table each.
         metrics: names such as "ndcg@20".
-        against: label of the method that the others are compared with, paired over users.
-        controls: add the oracle, blind audiences, permuted texts, popularity and chance.
-        audience: users an item in the controls and in the measured simulations.
-        lm: settings of the language model, see ``warmstart.lm.LMConfig``.
+        against: label of the baseline that the others are compared with, paired over users.
+        controls: whether to add the oracle, blind audiences, permuted texts, popularity and chance.
+        audience_size: users per item in the controls and in the measured simulations.
+        lm: settings of the language model; see ``warmstart.lm.LMConfig``.
     """
 
     method: tuple[MethodSpec, ...] = Field(min_length=1)
@@ -122,12 +122,12 @@ class Experiment(Config):
     metrics: tuple[str, ...] = METRICS
     against: str | None = None
     controls: bool = False
-    audience: int = Field(default=20, ge=1)
+    audience_size: int = Field(default=20, ge=1)
     lm: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _labels_differ(self) -> Self:
-        labels = [spec.shown for spec in self.method]
+        labels = [spec.display_name for spec in self.method]
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"label(s) {twice} occur twice; give each method its own label")
@@ -136,7 +136,7 @@ class Experiment(Config):
         return self
 
     def check(self) -> None:
-        """Whether every method can be built, before hours are spent on the first of them.
+        """Check that every method can be built, before hours are spent on the first one.
 
         Raises:
             ConfigError: naming the method and its wrong setting.
@@ -150,8 +150,8 @@ def read_experiment(path: Path | None, methods: Sequence[str] = (), **overrides:
 
     Args:
         path: the TOML file, if there is one.
-        methods: texts of comma-separated short forms; they come behind those of the file.
-        overrides: fields of ``Experiment`` that replace those of the file; None is left out.
+        methods: texts of comma-separated short forms; they come after those of the file.
+        overrides: fields of ``Experiment`` that replace those of the file; None does not.
 
     Raises:
         ConfigError: the file, a short form or a method's setting is wrong.

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from warmstart.config import Config
 from warmstart.errors import ConfigError, missing_extra
-from warmstart.lm.quiet import quiet_transformers
-from warmstart.lm.seed import torch_seed
 from warmstart.lm.source import Source, resolve
+from warmstart.lm.transformers_logging import quiet_transformers
+from warmstart.train.seed import torch_seed
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

@@ -22,8 +22,8 @@ from warmstart.config import Config
 from warmstart.errors import ArtefactError, ConfigError, missing_extra
 from warmstart.lm.encode import Progress, TextEncoder
 from warmstart.lm.load import LanguageModel
-from warmstart.lm.seed import torch_seed
 from warmstart.lm.texts import TokenBatch
+from warmstart.train.seed import torch_seed
 
 if TYPE_CHECKING:
     from peft import LoraModel

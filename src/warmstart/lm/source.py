@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warmstart.errors import ConfigError, missing_extra
+from warmstart.storage import file_hash
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ def weight_files(folder: Path) -> list[Path]:
 def weights_hash(folder: Path) -> str:
     """sha256 of the single weights file, or over names and hashes of several shards."""
     files = weight_files(folder)
-    hashes = [_file_hash(file) for file in files]
+    hashes = [file_hash(file) for file in files]
     if len(files) == 1:
         return hashes[0]
     lines = "".join(f"{file.name}:{value}\n" for file, value in zip(files, hashes, strict=True))
@@ -192,11 +193,6 @@ def _known(folder: Path, name: str, found: str, expected: str | None = None) -> 
             f"the published model has {expected}; reinstall it"
         )
     return Source(folder, name, weights, found)
-
-
-def _file_hash(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _hub():  # noqa: ANN202 - a module

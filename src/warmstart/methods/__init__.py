@@ -4,7 +4,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from warmstart import artefact
+from warmstart.artefact import read_artefact
 from warmstart.config import Config
 from warmstart.core import Recommender
 from warmstart.errors import ArtefactError, ConfigError
@@ -13,7 +13,7 @@ METHODS = {
     "random": "warmstart.methods.random:Random",
     "popular": "warmstart.methods.popular:Popular",
     "content_knn": "warmstart.methods.content_knn:ContentKNN",
-    "text_ridge": "warmstart.methods.text_ridge:TextRidgeMethod",
+    "text_ridge": "warmstart.methods.text_ridge:TextRidge",
     "ease_text": "warmstart.methods.ease_text:EaseText",
     "cf_only": "warmstart.methods.cf_only:CFOnly",
     "coldllm": "warmstart.methods.coldllm:ColdLLM",
@@ -56,7 +56,7 @@ def load_model(folder: Path | str, *, lm: Any | None = None) -> Recommender:
     Raises:
         ArtefactError: missing, foreign, damaged, or of an unknown method.
     """
-    saved = artefact.read(Path(folder))
+    saved = read_artefact(Path(folder))
     name = saved.manifest["method"]
     if name not in METHODS:
         raise ArtefactError(f"{folder}: unknown method {name!r}; known: {', '.join(METHODS)}")

@@ -11,10 +11,11 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
+from warmstart.abilities import AddsItems
 from warmstart.config import Config
-from warmstart.core import AddsItems, FitContext, Recommender, Traits
+from warmstart.core import FitContext, Recommender, Traits
 from warmstart.data.dataset import Dataset
-from warmstart.lm.vectors import TextVectors
+from warmstart.lm.text_vectors import TextVectors
 from warmstart.rank import top_k
 
 _BLOCK = 1024

@@ -1,10 +1,10 @@
 """ease_text: EASE for warm items, closed-form text-to-distribution for cold ones.
 
-    interactions ──EASE──────────────────────▶ scores of warm items ─┐
-    text ──LM──▶ vector ──(kernel) ridge─────▶ scores of cold items ─┴ x scale_u ─▶ one list
+    interactions ──EASE──────────────────▶ scores of warm items ─┐
+    text ──LM──▶ vector ──(kernel) ridge─▶ scores of cold items ─┴ x factor of the user ─▶ one list
 
-No gradient step anywhere. The two constants of the scale (``simulate.scale``) are chosen on the
-overall validation slice.
+No gradient step anywhere. The two constants of the calibration (``simulate.calibration``) are
+chosen on the overall validation slice.
 """
 
 from collections.abc import Sequence
@@ -13,31 +13,32 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from warmstart.abilities import AddsItems, Simulates
 from warmstart.backbones import build
 from warmstart.backbones.ease import EaseConfig
-from warmstart.core import AddsItems, FitContext, Recommender, Simulates, Traits
+from warmstart.backbones.fit import fit_backbone
+from warmstart.core import FitContext, Recommender, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
-from warmstart.lm.vectors import TextVectors
-from warmstart.simulate.audience import audience
-from warmstart.simulate.distribution import under
-from warmstart.simulate.ridge import RidgeConfig, TextRidge, fit_ridge
-from warmstart.simulate.scale import (
-    ColdScale,
-    ScaledConfig,
-    fit_scale,
+from warmstart.lm.text_vectors import TextVectors
+from warmstart.simulate.calibration import (
+    CalibrationConfig,
+    ColdCalibration,
+    fit_calibration,
     reference_items,
-    score_beside,
+    score_warm_and_cold,
 )
-from warmstart.simulate.warmed import fit_backbone
+from warmstart.simulate.ridge import RidgeConfig, RidgeHead, fit_ridge
+from warmstart.simulate.top_users import top_users
+from warmstart.storage import nest, unnest
 
 
-class EaseTextConfig(ScaledConfig):
-    """Settings of ease_text; the scale between its sides is in ``ScaledConfig``.
+class EaseTextConfig(CalibrationConfig):
+    """Settings of ease_text; for the calibration of cold scores see ``CalibrationConfig``.
 
     Attributes:
-        ease: the warm side.
-        ridge: the cold side.
+        ease: scores warm items.
+        ridge: scores cold items.
     """
 
     ease: EaseConfig = Field(default_factory=EaseConfig)
@@ -45,7 +46,7 @@ class EaseTextConfig(ScaledConfig):
 
 
 class EaseText(Recommender, AddsItems, Simulates):
-    """Two closed forms and one scale."""
+    """Two closed forms and a calibration of one against the other."""
 
     name = "ease_text"
     config_type = EaseTextConfig
@@ -56,29 +57,29 @@ class EaseText(Recommender, AddsItems, Simulates):
         with context.run.stage("encode"):
             self._texts = TextVectors.of(data.catalogue.texts, context.lm)
         self._head = fit_ridge(self.config.ridge, self._texts.rows, data, context)
-        with context.run.stage("scale"):
-            self._scale, self.fitted.choices = fit_scale(
+        with context.run.stage("calibrate"):
+            self._calibration, self.fitted.choices = fit_calibration(
                 self.config,
                 self._ease.score,
                 self._score_text,
-                self._head.as_if_new(self._texts.rows, reference_items(data), data),
+                self._head.score_as_cold(self._texts.rows, reference_items(data), data),
                 data,
                 context.valid,
             )
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``; EASE's score, or the scaled regression's."""
-        return score_beside(
+        """As ``Recommender.score``; EASE's score, or the calibrated regression's."""
+        return score_warm_and_cold(
             users,
             items,
             self.fitted.warm,
             self._ease.score,
-            lambda u, i: self._scale.apply(u, self._score_text(u, i)),
+            lambda u, i: self._calibration.apply(u, self._score_text(u, i)),
         )
 
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
-        """As ``Simulates.simulate_texts``; the weight is the regression's score, cut to (0, 1]."""
-        return audience(self._head.predict(self._texts.encode(texts)), k, self.name)
+        """As ``Simulates.simulate_texts``; the weight is the ridge score, clipped to (0, 1]."""
+        return top_users(self._head.predict(self._texts.encode(texts)), k, self.name)
 
     def _score_text(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         return self._head.predict(self._texts.rows[items], users).T
@@ -87,12 +88,15 @@ class EaseText(Recommender, AddsItems, Simulates):
         self._texts.append(texts)
 
     def _state(self) -> dict[str, np.ndarray]:
-        ease = {f"ease.{name}": array for name, array in self._ease.state().items()}
-        scale = self._scale.factors
-        return {"vectors": self._texts.rows, "scale": scale, **self._head.state(), **ease}
+        return {
+            "vectors": self._texts.rows,
+            "user_factors": self._calibration.user_factors,
+            **self._head.state(),
+            **nest("ease", self._ease.state()),
+        }
 
     def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
-        self._ease = build(self.config.ease).restore(under("ease.", state))
+        self._ease = build(self.config.ease).restore(unnest("ease", state))
         self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
-        self._head = TextRidge.restore(self.config.ridge, state)
-        self._scale = ColdScale(state["scale"])
+        self._head = RidgeHead.restore(self.config.ridge, state)
+        self._calibration = ColdCalibration(state["user_factors"])

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from warmstart.abilities import AddsItems
 from warmstart.config import Config
-from warmstart.core import AddsItems, FitContext, Recommender, Traits
+from warmstart.core import FitContext, Recommender, Traits
 from warmstart.data.dataset import Dataset
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from warmstart.abilities import AddsItems
 from warmstart.config import Config
-from warmstart.core import AddsItems, FitContext, Recommender, Traits
+from warmstart.core import FitContext, Recommender, Traits
 from warmstart.data.dataset import Dataset
 
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))

@@ -1,4 +1,4 @@
-"""text_ridge: from an item's text to its users in closed form. The rival to beat.
+"""text_ridge: from an item's text to its users in closed form. The baseline to beat.
 
     text ──LM──▶ vector ──(kernel) ridge, warm items' interactions──▶ a score for every user
 
@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.core import AddsItems, FitContext, Recommender, Simulates, Traits
+from warmstart.abilities import AddsItems, Simulates
+from warmstart.core import FitContext, Recommender, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
-from warmstart.lm.vectors import TextVectors
-from warmstart.simulate.audience import audience
-from warmstart.simulate.ridge import RidgeConfig, TextRidge, fit_ridge
-from warmstart.simulate.scale import score_beside
+from warmstart.lm.text_vectors import TextVectors
+from warmstart.simulate.calibration import score_warm_and_cold
+from warmstart.simulate.ridge import RidgeConfig, RidgeHead, fit_ridge
+from warmstart.simulate.top_users import top_users
 
 
-class TextRidgeMethod(Recommender, AddsItems, Simulates):
+class TextRidge(Recommender, AddsItems, Simulates):
     """Scores warm and cold items alike by the regression."""
 
     name = "text_ridge"
@@ -33,21 +34,21 @@ class TextRidgeMethod(Recommender, AddsItems, Simulates):
         self._head = fit_ridge(self.config, self._texts.rows, data, context)
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``; about 1 for a likely pair, 0 for an unlikely one."""
-        return score_beside(users, items, self.fitted.warm, self._score_warm, self._score)
+        """As ``Recommender.score``; about 1 for a likely pair, about 0 for an unlikely one."""
+        return score_warm_and_cold(users, items, self.fitted.warm, self._score_warm, self._score)
 
     def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         return self._head.predict(self._texts.rows[items], users).T
 
     def _score_warm(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``_score``, without a kernel where the items span the solution."""
-        place = (np.cumsum(self.fitted.warm) - 1)[items]
-        known = self._head.fitted(self._warm_rows, place, users)
+        """As ``_score``, without computing a kernel if the items span the solution."""
+        position = (np.cumsum(self.fitted.warm) - 1)[items]
+        known = self._head.fitted_scores(self._warm_rows, position, users)
         return self._score(users, items) if known is None else known.T
 
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
-        """As ``Simulates.simulate_texts``; the weight is the score, cut to (0, 1]."""
-        return audience(self._head.predict(self._texts.encode(texts)), k, self.name)
+        """As ``Simulates.simulate_texts``; the weight is the score, clipped to (0, 1]."""
+        return top_users(self._head.predict(self._texts.encode(texts)), k, self.name)
 
     def _add_texts(self, texts: Sequence[str]) -> None:
         self._texts.append(texts)
@@ -58,4 +59,4 @@ class TextRidgeMethod(Recommender, AddsItems, Simulates):
     def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
         self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
         self._warm_rows = self.fitted.seen.T.tocsr()[np.flatnonzero(self.fitted.warm)]
-        self._head = TextRidge.restore(self.config, state)
+        self._head = RidgeHead.restore(self.config, state)

@@ -1,4 +1,4 @@
-"""One JSON object a line, on stderr."""
+"""Logs of the service: one JSON object a line, on stderr."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import structlog
 
 
 def set_up(level: str) -> None:
-    """Send the logs of the service and of the library out as JSON."""
+    """Write the logs of the service and of the library as JSON."""
     shared = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -32,5 +32,5 @@ def set_up(level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    for noisy in ("alembic", "httpx", "uvicorn.access"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for verbose in ("alembic", "httpx", "uvicorn.access"):
+        logging.getLogger(verbose).setLevel(logging.WARNING)

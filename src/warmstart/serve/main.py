@@ -1,19 +1,19 @@
-"""Runs the service under uvicorn until it is told to stop."""
+"""Run the service under uvicorn until it receives a signal to stop."""
 
 import torch
 import uvicorn
 
 from warmstart.serve import logs
-from warmstart.serve.app import create_app
-from warmstart.serve.service import Service
+from warmstart.serve.api.app import create_app
+from warmstart.serve.engine.service import Service
 from warmstart.serve.settings import Settings
 
-_KEPT_ALIVE = 75  # seconds that an idle connection stays open: longer than proxies keep theirs
-_GRACE = 30  # seconds that requests under way have when the service is stopped
+_KEEP_ALIVE_S = 75  # an idle connection stays open longer than proxies keep theirs
+_GRACE_S = 30  # for requests in progress when the service is stopped
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are finished, what waits is in the store.
+    """Serve until SIGTERM or SIGINT; requests in progress are finished, waiting items are stored.
 
     Raises:
         WarmstartError: the model or the store cannot be used.
@@ -28,6 +28,6 @@ def run(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=_KEPT_ALIVE,
-        timeout_graceful_shutdown=_GRACE,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
     )

@@ -5,9 +5,10 @@ With X the text vectors of the warm items and Y their binary rows over users:
     linear   score = x (XᵀX + λI)⁻¹ XᵀY
     rbf      score = k(x, X) (K + λI)⁻¹ Y,   k(a, b) = exp(-γ‖a - b‖²)
 
-For a warm item the rbf fit needs no kernel: K (K + λI)⁻¹ Y = Y - λ (K + λI)⁻¹ Y. Where there are
-more warm items than ``landmarks``, that many of them, drawn at random, span the solution (subset of
-regressors, Smola and Schölkopf 2000), so memory stays landmarks x (landmarks + users) floats.
+For a warm item the rbf prediction needs no kernel: K (K + λI)⁻¹ Y = Y - λ (K + λI)⁻¹ Y. If there
+are more warm items than ``landmarks``, that many of them, drawn at random, span the solution
+(subset of regressors, Smola and Schölkopf 2000), so that memory stays at landmarks x (landmarks +
+users) floats.
 """
 
 import hashlib
@@ -25,18 +26,19 @@ from warmstart.config import Config
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
 from warmstart.errors import ConfigError
+from warmstart.storage import atomic_file
 
 _BLOCK = 1024
 
 
 class RidgeConfig(Config):
-    """Settings of the closed-form head.
+    """Settings of the closed-form head. The defaults are the best on CiteULike-a validation.
 
     Attributes:
         kernel: "linear" or "rbf".
-        l2: λ; the larger, the smoother.
+        l2: regularisation λ; larger is smoother.
         gamma: γ of the rbf kernel on unit vectors.
-        landmarks: the most warm items that span the rbf solution.
+        landmarks: maximum number of warm items that span the rbf solution; bounds memory.
     """
 
     kernel: Literal["linear", "rbf"] = "rbf"
@@ -45,15 +47,15 @@ class RidgeConfig(Config):
     landmarks: int = Field(default=20_000, ge=1)
 
 
-class TextRidge:
-    """A fitted head: text vectors in, scores over users out.
+class RidgeHead:
+    """A fitted regression: text vectors in, scores over users out.
 
     Attributes:
         centres: text vectors that span the solution (rbf), float32, shape (centres, width); empty
             for the linear kernel.
         weights: float32, shape (centres or width, n_users).
-        leverage: how much an item's fit hangs on its own row, float32, shape (items,); known
-            after a fit only.
+        leverage: diagonal of the hat matrix: how much the prediction for an item depends on its own
+            row; float32, shape (items,). Known after ``fit`` only, not after ``restore``.
     """
 
     def __init__(
@@ -75,14 +77,14 @@ class TextRidge:
         vectors: np.ndarray,
         targets: sparse.csr_matrix,
         rng: np.random.Generator,
-    ) -> "TextRidge":
+    ) -> "RidgeHead":
         """Solve the regression.
 
         Args:
             config: kernel and regularisation.
             vectors: text vectors of the warm items, float32, shape (items, width).
             targets: their interactions, CSR, shape (items, n_users).
-            rng: draws the landmarks, where there are more items than that.
+            rng: draws the landmarks if there are more items than that.
 
         Raises:
             ConfigError: the system cannot be solved (l2 too small for float32).
@@ -106,7 +108,7 @@ class TextRidge:
             raise ConfigError(f"text ridge: l2={config.l2} is too small: {error}") from None
 
     def predict(self, vectors: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
-        """Scores over users, float32, shape (items, users); all users where None."""
+        """Scores over users, float32, shape (items, users); all users if None."""
         weights = self.weights if users is None else self.weights[:, users]
         if self.config.kernel == "linear":
             return vectors @ weights
@@ -116,10 +118,10 @@ class TextRidge:
             scores[rows] = rbf(vectors[rows], self.centres, self.config.gamma) @ weights
         return scores
 
-    def fitted(
+    def fitted_scores(
         self, targets: sparse.csr_matrix, rows: np.ndarray, users: np.ndarray
     ) -> np.ndarray | None:
-        """Scores of items of the fit, from the identity above; float32, shape (rows, users).
+        """Scores of items of the fit, by the identity of the module; float32, shape (rows, users).
 
         Args:
             targets: those of the fit.
@@ -127,7 +129,7 @@ class TextRidge:
             users: int32 rows.
 
         Returns:
-            None where the identity does not hold (linear kernel, landmarks).
+            None if the identity does not hold (linear kernel, landmarks).
         """
         if len(self.centres) != len(targets.indptr) - 1:
             return None
@@ -137,9 +139,9 @@ class TextRidge:
     def leave_one_out(
         self, vectors: np.ndarray, targets: sparse.csr_matrix, rows: np.ndarray
     ) -> np.ndarray:
-        """What the regression without an item would predict for that item.
+        """Leave-one-out predictions: for each item, those of the regression without that item.
 
-        For a linear smoother with leverage h it is (fit - h y) / (1 - h).
+        For a linear smoother with leverage h they are (fit - h y) / (1 - h).
 
         Args:
             vectors: those of the fit.
@@ -150,39 +152,42 @@ class TextRidge:
             float32, shape (rows, n_users).
         """
         assert self.leverage is not None, "leave_one_out needs a head that was fitted, not restored"
-        own = self.leverage[rows][:, None]
+        leverage = self.leverage[rows][:, None]
         actual = targets[rows].toarray()
         if len(self.centres) == len(vectors):
-            return actual - self.config.l2 * self.weights[rows] / (1 - own)
-        return (self.predict(vectors[rows]) - own * actual) / (1 - own)
+            return actual - self.config.l2 * self.weights[rows] / (1 - leverage)
+        return (self.predict(vectors[rows]) - leverage * actual) / (1 - leverage)
 
-    def as_if_new(self, vectors: np.ndarray, rows: np.ndarray, data: Dataset) -> np.ndarray:
-        """Scores of all users for items, float32, shape (rows, n_users); warm ones are left out.
+    def score_as_cold(self, vectors: np.ndarray, rows: np.ndarray, data: Dataset) -> np.ndarray:
+        """Scores of all users for items as if nobody had interacted with them.
 
         Args:
             vectors: text vectors of the whole catalogue, float32, shape (n_items, width).
-            rows: items, all cold or all warm.
+            rows: items, all cold or all warm; of warm ones the leave-one-out predictions.
             data: what was fitted.
+
+        Returns:
+            float32, shape (rows, n_users).
         """
         if not data.warm[rows].all():
             return self.predict(vectors[rows])
-        place = (np.cumsum(data.warm) - 1)[rows]
-        return self.leave_one_out(vectors[data.warm], data.matrix.T.tocsr()[data.warm], place)
+        position = (np.cumsum(data.warm) - 1)[rows]
+        return self.leave_one_out(vectors[data.warm], data.matrix.T.tocsr()[data.warm], position)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Arrays for the artefact."""
+        """Arrays that ``restore`` needs."""
         return {"centres": self.centres, "weights": self.weights}
 
     @classmethod
-    def restore(cls, config: RidgeConfig, state: dict[str, np.ndarray]) -> "TextRidge":
-        """The head that gave ``state``."""
+    def restore(cls, config: RidgeConfig, state: dict[str, np.ndarray]) -> "RidgeHead":
+        """Rebuild from ``state``."""
         return cls(config, state["centres"], state["weights"])
 
 
 def fit_ridge(
     config: RidgeConfig, vectors: np.ndarray, data: Dataset, context: FitContext
-) -> TextRidge:
-    """The head for the warm items of ``data``; solved once for all methods that share a run folder.
+) -> RidgeHead:
+    """Fit a head on the warm items of ``data``; once for all methods that share a run folder.
 
     Args:
         config: kernel and regularisation.
@@ -196,15 +201,14 @@ def fit_ridge(
         saved = None if folder is None else folder / "ridge.safetensors"
         if saved is not None and saved.is_file():
             arrays = load_file(saved)
-            return TextRidge(config, arrays["centres"], arrays["weights"], arrays["leverage"])
-        # The landmarks are a fixed draw, so that the head is the same for every seed.
+            return RidgeHead(config, arrays["centres"], arrays["weights"], arrays["leverage"])
+        # The landmarks are a fixed draw, so that every seed has the same head.
         rng = np.random.default_rng(0)
-        head = TextRidge.fit(config, vectors[warm], data.matrix.T.tocsr()[warm], rng)
+        head = RidgeHead.fit(config, vectors[warm], data.matrix.T.tocsr()[warm], rng)
         if saved is not None:
             assert head.leverage is not None
-            saved.parent.mkdir(parents=True, exist_ok=True)
-            save_file({**head.state(), "leverage": head.leverage}, saved.with_suffix(".part"))
-            saved.with_suffix(".part").replace(saved)
+            with atomic_file(saved) as path:
+                save_file({**head.state(), "leverage": head.leverage}, path)
         return head
 
 
@@ -220,7 +224,7 @@ def rbf(left: np.ndarray, right: np.ndarray, gamma: float) -> np.ndarray:
 
 
 def _solve(gram: np.ndarray, l2: float, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(gram + l2 I)⁻¹ right, and the lower triangle of the inverse; ``gram`` is overwritten."""
+    """(gram + l2 I)⁻¹ right, and the lower triangle of the inverse. Overwrites ``gram``."""
     gram[np.diag_indices_from(gram)] += l2
     factor, lower = linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
     solution = linalg.cho_solve((factor, lower), right, overwrite_b=True, check_finite=False)
@@ -228,14 +232,14 @@ def _solve(gram: np.ndarray, l2: float, right: np.ndarray) -> tuple[np.ndarray, 
     inverse, failed = potri(factor, lower=True, overwrite_c=True)
     if failed:
         raise linalg.LinAlgError("singular")
-    # LAPACK's answer is in columns, which safetensors would write down scrambled.
+    # LAPACK's result is column-major, which safetensors would store scrambled.
     return np.ascontiguousarray(solution, np.float32), inverse
 
 
 def _regress_blocks(
     features: Callable[[slice], np.ndarray], targets: sparse.csr_matrix, penalty: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and leverages of a ridge regression whose features are made block by block."""
+    """Weights and leverages of a ridge regression; features are computed in blocks of items."""
     n_items, n_users = shape_of(targets)
     blocks = [slice(start, start + _BLOCK) for start in range(0, n_items, _BLOCK)]
     gram, right = penalty, np.zeros((len(penalty), n_users), np.float32)

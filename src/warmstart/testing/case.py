@@ -20,12 +20,12 @@ import torch
 
 from warmstart.core import Recommender
 from warmstart.data.dataset import Dataset
-from warmstart.data.split import SliceName, Validation
+from warmstart.data.splits.cold import SliceName, Validation
 from warmstart.lm import TextEncoder
 from warmstart.methods import load_model
-from warmstart.rank import Score, mean_metric
+from warmstart.rank import ScoreFunction, mean_metric
 from warmstart.run import Run
-from warmstart.testing.fresh import Answers, answers
+from warmstart.testing.new_process import Answers, answers
 from warmstart.testing.world import World, chance, checkerboard, world_encoder
 from warmstart.train import loop
 
@@ -34,7 +34,7 @@ _SEED = 7
 _METRIC = "ndcg@10"
 
 
-class Lab:
+class Fixtures:
     """One world and one language model for many cases.
 
     Args:
@@ -81,7 +81,7 @@ class Lab:
             "k": K,
         }
         (self.folder / "request.json").write_text(json.dumps(request))
-        command = [sys.executable, "-m", "warmstart.testing.fresh"]
+        command = [sys.executable, "-m", "warmstart.testing.new_process"]
         done = subprocess.run(
             [*command, str(self.folder / "request.json"), str(out)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
@@ -123,7 +123,7 @@ class Case:
     """
 
     def __init__(
-        self, lab: Lab, name: str, cls: type[Recommender], settings: dict[str, Any]
+        self, lab: Fixtures, name: str, cls: type[Recommender], settings: dict[str, Any]
     ) -> None:
         self.lab, self.name, self.cls, self.settings = lab, name, cls, settings
 
@@ -212,7 +212,7 @@ class Case:
         """The same from this process."""
         return answers(self.model, K)
 
-    def share(self, score: Score, part: SliceName) -> float:
+    def share(self, score: ScoreFunction, part: SliceName) -> float:
         """How good a ranking of a test slice is: 0 at random, 1 the right answer."""
         task = self.world.split.slice("test", part)
         low, high = chance(task, _METRIC), mean_metric(self.world.right, task, _METRIC)

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from warmstart.core import Recommender
 from warmstart.methods import METHODS
-from warmstart.testing.case import Lab
+from warmstart.testing.case import Fixtures
 from warmstart.testing.checks import abilities, answers, fits, honesty, shared, state
 
 CHECKS = {
@@ -44,7 +44,7 @@ def run_contract(
     """
     failures: list[Exception] = []
     with patch.dict(METHODS, {cls.name: f"{cls.__module__}:{cls.__qualname__}"}):
-        case = Lab(folder).case(cls, settings)
+        case = Fixtures(folder).case(cls, settings)
         for name, check in CHECKS.items():
             try:
                 check.run(case)

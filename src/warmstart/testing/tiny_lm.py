@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from warmstart.lm.scratch import bert, llama, save_lm, word_tokenizer
-from warmstart.lm.seed import torch_seed
+from warmstart.lm.build import bert, llama, save_lm, word_tokenizer
+from warmstart.train.seed import torch_seed
 
 MAX_TOKENS = 64
 

@@ -18,8 +18,8 @@ from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import ExternalId, Ids
 from warmstart.data.interactions import Interactions
-from warmstart.data.split import Slice, Split
-from warmstart.data.split_check import check_split
+from warmstart.data.splits.check import check_split
+from warmstart.data.splits.cold import Slice, Split
 from warmstart.lm import LMConfig, TextEncoder, load_lm
 from warmstart.rank import Metric
 from warmstart.testing.tiny_lm import tiny_encoder

@@ -1,6 +1,6 @@
 """One training loop with early stopping, checkpoints and resume, shared by backbones and LMs."""
 
-from warmstart.train.loop import Outcome, Schedule, Trainee, run_epochs
+from warmstart.train.loop import Schedule, Trainee, TrainResult, run_epochs
 from warmstart.train.torch_trainee import TorchTrainee, torch_generator
 
-__all__ = ["Outcome", "Schedule", "TorchTrainee", "Trainee", "run_epochs", "torch_generator"]
+__all__ = ["Schedule", "TorchTrainee", "TrainResult", "Trainee", "run_epochs", "torch_generator"]

@@ -6,8 +6,6 @@ kill at any moment leaves either the old or the new checkpoint, never a mixture.
 
 import hashlib
 import json
-import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -17,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from warmstart.errors import ArtefactError
+from warmstart.storage import atomic_file, write_text
 
 Arrays: TypeAlias = dict[str, np.ndarray]
 FORMAT = 1
@@ -51,7 +50,8 @@ def write_checkpoint(folder: Path, settings: str, at: Checkpoint) -> None:
         for name, array in getattr(at, group).items()
     }
     name = f"checkpoint-{len(at.history)}.safetensors"
-    _replace(folder / name, lambda path: save_file(arrays, path))
+    with atomic_file(folder / name) as path:
+        save_file(arrays, path)
     written = {
         "format": FORMAT,
         "settings": hashlib.sha256(settings.encode()).hexdigest(),
@@ -61,7 +61,7 @@ def write_checkpoint(folder: Path, settings: str, at: Checkpoint) -> None:
         "stale": at.stale,
         "history": at.history,
     }
-    _replace(folder / "checkpoint.json", lambda path: path.write_text(json.dumps(written)))
+    write_text(folder / "checkpoint.json", json.dumps(written))
     for old in folder.glob("checkpoint-*.safetensors"):
         if old.name != name:
             old.unlink()
@@ -99,9 +99,3 @@ def read_checkpoint(folder: Path, settings: str) -> Checkpoint | None:
         )
     except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
         raise ArtefactError(f"checkpoint {path} is damaged: {error!r}; delete its folder") from None
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    write(unfinished)
-    os.replace(unfinished, path)

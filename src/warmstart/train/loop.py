@@ -59,19 +59,19 @@ class Schedule:
 
     Attributes:
         epochs: the most epochs; exactly so many where there is no validation.
-        every: epochs from one validation to the next; the last epoch is always validated.
+        validate_every: epochs from one validation to the next; the last epoch is always validated.
         patience: validations without a new best before training stops.
         metric: how the validation metric is called in logs; bigger is better.
     """
 
     epochs: int
-    every: int = 1
+    validate_every: int = 1
     patience: int = 5
     metric: str = "validation"
 
 
 @dataclass
-class Outcome:
+class TrainResult:
     """What came of training.
 
     Attributes:
@@ -94,7 +94,7 @@ def run_epochs(
     folder: Path | None = None,
     settings: str = "",
     checkpoint_seconds: float = 30.0,
-) -> Outcome:
+) -> TrainResult:
     """Train, and leave the trainee with the parameters of its best epoch (the last without metric).
 
     Args:
@@ -145,7 +145,7 @@ def run_epochs(
                 saved = time.monotonic()
     if at.best_state:
         trainee.restore(at.best_state)
-    return Outcome(at.best_epoch or len(at.history), at.best_metric, at.history)
+    return TrainResult(at.best_epoch or len(at.history), at.best_metric, at.history)
 
 
 def _one_epoch(
@@ -164,7 +164,7 @@ def _one_epoch(
         )
     row: dict[str, float] = {"epoch": epoch, "loss": loss}
     row["seconds"] = round(time.perf_counter() - started, 4)
-    if validate is not None and (epoch % schedule.every == 0 or epoch == schedule.epochs):
+    if validate is not None and (epoch % schedule.validate_every == 0 or epoch == schedule.epochs):
         row[schedule.metric] = float(validate())
     logger.info(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
     return row

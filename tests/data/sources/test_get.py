@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from warmstart.data.files import read_dataset
+from warmstart.data.readers.files import read_dataset
 from warmstart.data.sources import SOURCES, find_source, get_source
 from warmstart.errors import DataError
 

@@ -5,9 +5,10 @@ import pytest
 from scipy import sparse
 
 from warmstart.data.dataset import Dataset
-from warmstart.data.protocols import random_cold, time_cold
 from warmstart.data.sources import synthetic, synthetic_items
-from warmstart.data.split import Slice
+from warmstart.data.splits.cold import Slice
+from warmstart.data.splits.random_cold import random_cold
+from warmstart.data.splits.time_cold import time_cold
 from warmstart.errors import ConfigError
 
 

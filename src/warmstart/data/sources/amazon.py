@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from warmstart.data.settings import DatasetConfig
+from warmstart.data.readers.dataset_config import DatasetConfig
 from warmstart.data.sources.source import Converted, RemoteFile, Source
 from warmstart.errors import DataError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from warmstart.data.settings import DatasetConfig
+from warmstart.data.readers.dataset_config import DatasetConfig
 from warmstart.data.sources.source import Converted, RemoteFile, Source, whole_numbers
 from warmstart.errors import DataError
 

@@ -1,6 +1,5 @@
 """Downloading: streamed to disk, resumed after a break, checked before use."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from urllib.parse import urlsplit
 
 from warmstart.data.sources.source import RemoteFile
 from warmstart.errors import DataError, missing_extra
+from warmstart.storage import file_hash, write_text
 
 if TYPE_CHECKING:
     import httpx
@@ -113,22 +113,17 @@ def _stream(
 
 def _check(file: RemoteFile, path: Path, *, remedy: str) -> None:
     if file.md5 is not None:
-        found = _digest(path, "md5")
+        found = file_hash(path, "md5")
         if found != file.md5:
             raise DataError(f"{file.name}: md5 {found}; its publisher states {file.md5}; {remedy}")
     lock = path.parent / LOCK
     known = json.loads(lock.read_text(encoding="utf-8")) if lock.exists() else {}
-    found = _digest(path, "sha256")
+    found = file_hash(path)
     if known.setdefault(file.name, found) != found:
         raise DataError(
             f"{file.name}: sha256 {found}; the first download had {known[file.name]}; {remedy}"
         )
-    lock.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _digest(path: Path, kind: str) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, kind).hexdigest()
+    write_text(lock, json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 def _tag_path(part: Path) -> Path:

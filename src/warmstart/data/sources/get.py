@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from warmstart.data.files import write_folder
+from warmstart.data.readers.files import write_folder
 from warmstart.data.sources.download import Progress, download
 from warmstart.data.sources.source import Source
 

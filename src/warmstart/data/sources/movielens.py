@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from warmstart.data.columns import read_numbers, read_times, read_whole_numbers
-from warmstart.data.settings import DatasetConfig
+from warmstart.data.readers.columns import read_numbers, read_times, read_whole_numbers
+from warmstart.data.readers.dataset_config import DatasetConfig
+from warmstart.data.readers.tables import read_csv
 from warmstart.data.sources.source import Converted, RemoteFile, Source, split_lines, whole_numbers
-from warmstart.data.tables import read_csv
 from warmstart.errors import DataError
 
 _HOME = "https://files.grouplens.org/datasets/movielens"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from warmstart.data.settings import DatasetConfig
+from warmstart.data.readers.dataset_config import DatasetConfig
 from warmstart.errors import DataError
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from warmstart.data.dataset import Dataset
-from warmstart.data.settings import DatasetConfig
+from warmstart.data.readers.dataset_config import DatasetConfig
+from warmstart.data.readers.frames import from_frames
 from warmstart.data.sources.source import Converted, Source
 from warmstart.data.sources.vocabulary import LEVELS, TOPICS
 from warmstart.errors import ConfigError
@@ -56,7 +57,7 @@ def synthetic(n_users: int = 600, n_items: int = 900, *, rng: np.random.Generato
         ConfigError: fewer than one user or 50 items.
     """
     interactions, items = _tables(n_users, n_items, rng)
-    return Dataset.from_frames(
+    return from_frames(
         interactions,
         items,
         time="timestamp",

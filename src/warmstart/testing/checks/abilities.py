@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from warmstart.core import AddsItems, Simulates, require
+from warmstart.abilities import AddsItems, Simulates, require
 from warmstart.data.interactions import OBSERVED
 from warmstart.errors import DataError, UnsupportedError
 from warmstart.methods import load_model

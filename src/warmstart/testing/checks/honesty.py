@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.core import AddsItems, Simulates
+from warmstart.abilities import AddsItems, Simulates
 from warmstart.errors import NotFittedError
 from warmstart.testing.case import Case, all_scores, rows
 from warmstart.testing.checks.shared import at_chance, cheap, dear, raises, same

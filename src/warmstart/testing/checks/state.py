@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from warmstart.core import AddsItems, require
+from warmstart.abilities import AddsItems, require
 from warmstart.errors import ArtefactError
 from warmstart.methods import load_model
 from warmstart.testing.case import Case, all_scores

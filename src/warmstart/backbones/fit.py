@@ -1,0 +1,36 @@
+"""Fitting a backbone as a stage of a method: resumed, shared between methods, validated."""
+
+import hashlib
+from functools import partial
+
+import numpy as np
+
+from warmstart.backbones import Backbone, BackboneConfig, build
+from warmstart.core import FitContext
+from warmstart.data.dataset import Dataset
+from warmstart.rank import mean_metric
+
+METRIC = "ndcg@20"
+"""The metric that early stopping watches, on the warm validation slice."""
+
+
+def fit_backbone(config: BackboneConfig, data: Dataset, context: FitContext) -> Backbone:
+    """Train a backbone; its epochs are chosen on the warm validation slice if there is one.
+
+    ``chosen`` of the result holds that choice. The randomness is the first child of the method's
+    stream, so two methods with the same seed share one backbone.
+    """
+    rng = context.rng.spawn(1)[0]
+    seed = int(rng.integers(2**63))
+    validate, validated_on = None, "not"
+    if context.valid is not None:
+        validated_on = context.valid["warm"].hash
+        validate = partial(mean_metric, task=context.valid["warm"], metric=METRIC)
+    # Texts are not part of the key: the backbone does not read them.
+    shape, events = (data.n_users, data.n_items), data.interactions.hash
+    parts = f"{config.model_dump_json()} {shape} {events} {seed} {validated_on}"
+    key = hashlib.sha256(parts.encode()).hexdigest()
+    with context.run.stage(f"backbone-{config.kind}", key) as folder:
+        return build(config).fit(
+            data.matrix, validate=validate, rng=np.random.default_rng(seed), run_folder=folder
+        )

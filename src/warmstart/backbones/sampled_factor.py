@@ -1,0 +1,286 @@
+"""Factor models trained on sampled negatives, and their fold-in: the vector of a new item.
+
+Users are frozen and the vector is solved for. Two solvers, both deterministic, both convex.
+Measured on CiteULike-a validation (MF, width 512, N@20), "newton" is better for true interactions
+(.767 against .664), "ridge" for the 50 likeliest users by the title (.231 against .219), which are
+uncertain; it is also some fifty times as fast.
+
+``ridge``   the closed form of ``least_squares``, as if the users' vectors were those of iALS. Its
+            targets are 0 and 1 and the trained scores are on another scale, so the result is
+            multiplied by one constant: the least-squares match between trained warm vectors and
+            warm vectors that are folded in from their own training interactions.
+``newton``  Newton steps, from the ridge solution, on the item's part of the training loss,
+
+                sum_u w_u log(1 + m Z_u exp(-s_u)) + sum_u n_u log(1 + exp(s_u) / (N Z_u))
+
+            with s_u = x_u.v / t, N warm items, Z_u = mean over warm items of exp(x_u.y_j / t), m
+            negatives, n_u interactions of user u: the item as a positive of its own users, then as
+            a possible negative of everybody else's interactions.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+from scipy.special import expit, logsumexp
+
+from warmstart.backbones.base import (
+    EpochConfig,
+    FactorBackbone,
+    FactorTrainee,
+    Validate,
+    check_fold_in,
+    check_train,
+    shape_of,
+    take,
+)
+from warmstart.backbones.least_squares import Basis, solve_rows
+
+_SAMPLE_SIZE = 2000  # warm items that calibrate the scale and the partition function
+_ITEMS_AT_ONCE = 256
+_CG_STEPS, _HALVINGS, _EPSILON = 15, 6, np.float32(1e-30)
+
+
+class SampledFactorConfig(EpochConfig):
+    """Settings of a factor model that is trained on sampled negatives.
+
+    Attributes:
+        negatives: sampled for each interaction; 1 is BPR, more is the sampled softmax.
+        temperature: divides the scores in the loss.
+        fold_in_solver: "ridge" (closed form) or "newton" (on the training loss); see
+            ``backbones.sampled_factor``, which also says why "ridge" is the default.
+        fold_in_alpha: confidence that an interaction of weight 1 adds, for "ridge".
+        fold_in_l2: regulariser of the new vector, in units of the mean eigenvalue of the users'
+            Gram matrix.
+        fold_in_steps: Newton steps of "newton".
+    """
+
+    negatives: int = Field(default=64, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    validate_every: int = Field(default=5, ge=1)
+    patience: int = Field(default=2, ge=1)
+    fold_in_solver: Literal["ridge", "newton"] = "ridge"
+    fold_in_alpha: float = Field(default=3.0, gt=0)
+    fold_in_l2: float = Field(default=0.1, gt=0)
+    fold_in_steps: int = Field(default=5, ge=1)
+
+
+class SampledFactorBackbone(FactorBackbone):
+    """A factor backbone trained on sampled negatives, which folds new items in, users frozen."""
+
+    def __init__(self, config: SampledFactorConfig | None = None) -> None:
+        super().__init__(config)
+        self._scale, self._n_warm = 1.0, 0
+        self._counts = np.zeros(0, np.float32)
+        self._log_mean = np.zeros(0, np.float32)
+        self._basis: Basis | None = None
+
+    @abstractmethod
+    def _trainee(self, train: sparse.csr_matrix, rng: np.random.Generator) -> FactorTrainee:
+        """The trainee that learns the vectors, freshly initialised."""
+
+    def fit(
+        self,
+        train: sparse.csr_matrix,
+        *,
+        validate: Validate | None = None,
+        rng: np.random.Generator,
+        run_folder: Path | None = None,
+    ) -> Self:
+        train = check_train(self.name, train)
+        self._learn(self._trainee(train, rng), train, validate, rng, run_folder)
+        self._calibrate(train)
+        return self
+
+    def _calibrate(self, train: sparse.csr_matrix) -> None:
+        """Compute the constants of fold-in."""
+        users, items = self.vectors
+        warm = np.unique(train.indices)
+        sample = warm[np.linspace(0, len(warm) - 1, min(_SAMPLE_SIZE, len(warm))).astype(np.int64)]
+        self._basis, self._scale = None, 1.0
+        ridge = self._ridge(train[:, sample].T.tocsr(), None, 1.0)
+        self._scale = float(np.vdot(ridge, items[sample]) / np.vdot(ridge, ridge))
+        self._counts = np.asarray(train.sum(axis=1), np.float32).ravel()
+        self._n_warm = len(warm)
+        self._log_mean = _log_mean_exp(users, items[sample] / self.config.temperature)
+
+    def fold_in(
+        self,
+        interactions: sparse.csr_matrix,
+        *,
+        prior: np.ndarray | None = None,
+        prior_weight: float = 1.0,
+    ) -> np.ndarray:
+        users, _ = self.vectors
+        rows = check_fold_in(self.name, interactions, len(users), prior, users.shape[1])
+        start = self._ridge(rows, prior, prior_weight)
+        if self.config.fold_in_solver == "ridge":
+            return start
+        return self._descend(rows, start, prior, prior_weight)
+
+    @property
+    def _unit(self) -> float:
+        """The mean eigenvalue of the users' Gram matrix."""
+        users, _ = self.vectors
+        return float(np.vdot(users, users)) / users.shape[1]
+
+    def _ridge(
+        self, rows: sparse.csr_matrix, prior: np.ndarray | None, prior_weight: float
+    ) -> np.ndarray:
+        if self._basis is None:
+            self._basis = Basis.of(self.vectors[0])
+        strength = self.config.fold_in_l2 * self._unit * prior_weight
+        ridge = np.full(shape_of(rows)[0], strength, np.float32)
+        start = None if prior is None else prior / np.float32(self._scale)
+        found, _ = solve_rows(
+            self._basis, rows, alpha=self.config.fold_in_alpha, ridge=ridge, prior=start
+        )
+        return found * np.float32(self._scale)
+
+    def _descend(
+        self,
+        rows: sparse.csr_matrix,
+        start: np.ndarray,
+        prior: np.ndarray | None,
+        prior_weight: float,
+    ) -> np.ndarray:
+        found = np.empty_like(start)
+        for begin in range(0, len(start), _ITEMS_AT_ONCE):
+            block = slice(begin, begin + _ITEMS_AT_ONCE)
+            loss = ItemLoss(
+                users=self.vectors[0],
+                weights=rows[block].toarray(),
+                counts=self._counts,
+                log_mean=self._log_mean,
+                n_warm=self._n_warm,
+                prior=np.zeros_like(start[block]) if prior is None else prior[block],
+                ridge=self.config.l2 * prior_weight,
+                negatives=self.config.negatives,
+                temperature=self.config.temperature,
+            )
+            found[block] = loss.minimise(start[block], self.config.fold_in_steps)
+        return found
+
+    def state(self) -> dict[str, np.ndarray]:
+        users, items = self.vectors
+        return {
+            "users": users,
+            "items": items,
+            "counts": self._counts,
+            "log_mean": self._log_mean,
+            "constants": np.array([self._scale, self._n_warm]),
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> Self:
+        self._users, self._items, self._counts, self._log_mean, constants = take(
+            self.name, state, "users", "items", "counts", "log_mean", "constants"
+        )
+        self._scale, self._n_warm = float(constants[0]), int(constants[1])
+        self._basis = None
+        return self
+
+
+@dataclass(frozen=True)
+class ItemLoss:
+    """The part of the training loss that depends on some new items, users frozen; see the module.
+
+    Attributes:
+        users: float32 (n_users, width).
+        weights: of the items' interactions, 0 without one, float32 (items, n_users).
+        counts: summed weight of each user's training interactions, float32 (n_users,).
+        log_mean: log Z_u, float32 (n_users,).
+        n_warm: N, the number of warm items.
+        prior: the vectors that the regulariser pulls towards, float32 (items, width).
+        ridge: strength of the regulariser, per interaction.
+        negatives: m.
+        temperature: t.
+    """
+
+    users: np.ndarray
+    weights: np.ndarray
+    counts: np.ndarray
+    log_mean: np.ndarray
+    n_warm: int
+    prior: np.ndarray
+    ridge: float
+    negatives: int
+    temperature: float
+
+    def value(self, vectors: np.ndarray) -> np.ndarray:
+        """The loss of every item, float32 (items,)."""
+        up, down = self._arguments(vectors)
+        terms = self.weights * np.logaddexp(0, up) + self._others * np.logaddexp(0, down)
+        return terms.sum(1) + self._pull * ((vectors - self.prior) ** 2).sum(1) / 2
+
+    def derivatives(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The gradient (items, width), and the curvature by each score (items, n_users)."""
+        up, down = (expit(argument) for argument in self._arguments(vectors))
+        slope = (self._others * down - self.weights * up) / self.temperature
+        curvature = self._others * down * (1 - down) + self.weights * up * (1 - up)
+        gradient = slope @ self.users + self._pull[:, None] * (vectors - self.prior)
+        return gradient, curvature / self.temperature**2
+
+    def minimise(self, vectors: np.ndarray, steps: int) -> np.ndarray:
+        """Damped Newton steps; no step makes an item's loss larger."""
+        value = self.value(vectors)
+        for _ in range(steps):
+            gradient, curvature = self.derivatives(vectors)
+            move = self._newton(gradient, curvature)
+            pending = np.ones(len(vectors), bool)
+            for _ in range(_HALVINGS):
+                tried = vectors - move
+                tried_value = self.value(tried)
+                better = pending & (tried_value <= value)
+                vectors = np.where(better[:, None], tried, vectors)
+                value = np.where(better, tried_value, value)
+                pending &= ~better
+                if not pending.any():
+                    break
+                move /= 2
+        return vectors
+
+    def _newton(self, gradient: np.ndarray, curvature: np.ndarray) -> np.ndarray:
+        """Hessian^-1 gradient for every item, by conjugate gradients."""
+        move, residual = np.zeros_like(gradient), gradient.copy()
+        direction = residual.copy()
+        square = _rows_dot(residual, residual)
+        for _ in range(_CG_STEPS):
+            image = (direction @ self.users.T * curvature) @ self.users
+            image += self._pull[:, None] * direction
+            length = square / np.maximum(_rows_dot(direction, image), _EPSILON)
+            move += length[:, None] * direction
+            residual -= length[:, None] * image
+            before, square = square, _rows_dot(residual, residual)
+            direction = residual + (square / np.maximum(before, _EPSILON))[:, None] * direction
+        return move
+
+    def _arguments(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores = vectors @ self.users.T / self.temperature
+        up = np.float32(np.log(self.negatives)) + self.log_mean - scores
+        return up, scores - self.log_mean - np.float32(np.log(self.n_warm))
+
+    @cached_property
+    def _others(self) -> np.ndarray:
+        return np.where(self.weights > 0, np.float32(0), self.counts)
+
+    @cached_property
+    def _pull(self) -> np.ndarray:
+        return (self.ridge * np.maximum(self.weights.sum(1), 1)).astype(np.float32)
+
+
+def _rows_dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.einsum("ij,ij->i", a, b)
+
+
+def _log_mean_exp(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """For every user the log of the mean over items of exp(x_u.y_j), float32 (n_users,)."""
+    result = np.empty(len(users), np.float32)
+    for begin in range(0, len(users), _ITEMS_AT_ONCE):
+        scores = users[begin : begin + _ITEMS_AT_ONCE] @ items.T
+        result[begin : begin + _ITEMS_AT_ONCE] = logsumexp(scores, axis=1) - np.log(len(items))
+    return result

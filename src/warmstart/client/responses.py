@@ -1,0 +1,149 @@
+"""What the service gives and takes, as plain dicts; ``docs/serving/api.md`` says what it means."""
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+Id = int | str
+Value = str | int | float | None
+Scope = Literal["read", "write", "admin"]
+WriteOutcome = Literal["created", "updated", "unchanged"]
+State = Literal["trained", "ready", "waiting", "failed", "deleted"]
+
+
+class Interaction(TypedDict):
+    """An interaction to record; one event id counts once, however often it is sent."""
+
+    user: Id
+    item: Id
+    event: NotRequired[str]
+
+
+class RecommendedItem(TypedDict):
+    """One line of a list."""
+
+    item: Id
+    score: float
+    rank: int
+    is_cold: bool
+    evidence: dict[str, Any] | None
+
+
+class Recommendations(TypedDict):
+    """A list; ``known_user`` is false where it was made from a history."""
+
+    known_user: bool
+    items: list[RecommendedItem]
+
+
+class WrittenItem(TypedDict):
+    """What became of one item."""
+
+    id: Id
+    outcome: WriteOutcome
+
+
+class WrittenItems(TypedDict):
+    """Kept for good; ``waiting`` items are still to be read, these among them."""
+
+    items: list[WrittenItem]
+    waiting: int
+
+
+class ItemInfo(TypedDict):
+    """An item as it stands."""
+
+    id: Id
+    state: State
+    columns: dict[str, Any] | None
+    owner: str | None
+    clicks: int
+    click_weight: float
+    exposure_penalty: float
+    error: str | None
+    simulated_users: list[dict[str, Any]]
+
+
+class ItemList(TypedDict):
+    """Items as they stand."""
+
+    items: list[ItemInfo]
+
+
+class UserInfo(TypedDict):
+    """A user: known to the model or not, and what they have interacted with."""
+
+    id: Id
+    known: bool
+    history: list[Id]
+
+
+class Similar(TypedDict):
+    """Items whose texts are alike, with the cosine."""
+
+    items: list[dict[str, Any]]
+
+
+class Simulation(TypedDict):
+    """Whom a text would interest."""
+
+    users: list[dict[str, Any]]
+    nearest: list[dict[str, Any]]
+    exposure: float
+    capped_exposure: float
+    calibration: str
+
+
+class Recorded(TypedDict):
+    """How many interactions were new."""
+
+    new: int
+
+
+class ModelInfo(TypedDict):
+    """The model that is served."""
+
+    method: str
+    hash: str
+    folder: str
+    config: dict[str, Any]
+    text_columns: list[str]
+    language_model: str | None
+    id_type: Literal["integer", "string"]
+    load_seconds: float
+    swapping: str | None
+
+
+class Status(TypedDict):
+    """Health of index and queue."""
+
+    items: int
+    warm: int
+    cold: int
+    warming: int
+    users: int
+    waiting: int
+    last_change: int
+    behind: int | None
+    store: Literal["sqlite", "postgresql"]
+    store_answers: bool
+
+
+class KeyInfo(TypedDict):
+    """A key, without its secret."""
+
+    key: str
+    name: str
+    scope: str
+    revoked: bool
+
+
+class MadeKey(TypedDict):
+    """A new key; ``token`` is shown this once."""
+
+    key: str
+    token: str
+
+
+class Health(TypedDict):
+    """``ok``."""
+
+    status: Literal["ok"]

@@ -1,0 +1,76 @@
+"""The file layout of ColdRec, ColdLLM and FilterLLM: one csv a part, header ``user,item``.
+
+``warm_emb`` (or ``warm_train``) is the training part; ``warm_val``, ``warm_test``,
+``cold_item_val`` and ``cold_item_test`` are the held-out ones. Each may be ``.csv`` or ``.csv.gz``.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from warmstart.data.dataset import Dataset
+from warmstart.data.readers.assemble import Columns, assemble
+from warmstart.data.readers.dataset_config import read_dataset_config
+from warmstart.data.readers.tables import SUFFIXES, Table, read_csv, read_table
+from warmstart.errors import DataError
+
+FILES = {
+    "train": ("warm_emb", "warm_train"),
+    "warm_valid": ("warm_val",),
+    "warm_test": ("warm_test",),
+    "cold_valid": ("cold_item_val",),
+    "cold_test": ("cold_item_test",),
+}
+
+
+def is_coldrec(folder: Path) -> bool:
+    """Whether the folder holds a training part of this layout."""
+    return _paths(folder, "train") != []
+
+
+def read_parts(folder: Path) -> dict[str, Table]:
+    """The five parts by our names, with string columns ``user`` and ``item``.
+
+    Raises:
+        DataError: a part is missing or there twice, or a row is malformed.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    parts = {}
+    for part, stems in FILES.items():
+        paths = _paths(folder, part)
+        if len(paths) != 1:
+            found = [path.name for path in paths] or "nothing"
+            allowed = " or ".join(f"{stem}.csv[.gz]" for stem in stems)
+            raise DataError(f"{folder}: {found} for the part {part!r}; allowed: one {allowed}")
+        parts[part] = read_csv(paths[0])
+        for column in ("user", "item"):
+            parts[part].column(column)
+    return parts
+
+
+def read_coldrec(folder: Path) -> Dataset:
+    """The union of the five parts as a data set, with the texts of ``items.*`` if it is there.
+
+    Raises:
+        DataError: see ``read_parts``.
+    """
+    parts = read_parts(folder)
+    frames = [table.frame.select("user", "item") for table in parts.values()]
+    items = [
+        folder / f"items{suffix}" for suffix in SUFFIXES if (folder / f"items{suffix}").exists()
+    ]
+    settings = read_dataset_config(folder)
+    return assemble(
+        Table(pl.concat(frames), f"{folder} (all parts)", textual=True),
+        read_table(items[0]) if items else None,
+        columns=Columns(),
+        name=settings.name or folder.resolve().name,
+        text=settings.text,
+    )
+
+
+def _paths(folder: Path, part: str) -> list[Path]:
+    names = [f"{stem}{end}" for stem in FILES[part] for end in (".csv", ".csv.gz")]
+    return [folder / name for name in names if (folder / name).is_file()]

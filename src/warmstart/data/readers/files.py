@@ -1,0 +1,208 @@
+"""Folders of data: reading what a user brings, and writing the same form.
+
+A folder holds
+
+- ``interactions.(csv|csv.gz|parquet|jsonl)``: ``user``, ``item`` and, where known, ``rating``,
+  ``timestamp`` (unix seconds or ISO 8601) or ``position`` (order in the user's sequence);
+- ``items.(csv|csv.gz|jsonl|parquet)``, optional: ``item``, any of ``title``, ``text``, ``genres``,
+  ``categories``, ``tags`` (the last three ``|``-separated), ``released`` (a time), other columns;
+- ``users.*``, optional: ``user``, to keep users that have no interaction; other columns are unread;
+- ``dataset.toml``, optional: ``name``, ``text``, ``positive_rating``.
+
+A folder with RecBole's atomic files or with the files of a ColdRec/ColdLLM split is read as well.
+The rules for what the rows mean are in ``assemble``.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from warmstart.data.catalogue import Catalogue, compose_texts
+from warmstart.data.dataset import Dataset
+from warmstart.data.ids import Ids
+from warmstart.data.readers.assemble import Columns, assemble, build_catalogue
+from warmstart.data.readers.coldrec import is_coldrec, read_coldrec
+from warmstart.data.readers.columns import read_ids
+from warmstart.data.readers.dataset_config import (
+    FILE,
+    DatasetConfig,
+    dataset_toml,
+    read_dataset_config,
+)
+from warmstart.data.readers.recbole import is_atomic, read_atomic
+from warmstart.data.readers.tables import SUFFIXES, Table, frame_table, read_table
+from warmstart.errors import DataError
+from warmstart.storage import atomic_folder
+
+
+def read_dataset(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "add") -> Dataset:
+    """The data set in a folder.
+
+    Args:
+        folder: see the module.
+        on_unknown_item: "add" an item that only interactions name to the catalogue without text,
+            or "raise".
+
+    Raises:
+        ConfigError: ``dataset.toml`` has a wrong value or an unknown key.
+        DataError: a file is missing or a row is malformed; names file, row, column and value.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    path = _find(folder, "interactions")
+    if path is None and is_atomic(folder):
+        return read_atomic(folder, on_unknown_item=on_unknown_item)
+    if path is None and is_coldrec(folder):
+        return read_coldrec(folder)
+    if path is None:
+        names = ", ".join(f"interactions{suffix}" for suffix in SUFFIXES)
+        raise DataError(
+            f"{folder}: no interactions; allowed: one of {names}, RecBole's *.inter, "
+            "or warm_emb.csv and its companions"
+        )
+    settings = read_dataset_config(folder)
+    interactions = read_table(path)
+    items, users = _find(folder, "items"), _find(folder, "users")
+    return assemble(
+        interactions,
+        None if items is None else read_table(items),
+        users=None if users is None else read_table(users),
+        columns=_standard_columns(interactions),
+        name=settings.name or folder.resolve().name,
+        text=settings.text,
+        positive_rating=settings.positive_rating,
+        on_unknown_item=on_unknown_item,
+    )
+
+
+def read_items(
+    source: Path | Any, text_columns: Sequence[str], like: Ids | None = None
+) -> Catalogue:
+    """New items with their texts, from a csv, jsonl or parquet file or from a frame.
+
+    Args:
+        source: a path or a frame with the column ``item``.
+        text_columns: the columns that make the text, those of the trained catalogue. A column
+            that is not there counts as empty, as long as one of them is.
+        like: the ids of that catalogue; the new ones take their type.
+
+    Raises:
+        DataError: no text column at all, a malformed row, or an id of another type.
+    """
+    if isinstance(source, str | Path):
+        table = read_table(Path(source))
+    else:
+        table = frame_table(source, "the new items")
+    present = [name for name in text_columns if name in table.frame.columns]
+    if text_columns and not present:
+        raise DataError(
+            f"{table.source}: none of the text columns {list(text_columns)} is there; "
+            f"its columns are {table.frame.columns}"
+        )
+    absent = [pl.lit(None, pl.String).alias(n) for n in text_columns if n not in present]
+    table = Table(table.frame.with_columns(absent), table.source, table.textual)
+    tables = [table]
+    if like is not None and len(like):
+        tables.append(frame_table({"item": like.values[:1]}, "the catalogue"))
+    listed = read_ids(tables, "item", "item")[0]
+    return build_catalogue(table, "item", listed, listed.clear(), text_columns)
+
+
+def write_dataset(dataset: Dataset, folder: Path) -> None:
+    """Writes a folder that ``read_dataset`` reads back with the same hash.
+
+    Texts that are not those of the text columns (a catalogue made by hand) are written to a
+    column ``composed_text`` of their own; their white space is then collapsed on reading.
+
+    Raises:
+        DataError: the folder holds something else.
+    """
+    catalogue, events = dataset.catalogue, dataset.interactions
+    items, text_columns = item_frame(catalogue), catalogue.text_columns
+    if compose_texts(items, text_columns) != catalogue.texts:
+        items = items.with_columns(pl.Series("composed_text", catalogue.texts))
+        text_columns = ("composed_text",)
+    interactions = {
+        "user": dataset.user_ids.take(events.users),
+        "item": catalogue.item_ids.take(events.items),
+    }
+    if events.times is not None:
+        interactions["timestamp" if dataset.clock == "unix" else "position"] = events.times.tolist()
+    write_folder(
+        folder,
+        pl.DataFrame(interactions),
+        items,
+        DatasetConfig(name=dataset.name, text=text_columns),
+        users=pl.DataFrame({"user": dataset.user_ids.values}),
+    )
+
+
+def item_frame(catalogue: Catalogue) -> pl.DataFrame:
+    """The item table of a catalogue: ``item``, its columns, and ``released`` in unix seconds."""
+    frame = catalogue.columns
+    if "item" in frame.columns:
+        raise DataError("the catalogue has a column named 'item' besides its ids; rename it")
+    ids = pl.Series("item", catalogue.item_ids.values, strict=True)
+    frame = pl.DataFrame([ids, *frame.get_columns()])
+    if catalogue.released is not None:
+        released = pl.Series("released", catalogue.released)
+        frame = frame.with_columns(released.set(released == -1, None))
+    return frame
+
+
+def write_folder(
+    folder: Path,
+    interactions: pl.DataFrame,
+    items: pl.DataFrame | None,
+    settings: DatasetConfig,
+    *,
+    users: pl.DataFrame | None = None,
+    extra: dict[str, str] | None = None,
+) -> None:
+    """Tables as parquet, the settings as TOML; parquet keeps the type of the ids.
+
+    Args:
+        folder: made, or replaced if it holds a data set written here.
+        interactions: see the module.
+        items: see the module; or None.
+        settings: becomes ``dataset.toml``.
+        users: see the module; or None.
+        extra: more text files by name.
+
+    Raises:
+        DataError: the folder holds something else.
+    """
+    tables = {"interactions": interactions, "items": items, "users": users}
+    with atomic_folder(Path(folder), may_replace=_is_written_folder, error=DataError) as fresh:
+        for name, table in tables.items():
+            if table is not None:
+                table.write_parquet(fresh / f"{name}.parquet")
+        (fresh / FILE).write_text(dataset_toml(settings), encoding="utf-8")
+        for name, content in (extra or {}).items():
+            (fresh / name).write_text(content, encoding="utf-8")
+
+
+def _standard_columns(table: Table) -> Columns:
+    def known(name: str) -> str | None:
+        return name if name in table.frame.columns else None
+
+    return Columns(rating=known("rating"), time=known("timestamp"), position=known("position"))
+
+
+def _find(folder: Path, stem: str) -> Path | None:
+    """The one file of that stem in a known form.
+
+    Raises:
+        DataError: there are several.
+    """
+    found = [folder / f"{stem}{s}" for s in SUFFIXES if (folder / f"{stem}{s}").is_file()]
+    if len(found) > 1:
+        raise DataError(f"{folder}: {[path.name for path in found]} are both there; keep one")
+    return found[0] if found else None
+
+
+def _is_written_folder(folder: Path) -> bool:
+    return (folder / FILE).is_file() and (folder / "interactions.parquet").is_file()

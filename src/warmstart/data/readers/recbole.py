@@ -1,0 +1,78 @@
+"""RecBole's atomic files: ``NAME.inter`` and, optionally, ``NAME.item``.
+
+Tab-separated, with a typed header such as ``user_id:token item_id:token rating:float
+timestamp:float``; nothing is quoted. Read are ``user_id``, ``item_id`` and, where they are there,
+``rating`` and ``timestamp``; of the items every column. The text is made of the ``token_seq``
+columns of the items in their order, unless ``dataset.toml`` names others.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from warmstart.data.dataset import Dataset
+from warmstart.data.readers.assemble import Columns, assemble
+from warmstart.data.readers.dataset_config import read_dataset_config
+from warmstart.data.readers.tables import Table, read_csv
+from warmstart.errors import DataError
+
+_TYPES = ("token", "token_seq", "float", "float_seq")
+_FIELDS = {
+    "user_id": "token",
+    "item_id": "token",
+    "rating": "float",
+    "timestamp": "float",
+}
+
+
+def is_atomic(folder: Path) -> bool:
+    """Whether the folder holds an ``.inter`` file."""
+    return any(folder.glob("*.inter"))
+
+
+def read_atomic(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "add") -> Dataset:
+    """The data set in a folder of atomic files.
+
+    Raises:
+        DataError: several ``.inter`` files, a header without types, or a malformed row.
+    """
+    found = sorted(folder.glob("*.inter"))
+    if len(found) != 1:
+        raise DataError(f"{folder}: {[path.name for path in found]}; allowed: one .inter file")
+    interactions, types = _read_typed(found[0])
+    item_path = found[0].with_suffix(".item")
+    items, sequences = None, []
+    if item_path.is_file():
+        items, item_types = _read_typed(item_path)
+        sequences = [name for name, kind in item_types.items() if kind == "token_seq"]
+    settings = read_dataset_config(folder)
+    return assemble(
+        interactions,
+        items,
+        columns=Columns(
+            "user_id",
+            "item_id",
+            rating="rating" if "rating" in types else None,
+            time="timestamp" if "timestamp" in types else None,
+        ),
+        name=settings.name or found[0].stem,
+        text=sequences if settings.text is None else settings.text,
+        positive_rating=settings.positive_rating,
+        on_unknown_item=on_unknown_item,
+    )
+
+
+def _read_typed(path: Path) -> tuple[Table, dict[str, str]]:
+    """The table with bare column names, and the type of each column."""
+    table = read_csv(path, "\t", quotes=False)
+    types: dict[str, str] = {}
+    for field in table.frame.columns:
+        name, _, kind = field.partition(":")
+        allowed = (_FIELDS[name],) if name in _FIELDS else _TYPES
+        if kind not in allowed:
+            raise DataError(
+                f"{path}: header field {field!r}; allowed: {name or 'name'}:<type> with type "
+                f"{' or '.join(allowed)}"
+            )
+        types[name] = kind
+    bare = table.frame.rename({f: f.partition(":")[0] for f in table.frame.columns})
+    return Table(bare, table.source, textual=True), types

@@ -1,0 +1,209 @@
+"""A split: what is trained on, what is validated and tested, and on which slices."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from scipy import sparse
+
+from warmstart.data.dataset import Dataset
+from warmstart.data.interactions import Interactions, concatenate
+from warmstart.errors import ConfigError
+
+Protocol: TypeAlias = Literal["time-cold", "random-cold"]
+Part: TypeAlias = Literal["valid", "test"]
+SliceName: TypeAlias = Literal["cold", "warm", "overall"]
+Mask: TypeAlias = Literal["all", "train"]
+SLICES: tuple[SliceName, ...] = get_args(SliceName)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One ranking task: for each user, rank the candidates; find the relevant ones.
+
+    Attributes:
+        name: "cold", "warm" or "overall".
+        users: int32, ascending, shape (queries,).
+        candidates: int32, ascending, shape (candidates,).
+        relevance: bool CSR, shape (queries, n_items): ground truth, within the candidates.
+        masked: bool CSR, shape (queries, n_items): pairs excluded from the ranking.
+    """
+
+    name: str
+    users: np.ndarray
+    candidates: np.ndarray
+    relevance: sparse.csr_matrix
+    masked: sparse.csr_matrix
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 over all that a metric of the slice depends on."""
+        digest = hashlib.sha256(self.name.encode())
+        for array in (self.users, self.candidates):
+            digest.update(array.tobytes() + b"|")
+        for pairs in (self.relevance, self.masked):
+            digest.update(pairs.indptr.tobytes() + pairs.indices.tobytes() + b"|")
+        return digest.hexdigest()
+
+
+Validation: TypeAlias = Mapping[str, Slice]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Five disjoint parts of a data set's interactions.
+
+    Attributes:
+        dataset: users and catalogue, with all interactions.
+        protocol: how it was made.
+        train: training interactions; an item without any is cold.
+        warm_valid, warm_test: held-out interactions of warm items.
+        cold_valid, cold_test: interactions of cold items.
+        cold_candidates: for "valid" and "test", the cold items ranked, int32.
+        overall_users: "both" (a cold and a warm positive: the legacy of random-cold) or "any".
+        manifest: how it was made: ``seed`` or ``cutoffs``; ``left_out``, the number of interactions
+            in none of the parts by reason; ``notes``, other counts and known defects.
+
+    The parts and what is left out add up to the interactions of ``dataset``; ``split_check``
+    asserts this and the other laws.
+    """
+
+    dataset: Dataset
+    protocol: Protocol
+    train_interactions: Interactions
+    warm_valid: Interactions
+    warm_test: Interactions
+    cold_valid: Interactions
+    cold_test: Interactions
+    cold_candidates: Mapping[str, np.ndarray]
+    overall_users: Literal["both", "any"]
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def train(self) -> Dataset:
+        """The data set with the training interactions only."""
+        return self.dataset.with_interactions(self.train_interactions)
+
+    @property
+    def parts(self) -> dict[str, Interactions]:
+        """The five parts by name."""
+        return {
+            "train": self.train_interactions,
+            "warm_valid": self.warm_valid,
+            "warm_test": self.warm_test,
+            "cold_valid": self.cold_valid,
+            "cold_test": self.cold_test,
+        }
+
+    def slice(self, part: Part, name: SliceName, mask: Mask = "all") -> Slice:
+        """One ranking task (evaluation.md, sections 1 and 2).
+
+        Candidates: "cold", the cold items of ``cold_candidates[part]``; "warm", the items with a
+        training interaction; "overall", both.
+
+        Masked, never a ground truth: "train", the user's training positives; "all", under
+        random-cold every other positive of the user in the whole data set, under time-cold the
+        training and, at test, the validation positives. On "valid", random-cold's "all" reads
+        test labels: it is there to reproduce published figures only.
+
+        Raises:
+            ConfigError: an unknown part, name or mask.
+        """
+        _one_of("part", part, Part)
+        _one_of("slice", name, SliceName)
+        _one_of("mask", mask, Mask)
+        cold, warm = self.parts[f"cold_{part}"], self.parts[f"warm_{part}"]
+        if name == "overall":
+            truth = concatenate([cold, warm])
+            users = np.unique(truth.users)
+            if self.overall_users == "both":
+                users = np.intersect1d(cold.users, warm.users)
+        else:
+            truth = cold if name == "cold" else warm
+            users = np.unique(truth.users)
+        seen = self._seen(part, mask)
+        masked = seen.where(~np.isin(seen.keys, truth.keys))
+        return Slice(
+            name,
+            users,
+            self._candidates(part, name),
+            _pairs(truth, users, self.dataset.n_items),
+            _pairs(masked, users, self.dataset.n_items),
+        )
+
+    def validation(self) -> Validation:
+        """The validation slices, masked by training positives only, so no test label is read."""
+        return {name: self.slice("valid", name, "train") for name in SLICES}
+
+    def _candidates(self, part: Part, name: SliceName) -> np.ndarray:
+        cold = np.sort(self.cold_candidates[part]).astype(np.int32)
+        warm = np.unique(self.train_interactions.items)
+        return {"cold": cold, "warm": warm, "overall": np.union1d(cold, warm)}[name]
+
+    def _seen(self, part: Part, mask: Mask) -> Interactions:
+        if mask == "train":
+            return self.train_interactions
+        if self.protocol == "random-cold":
+            return self.dataset.interactions
+        if part == "valid":
+            return self.train_interactions
+        return concatenate([self.train_interactions, self.warm_valid, self.cold_valid])
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 over data set, parts and candidates; how they came about is no part of it."""
+        digest = hashlib.sha256(f"{self.protocol} {self.overall_users}".encode())
+        digest.update(self.dataset.hash.encode())
+        for name, part in self.parts.items():
+            digest.update(f"{name} {part.hash}".encode())
+        for part in get_args(Part):
+            candidates = np.sort(self.cold_candidates[part]).astype(np.int32)
+            digest.update(f"{part} {len(candidates)}".encode() + candidates.tobytes())
+        return digest.hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """Counts for printing: parts, slices, what was left out, and the hashes."""
+        parts = {
+            name: {
+                "interactions": len(part),
+                "users": len(np.unique(part.users)),
+                "items": len(np.unique(part.items)),
+            }
+            for name, part in self.parts.items()
+        }
+        slices = {}
+        for part in get_args(Part):
+            for name in SLICES:
+                task = self.slice(part, name, "train")
+                slices[f"{part} {name}"] = {
+                    "users": len(task.users),
+                    "pairs": int(task.relevance.nnz),
+                    "candidates": len(task.candidates),
+                }
+        return {
+            "data": {"name": self.dataset.name, "hash": self.dataset.hash, **self.dataset.counts},
+            "protocol": self.protocol,
+            "hash": self.hash,
+            "parts": parts,
+            "slices": slices,
+            **self.manifest,
+        }
+
+
+def _one_of(what: str, value: str, allowed: Any) -> None:
+    if value not in get_args(allowed):
+        raise ConfigError(f"{what} {value!r}; allowed: {', '.join(get_args(allowed))}")
+
+
+def _pairs(events: Interactions, users: np.ndarray, n_items: int) -> sparse.csr_matrix:
+    """The pairs of ``users`` (ascending) as bool CSR, shape (len(users), n_items)."""
+    rows = np.searchsorted(users, events.users)
+    rows = np.minimum(rows, max(len(users) - 1, 0))
+    mine = users[rows] == events.users if len(users) else np.zeros(len(events), bool)
+    rows, items = rows[mine], events.items[mine]
+    pairs = sparse.csr_matrix((np.ones(len(rows), bool), (rows, items)), (len(users), n_items))
+    pairs.sort_indices()
+    return pairs

@@ -1,0 +1,217 @@
+"""A split on disk: a folder that holds everything needed to train and evaluate.
+
+- ``manifest.json``: format, version, protocol, how it was made, counts, the content hash of the
+  split, and the sha256 of every other file;
+- ``users.parquet``: ``user``;
+- ``items.parquet``: ``item``, ``text``, ``released``, and whether it is a cold candidate;
+- ``columns.parquet``: the other item columns as they were read;
+- ``interactions.parquet``: ``user``, ``item``, ``weight``, ``time`` and the ``part``, or null where
+  it is left out.
+
+Ids are external ones, of their own type. Nothing in it is executed on loading.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from warmstart.config import Config
+from warmstart.data.catalogue import Catalogue
+from warmstart.data.dataset import Dataset
+from warmstart.data.ids import Ids
+from warmstart.data.interactions import OBSERVED, Interactions
+from warmstart.data.splits.check import check_split
+from warmstart.data.splits.cold import Protocol, Split
+from warmstart.errors import ConfigError, DataError
+from warmstart.storage import atomic_folder, file_hash
+
+FORMAT, VERSION = "warmstart-split", 1
+MANIFEST = "manifest.json"
+
+
+class _Manifest(Config):
+    """What ``manifest.json`` holds."""
+
+    format: Literal["warmstart-split"]
+    version: Literal[1]
+    hash: str
+    protocol: Protocol
+    overall_users: Literal["both", "any"]
+    name: str
+    clock: Literal["unix", "position"]
+    text_columns: tuple[str, ...]
+    dataset_counts: dict[str, int]
+    made: dict[str, Any]
+    part_hashes: dict[str, str]
+    summary: dict[str, Any]
+    files: dict[str, str]
+
+
+def save_split(split: Split, folder: Path) -> None:
+    """Writes the split; an existing split in its place is replaced at once.
+
+    Raises:
+        DataError: the folder holds something that is not a split, or the split breaks a law.
+    """
+    check_split(split)
+    if split.dataset.interactions.provenance != OBSERVED:
+        raise DataError(
+            f"interactions of provenance {split.dataset.interactions.provenance!r} cannot be saved "
+            f"as a split; allowed: {OBSERVED!r} ones"
+        )
+    dataset, summary = split.dataset, split.summary()
+    with atomic_folder(Path(folder), may_replace=_is_split, error=DataError) as fresh:
+        for name, table in _tables(split).items():
+            table.write_parquet(fresh / name)
+        manifest = _Manifest(
+            format=FORMAT,
+            version=VERSION,
+            hash=split.hash,
+            protocol=split.protocol,
+            overall_users=split.overall_users,
+            name=dataset.name,
+            clock=dataset.clock,
+            text_columns=dataset.catalogue.text_columns,
+            dataset_counts=dataset.counts,
+            made=split.manifest,
+            part_hashes={name: part.hash for name, part in split.parts.items()},
+            summary={key: summary[key] for key in ("parts", "slices")},
+            files={path.name: file_hash(path) for path in sorted(fresh.iterdir())},
+        )
+        text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
+        (fresh / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def load_split(folder: Path) -> Split:
+    """The split in a folder, after checking every hash and every law.
+
+    Raises:
+        DataError: the folder is missing, foreign, of another version, corrupt or changed.
+    """
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    tables: dict[str, pl.DataFrame] = {}
+    for name, digest in manifest.files.items():
+        path = folder / name
+        if path.parent != folder or not path.is_file():
+            raise DataError(f"{path}: the file of the split is missing")
+        if file_hash(path) != digest:
+            raise DataError(f"{path}: changed since the split was saved (its sha256 differs)")
+        tables[name.removesuffix(".parquet")] = pl.read_parquet(path)
+    try:
+        split = _split(manifest, tables)
+    except (KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{folder}: not a complete split: {error}") from None
+    check_split(split)
+    if split.hash != manifest.hash:
+        raise DataError(
+            f"{folder}: the content has hash {split.hash}, its manifest says {manifest.hash}; "
+            "make the split again"
+        )
+    return split
+
+
+def _tables(split: Split) -> dict[str, pl.DataFrame]:
+    dataset, catalogue = split.dataset, split.dataset.catalogue
+    events = dataset.interactions
+    items: dict[str, Any] = {
+        "item": catalogue.item_ids.values,
+        "text": list(catalogue.texts),
+        "released": catalogue.released,
+    }
+    for part, candidates in split.cold_candidates.items():
+        items[f"cold_in_{part}"] = np.isin(np.arange(len(catalogue)), candidates)
+    part_of = np.full(len(events), None, object)
+    for name, part in split.parts.items():
+        part_of[np.isin(events.keys, part.keys)] = name
+    tables = {
+        "users.parquet": pl.DataFrame({"user": dataset.user_ids.values}),
+        "items.parquet": pl.DataFrame(items),
+        "interactions.parquet": pl.DataFrame(
+            {
+                "user": dataset.user_ids.take(events.users),
+                "item": catalogue.item_ids.take(events.items),
+                "weight": events.weights,
+                "time": events.times,
+                "part": pl.Series(part_of.tolist(), dtype=pl.String),
+            }
+        ),
+    }
+    if catalogue.columns.width:
+        tables["columns.parquet"] = catalogue.columns
+    return tables
+
+
+def _split(manifest: _Manifest, tables: dict[str, pl.DataFrame]) -> Split:
+    items, events = tables["items"], tables["interactions"]
+    released = items["released"]
+    catalogue = Catalogue(
+        item_ids=Ids(items["item"].to_list(), "item"),
+        texts=tuple(items["text"].to_list()),
+        released=None if released.dtype == pl.Null else released.to_numpy().astype(np.int64),
+        columns=tables.get("columns", pl.DataFrame()),
+        text_columns=manifest.text_columns,
+    )
+    user_ids = Ids(tables["users"]["user"].to_list(), "user")
+    times = None if events["time"].dtype == pl.Null else events["time"].to_numpy()
+    interactions = Interactions.of(
+        user_ids.known_rows(events["user"].to_list()),
+        catalogue.item_ids.known_rows(events["item"].to_list()),
+        weights=events["weight"].to_numpy(),
+        times=times,
+    )
+    dataset = Dataset(
+        manifest.name, user_ids, catalogue, interactions, manifest.dataset_counts, manifest.clock
+    )
+
+    def part(name: str) -> Interactions:
+        return interactions.where((events["part"] == name).fill_null(False).to_numpy())
+
+    return Split(
+        dataset,
+        manifest.protocol,
+        part("train"),
+        part("warm_valid"),
+        part("warm_test"),
+        part("cold_valid"),
+        part("cold_test"),
+        {
+            name: np.flatnonzero(items[f"cold_in_{name}"].to_numpy()).astype(np.int32)
+            for name in ("valid", "test")
+        },
+        manifest.overall_users,
+        manifest.made,
+    )
+
+
+def _read_manifest(folder: Path) -> _Manifest:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise DataError(f"{folder}: not a saved split (no {MANIFEST} in it)")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON: {error}") from None
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise DataError(f"{path}: format {found!r}; allowed: {FORMAT!r}, a folder that split wrote")
+    if content.get("version") != VERSION:
+        raise DataError(
+            f"{path}: format version {content.get('version')!r}; this version of warmstart reads "
+            f"{VERSION}; make the split again"
+        )
+    try:
+        return _Manifest.build(content)
+    except ConfigError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _is_split(folder: Path) -> bool:
+    try:
+        _read_manifest(folder)
+    except DataError:
+        return False
+    return True

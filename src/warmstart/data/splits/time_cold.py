@@ -1,0 +1,153 @@
+"""Splits by time: items that appear after the end of training are cold."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from warmstart.data.dataset import Dataset
+from warmstart.data.interactions import Interactions
+from warmstart.data.splits.cold import Split
+from warmstart.data.splits.parts import split_of_parts
+from warmstart.errors import ConfigError, DataError
+
+
+def time_cold(
+    dataset: Dataset,
+    *,
+    cutoffs: tuple[int, int] | None = None,
+    fractions: tuple[float, float] = (0.8, 0.9),
+) -> Split:
+    """Splits by time: train < t1 <= validation < t2 <= test.
+
+    A warm item has a training interaction. Any other item appears with its first interaction, or,
+    if it never has one, on its release where that is known; it is cold in the window in which it
+    appears. An item that appears in the validation window is no candidate at test, neither warm
+    nor cold. A held-out interaction of a user without training interactions is left out. Both
+    are counted in ``manifest["left_out"]``.
+
+    Args:
+        dataset: with unix times.
+        cutoffs: t1 and t2 in unix seconds.
+        fractions: where ``cutoffs`` is None, the shares of the interactions, in order of time,
+            before which t1 and t2 fall. Interactions of one second stay together.
+
+    Raises:
+        ConfigError: cutoffs or fractions out of order.
+        DataError: there are no times of a common clock, or a part would be empty.
+    """
+    events = dataset.interactions
+    times = _common_times(dataset)
+    first_cut, second_cut = cutoffs or _cutoffs_at(times, fractions)
+    if not first_cut < second_cut:
+        raise ConfigError(
+            f"cutoffs {first_cut}, {second_cut}; allowed: two times, the first before the second"
+        )
+    train, test = times < first_cut, times >= second_cut
+    valid = ~train & ~test
+    warm_item = np.isin(np.arange(dataset.n_items), events.items[train])
+    appears = _appearance(dataset, times)
+    cold_in_valid = ~warm_item & (appears >= first_cut) & (appears < second_cut)
+    cold_in_test = ~warm_item & (appears >= second_cut) & (appears <= times.max())
+    cold = cold_in_valid | cold_in_test
+    known = np.isin(events.users, events.users[train])
+    stale = test & known & cold_in_valid[events.items]
+    parts = {
+        "train": train,
+        "warm_valid": valid & known & warm_item[events.items],
+        "warm_test": test & known & warm_item[events.items],
+        "cold_valid": valid & known & cold_in_valid[events.items],
+        "cold_test": test & known & cold_in_test[events.items],
+    }
+    manifest = {
+        "cutoffs": [int(first_cut), int(second_cut)],
+        "left_out": {
+            "of_users_without_training": int((~known).sum()),
+            "at_test_of_items_new_in_validation": int(stale.sum()),
+        },
+        "notes": {
+            "users_without_training_left_out": len(np.unique(events.users[~known])),
+            "items_new_in_validation_no_candidates_at_test": int(cold_in_valid.sum()),
+            "items_never_interacted_no_candidates": int((~dataset.warm & ~cold).sum()),
+            "share_of_interactions_at_a_second_the_user_has_already": _tied_share(events, times),
+        },
+    }
+    candidates = {"valid": np.flatnonzero(cold_in_valid), "test": np.flatnonzero(cold_in_test)}
+    return split_of_parts(dataset, "time-cold", parts, candidates, manifest)
+
+
+def read_cutoffs(dataset: Dataset, cutoff: int | str | Sequence[int | str]) -> tuple[int, int]:
+    """The ends of training and validation in unix seconds, from one time or two.
+
+    Args:
+        dataset: with unix times.
+        cutoff: unix seconds or ISO dates; of one only, validation ends where half of the
+            interactions after it have happened.
+
+    Raises:
+        ConfigError: not a time, more than two, or there is no interaction after it.
+        DataError: the data have no times of a common clock.
+    """
+    given = [cutoff] if isinstance(cutoff, int | str) else list(cutoff)
+    cuts = [_unix_seconds(value) for value in given]
+    if len(cuts) == 1:
+        later = np.sort(_common_times(dataset))
+        later = later[later >= cuts[0]]
+        if not len(later):
+            raise ConfigError(f"cutoff {cutoff!r}: there is no interaction from there on")
+        cuts.append(int(later[len(later) // 2]))
+    if len(cuts) != 2:
+        raise ConfigError(f"cutoff {cutoff!r}; allowed: one time, or two")
+    return cuts[0], cuts[1]
+
+
+def _common_times(dataset: Dataset) -> np.ndarray:
+    times = dataset.interactions.times
+    if times is None or dataset.clock != "unix":
+        have = "no times" if times is None else "positions in each user's own sequence only"
+        raise DataError(
+            f"{dataset.name} has {have}; time-cold needs a timestamp that orders the interactions "
+            "of all users; use random-cold"
+        )
+    if not len(times):
+        raise DataError(f"{dataset.name} has no interactions to split")
+    return times
+
+
+def _unix_seconds(value: int | str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ConfigError(
+            f"cutoff {value!r}; allowed: unix seconds, or a date such as 2024-06-01"
+        ) from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _cutoffs_at(times: np.ndarray, fractions: tuple[float, float]) -> tuple[int, int]:
+    first, second = fractions
+    if not 0 < first < second < 1:
+        raise ConfigError(f"fractions {first}, {second}; allowed: 0 < first < second < 1")
+    ordered = np.sort(times)
+    return int(ordered[int(first * len(times))]), int(ordered[int(second * len(times))])
+
+
+def _appearance(dataset: Dataset, times: np.ndarray) -> np.ndarray:
+    """When each item appears: int64 unix seconds, shape (n_items,); the least where unknown."""
+    first = np.full(dataset.n_items, np.iinfo(np.int64).max)
+    np.minimum.at(first, dataset.interactions.items, times)
+    otherwise = np.full(dataset.n_items, np.iinfo(np.int64).min)
+    released = dataset.catalogue.released
+    if released is not None:
+        otherwise = np.where(released == -1, otherwise, released)
+    return np.where(dataset.warm, first, otherwise)
+
+
+def _tied_share(events: Interactions, times: np.ndarray) -> float:
+    """The share of the interactions at a second that the same user has already (checklist 6)."""
+    moments = np.unique(np.stack([events.users, times]), axis=1)
+    return 1 - moments.shape[1] / len(events)

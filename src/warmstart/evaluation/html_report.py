@@ -1,0 +1,170 @@
+"""One HTML file that shows a comparison and opens without a network."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from warmstart.errors import missing_extra
+from warmstart.evaluation.comparison import Comparison, Summary
+from warmstart.storage import write_text
+
+_TEMPLATE = "report.html.j2"
+_USER_SETS = {
+    "any": "all users with a positive",
+    "both": "users with a cold and a warm positive",
+}
+
+
+@dataclass(frozen=True)
+class _Section:
+    """Plots under one heading."""
+
+    title: str
+    text: str
+    plots: list[Any]
+
+
+def write_report(comparison: Comparison, path: Path | str) -> Path:
+    """Write the HTML report of a comparison.
+
+    Tables and plots are drawn from the comparison alone, so a report can be made again from the
+    JSON file. Everything is inside the file: style, plots, no script, no reference to elsewhere.
+
+    Args:
+        comparison: what to show.
+        path: the file to write.
+
+    Returns:
+        The path.
+
+    Raises:
+        UnsupportedError: matplotlib or jinja2 is not installed.
+    """
+    path = Path(path)
+    write_text(path, render_report(comparison))
+    return path
+
+
+def check_packages() -> None:
+    """Whether a report can be made, to be asked before long work.
+
+    Raises:
+        UnsupportedError: matplotlib or jinja2 is not installed.
+    """
+    for package in ("jinja2", "matplotlib"):
+        if find_spec(package) is None:
+            raise missing_extra(package, "report")
+
+
+def render_report(comparison: Comparison) -> str:
+    """The HTML report as text; see ``write_report``."""
+    check_packages()
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = _number
+    environment.filters["image"] = _image
+    environment.filters["percent"] = _percent
+    source = resources.files("warmstart.evaluation").joinpath(_TEMPLATE).read_text("utf-8")
+    headline = comparison.headline
+    return environment.from_string(source).render(
+        comparison=comparison,
+        headline=headline,
+        user_sets=_USER_SETS,
+        best=_best(comparison),
+        differences={(d.method, d.slice, d.metric): d for d in comparison.differences},
+        sections=_sections(comparison, headline),
+        seeds=[row for row in comparison.summary if len(row.seeds) > 1],
+        timings=_timings(comparison),
+        memory={detail.method: detail.peak_memory_mb for detail in comparison.details},
+    )
+
+
+def _sections(comparison: Comparison, headline: Sequence[str]) -> list[_Section]:
+    from warmstart.evaluation import plots
+
+    main = headline[-1]
+    slices = comparison.slices
+    sections = [
+        _Section(
+            "By slice",
+            f"Mean over users with its {comparison.level:.0%} bootstrap interval. Grey diamonds "
+            "are controls.",
+            [
+                plots.interval_plot(comparison, name, metric)
+                for metric in headline
+                for name in slices
+            ],
+        )
+    ]
+    if {"cold", "warm"} <= set(slices):
+        sections.append(
+            _Section(
+                "Cold against warm",
+                "Up is better for new items, right for known ones.",
+                [plots.trade_off_plot(comparison, main)],
+            )
+        )
+    calibrated = [detail for detail in comparison.details if detail.calibration]
+    if calibrated:
+        sections.append(
+            _Section(
+                "Do cold and warm scores mean the same?",
+                "Overall slice: share of relevant items among ranked ones, in bins of rising score "
+                "with equally many ranked pairs. Where the cold line lies under the warm one, cold "
+                "items are shown too early; over it, too late.",
+                [plots.calibration_plot(detail) for detail in calibrated],
+            )
+        )
+    note = (
+        f" Shown: the best {plots.MOST_LINES} methods by {main} on {slices[-1]}; the first seed of "
+        "each. The JSON file holds all."
+    )
+    by_user = [
+        plots.user_strata_plot(comparison, name, metric) for metric in headline for name in slices
+    ]
+    by_item = [plots.item_strata_plot(comparison, name) for name in slices]
+    return [
+        *sections,
+        _Section("By user", f"Quarters of the users by training interactions.{note}", by_user),
+        _Section("By item", f"Quarters of the candidates by audience.{note}", by_item),
+    ]
+
+
+def _image(svg: str) -> str:
+    """A drawing as the address of an image that is inside the page."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _best(comparison: Comparison) -> dict[tuple[str, str], str]:
+    """The best method of each slice and metric, controls left out."""
+    best: dict[tuple[str, str], Summary] = {}
+    for row in comparison.summary:
+        key = (row.slice, row.metric)
+        if not row.control and (key not in best or row.value > best[key].value):
+            best[key] = row
+    return {key: row.method for key, row in best.items()}
+
+
+def _timings(comparison: Comparison) -> dict[str, dict[str, float]]:
+    """Seconds by method and stage."""
+    seconds: dict[str, dict[str, float]] = {}
+    for timing in comparison.timings:
+        stages = seconds.setdefault(timing.method, {})
+        stages[timing.stage] = stages.get(timing.stage, 0.0) + timing.seconds
+    return seconds
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    """Rounded for printing only; a dash where there is no number."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}"

@@ -1,0 +1,143 @@
+"""Language models made here, with random weights: tokenizers, small networks, folders on disk.
+
+A folder written here is an ordinary model folder: ``load_lm`` reads it like a downloaded one.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from warmstart.errors import ConfigError, missing_extra
+from warmstart.lm.transformers_logging import quiet_transformers
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
+
+
+def word_tokenizer(words: Iterable[str], *, closed: bool = True) -> "Tokenizer":
+    """A tokenizer with one token for each lower-case word; others are ``[UNK]``.
+
+    Texts read ``[CLS] words [SEP]``, or ``[CLS] words`` where not ``closed``.
+    """
+    tokenizers = _tokenizers()
+    distinct = sorted({word.lower() for word in words})
+    vocabulary = {word: i for i, word in enumerate([PAD, UNKNOWN, START, END, *distinct])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, UNKNOWN))
+    tokenizer.normalizer = tokenizers.normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{START} $A {END}" if closed else f"{START} $A",
+        special_tokens=[(START, 2), (END, 3)],
+    )
+    return tokenizer
+
+
+def byte_pair_tokenizer(texts: Sequence[str], vocabulary_size: int) -> "Tokenizer":
+    """Byte-level byte pairs learned from ``texts``; any text can be written with it.
+
+    Texts read ``[CLS] text``: a causal LM needs a first token.
+
+    Raises:
+        ConfigError: the vocabulary is too small for the 256 bytes and four special tokens.
+    """
+    if vocabulary_size < 260:
+        raise ConfigError(
+            f"vocabulary_size must be at least 260 (bytes and specials), got {vocabulary_size}"
+        )
+    tokenizers = _tokenizers()
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=[PAD, UNKNOWN, START, END],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{START} $A", special_tokens=[(START, 2)]
+    )
+    return tokenizer
+
+
+def bert(
+    tokenizer: "Tokenizer", *, width: int, layers: int, heads: int, max_tokens: int
+) -> "PreTrainedModel":
+    """A BERT encoder; weights from torch's current random state."""
+    transformers = _transformers()
+    config = transformers.BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=max_tokens,
+        pad_token_id=0,
+    )
+    return transformers.BertModel(config)
+
+
+def llama(
+    tokenizer: "Tokenizer", *, width: int, layers: int, heads: int, max_tokens: int
+) -> "PreTrainedModel":
+    """A causal Llama with tied embeddings; weights from torch's current random state."""
+    transformers = _transformers()
+    config = transformers.LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=max_tokens,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=3,
+    )
+    return transformers.LlamaForCausalLM(config)
+
+
+def save_lm(
+    folder: Path, model: "PreTrainedModel", tokenizer: "Tokenizer", max_tokens: int
+) -> Path:
+    """Write a model folder: config, tokenizer, safetensors weights. Returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with quiet_transformers():
+        model.save_pretrained(folder)
+    wrapped(tokenizer, max_tokens).save_pretrained(folder)
+    return folder
+
+
+def wrapped(tokenizer: "Tokenizer", max_tokens: int) -> "PreTrainedTokenizerBase":
+    """The tokenizer with the interface of transformers."""
+    return _transformers().PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=max_tokens,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        cls_token=START,
+        sep_token=END,
+        bos_token=START,
+        eos_token=END,
+    )
+
+
+def _tokenizers():  # noqa: ANN202 - a module
+    try:
+        import tokenizers
+    except ImportError:
+        raise missing_extra("tokenizers", "lm") from None
+    return tokenizers
+
+
+def _transformers():  # noqa: ANN202 - a module
+    try:
+        import transformers
+    except ImportError:
+        raise missing_extra("transformers", "lm") from None
+    return transformers

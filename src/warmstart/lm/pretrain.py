@@ -1,0 +1,162 @@
+"""A small causal LM of one's own: tokenizer and Llama trained on the catalogue's texts.
+
+For machines without a downloaded model. It knows nothing but these texts, and the log says so; give
+a pretrained causal LM wherever there is one.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from warmstart.config import Config
+from warmstart.errors import ConfigError, DataError
+from warmstart.lm.build import END, byte_pair_tokenizer, llama, save_lm
+from warmstart.lm.texts import TokenizedTexts, check_texts
+from warmstart.storage import atomic_folder
+from warmstart.train.seed import torch_seed
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+_LOG_EVERY = 50  # steps
+
+
+class PretrainConfig(Config):
+    """Size and training of the model; about one million parameters by default.
+
+    Attributes:
+        vocabulary: tokens, at least 260.
+        width, layers, heads: of the Llama; heads divide the width evenly.
+        max_tokens: texts are cut here in training, and the model reads no more.
+        steps: optimiser updates.
+        batch_size: texts a step.
+        learning_rate: of AdamW at the start; it falls linearly to zero.
+    """
+
+    vocabulary_size: int = Field(default=2048, ge=260)
+    width: int = Field(default=128, ge=4)
+    layers: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    max_tokens: int = Field(default=128, ge=2)
+    steps: int = Field(default=500, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+
+
+def pretrain_causal_lm(
+    texts: Sequence[str], folder: Path, config: PretrainConfig, rng: np.random.Generator
+) -> Path:
+    """Train tokenizer and model on ``texts`` and write a model folder, whole or not at all.
+
+    Args:
+        texts: of the catalogue; empty ones are left out and counted in the log.
+        folder: where the model goes; must not exist.
+        config: size and training.
+        rng: initial weights and order of the batches.
+
+    Returns:
+        The folder, to be given as ``LMConfig(source=...)``.
+
+    Raises:
+        ConfigError: the folder exists, or the heads do not divide the width evenly.
+        DataError: no text is left.
+    """
+    check_texts(texts)
+    if folder.exists():
+        raise ConfigError(f"pretrain_causal_lm: {folder} exists; give another folder or remove it")
+    if config.width % (2 * config.heads):
+        raise ConfigError(
+            f"pretrain_causal_lm: width must be a multiple of 2 x heads = {2 * config.heads}, "
+            f"got {config.width}"
+        )
+    kept = [text.encode("utf-8", "replace").decode() for text in texts if text.strip()]
+    if not kept:
+        raise DataError(f"pretrain_causal_lm: none of the {len(texts)} texts holds a word")
+    tokenizer = byte_pair_tokenizer(kept, config.vocabulary_size)
+    with torch_seed(rng):
+        model = llama(
+            tokenizer,
+            width=config.width,
+            layers=config.layers,
+            heads=config.heads,
+            max_tokens=config.max_tokens,
+        )
+    logger.warning(
+        "no pretrained causal LM is given: training one of %.2f million parameters from scratch on "
+        "%d texts (%d empty ones left out), %d steps; it knows nothing but these texts",
+        sum(weight.numel() for weight in model.parameters()) / 1e6,
+        len(kept),
+        len(texts) - len(kept),
+        config.steps,
+    )
+    _train(model, _with_end(tokenizer, kept, config.max_tokens), config, rng)
+    with atomic_folder(folder, may_replace=lambda _: False, error=ConfigError) as new:
+        save_lm(new, model, tokenizer, config.max_tokens)
+    return folder
+
+
+def _with_end(tokenizer: "Tokenizer", texts: list[str], max_tokens: int) -> TokenizedTexts:
+    """Token ids with the end mark, so that the model learns where texts stop."""
+    end = tokenizer.token_to_id(END)
+    ids = [[*encoded.ids, end] for encoded in tokenizer.encode_batch(texts)]
+    n_cut = sum(len(tokens) > max_tokens for tokens in ids)
+    if n_cut:
+        logger.info("%d of %d texts were cut to %d tokens", n_cut, len(ids), max_tokens)
+    return TokenizedTexts(
+        tuple(np.asarray(tokens[:max_tokens], np.int32) for tokens in ids), 0, n_cut
+    )
+
+
+def _train(
+    model: "PreTrainedModel",
+    tokens: TokenizedTexts,
+    config: PretrainConfig,
+    rng: np.random.Generator,
+) -> None:
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
+    model.train()
+    for step, rows in zip(range(config.steps), _endless(tokens, config, rng), strict=False):
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * (1 - step / config.steps)
+        batch = tokens.batch(rows)
+        loss = next_token_loss(
+            model(input_ids=batch.ids, attention_mask=batch.mask.long(), use_cache=False).logits,
+            batch.ids,
+            batch.mask,
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        if step % _LOG_EVERY == 0 or step == config.steps - 1:
+            logger.info("causal LM step %d: loss %.3f", step + 1, loss.item())
+    model.eval()
+
+
+def next_token_loss(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    """Mean cross entropy of each attended token given the ones before it; nats.
+
+    Args:
+        logits: shape (batch, tokens, vocab).
+        ids: int64, shape (batch, tokens).
+        mask: bool, shape (batch, tokens).
+    """
+    wanted = ids[:, 1:].masked_fill(~mask[:, 1:], -100)
+    return functional.cross_entropy(logits[:, :-1].flatten(0, 1), wanted.flatten())
+
+
+def _endless(
+    tokens: TokenizedTexts, config: PretrainConfig, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    while True:
+        yield from tokens.shuffled_batches(np.arange(len(tokens)), config.batch_size, rng)

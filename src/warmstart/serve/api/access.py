@@ -1,0 +1,37 @@
+"""Dependencies of the routes: the service, and a key with the needed scope."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from warmstart.serve.engine.service import Service
+from warmstart.serve.storage.keys import KeyHolder
+
+
+def service_of(request: Request) -> Service:
+    """The service behind the application."""
+    return request.app.state.service
+
+
+TheService = Annotated[Service, Depends(service_of)]
+
+
+_bearer = HTTPBearer(auto_error=False, description="An API key, as `warmstart keys` makes it.")
+_Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+def _needs(scope: str) -> Callable[[Request, _Bearer], KeyHolder]:
+    # async: a function without it would be sent to a thread for every request
+    async def check(request: Request, _: _Bearer) -> KeyHolder:
+        address = request.client.host if request.client else ""
+        keys = service_of(request).keys
+        return keys.check(request.headers.get("Authorization"), scope, address)
+
+    return check  # pyright: ignore[reportReturnType]
+
+
+Reader = Annotated[KeyHolder, Depends(_needs("read"))]
+Writer = Annotated[KeyHolder, Depends(_needs("write"))]
+Admin = Annotated[KeyHolder, Depends(_needs("admin"))]

@@ -1,0 +1,48 @@
+"""Keys and models."""
+
+from typing import Annotated
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Path
+
+from warmstart.serve.api.access import Admin, TheService
+from warmstart.serve.api.problems import Problem, error_responses
+from warmstart.serve.api.schemas import Health, KeyInfo, MadeKey, NewKey, SwapModel
+from warmstart.serve.storage.keys import make_key
+
+routes = APIRouter(prefix="/admin", tags=["admin"])
+_BODY = error_responses(400, 413, 415, 422)
+KeyPath = Annotated[str, Path(min_length=1, max_length=256, description="name of the key")]
+
+
+@routes.get("/keys")
+async def list_keys(service: TheService, _: Admin) -> list[KeyInfo]:
+    """All keys, without their secrets."""
+    found = await run_sync(service.store.keys)
+    return [KeyInfo(key=k.key, name=k.name, scope=k.scope, revoked=k.revoked) for k in found]
+
+
+@routes.post("/keys", status_code=201, responses=_BODY)
+async def add_key(body: NewKey, service: TheService, _: Admin) -> MadeKey:
+    """Make a key; its token is shown this once."""
+    token = await run_sync(make_key, service.store, body.name, body.scope)
+    return MadeKey(key=token.split("_")[1], token=token)
+
+
+@routes.delete("/keys/{key}", status_code=204, responses=error_responses(404, 422))
+async def revoke_key(key: KeyPath, service: TheService, _: Admin) -> None:
+    """Revoke a key, within a second on every replica."""
+    if "\0" in key or not await run_sync(service.store.revoke, key):
+        raise Problem(404, "no such key", pointer="#path/key", seen=key)
+
+
+@routes.post("/model", status_code=202, responses=_BODY)
+async def swap_model(body: SwapModel, service: TheService, _: Admin) -> Health:
+    """Serve another model, on every replica; the old one is used until the new one is ready.
+
+    The model's folder must be below the service's ``models_folder``; ``GET /v1/model`` shows when
+    it is served.
+    """
+    await run_sync(service.check_model, body.folder)
+    await run_sync(service.store.announce, "model", body.folder)
+    return Health(status="ok")

@@ -1,0 +1,111 @@
+"""Middleware of every request: an id, a log line, a metric, a limit on the body."""
+
+import time
+import uuid
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from warmstart.serve.api.problems import Problem, respond
+from warmstart.serve.engine import metrics
+
+log = structlog.get_logger("warmstart.access")
+
+
+class ObservabilityMiddleware:
+    """Gives each request an id (the client's X-Request-Id if it is well-formed), logs and measures.
+
+    Query, headers and body are never logged: they may hold secrets.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        name, started, status = _request_id(scope), time.perf_counter(), _CLIENT_GONE
+        structlog.contextvars.bind_contextvars(request=name)
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", name.encode())]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("request failed")  # here, where the line still has the request's id
+            if status != _CLIENT_GONE:
+                raise  # half of a response is sent
+            problem = Problem(500, "the service failed at this request; the log says where")
+            await respond(Request(scope), problem)(scope, receive, send_with_id)
+        finally:
+            seconds, route = time.perf_counter() - started, _route(scope)
+            metrics.REQUESTS.labels(route, status).observe(seconds)
+            write = log.debug if route in _DEBUG_ROUTES else log.info
+            ms = round(1000 * seconds, 2)
+            write("request", method=scope["method"], route=route, status=status, ms=ms)
+            structlog.contextvars.clear_contextvars()
+
+
+_CLIENT_GONE = 499  # no response was sent
+_DEBUG_ROUTES = {"/health/live", "/health/ready", "/metrics"}
+
+
+class BodyLimitMiddleware:
+    """Refuses a body that is longer than allowed, with or without a Content-Length header."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app, self.limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        stated = dict(scope["headers"]).get(b"content-length", b"0")
+        body, length = [], 0
+        if stated.isdigit() and int(stated) <= self.limit:
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return
+                body.append(message.get("body", b""))
+                length += len(body[-1])
+                if length > self.limit or not message.get("more_body"):
+                    break
+        if not stated.isdigit() or int(stated) > self.limit or length > self.limit:
+            problem = Problem(413, f"a request may have {self.limit} bytes")
+            await respond(Request(scope), problem)(scope, receive, send)
+            return
+        whole: Message | None = {"type": "http.request", "body": b"".join(body), "more_body": False}
+
+        async def replay() -> Message:
+            nonlocal whole
+            if whole is None:
+                return await receive()
+            message, whole = whole, None
+            return message
+
+        await self.app(scope, replay, send)
+
+
+def _request_id(scope: Scope) -> str:
+    given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+    well_formed = 0 < len(given) <= 64 and given.replace("-", "").isascii()
+    return given if well_formed and given.replace("-", "").isalnum() else uuid.uuid4().hex
+
+
+def _route(scope: MutableMapping[str, Any]) -> str:
+    """The path as declared: with ids in it, every item would be a time series of its own."""
+    declared = getattr(scope.get("route"), "path", None)
+    if declared is None:
+        return "other"
+    prefix = "/v1" if scope["path"].startswith("/v1/") else ""
+    return declared if declared.startswith(prefix) else prefix + declared

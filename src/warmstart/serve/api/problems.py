@@ -1,0 +1,215 @@
+"""Errors of the API as problem details (RFC 9457).
+
+``errors`` names each wrong field by a JSON pointer, with the value seen and what is allowed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from math import ceil
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from warmstart.errors import WarmstartError
+from warmstart.serve.engine.service import BusyError
+from warmstart.serve.storage.keys import AccessError
+from warmstart.serve.storage.store import StoreError
+
+MEDIA = "application/problem+json"
+_MAX_SHOWN = 200  # characters of a wrong value that are quoted
+
+
+class FieldError(BaseModel):
+    """One wrong field: its JSON pointer, what is allowed, the value seen."""
+
+    pointer: str
+    detail: str
+    seen: str
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[FieldError] = []
+
+
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Problems with these statuses, for the OpenAPI description of a route."""
+    return {status: {"model": ProblemDetails, **_RESPONSES[status]} for status in statuses}
+
+
+def _response(description: str, **headers: str) -> dict[str, Any]:
+    schemas = {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
+    }
+    return {"description": description, **({"headers": schemas} if schemas else {})}
+
+
+_RETRY = {"Retry-After": "seconds"}
+_RESPONSES = {
+    400: _response("The body is not JSON."),
+    401: _response("No API key, or an unknown one.", **{"WWW-Authenticate": "Bearer"}),
+    403: _response("The key's scope does not allow this."),
+    404: _response("Not found."),
+    413: _response("The body is too long."),
+    415: _response("The body must be application/json."),
+    422: _response("Fields are wrong or missing; `errors` says which."),
+    429: _response("Too many requests with one key, or too many waiting items.", **_RETRY),
+    503: _response("The store does not answer; nothing was written.", **_RETRY),
+}
+
+
+class Problem(Exception):
+    """A request that fails.
+
+    Args:
+        status: HTTP status.
+        detail: what is wrong, the value seen and what is allowed.
+        pointer: JSON pointer to the wrong field.
+        seen: its value.
+        headers: of the response.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        pointer: str | None = None,
+        seen: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, dict(headers or {})
+        self.errors = [] if pointer is None else [field_error(pointer, detail, seen)]
+
+
+def field_error(pointer: str, detail: str, seen: Any) -> dict[str, str]:
+    """One entry of ``errors``; a long value is truncated."""
+    shown = repr(seen)
+    shown = shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "..."
+    return {"pointer": pointer, "detail": detail, "seen": shown}
+
+
+def respond(request: Request, problem: Problem) -> Response:
+    """The response; plain ASCII, so that any value can be quoted."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": request.url.path,
+        "errors": problem.errors,
+    }
+    return Response(json.dumps(body), problem.status, problem.headers, MEDIA)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app a problem response."""
+
+    def handler(convert: Any) -> Any:
+        async def handle(request: Request, error: Exception) -> Response:
+            return respond(request, convert(request, error))
+
+        return handle
+
+    kinds = {
+        Problem: lambda _, error: error,
+        RequestValidationError: _invalid,
+        HTTPException: _refused,
+        AccessError: _denied,
+        BusyError: _busy,
+        StoreError: lambda _, e: Problem(503, str(e), headers={"Retry-After": "1"}),
+        WarmstartError: lambda _, e: Problem(422, str(e)),
+    }
+    for kind, convert in kinds.items():
+        app.add_exception_handler(kind, handler(convert))
+
+
+def _invalid(request: Request, error: RequestValidationError) -> Problem:
+    found = error.errors()
+    if any(entry["loc"][0] == "body" for entry in found):
+        kind = request.headers.get("content-type", "")
+        if error.body and not _is_json(kind):
+            allowed = (
+                f"the body must be application/json, got {kind[:_MAX_SHOWN] or 'no content type'}"
+            )
+            return Problem(415, allowed)
+        if found[0]["type"] == "json_invalid":
+            reason, at = found[0]["ctx"]["error"], found[0]["loc"][1]
+            return Problem(400, f"the body is not JSON: {reason} at character {at}")
+    problem, fields = Problem(422, "the request has wrong or missing fields"), {}
+    for entry in found:
+        pointer = _pointer(entry, error.body)
+        messages, _ = fields.get(pointer, ([], None))
+        fields[pointer] = ([*messages, entry["msg"]], entry.get("input"))
+    for pointer, (messages, seen) in fields.items():
+        problem.errors.append(field_error(pointer, "; or: ".join(dict.fromkeys(messages)), seen))
+    return problem
+
+
+def _refused(request: Request, error: HTTPException) -> Problem:
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods(request))  # the router lists those of one route only
+    return Problem(error.status_code, str(error.detail), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """The HTTP methods that this path allows."""
+    found = []
+    for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+            found.append(method)
+    return found
+
+
+def _is_json(kind: str) -> bool:
+    kind = kind.partition(";")[0].strip().lower()
+    return kind.startswith("application/") and kind.endswith(("/json", "+json"))
+
+
+def _pointer(entry: Mapping[str, Any], body: Any) -> str:
+    """JSON pointer to a wrong field; pydantic appends the types it tried to the location."""
+    place, *rest = entry["loc"]
+    if place != "body":
+        return "/".join([f"#{place}", *map(str, rest)])
+    parts = ["#"]
+    for part in rest:
+        inside = isinstance(body, Mapping) or (
+            isinstance(body, Sequence) and isinstance(part, int) and not isinstance(body, str)
+        )
+        if isinstance(body, Mapping) and part not in body:
+            if entry["type"] == "missing":
+                parts.append(str(part))
+            break
+        if not inside:
+            break
+        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
+        body = body[part]
+    return "/".join(parts)
+
+
+def _denied(_: Request, error: AccessError) -> Problem:
+    headers = {}
+    if error.status == 401:
+        headers = {"WWW-Authenticate": "Bearer"}
+    if error.status == 429:
+        headers = {"Retry-After": str(ceil(error.retry_after))}
+    return Problem(error.status, error.detail, headers=headers)
+
+
+def _busy(_: Request, error: BusyError) -> Problem:
+    return Problem(429, str(error), headers={"Retry-After": str(ceil(error.retry_after))})

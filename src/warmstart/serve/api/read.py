@@ -1,0 +1,257 @@
+"""Routes that read: lists, simulated users, items, users, the model."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import orjson
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+from starlette.convertors import Convertor, register_url_convertor
+
+from warmstart.serve.api.access import Reader, TheService
+from warmstart.serve.api.convert import composed_text, external_id, internal_name
+from warmstart.serve.api.problems import Problem, error_responses
+from warmstart.serve.api.schemas import (
+    ItemInfo,
+    ItemList,
+    ModelInfo,
+    Recommend,
+    Recommendations,
+    Similar,
+    Simulate,
+    Simulation,
+    Status,
+    UserInfo,
+)
+from warmstart.serve.engine.encodings import encode_and_place
+from warmstart.serve.engine.lists import ListRequest, UnknownUserError
+from warmstart.serve.engine.service import Service
+from warmstart.serve.storage.store import Item, StoreError
+
+
+class _Id(Convertor[str]):
+    """The rest of a path, line breaks included; Starlette's own converter stops at one."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("id", _Id())
+routes = APIRouter()
+
+_CALIBRATION = {
+    True: "fitted to the users of held-out items",
+    False: "not fitted to held-out items: the model was fitted without a validation part",
+}
+ItemPath = Annotated[str, Path(min_length=1, max_length=256, description="item id")]
+UserPath = Annotated[str, Path(min_length=1, max_length=256, description="user id")]
+
+
+@routes.post(
+    "/recommend",
+    response_model=Recommendations,
+    responses=error_responses(400, 404, 413, 415, 422),
+    tags=["recommend"],
+)
+async def recommend(body: Recommend, request: Request, _: Reader) -> Response:
+    """The best items for a user, or for the history of a user whom the model does not know."""
+    service: Service = request.app.state.service
+    if body.k > service.settings.max_k:
+        allowed = f"k may be at most {service.settings.max_k}"
+        raise Problem(422, allowed, pointer="#/k", seen=body.k)
+    wanted = ListRequest(
+        user=None if body.user is None else str(body.user),
+        history=None if body.history is None else tuple(map(str, body.history)),
+        k=body.k,
+        exclude_seen=body.exclude_seen,
+        allow=None if body.allow is None else tuple(map(str, body.allow)),
+        deny=tuple(map(str, body.deny)),
+        cold_share_min=body.cold_share_min,
+        cold_share_max=body.cold_share_max,
+        explain=body.explain,
+    )
+    try:
+        hits = await request.app.state.batcher.recommend(wanted)
+    except UnknownUserError as error:
+        raise _unknown_user(body) from error
+    index = service.deployment.index
+    to_external = external_id(service)
+    content = {
+        "known_user": wanted.user is not None and index.knows_user(wanted.user),
+        "items": [{**asdict(hit), "item": to_external(hit.item)} for hit in hits],
+    }
+    return Response(orjson.dumps(content), media_type="application/json")
+
+
+def _unknown_user(body: Recommend) -> Problem:
+    if body.history is None:
+        detail = (
+            "the user is not in the training data and no interaction of theirs was recorded: "
+            "record some, or give a history"
+        )
+        return Problem(404, detail, pointer="#/user", seen=body.user)
+    detail = "no user of the model has interacted with any of these items: give others"
+    return Problem(404, detail, pointer="#/history", seen=body.history)
+
+
+@routes.post("/simulate", responses=error_responses(400, 413, 415, 422), tags=["simulate"])
+async def simulate(body: Simulate, service: TheService, request: Request, _: Reader) -> Simulation:
+    """The likely users of a text if it were an item; nothing is stored."""
+    text = composed_text(service, body.columns, "#/columns")
+
+    def work() -> dict[str, Any]:
+        deployment = service.deployment
+        with deployment.encode_lock:
+            (encoding,) = encode_and_place(deployment.model, [text])
+        calibration = _CALIBRATION[deployment.model.has_calibrated_probabilities]
+        return {**deployment.index.preview(encoding, body.k), "calibration": calibration}
+
+    found = await run_sync(work, limiter=request.app.state.simulations)
+    to_external, to_external_user = external_id(service), external_id(service, "user")
+    users = [{**row, "user": to_external_user(row["user"])} for row in found["users"]]
+    nearest = [{**row, "item": to_external(row["item"])} for row in found["nearest"]]
+    return Simulation(**{**found, "users": users, "nearest": nearest})
+
+
+@routes.get("/similar/{item:id}", responses=error_responses(404, 422), tags=["items"])
+async def similar(
+    item: ItemPath,
+    service: TheService,
+    _: Reader,
+    k: Annotated[int, Query(ge=1, le=1000)] = 10,
+) -> Similar:
+    """Items with the most similar texts."""
+    name = internal_name(service, item, "#path/item")
+    try:
+        pairs = await run_sync(service.deployment.index.similar, name, k)
+    except KeyError:
+        raise Problem(404, "no such item", pointer="#path/item", seen=item) from None
+    to_external = external_id(service)
+    return Similar(
+        items=[{"item": to_external(other), "similarity": value} for other, value in pairs]
+    )
+
+
+@routes.get("/items", responses=error_responses(422, 503), tags=["items"])
+async def list_items(
+    service: TheService,
+    _: Reader,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> ItemList:
+    """Items that were written, the newest first."""
+
+    def work() -> ItemList:
+        found = service.store.newest(limit, offset)
+        return ItemList(items=[_item_info(service, stored.item, stored) for stored in found])
+
+    return await run_sync(work)
+
+
+@routes.get("/items/{item:id}", responses=error_responses(404, 422, 503), tags=["items"])
+async def look_up_item(item: ItemPath, service: TheService, _: Reader) -> ItemInfo:
+    """An item in its present state: its clicks, its simulated users."""
+    name = internal_name(service, item, "#path/item")
+    entry = service.deployment.index.entry(name)
+    try:
+        stored = await run_sync(service.store.item, name)
+    except StoreError:
+        if entry is None:
+            raise
+        stored = entry.item  # the store does not answer; the index has the item
+    if entry is None and stored is None:
+        raise Problem(404, "no such item", pointer="#path/item", seen=item)
+    return _item_info(service, name, stored)
+
+
+def _item_info(service: Service, name: str, stored: Item | None) -> ItemInfo:
+    index, fitted = service.deployment.index, service.deployment.model.fitted
+    entry = index.entry(name)
+    ids = fitted.catalogue.item_ids
+    rows = ids.rows([external_id(service)(name)])
+    trained = bool(rows[0] >= 0)
+    columns = None if stored is None else stored.columns
+    if not columns and trained:
+        columns = fitted.catalogue.columns.row(int(rows[0]), named=True)
+    state = "trained" if trained else "ready"
+    if stored is not None and stored.deleted:
+        state = "deleted"
+    elif stored is not None and stored.error:
+        state = "failed"
+    elif entry is None:
+        state = "waiting"
+    audience = []
+    if entry is not None and entry.audience is not None and entry.probabilities is not None:
+        users = fitted.user_ids.take(entry.audience)
+        audience = [
+            {"user": user, "probability": probability}
+            for user, probability in zip(users, entry.probabilities.tolist(), strict=True)
+        ]
+    return ItemInfo(
+        id=external_id(service)(name),
+        state=state,
+        columns=columns,
+        owner=stored.owner if stored is not None and stored.owner else None,
+        clicks=0 if entry is None else len(entry.users),
+        click_weight=0.0 if entry is None else index.click_weight(entry),
+        exposure_penalty=0.0 if entry is None else index.exposure_penalty(entry),
+        error=None if stored is None else stored.error,
+        simulated_users=audience,
+    )
+
+
+@routes.get("/users/{user:id}", responses=error_responses(404, 422), tags=["users"])
+async def look_up_user(user: UserPath, service: TheService, _: Reader) -> UserInfo:
+    """A user's history: interactions of the training data and those recorded since."""
+    index = service.deployment.index
+    known, history = index.knows_user(user), await run_sync(index.history, user)
+    if not known and not history:
+        raise Problem(404, "no such user", pointer="#path/user", seen=user)
+    to_external = external_id(service)
+    return UserInfo(
+        id=external_id(service, "user")(user),
+        known=known,
+        history=[to_external(name) for name in history],
+    )
+
+
+@routes.get("/model", tags=["operations"])
+async def model(service: TheService, _: Reader) -> ModelInfo:
+    """The served model."""
+    deployment = service.deployment
+    fitted = deployment.model.fitted
+    return ModelInfo(
+        method=deployment.model.name,
+        hash=deployment.name,
+        folder=deployment.folder.name,
+        config=deployment.model.config.model_dump(mode="json"),
+        text_columns=list(fitted.catalogue.text_columns),
+        language_model=None if fitted.lm_spec is None else str(fitted.lm_spec.get("source")),
+        id_type="integer" if fitted.catalogue.item_ids.is_integer else "string",
+        load_seconds=deployment.load_seconds,
+        swapping=service.swapping,
+    )
+
+
+@routes.get("/status", tags=["operations"])
+async def status(service: TheService, _: Reader) -> Status:
+    """The state of index, queue and store."""
+    deployment = service.deployment
+    try:
+        behind = max(0, await run_sync(service.store.latest) - deployment.last)
+    except StoreError:
+        behind = None
+    return Status(
+        **await run_sync(deployment.index.counts),
+        waiting=service.waiting,
+        last_change=deployment.last,
+        behind=behind,
+        store="postgresql" if service.store.is_postgres else "sqlite",
+        store_answers=behind is not None,
+    )

@@ -1,0 +1,55 @@
+"""The queue of items that wait for the language model."""
+
+import threading
+from collections.abc import Iterable
+
+
+class Backlog:
+    """Names in order of arrival, each once; safe to use from several threads.
+
+    A taken name counts as waiting until it is done, and waits again if it is added meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: dict[str, None] = {}
+        self._taken: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        with self._changed:
+            return len(self._waiting | self._taken)
+
+    def add(self, names: Iterable[str]) -> None:
+        """Append names; those that wait already keep their place."""
+        with self._changed:
+            self._waiting |= dict.fromkeys(names)
+            self._changed.notify_all()
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Remove names."""
+        with self._changed:
+            for name in names:
+                self._waiting.pop(name, None)
+
+    def take(self, limit: int, seconds: float) -> list[str]:
+        """Take the first ``limit`` names; block up to ``seconds`` if none wait."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting, seconds)
+            names = list(self._waiting)[:limit]
+            for name in names:
+                del self._waiting[name]
+            self._taken |= dict.fromkeys(names)
+        return names
+
+    def done(self, names: Iterable[str]) -> None:
+        """Taken names are finished."""
+        with self._changed:
+            for name in names:
+                self._taken.pop(name, None)
+
+    def put_back(self, names: Iterable[str]) -> None:
+        """Taken names were not finished: they wait again, first of all."""
+        with self._changed:
+            names = list(names)
+            self._waiting = dict.fromkeys(names) | self._waiting
+        self.done(names)

@@ -1,0 +1,34 @@
+"""A table of arrays that grow by doubling."""
+
+from typing import Any
+
+import numpy as np
+
+
+class GrowableTable:
+    """Arrays of one length that grow together; reading gives a view, never a copy.
+
+    Args:
+        arrays: by name; their first axes agree.
+    """
+
+    def __init__(self, **arrays: np.ndarray) -> None:
+        self._arrays = arrays
+        self._length = len(next(iter(arrays.values())))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name][: self._length]
+
+    def append(self, **row: Any) -> int:
+        """Append one row and return its number; arrays that are not given get zeros."""
+        at = self._length
+        for name, array in self._arrays.items():
+            if at == len(array):
+                room = np.zeros((max(64, len(array)), *array.shape[1:]), array.dtype)
+                array = self._arrays[name] = np.concatenate([array, room])
+            array[at] = row.get(name, 0)
+        self._length += 1
+        return at

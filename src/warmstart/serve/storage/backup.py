@@ -1,0 +1,205 @@
+"""Backup of a store to one file, and restoring from it.
+
+    store ──▶ file: a SQLite store, and the table "backup" with a hash of every table
+    file ──▶ check ──▶ copy in the present form ──▶ empty store, SQLite or PostgreSQL
+
+A backup is read in one transaction, so it is the store at one moment, whatever is written
+meanwhile. Both ways: whole or not at all.
+"""
+
+import hashlib
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from warmstart.errors import DataError, WarmstartError
+from warmstart.serve.storage.store import Store, store_url
+from warmstart.serve.storage.tables import changes, metadata
+from warmstart.storage import atomic_file
+
+_PAGE = 500
+_HASHES = "backup"  # the table of hashes in a backup file
+
+
+def back_up(store: str, file: Path) -> dict[str, int]:
+    """Copy a store to a new file, while it is in use.
+
+    Args:
+        store: SQLAlchemy URL.
+        file: must not exist; its folder is made.
+
+    Returns:
+        Rows of each table.
+
+    Raises:
+        DataError: the file exists or cannot be written, or there is no such SQLite store.
+        ConfigError: another kind of database, a malformed URL, or a store of a newer warmstart.
+        StoreError: the store cannot be read, or the disk is full.
+    """
+    if file.exists():
+        raise DataError(f"{file} exists already; give another name: a backup is never overwritten")
+    place = store_url(store)
+    if place.get_backend_name() == "sqlite" and not Path(place.database or "").is_file():
+        raise DataError(f"there is no store {place.database!r}")  # opening it would make it
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # In a folder of its own, for SQLite's companion files; beside the target, for renaming.
+        with (
+            atomic_file(file) as temporary,
+            tempfile.TemporaryDirectory(prefix=".backup-", dir=file.parent) as scratch,
+        ):
+            fresh = Path(scratch) / "store"
+            with closing(Store(place)) as source, closing(Store(_url(fresh))) as target:
+                rows = _copy(source, target)
+            _seal(fresh)
+            os.replace(fresh, temporary)
+    except (OSError, sqlite3.Error) as error:
+        raise DataError(f"{file} cannot be written: {error}") from None
+    return rows
+
+
+def restore(file: Path, store: str) -> dict[str, int]:
+    """Fill an empty store from a backup.
+
+    Args:
+        file: what ``back_up`` wrote.
+        store: SQLAlchemy URL; a SQLite file is made.
+
+    Returns:
+        Rows of each table.
+
+    Raises:
+        DataError: the file is missing, not a backup, damaged, or of a newer warmstart; or the
+            store is not empty.
+        ConfigError: another kind of database, a malformed URL, or a store of a newer warmstart.
+        StoreError: the store cannot be written.
+    """
+    place = store_url(store)
+    with _checked(file) as source, closing(Store(place)) as target:
+        return _copy(source, target)
+
+
+# -- rows --
+
+
+def _copy(source: Store, target: Store) -> dict[str, int]:
+    rows: dict[str, int] = {}
+    with source.snapshot() as read, target.transaction() as write:
+        _require_empty(write)
+        for table in metadata.sorted_tables:
+            rows[table.name] = 0
+            found = read.execute(sa.select(table), execution_options={"yield_per": _PAGE})
+            for page in found.mappings().partitions():
+                write.execute(table.insert(), [_portable(row) for row in page])
+                rows[table.name] += len(page)
+        if target.is_postgres:  # its counter is apart from the rows; SQLite's follows the highest
+            last = sa.select(sa.func.max(changes.c.number)).scalar_subquery()
+            counter = sa.func.pg_get_serial_sequence(changes.name, changes.c.number.name)
+            write.execute(sa.select(sa.func.setval(counter, last)))  # null leaves it as it is
+    return rows
+
+
+def _require_empty(write: sa.Connection) -> None:
+    rows = {
+        table.name: write.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+        for table in metadata.sorted_tables
+    }
+    if any(rows.values()):
+        held = ", ".join(f"{count} {name}" for name, count in rows.items() if count)
+        raise DataError(f"the store is not empty (it has {held}); restore into a new one")
+
+
+def _portable(row: Any) -> dict[str, Any]:
+    """SQLite stores no time zone, PostgreSQL returns that of the session: UTC in both."""
+    return {name: _utc(value) for name, value in row.items()}
+
+
+def _utc(value: Any) -> Any:
+    if not isinstance(value, datetime):
+        return value
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+# -- the file --
+
+
+def _url(path: Path) -> sa.URL:
+    return sa.URL.create("sqlite", database=str(path))
+
+
+def _seal(path: Path) -> None:
+    """Make one file of a SQLite store, with a hash of every table."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+        found = _hashed(connection)
+        connection.execute(f"CREATE TABLE {_HASHES} (name TEXT, rows INTEGER, sha256 TEXT)")
+        connection.executemany(f"INSERT INTO {_HASHES} VALUES (?, ?, ?)", found)
+
+
+@contextmanager
+def _checked(file: Path) -> Iterator[Store]:
+    """The store in a backup, from a copy that is migrated to the present form and checked."""
+    if not file.is_file():
+        raise DataError(f"{file} is not there; give a file that warmstart backup wrote")
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "store"
+        try:
+            shutil.copyfile(file, copy)
+        except OSError as error:
+            raise DataError(f"{file} cannot be copied to check it: {error.strerror}") from None
+        try:
+            _check(copy)
+            store = Store(_url(copy))
+        except (WarmstartError, sqlite3.DatabaseError) as error:
+            raise DataError(f"{file} cannot be restored: {error}") from None
+        with closing(store):
+            yield store
+
+
+def _check(copy: Path) -> None:
+    """Check that every table is, to the last byte, what was backed up.
+
+    Raises:
+        DataError: it is not, or this is not a backup.
+        sqlite3.DatabaseError: likewise.
+    """
+    with closing(sqlite3.connect(copy)) as connection:
+        if _HASHES not in _tables(connection):
+            raise DataError("it is not a backup that warmstart made")
+        (result,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if result != "ok":
+            raise DataError(f"it is damaged: {result}")
+        expected = connection.execute(f"SELECT name, rows, sha256 FROM {_HASHES}").fetchall()
+        found = _hashed(connection)
+    wrong = sorted({str(name) for name, *_ in {*expected} ^ {*found}})
+    if wrong:
+        raise DataError(f"it is damaged, or was changed after it was made: table {wrong}")
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    return sorted(name for (name,) in connection.execute(query))
+
+
+def _hashed(connection: sqlite3.Connection) -> list[tuple[str, int, str]]:
+    """Name, number of rows and a hash of them, of every table."""
+    found = []
+    for name in _tables(connection):
+        if name == _HASHES:
+            continue
+        count, sha256, quoted = 0, hashlib.sha256(), name.replace('"', '""')
+        connection.text_factory = bytes  # damaged text must be hashed, not decoded
+        for row in connection.execute(f'SELECT * FROM "{quoted}" ORDER BY rowid'):
+            count += 1
+            sha256.update(repr(row).encode())
+        connection.text_factory = str
+        found.append((name, count, sha256.hexdigest()))
+    return found

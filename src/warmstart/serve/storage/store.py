@@ -1,0 +1,586 @@
+"""The durable store: what was acknowledged is here, whatever happens to the process.
+
+SQLite by default, PostgreSQL for several replicas, through SQLAlchemy; ``migrations/`` brings an
+older store to the present form. Every write appends to ``changes`` in the same transaction, and an
+index follows these. Changes are numbered in the order of commits, because writers are serialised
+(SQLite has one writer anyway; in PostgreSQL they take a lock): otherwise a follower that has seen
+number 8 could miss number 7, committed later. No decision depends on a clock.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import as_file, files
+from typing import Any, Literal
+
+import alembic.command
+import alembic.config
+import sqlalchemy as sa
+from alembic.util import CommandError
+from sqlalchemy import event as listening
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from warmstart.errors import ConfigError, WarmstartError
+from warmstart.serve.storage.tables import changes, encodings, events, items, keys
+
+WriteOutcome = Literal["created", "updated", "unchanged"]
+
+_WRITER_LOCK_ID = 7_218_005  # PostgreSQL's number of the lock that writers take
+_LEADER_LOCK_ID = 7_218_006  # and of the lock that the replica with the encoder holds
+_CHANNEL = "warmstart"
+_PAGE = 2000
+_MAX_CHANGES = 1_000_000  # changes that a follower may be behind
+_SQLITE_OPTIONS = {"timeout": 30, "check_same_thread": False}
+_KEEPALIVE = {  # seconds until a server that does not answer counts as gone
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
+
+class StoreError(WarmstartError):
+    """The store cannot be reached or cannot write now; nothing was written."""
+
+
+class ChangesLostError(StoreError):
+    """Changes that a follower has not seen are no longer stored: its index must be built again."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item as it was written.
+
+    Attributes:
+        item: external id, as text.
+        columns: as given.
+        text: composed of the columns; what the language model encodes.
+        content: hash of text and columns.
+        owner: the key that wrote it.
+        deleted: whether it must not be recommended any more.
+        error: why it could not be encoded; None otherwise.
+    """
+
+    item: str
+    columns: dict[str, Any]
+    text: str
+    content: str
+    owner: str
+    deleted: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """A user's interaction with an item; ``event`` identifies it, so that it can be sent twice."""
+
+    event: str
+    user: str
+    item: str
+    owner: str
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key; ``secret`` is a hash."""
+
+    key: str
+    name: str
+    scope: str
+    secret: str
+    revoked: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """One write: ``kind`` is "item", "events", "key" or "model"; ``name`` is that of the thing."""
+
+    number: int
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ItemState:
+    """What an index needs to know of an item.
+
+    Attributes:
+        item: as written; None for an item of the model's own catalogue that was only clicked.
+        encoding: packed arrays; None until the language model has encoded the present text.
+        users: external ids of the users who interacted with it, as text.
+    """
+
+    item: Item | None
+    encoding: bytes | None
+    users: frozenset[str]
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is still to be encoded."""
+        item = self.item
+        if item is None or item.deleted or item.error is not None:
+            return False
+        return self.encoding is None and item.text != ""
+
+
+class Store:
+    """Reads and writes; safe to use from several threads and processes.
+
+    Args:
+        url: SQLAlchemy URL, ``sqlite:///file`` or ``postgresql://...``.
+
+    Raises:
+        ConfigError: another kind of database, a malformed URL, or a store of a newer warmstart.
+        StoreError: it cannot be reached.
+    """
+
+    def __init__(self, url: str | sa.URL) -> None:
+        address = store_url(url)
+        self.is_postgres = address.get_backend_name() == "postgresql"
+        options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 8}
+        # An error that is logged must not show what clients wrote, nor the hash of a key.
+        options |= {"hide_parameters": True}
+        options |= {"connect_args": _KEEPALIVE if self.is_postgres else _SQLITE_OPTIONS}
+        self._engine = sa.create_engine(address, **options)
+        if not self.is_postgres:
+            listening.listen(self._engine, "connect", _durable)
+            listening.listen(self._engine, "begin", _begin)
+        self._writer = self._engine.execution_options(writes=True)
+        self._insert: Any = postgresql.insert if self.is_postgres else sqlite.insert
+        self._news = threading.Event()
+        self._listening: Any = None
+        self._leader_connection: Any = None
+        try:
+            self._migrate()
+        except BaseException as error:
+            self._engine.dispose()
+            if not isinstance(error, StoreError):
+                raise
+            advice = "" if self.is_postgres else "; its folder must exist and may not be read-only"
+            raise StoreError(f"{address.render_as_string()}: {error}{advice}") from error
+
+    def _migrate(self) -> None:
+        with as_file(files("warmstart.serve.storage") / "migrations") as folder:
+            config = alembic.config.Config()
+            config.set_main_option("script_location", str(folder))
+            with self._write() as connection:
+                config.attributes["connection"] = connection
+                try:
+                    alembic.command.upgrade(config, "head")
+                except CommandError as error:
+                    raise ConfigError(
+                        f"the store was written by a newer warmstart ({error}): use that one"
+                    ) from None
+
+    def close(self) -> None:
+        """Close all connections."""
+        for connection in (self._listening, self._leader_connection):
+            if connection is not None:
+                connection.close()
+        self._engine.dispose()
+
+    # -- transactions --
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise StoreError(f"the store cannot be read: {_short(error)}") from error
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        """A transaction; writers are serialised from its beginning to its commit."""
+        try:
+            with self._writer.connect() as connection, connection.begin():
+                if self.is_postgres:
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK_ID)))
+                yield connection
+        except SQLAlchemyError as error:
+            raise StoreError(f"the store cannot be written: {_short(error)}") from error
+        self._news.set()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """A connection for reading that sees the store as it is now, whatever is written meanwhile.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._read() as connection:
+            if self.is_postgres:  # in SQLite every transaction is a snapshot
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """A connection whose writes are committed if the block ends well, and rolled back if not.
+
+        Raises:
+            StoreError: nothing was written.
+        """
+        with self._write() as connection:
+            yield connection
+
+    def _changed(self, connection: sa.Connection, kind: str, names: Iterable[str]) -> None:
+        rows = [{"kind": kind, "name": name} for name in names]
+        if rows:
+            connection.execute(changes.insert(), rows)
+            if self.is_postgres:
+                connection.execute(sa.text(f"NOTIFY {_CHANNEL}"))
+
+    # -- items --
+
+    def write_items(self, written: Sequence[Item]) -> list[WriteOutcome]:
+        """Insert or update items; one with the same content is left as it is.
+
+        Returns:
+            What recorded to each, in order.
+        """
+        found: list[WriteOutcome] = []
+        with self._write() as connection:
+            names = [item.item for item in written]
+            query = sa.select(items.c.item, items.c.content, items.c.deleted, items.c.error)
+            old = {row.item: row for row in _chunked(connection, query, items.c.item, names)}
+            fresh: dict[str, Item] = {}
+            for item in written:
+                row = old.get(item.item)
+                known = fresh.get(item.item)
+                content = row.content if row and not row.deleted and not row.error else None
+                if (known.content if known else content) == item.content:
+                    found.append("unchanged")
+                    continue
+                found.append("updated" if known or content is not None else "created")
+                fresh[item.item] = item
+            for item in fresh.values():
+                values = {**vars(item), "written": datetime.now(UTC)}
+                statement = self._insert(items).values(values)
+                others = {name: value for name, value in values.items() if name != "item"}
+                connection.execute(
+                    statement.on_conflict_do_update(index_elements=["item"], set_=others)
+                )
+            self._changed(connection, "item", fresh)
+        return found
+
+    def delete_item(self, item: Item) -> None:
+        """Mark an item as deleted; its columns stay in the store."""
+        with self._write() as connection:
+            values = {**vars(item), "deleted": True, "written": datetime.now(UTC)}
+            statement = self._insert(items).values(values)
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["item"], set_={"deleted": True, "written": values["written"]}
+                )
+            )
+            self._changed(connection, "item", [item.item])
+
+    def item(self, name: str) -> Item | None:
+        """An item as it was written; None if it never was."""
+        with self._read() as connection:
+            row = connection.execute(sa.select(items).where(items.c.item == name)).first()
+        return None if row is None else _item(row)
+
+    def newest(self, limit: int, offset: int = 0) -> list[Item]:
+        """Items by the time they were last written, the newest first."""
+        with self._read() as connection:
+            query = sa.select(items).order_by(items.c.written.desc(), items.c.item)
+            return [_item(row) for row in connection.execute(query.limit(limit).offset(offset))]
+
+    def unencoded(self, model: str) -> list[str]:
+        """Names of items whose present text the model has not encoded, oldest first."""
+        with self._read() as connection:
+            return list(connection.execute(self._unencoded(model, items.c.item)).scalars())
+
+    def unencoded_among(self, model: str, names: Sequence[str]) -> list[Item]:
+        """As ``unencoded``, among the given items only."""
+        with self._read() as connection:
+            query = self._unencoded(model, items)
+            return [_item(row) for row in _chunked(connection, query, items.c.item, names)]
+
+    def _unencoded(self, model: str, columns: Any) -> sa.Select[Any]:
+        same = (encodings.c.item == items.c.item) & (encodings.c.model == model)
+        return (
+            sa.select(columns)
+            .select_from(items.outerjoin(encodings, same))
+            .where(~items.c.deleted, items.c.error.is_(None), items.c.text != "")
+            .where(encodings.c.content.is_distinct_from(items.c.content))
+            .order_by(items.c.written, items.c.item)
+        )
+
+    def save_encodings(self, model: str, found: Iterable[tuple[Item, bytes]]) -> None:
+        """Store encodings; a later text of an item makes its encoding invalid."""
+        with self._write() as connection:
+            names = []
+            for item, arrays in found:
+                row = {
+                    "item": item.item,
+                    "model": model,
+                    "content": item.content,
+                    "arrays": arrays,
+                }
+                statement = self._insert(encodings).values(row)
+                connection.execute(
+                    statement.on_conflict_do_update(
+                        index_elements=["item", "model"],
+                        set_={"content": item.content, "arrays": arrays},
+                    )
+                )
+                names.append(item.item)
+            self._changed(connection, "item", names)
+
+    def delete_encodings(self, model: str, names: Sequence[str]) -> None:
+        """Delete the encodings of items by a model, so that they are computed again."""
+        with self._write() as connection:
+            mine = encodings.delete().where(encodings.c.model == model)
+            for name in names:
+                connection.execute(mine.where(encodings.c.item == name))
+            self._changed(connection, "item", names)
+
+    def mark_failed(self, item: Item, message: str) -> None:
+        """Mark an item that cannot be encoded, so that it is not tried again and again."""
+        with self._write() as connection:
+            same = (items.c.item == item.item) & (items.c.content == item.content)
+            connection.execute(items.update().where(same).values(error=message))
+            self._changed(connection, "item", [item.item])
+
+    def clear_failures(self) -> None:
+        """Unmark failed items, so that they are tried again: the cause may be gone."""
+        with self._write() as connection:
+            failed = items.c.error.is_not(None)
+            names = list(connection.execute(sa.select(items.c.item).where(failed)).scalars())
+            connection.execute(items.update().where(failed).values(error=None))
+            self._changed(connection, "item", names)
+
+    # -- events --
+
+    def record_events(self, recorded: Sequence[Event]) -> int:
+        """Store interactions; one whose event id is stored already is left as it is.
+
+        Returns:
+            The number of new ones.
+        """
+        with self._write() as connection:
+            names = [event.event for event in recorded]
+            old = {
+                row.event
+                for row in _chunked(connection, sa.select(events.c.event), events.c.event, names)
+            }
+            fresh = {event.event: event for event in recorded if event.event not in old}
+            now = datetime.now(UTC)
+            rows = [{**vars(event), "happened": now} for event in fresh.values()]
+            if rows:
+                connection.execute(events.insert(), rows)
+            self._changed(connection, "events", {event.item: None for event in fresh.values()})
+        return len(rows)
+
+    def history(self, user: str) -> list[str]:
+        """Items that a user interacted with."""
+        with self._read() as connection:
+            query = sa.select(events.c.item).distinct().where(events.c.user == user)
+            return list(connection.execute(query.order_by(events.c.item)).scalars())
+
+    # -- for an index --
+
+    def item_states(self, model: str, names: Sequence[str]) -> dict[str, ItemState]:
+        """The states of items, by name, with their encodings by a model."""
+        with self._read() as connection:
+            return self._item_states(connection, model, names)
+
+    def all_item_states(self, model: str) -> Iterator[dict[str, ItemState]]:
+        """As ``item_states``, for all items that were written or clicked, page by page."""
+        with self._read() as connection:
+            last = ""
+            while True:
+                # Each table is limited by itself: otherwise every page would scan all of both.
+                pages = [
+                    sa.select(table.c.item)
+                    .where(table.c.item > last)
+                    .distinct()
+                    .order_by(table.c.item)
+                    .limit(_PAGE)
+                    .subquery()
+                    for table in (items, events)
+                ]
+                query = sa.union(*(sa.select(page.c.item) for page in pages)).order_by("item")
+                names = list(connection.execute(query.limit(_PAGE)).scalars())
+                if not names:
+                    return
+                yield self._item_states(connection, model, names)
+                last = names[-1]
+
+    def _item_states(
+        self, connection: sa.Connection, model: str, names: Sequence[str]
+    ) -> dict[str, ItemState]:
+        rows = {
+            row.item: _item(row)
+            for row in _chunked(connection, sa.select(items), items.c.item, names)
+        }
+        query = sa.select(encodings).where(encodings.c.model == model)
+        read = {row.item: row for row in _chunked(connection, query, encodings.c.item, names)}
+        users: dict[str, set[str]] = {name: set() for name in names}
+        query = sa.select(events.c.item, events.c.user).distinct()
+        for row in _chunked(connection, query, events.c.item, names):
+            users[row.item].add(row.user)
+        found = {}
+        for name in names:
+            item, encoding = rows.get(name), read.get(name)
+            valid = encoding is not None and item is not None and encoding.content == item.content
+            arrays = encoding.arrays if encoding is not None and valid else None
+            found[name] = ItemState(item, arrays, frozenset(users[name]))
+        return found
+
+    def latest(self) -> int:
+        """Number of the last change; 0 before the first."""
+        with self._read() as connection:
+            query = sa.select(sa.func.coalesce(sa.func.max(changes.c.number), 0))
+            return connection.execute(query).scalar_one()
+
+    def changes(self, after: int, limit: int = _PAGE) -> list[Change]:
+        """Changes after number ``after``, in order.
+
+        Raises:
+            ChangesLostError: some of them are no longer stored, or the store is an older copy.
+        """
+        with self._read() as connection:
+            query = sa.select(changes).where(changes.c.number > after)
+            rows = connection.execute(query.order_by(changes.c.number).limit(limit)).all()
+            ends = (sa.func.min(changes.c.number), sa.func.max(changes.c.number))
+            first, last = (connection.execute(sa.select(end)).scalar() for end in ends)
+        if first is not None and first > after + 1:
+            raise ChangesLostError(f"changes {after + 1} to {first - 1} are no longer stored")
+        if (last or 0) < after:
+            raise ChangesLostError(
+                f"the store ends with change {last or 0}, change {after} was seen"
+            )
+        return [Change(row.number, row.kind, row.name) for row in rows]
+
+    def trim_changes(self, kept: int = _MAX_CHANGES) -> None:
+        """Delete all but the last changes; an index that starts later does not need them."""
+        with self._write() as connection:
+            last = connection.execute(sa.select(sa.func.max(changes.c.number))).scalar() or 0
+            connection.execute(changes.delete().where(changes.c.number <= last - kept))
+
+    def announce(self, kind: str, name: str) -> None:
+        """Append a change for every follower, such as a model to swap in."""
+        with self._write() as connection:
+            self._changed(connection, kind, [name])
+
+    def wait(self, seconds: float) -> None:
+        """Block until this process (in PostgreSQL any) writes, at most ``seconds``."""
+        if not self.is_postgres:
+            self._news.wait(seconds)  # returns at once if there was one since the last call
+            self._news.clear()
+            return
+        try:
+            if self._listening is None:
+                import psycopg
+
+                address = self._engine.url.set(drivername="postgresql")
+                self._listening = psycopg.connect(
+                    address.render_as_string(hide_password=False),
+                    autocommit=True,
+                    connect_timeout=5,
+                )
+                self._listening.execute(f"LISTEN {_CHANNEL}")
+                return  # the caller reads now what came before LISTEN
+            for _ in self._listening.notifies(timeout=seconds, stop_after=1):
+                pass
+        except Exception:  # noqa: BLE001 - the server is gone; the next call tries again
+            self._listening = None
+            time.sleep(min(seconds, 0.5))
+
+    def is_leader(self) -> bool:
+        """Whether this process runs the encoder: exactly one replica does, until it is gone.
+
+        PostgreSQL releases the lock when the connection ends, however it ends; no clock is needed.
+        """
+        if not self.is_postgres:
+            return True
+        if self._leader_connection is not None:
+            try:
+                self._leader_connection.exec_driver_sql("SELECT 1")
+                return True
+            except SQLAlchemyError:
+                self._leader_connection.invalidate()
+                self._leader_connection = None
+        try:
+            candidate = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            if candidate.execute(sa.select(sa.func.pg_try_advisory_lock(_LEADER_LOCK_ID))).scalar():
+                self._leader_connection = candidate
+                return True
+            candidate.close()
+        except SQLAlchemyError as error:
+            raise StoreError(f"the store cannot be read: {_short(error)}") from error
+        return False
+
+    # -- keys --
+
+    def add_key(self, key: Key) -> None:
+        """Store a new key."""
+        with self._write() as connection:
+            connection.execute(keys.insert().values({**vars(key), "made": datetime.now(UTC)}))
+            self._changed(connection, "key", [key.key])
+
+    def keys(self) -> list[Key]:
+        """All keys, revoked ones too, oldest first."""
+        with self._read() as connection:
+            rows = connection.execute(sa.select(keys).order_by(keys.c.made, keys.c.key)).all()
+        return [Key(row.key, row.name, row.scope, row.secret, row.revoked) for row in rows]
+
+    def revoke(self, key: str) -> bool:
+        """Revoke a key; false if there is no such key."""
+        with self._write() as connection:
+            found = connection.execute(keys.update().where(keys.c.key == key).values(revoked=True))
+            self._changed(connection, "key", [key] if found.rowcount else [])
+        return bool(found.rowcount)
+
+
+def store_url(url: str | sa.URL) -> sa.URL:
+    """The URL of a store, with the driver that reaches it.
+
+    Raises:
+        ConfigError: another kind of database, or a malformed URL.
+    """
+    try:
+        address = sa.make_url(url)
+    except ArgumentError as error:
+        raise ConfigError(f"store: {error}") from None
+    kinds = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
+    kind = address.get_backend_name()
+    if kind not in kinds:
+        raise ConfigError(f"store must be sqlite:///... or postgresql://..., got {kind}://...")
+    return address.set(drivername=kinds[kind])
+
+
+def _durable(connection: Any, _: Any) -> None:
+    """SQLite: readers do not block the writer; a commit is on the disk when it returns."""
+    connection.isolation_level = None  # SQLAlchemy's own BEGIN, see _begin
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    """SQLite: a writer takes the write lock at once; upgrading a read transaction could fail."""
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _chunked(
+    connection: sa.Connection, query: Any, column: Any, names: Sequence[str]
+) -> Iterator[Any]:
+    """Rows whose column is one of the names, in chunks: databases limit the length of a list."""
+    for start in range(0, len(names), 500):
+        yield from connection.execute(query.where(column.in_(names[start : start + 500])))
+
+
+def _item(row: Any) -> Item:
+    return Item(row.item, row.columns, row.text, row.content, row.owner, row.deleted, row.error)
+
+
+def _short(error: SQLAlchemyError) -> str:
+    return (str(getattr(error, "orig", None) or error).strip() or repr(error)).splitlines()[0]

@@ -1,0 +1,233 @@
+"""Tuning of the user distribution by gradient descent: user tokens, head, optionally the LM."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from warmstart.config import Config
+from warmstart.data.dataset import Dataset
+from warmstart.data.splits.cold import Slice
+from warmstart.lm.load import LanguageModel
+from warmstart.lm.lora import LoRAConfig, TunableEncoder
+from warmstart.lm.texts import TokenizedTexts, tokenize
+from warmstart.rank import TableScorer, mean_metric
+from warmstart.simulate.memory_plan import MemoryPlan, memory_plan
+from warmstart.simulate.user_distribution import UserDistribution
+from warmstart.simulate.user_tokens import (
+    PositivePairs,
+    UserTokens,
+    behaviour_guided_loss,
+    text_distribution_loss,
+)
+from warmstart.train import TorchTrainee, torch_generator
+from warmstart.train.seed import torch_seed
+
+METRIC = "ndcg@20"
+TEMPERATURES = (100.0, 30.0, 10.0, 3.0, 1.0)
+_HEAD_L2 = 10.0  # of the head's closed-form start, on unit vectors
+
+
+class TokenTuningConfig(Config):
+    """Settings of user tokens and their tuning.
+
+    Attributes:
+        lm_tuning: "lora" tunes the LM by an adapter, "frozen" leaves it as it is; head and tokens
+            are always tuned.
+        lora: the adapter, for "lora".
+        width: of a user token.
+        head: "linear" or "two-layer" map from the text vector to the token space.
+        temperature: initial temperature of the token logits; it is learned. With a ridge head it is
+            chosen on validation: tokens from a backbone that has seen the training items look
+            better on those than they are.
+        guidance_weight: weight of the behaviour-guided loss.
+        negatives: users sampled for the normaliser; 0 is the full softmax.
+        epochs: maximum number; with validation the best one is kept. 0 tunes nothing.
+        patience: epochs without a new best on the cold validation slice before tuning stops.
+        batch_size: items a step.
+        learning_rate: of the adapter.
+        head_learning_rate: of head and temperature; small, since the head's inputs are scaled by
+            the root of the LM's width.
+        token_learning_rate: of user tokens and biases; small, since a user has few interactions.
+    """
+
+    lm_tuning: Literal["frozen", "lora"] = "frozen"
+    lora: LoRAConfig = Field(default_factory=LoRAConfig)
+    width: int = Field(default=512, ge=1)
+    head: Literal["linear", "two-layer"] = "linear"
+    temperature: float = Field(default=10.0, gt=0)
+    guidance_weight: float = Field(default=0.01, ge=0)
+    negatives: int = Field(default=0, ge=0)
+    epochs: int = Field(default=3, ge=0)
+    patience: int = Field(default=2, ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    head_learning_rate: float = Field(default=2e-5, gt=0)
+    token_learning_rate: float = Field(default=1e-4, ge=0)
+
+
+def start_head(tokens: UserTokens, vectors: np.ndarray, guides: np.ndarray) -> None:
+    """Set the linear head to the ridge regression of the guides on the text vectors.
+
+    Args:
+        tokens: its head is set in place.
+        vectors: text vectors of the warm items, float32, shape (items, LM width).
+        guides: their CF vectors, float32, shape (items, at most token width).
+    """
+    inputs = vectors * np.float32(np.sqrt(vectors.shape[1]))  # as UserTokens.queries scales them
+    gram = inputs.T @ inputs + _HEAD_L2 * vectors.shape[1] * np.eye(vectors.shape[1])
+    weights = np.linalg.solve(gram, inputs.T @ guides).T
+    with torch.no_grad():
+        head = tokens.get_parameter("head.weight")
+        # Rows beyond the guides' width stay as they were drawn.
+        head[: len(weights)] = torch.from_numpy(weights.astype(np.float32))
+
+
+class DistributionTrainee(TorchTrainee):
+    """One epoch over the warm items: distribution loss and behaviour-guided loss.
+
+    Args:
+        distribution: its tokens are tuned in place.
+        data: texts and interactions.
+        rows: the warm items.
+        vectors: their frozen text vectors, float32, shape (items, LM width).
+        guides: their CF vectors, constants, float32, shape (items, at most token width).
+        tunable: the LM to tune as well; None leaves it frozen.
+        config: rates and sizes.
+    """
+
+    def __init__(
+        self,
+        distribution: UserDistribution,
+        data: Dataset,
+        rows: np.ndarray,
+        vectors: np.ndarray,
+        guides: np.ndarray,
+        tunable: TunableEncoder | None,
+        config: TokenTuningConfig,
+    ) -> None:
+        self.distribution, self.tunable, self.config = distribution, tunable, config
+        self.vectors, self.guides = vectors, torch.from_numpy(guides)
+        self.targets = data.matrix.T.tocsr()[rows]
+        self.tokenized: TokenizedTexts | None = None
+        named = dict(distribution.tokens.named_parameters())
+        table = {name: weight for name, weight in named.items() if name in {"table", "bias"}}
+        head = {name: weight for name, weight in named.items() if name not in table}
+        adapter: dict[str, torch.nn.Parameter] = {}
+        if tunable is not None:
+            texts = [data.catalogue.texts[row] for row in rows]
+            self.tokenized = tokenize(tunable.lm, texts)
+            adapter = tunable.adapter_parameters()
+        groups = [
+            {"params": list(table.values()), "lr": config.token_learning_rate},
+            {"params": list(head.values()), "lr": config.head_learning_rate},
+            {"params": list(adapter.values()), "lr": config.learning_rate},
+        ]
+        optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
+        super().__init__({**table, **head, **adapter}, optimiser)
+
+    def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:
+        generator = torch_generator(rng)
+        with torch_seed(rng):
+            if self.tunable is not None:
+                self.tunable.train()
+            for batch in self._batches(rng):
+                loss = self._loss(batch, generator)
+                self.optimiser.zero_grad()
+                loss.backward()
+                self.optimiser.step()
+                yield loss.item()
+            if self.tunable is not None:
+                self.tunable.eval()
+
+    def _batches(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        if self.tokenized is not None:
+            every = np.arange(len(self.vectors))
+            yield from self.tokenized.shuffled_batches(every, self.config.batch_size, rng)
+            return
+        order = rng.permutation(len(self.vectors))
+        yield from np.array_split(order, max(1, len(order) // self.config.batch_size))
+
+    def _loss(self, batch: np.ndarray, generator: torch.Generator) -> Tensor:
+        tokens, ridge = self.distribution.tokens, self.distribution.ridge
+        if self.tunable is None or self.tokenized is None:
+            pooled = torch.from_numpy(self.vectors[batch])
+        else:
+            pooled = self.tunable(self.tokenized.batch(batch, self.tunable.lm.device)).cpu()
+        queries = tokens.queries(pooled)
+        targets = self.targets[batch].tocoo()
+        positives = PositivePairs(
+            torch.from_numpy(targets.row.astype(np.int64)),
+            torch.from_numpy(targets.col.astype(np.int64)),
+            torch.from_numpy(targets.data),
+        )
+        if ridge is None:
+            loss = tokens.loss(
+                queries, positives, negatives=self.config.negatives, generator=generator
+            )
+        else:
+            left_out = torch.from_numpy(ridge.leave_one_out(self.vectors, self.targets, batch))
+            logits = tokens.logits(queries)
+            logits = logits + left_out * self.distribution.ridge_logit_scale
+            loss = text_distribution_loss(
+                logits[positives.rows, positives.users],
+                logits.logsumexp(1),
+                positives.rows,
+                positives.weights,
+            )
+        guides = self.guides[torch.from_numpy(batch)]
+        guided = behaviour_guided_loss(queries[:, : guides.shape[1]], guides)
+        return loss + self.config.guidance_weight * guided
+
+    def validation(self, frozen: np.ndarray, data: Dataset, task: Slice) -> Callable[[], float]:
+        """ndcg@20 of the distribution on the cold validation slice, as it is when called.
+
+        Args:
+            frozen: text vectors of the catalogue by the frozen LM, float32, (n_items, LM width).
+            data: the catalogue's texts.
+            task: the slice.
+        """
+        ridge = self.distribution.ridge
+        vectors = frozen[task.candidates]
+        texts = [data.catalogue.texts[item] for item in task.candidates]
+        fixed = 0.0 if ridge is None else ridge.predict(vectors)
+        scale = self.distribution.ridge_logit_scale
+        tokens_alone = UserDistribution(self.distribution.tokens, None, scale)
+
+        def quality() -> float:
+            tuned = vectors if self.tunable is None else self.tunable.encode(texts)
+            table = TableScorer(task.candidates, tokens_alone.user_scores(vectors, tuned) + fixed)
+            return mean_metric(table.score, task, METRIC)
+
+        return quality
+
+    def choose_temperature(self, validate: Callable[[], float]) -> float:
+        """Start the tokens at the temperature of ``TEMPERATURES`` that validates best."""
+        tokens = self.distribution.tokens
+
+        def quality_at(temperature: float) -> float:
+            with torch.no_grad():
+                tokens.log_scale.fill_(-math.log(temperature))
+            return validate()
+
+        best = max(TEMPERATURES, key=quality_at)
+        quality_at(best)
+        return best
+
+    def memory(self, lm: LanguageModel, data: Dataset) -> MemoryPlan:
+        """What tuning will need."""
+        frozen = LoRAConfig(rank=0)
+        return memory_plan(
+            lm,
+            frozen if self.tunable is None else self.config.lora,
+            n_users=data.n_users,
+            token_width=self.config.width,
+            batch_size=self.config.batch_size,
+            tokens=int(self.tokenized.lengths.max()) if self.tokenized is not None else 1,
+            two_layer=self.config.head == "two-layer",
+            negatives=self.config.negatives,
+        )

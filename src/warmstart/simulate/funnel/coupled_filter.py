@@ -1,0 +1,248 @@
+"""ColdLLM's coupled filter: from all users to the shortlist that a judge can read.
+
+    text ──LM──▶ vector ──content side────▶ scores of all users ─┐
+                        ──behaviour tower─▶ scores of all users ─┴─ fused ─▶ the K best users
+
+The scores are divided by their standard deviations before they are added, with a weight chosen on
+validation. (The public code adds raw dot products.) The content side is by default the closed-form
+head of ``text_ridge``, which validates better than the trained tower; ``ridge=None`` trains the
+tower.
+"""
+
+import hashlib
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from warmstart.backbones import Backbone
+from warmstart.backbones.vectors import collaborative_vectors
+from warmstart.config import Config
+from warmstart.core import FitContext
+from warmstart.data.dataset import Dataset
+from warmstart.data.splits.cold import Slice
+from warmstart.rank import TableScorer, mean_metric, top_k
+from warmstart.simulate.calibration import reference_items
+from warmstart.simulate.funnel.towers import (
+    BehaviourConfig,
+    BehaviourTrainee,
+    ContentConfig,
+    ContentTrainee,
+    Tower,
+    TowerTrainee,
+)
+from warmstart.simulate.fusion import METRIC, ScoreFusion, choose_fusion
+from warmstart.simulate.ridge import RidgeConfig, RidgeHead, fit_ridge
+from warmstart.storage import nest, unnest
+from warmstart.train import Schedule, run_epochs
+
+# Of weights that validate alike the first is taken: the content side does not depend on a backbone.
+_CONTENT_WEIGHTS = {
+    "behaviour": (0.0,),
+    "content": (1.0,),
+    "both": (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1),
+}
+
+
+class FilterConfig(Config):
+    """Settings of the coupled filter.
+
+    Attributes:
+        signals: score users by "content" (texts), "behaviour" (the backbone's vectors), or "both".
+        ridge: the content side in closed form; None trains the content tower.
+        content: the content tower.
+        behaviour: the behaviour tower.
+        content_weight: weight of the content side, in [0, 1]; with "both" chosen on validation.
+        activity_penalty: subtracted from a user's score, times the log of the user's training
+            interactions, in standard deviations; counteracts activity bias: metrics average over
+            users, so active users must not dominate.
+    """
+
+    signals: Literal["both", "content", "behaviour"] = "both"
+    ridge: RidgeConfig | None = Field(default_factory=RidgeConfig)
+    content: ContentConfig = Field(default_factory=ContentConfig)
+    behaviour: BehaviourConfig = Field(default_factory=BehaviourConfig)
+    content_weight: float = Field(default=0.8, ge=0, le=1)
+    activity_penalty: float = Field(default=0.0, ge=0)
+
+
+class CoupledFilter:
+    """Scores of all users for a text.
+
+    Args:
+        content: the content side; None if it is not used.
+        behaviour: the behaviour tower; None if it is not used.
+        fusion: of both: first behaviour, second content.
+        user_penalty: subtracted from each user's score, float32, shape (n_users,).
+    """
+
+    def __init__(
+        self,
+        content: RidgeHead | Tower | None,
+        behaviour: Tower | None,
+        fusion: ScoreFusion,
+        user_penalty: np.ndarray,
+    ) -> None:
+        self.content, self.behaviour = content, behaviour
+        self.fusion, self.user_penalty = fusion, user_penalty
+
+    def user_scores(self, vectors: np.ndarray) -> np.ndarray:
+        """Scores of all users for texts, in standard deviations; float32, (items, n_users)."""
+        content = vectors[:, :0]
+        if isinstance(self.content, RidgeHead):
+            content = self.content.predict(vectors)
+        elif self.content is not None:
+            content = self.content.user_scores(vectors)
+        return self._fused(content, vectors)
+
+    def score_as_cold(self, vectors: np.ndarray, rows: np.ndarray, data: Dataset) -> np.ndarray:
+        """As ``user_scores``, for items of the catalogue, all cold or all warm.
+
+        A warm item is left out of the closed-form head; the towers have seen it.
+        """
+        if not isinstance(self.content, RidgeHead):
+            return self.user_scores(vectors[rows])
+        return self._fused(self.content.score_as_cold(vectors, rows, data), vectors[rows])
+
+    def shortlist(self, user_scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k best users of each item, best first: int32 rows and their scores, (items, k)."""
+        return top_k(np.ascontiguousarray(user_scores), min(k, user_scores.shape[1]))
+
+    def _fused(self, content: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        behaviour = vectors[:, :0]
+        if self.behaviour is not None:
+            behaviour = self.behaviour.user_scores(vectors)
+        return self.fusion.weighted_sum(behaviour, content) - self.user_penalty
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays that ``restore`` needs."""
+        fusion = self.fusion
+        state = {
+            "user_penalty": self.user_penalty,
+            "fusion": np.array([fusion.weight, fusion.std_first, fusion.std_second]),
+        }
+        for name, side in (("content", self.content), ("behaviour", self.behaviour)):
+            if side is not None:
+                state |= nest(name, side.state())
+        return state
+
+    @classmethod
+    def restore(cls, config: FilterConfig, state: dict[str, np.ndarray]) -> "CoupledFilter":
+        """Rebuild from ``state``."""
+        content, behaviour = unnest("content", state), unnest("behaviour", state)
+        weight, std_first, std_second = state["fusion"].tolist()
+        head = None
+        if content:
+            ridge = config.ridge
+            head = Tower.restore(content) if ridge is None else RidgeHead.restore(ridge, content)
+        return cls(
+            head,
+            Tower.restore(behaviour) if behaviour else None,
+            ScoreFusion(weight, 1.0, std_first, std_second),
+            state["user_penalty"],
+        )
+
+
+def fit_filter(
+    config: FilterConfig,
+    backbone: Backbone,
+    vectors: np.ndarray,
+    data: Dataset,
+    context: FitContext,
+) -> tuple[CoupledFilter, dict[str, Any]]:
+    """Train both sides, and choose their weights on validation if there is any.
+
+    Args:
+        config: settings.
+        backbone: fitted; the teacher of the behaviour tower.
+        vectors: text vectors of the catalogue, float32, shape (n_items, LM width).
+        data: training interactions.
+        context: of the fit.
+
+    Returns:
+        The filter, and the chosen settings.
+    """
+    choices: dict[str, Any] = {}
+    warm = np.flatnonzero(data.warm)
+    train, texts = data.matrix[:, warm].tocsr(), vectors[warm]
+    rng = context.rng.spawn(1)[0]
+    content: RidgeHead | Tower | None = None
+    behaviour: Tower | None = None
+    if config.signals != "behaviour" and config.ridge is not None:
+        content = fit_ridge(config.ridge, vectors, data, context)
+    elif config.signals != "behaviour":
+        trainee = ContentTrainee(config.content, train, texts, rng)
+        content, epochs = _fit_tower("content-tower", trainee, vectors, data, context)
+        choices["content"] = {"epochs": epochs}
+    if config.signals != "content":
+        users, items = collaborative_vectors(backbone, data.matrix, config.behaviour.width)
+        teacher = (users, np.ascontiguousarray(items[warm]))
+        trainee = BehaviourTrainee(config.behaviour, train, texts, teacher, rng)
+        behaviour, epochs = _fit_tower("behaviour-tower", trainee, vectors, data, context)
+        choices["behaviour"] = {"epochs": epochs}
+    log_degrees = np.log1p(data.matrix.getnnz(axis=1)).astype(np.float32)
+    user_penalty = np.float32(config.activity_penalty) * log_degrees
+    both = config.signals == "both"
+    weight = config.content_weight if both else _CONTENT_WEIGHTS[config.signals][0]
+    coupled = CoupledFilter(content, behaviour, ScoreFusion(weight, 1.0), user_penalty)
+    with context.run.stage("filter"):
+        coupled.fusion, chosen = _fit_fusion(config, coupled, vectors, data, context)
+    return coupled, choices | chosen
+
+
+def _fit_fusion(
+    config: FilterConfig,
+    coupled: CoupledFilter,
+    vectors: np.ndarray,
+    data: Dataset,
+    context: FitContext,
+) -> tuple[ScoreFusion, dict[str, Any]]:
+    """Standard deviations from the reference items; the weight from the cold validation slice."""
+    reference = rows = reference_items(data)
+    if context.valid is not None:
+        rows = np.union1d(reference, context.valid["cold"].candidates)
+    behaviour = content = np.zeros((len(rows), data.n_users), np.float32)
+    if coupled.behaviour is not None:
+        behaviour = coupled.behaviour.user_scores(vectors[rows])
+    if isinstance(coupled.content, RidgeHead):
+        content = coupled.content.score_as_cold(vectors, rows, data)
+    elif coupled.content is not None:
+        content = coupled.content.user_scores(vectors[rows])
+    weight, choices = coupled.fusion.weight, {}
+    if context.valid is not None and config.signals == "both":
+        constants = [(weight, 1.0) for weight in _CONTENT_WEIGHTS["both"]]
+        weight, _ = choose_fusion(constants, context.valid["cold"], rows, behaviour, content)
+        choices = {"content_weight": weight}
+    measured = np.isin(rows, reference)
+    return ScoreFusion.fit(weight, 1.0, behaviour[measured], content[measured]), choices
+
+
+def _fit_tower(
+    name: str, trainee: TowerTrainee, vectors: np.ndarray, data: Dataset, context: FitContext
+) -> tuple[Tower, int]:
+    """Train a tower; the epoch that ranks cold validation items best is kept."""
+    validate, validated_on = None, "not"
+    rng = context.rng.spawn(1)[0]
+    if context.valid is not None:
+        validated_on = context.valid["cold"].hash
+        validate = partial(_quality, trainee, vectors, context.valid["cold"])
+    seed = int(rng.integers(2**63))
+    parts = f"{trainee.config.model_dump_json()} {data.hash} {seed} {validated_on}".encode()
+    key = hashlib.sha256(parts + trainee.user_inputs().tobytes() + vectors.tobytes()).hexdigest()
+    with context.run.stage(name, key) as folder:
+        result = run_epochs(
+            trainee,
+            Schedule(trainee.config.epochs, 1, trainee.config.patience, f"cold {METRIC}"),
+            np.random.default_rng(seed),
+            validate=validate,
+            folder=folder,
+            settings=key,
+        )
+    return trainee.tower(), result.epochs
+
+
+def _quality(trainee: TowerTrainee, vectors: np.ndarray, task: Slice) -> float:
+    """ndcg@20 of the tower in its present state."""
+    scores = trainee.tower().user_scores(vectors[task.candidates])
+    return mean_metric(TableScorer(task.candidates, scores).score, task, METRIC)

@@ -1,0 +1,298 @@
+"""The two towers of ColdLLM's coupled filter: who might like an item, by its text.
+
+"Large Language Model Simulator for Cold-Start Recommendation", WSDM 2025 (arXiv 2402.09176):
+content and behaviour are used together, each mapped into a space where a dot product ranks users.
+
+``ContentTower``    both sides from the LM: the item is its text vector, the user the mean of the
+                    vectors of what they interacted with. Trained by cross entropy on true pairs
+                    and drawn ones.
+``BehaviourTower``  both sides from the backbone: the student of ALDI (Huang et al., SIGIR 2023).
+                    From the text of an item it learns to stand where the backbone's vector would:
+
+    L = BCE(s+ - s-, 1) + a BCE(s+ - s-, σ(t+ - t-))
+      + b BCE(g - ḡ, σ(g* - ḡ*)) + c (|t+ - s+| + |t- - s-|)
+
+    s: dots of the student, t: of the teacher (the backbone), for a user's item and a drawn one;
+    g: an item's dot with itself, ḡ its mean dot with the others of the batch, * for the teacher.
+
+Where they differ from the public code, and why:
+- A user's profile leaves out the item that is asked about. (There it is part of it, and the tower
+  learns to recognise instead of to predict.)
+- Negatives are warm items that are no training positives. (There cold items are drawn too, and
+  held-out positives are avoided.)
+- The epoch that is best on cold validation items is kept. (There the accuracy on held-out pairs of
+  items that are all in training decides.)
+"""
+
+from collections.abc import Iterator
+from typing import Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from scipy import sparse
+from torch import Tensor, nn
+from torch.nn import functional
+
+from warmstart.backbones.graph import sample_negatives
+from warmstart.config import Config
+from warmstart.storage import unnest
+from warmstart.train import TorchTrainee
+from warmstart.train.seed import torch_seed
+
+_ROWS_AT_ONCE = 8192  # vectors that are mapped at once
+
+
+class TowerConfig(Config):
+    """Settings of one tower.
+
+    Attributes:
+        width: of the space that both sides are mapped into.
+        hidden: units of the maps' one hidden layer.
+        epochs: the most epochs; with validation the best one is kept.
+        patience: epochs without a new best before training stops.
+        batch_size: interactions a step.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+    """
+
+    width: int = Field(default=200, ge=1)
+    hidden: int = Field(default=512, ge=1)
+    epochs: int = Field(default=15, ge=1)
+    patience: int = Field(default=2, ge=1)
+    batch_size: int = Field(default=4096, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+
+
+class ContentConfig(TowerConfig):
+    """Settings of the content tower.
+
+    Attributes:
+        negatives: items drawn for each interaction.
+    """
+
+    negatives: int = Field(default=4, ge=1)
+
+
+class BehaviourConfig(TowerConfig):
+    """Settings of the behaviour tower.
+
+    Attributes:
+        ranking_weight, identification_weight, rating_weight: a, b and c of its loss, as in ALDI's
+            public code.
+    """
+
+    ranking_weight: float = Field(default=0.9, ge=0)
+    identification_weight: float = Field(default=0.05, ge=0)
+    rating_weight: float = Field(default=0.1, ge=0)
+
+
+class Tower:
+    """Two maps, one of users and one of items, into a common space; fitted.
+
+    Args:
+        users: vectors of all users in that space, float32, shape (n_users, width).
+        items: the map of items.
+    """
+
+    def __init__(self, users: np.ndarray, items: "TowerNetwork") -> None:
+        self.users = users
+        self._items = items
+
+    def user_scores(self, vectors: np.ndarray) -> np.ndarray:
+        """Scores of all users for texts.
+
+        Args:
+            vectors: text vectors, float32, shape (items, LM width).
+
+        Returns:
+            float32, shape (items, n_users).
+        """
+        return apply_network(self._items, vectors) @ self.users.T
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays for the artefact."""
+        weights = {
+            f"items.{name}": tensor.numpy() for name, tensor in self._items.state_dict().items()
+        }
+        return {"users": self.users, **weights}
+
+    @classmethod
+    def restore(cls, state: dict[str, np.ndarray]) -> Self:
+        """The tower that gave ``state``."""
+        weights = unnest("items", state)
+        hidden, inputs = weights["0.weight"].shape
+        items = TowerNetwork(inputs, hidden, len(weights["2.weight"]))
+        items.load_state_dict({name: torch.from_numpy(w.copy()) for name, w in weights.items()})
+        return cls(state["users"], items.eval())
+
+
+class TowerNetwork(nn.Sequential):
+    """Linear, tanh, linear."""
+
+    def __init__(self, inputs: int, hidden: int, width: int) -> None:
+        super().__init__(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, width))
+
+
+def apply_network(module: nn.Module, vectors: np.ndarray) -> np.ndarray:
+    """Images of vectors, float32, shape (rows, width)."""
+    blocks = [
+        vectors[start : start + _ROWS_AT_ONCE]
+        for start in range(0, max(len(vectors), 1), _ROWS_AT_ONCE)
+    ]
+    with torch.inference_mode():
+        return np.concatenate([module(torch.from_numpy(block)).numpy() for block in blocks])
+
+
+class TowerTrainee(TorchTrainee):
+    """Trains the two maps of a tower; one epoch is one pass over the interactions.
+
+    Args:
+        config: sizes and rates.
+        train: interactions of the warm items, CSR, shape (n_users, warm items).
+        texts: text vectors of the warm items, float32, shape (warm items, LM width).
+        user_width: of what the user map reads.
+        rng: draws the first weights.
+    """
+
+    def __init__(
+        self,
+        config: TowerConfig,
+        train: sparse.csr_matrix,
+        texts: np.ndarray,
+        user_width: int,
+        rng: np.random.Generator,
+    ) -> None:
+        with torch_seed(rng):
+            self.user_network = TowerNetwork(user_width, config.hidden, config.width)
+            self.item_network = TowerNetwork(texts.shape[1], config.hidden, config.width)
+        self.config, self.train, self.texts = config, train, torch.from_numpy(texts)
+        self.pairs = train.tocoo()
+        parameters = {
+            f"{side}.{name}": weight
+            for side, module in (("user", self.user_network), ("item", self.item_network))
+            for name, weight in module.named_parameters()
+        }
+        optimiser = torch.optim.AdamW(
+            parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        super().__init__(parameters, optimiser)
+
+    def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:
+        order = rng.permutation(self.train.nnz)
+        batches = max(1, len(order) // self.config.batch_size)
+        for batch in np.array_split(order, batches):
+            loss = self.loss(self.pairs.row[batch], self.pairs.col[batch], rng)
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+            yield loss.item()
+
+    def loss(self, users: np.ndarray, items: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """Of a batch of pairs."""
+        raise NotImplementedError
+
+    def user_inputs(self) -> np.ndarray:
+        """What the user map reads, of all users, float32, shape (n_users, user_width)."""
+        raise NotImplementedError
+
+    def tower(self) -> Tower:
+        """The tower as it stands."""
+        return Tower(apply_network(self.user_network, self.user_inputs()), self.item_network)
+
+    def negatives_for(self, users: np.ndarray, times: int, rng: np.random.Generator) -> np.ndarray:
+        """Warm items that are no positives of these users, int64, shape (users x times,)."""
+        return sample_negatives(
+            np.repeat(users, times),
+            self.train.indptr,
+            self.train.indices,
+            np.arange(self.texts.shape[0]),
+            int(rng.integers(2**31)),
+        )
+
+
+class ContentTrainee(TowerTrainee):
+    """The content tower; arguments as ``TowerTrainee``, without ``user_width``."""
+
+    config: ContentConfig
+
+    def __init__(
+        self,
+        config: ContentConfig,
+        train: sparse.csr_matrix,
+        texts: np.ndarray,
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__(config, train, texts, texts.shape[1], rng)
+        binary = sparse.csr_matrix(
+            (np.ones_like(train.data), train.indices, train.indptr), train.shape
+        )
+        self.sums = torch.from_numpy(binary @ texts)
+
+    def user_inputs(self) -> np.ndarray:
+        return functional.normalize(self.sums, dim=1).numpy()
+
+    def loss(self, users: np.ndarray, items: np.ndarray, rng: np.random.Generator) -> Tensor:
+        times = self.config.negatives
+        sums, own = self.sums[torch.from_numpy(users)], self.texts[torch.from_numpy(items)]
+        without = self.user_network(functional.normalize(sums - own, dim=1))
+        whole = self.user_network(functional.normalize(sums, dim=1)).repeat_interleave(times, 0)
+        others = self.texts[torch.from_numpy(self.negatives_for(users, times, rng))]
+        positive = (without * self.item_network(own)).sum(1)
+        negative = (whole * self.item_network(others)).sum(1)
+        return functional.softplus(-positive).mean() + functional.softplus(negative).mean()
+
+
+class BehaviourTrainee(TowerTrainee):
+    """The behaviour tower.
+
+    Args:
+        config: sizes, rates and weights of the loss.
+        train: as ``TowerTrainee``.
+        texts: as ``TowerTrainee``.
+        teacher: the backbone's vectors of users and warm items, constants, float32.
+        rng: draws the first weights.
+    """
+
+    config: BehaviourConfig
+
+    def __init__(
+        self,
+        config: BehaviourConfig,
+        train: sparse.csr_matrix,
+        texts: np.ndarray,
+        teacher: tuple[np.ndarray, np.ndarray],
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__(config, train, texts, teacher[0].shape[1], rng)
+        # The losses compare dots, so the teacher's are brought to the size that a sigmoid reads.
+        dots = np.einsum("ij,ij->i", teacher[0][self.pairs.row], teacher[1][self.pairs.col])
+        unit = float(np.sqrt(max(np.abs(dots).mean(), 1e-12) / 2))
+        self.teacher = tuple(torch.from_numpy(side / np.float32(unit)) for side in teacher)
+
+    def user_inputs(self) -> np.ndarray:
+        return self.teacher[0].numpy()
+
+    def loss(self, users: np.ndarray, items: np.ndarray, rng: np.random.Generator) -> Tensor:
+        config, (teach_users, teach_items) = self.config, self.teacher
+        rows, own = torch.from_numpy(users), torch.from_numpy(items)
+        other = torch.from_numpy(self.negatives_for(users, 1, rng))
+        mine, student = self.user_network(teach_users[rows]), self.item_network(self.texts[own])
+        likes = (mine * student).sum(1)
+        dislikes = (mine * self.item_network(self.texts[other])).sum(1)
+        taught = (teach_users[rows] * teach_items[own]).sum(1)
+        untaught = (teach_users[rows] * teach_items[other]).sum(1)
+        entropy = functional.binary_cross_entropy_with_logits
+        return (
+            functional.softplus(dislikes - likes).mean()
+            + config.ranking_weight * entropy(likes - dislikes, torch.sigmoid(taught - untaught))
+            + config.identification_weight
+            * entropy(_distinctness(student), torch.sigmoid(_distinctness(teach_items[own])))
+            + config.rating_weight * ((taught - likes).abs() + (untaught - dislikes).abs()).mean()
+        )
+
+
+def _distinctness(items: Tensor) -> Tensor:
+    """An item's dot with itself over its mean dot with the batch."""
+    return items.square().sum(1) - items @ items.mean(0)

@@ -1,0 +1,104 @@
+"""Score fusion: one score of a cold item from two scorers.
+
+Folding in passes the simulated users through the backbone, which knows which users behave alike,
+but a folded-in vector holds no more than the backbone's width. The text model's user scores hold
+everything that the text says, and nothing else. With F and T the two scores of item i over users,
+
+    raw_i   = (1 - weight) F_i / sd(F) + weight T_i / sd(T)
+    score_i = raw_i / (|raw_i| / mean |raw|)^(1 - norm_exponent)
+
+``norm_exponent`` is how far an item with large scores is believed to become popular: 1 as
+predicted, 0 treats all cold items alike. Both constants are chosen on the cold validation slice.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from warmstart.data.splits.cold import Slice
+from warmstart.rank import TableScorer, mean_metric
+
+ColdScore = Literal["fold_in", "text", "both"]
+
+TEXT_WEIGHTS: dict[ColdScore, tuple[float, ...]] = {
+    "fold_in": (0.0,),
+    "text": (1.0,),
+    "both": (0.2, 0.35, 0.5, 0.65, 0.8, 0.9),
+}
+NORM_EXPONENTS = (1.0, 0.75, 0.5, 0.25)
+METRIC = "ndcg@20"
+_MAX_SAMPLE = 1000  # items that standard deviations are estimated on
+
+
+@dataclass(frozen=True)
+class ScoreFusion:
+    """The constants of the weighted sum of two scorers.
+
+    Attributes:
+        weight: of the second scorer, in [0, 1].
+        norm_exponent: exponent on the norm of an item's scores, in [0, 1].
+        std_first: standard deviation of the first scorer's scores.
+        std_second: standard deviation of the second scorer's scores.
+        mean_norm: mean over items of the norm of the weighted sum.
+    """
+
+    weight: float
+    norm_exponent: float
+    std_first: float = 1.0
+    std_second: float = 1.0
+    mean_norm: float = 1.0
+
+    @classmethod
+    def fit(
+        cls, weight: float, norm_exponent: float, first: np.ndarray, second: np.ndarray
+    ) -> "ScoreFusion":
+        """Estimate standard deviations and mean norm on the given scores, each (items, users)."""
+        sample = slice(None, None, max(1, len(first) // _MAX_SAMPLE))
+        std_first, std_second = (float(scores[sample].std()) or 1.0 for scores in (first, second))
+        unscaled = cls(weight, 1.0, std_first, std_second)
+        norms = np.linalg.norm(unscaled.weighted_sum(first, second), axis=1)
+        return cls(weight, norm_exponent, std_first, std_second, float(norms.mean()) or 1.0)
+
+    def weighted_sum(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """The weighted sum, float32, of the same shape; a scorer of weight 0 is not read."""
+        if self.weight == 0:
+            return first / np.float32(self.std_first)
+        if self.weight == 1:
+            return second / np.float32(self.std_second)
+        scaled_first = first * np.float32((1 - self.weight) / self.std_first)
+        return scaled_first + second * np.float32(self.weight / self.std_second)
+
+    def item_scales(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """The factor of each item, float32, shape (items,), from its scores over all users."""
+        norms = np.linalg.norm(self.weighted_sum(first, second), axis=1) / self.mean_norm
+        scales = np.ones(len(norms), np.float32)
+        np.power(norms, self.norm_exponent - 1, out=scales, where=norms > 0)
+        return scales
+
+
+def choose_fusion(
+    constants: Iterable[tuple[float, float]],
+    task: Slice,
+    rows: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+) -> tuple[float, float]:
+    """The pair of weight and norm exponent with the best ndcg@20.
+
+    Args:
+        constants: pairs of weight and norm exponent to choose from.
+        task: the cold validation slice.
+        rows: the scored items, the candidates among them; int32, ascending.
+        first: their scores over all users by the first scorer, float32, shape (rows, n_users).
+        second: likewise by the second scorer.
+    """
+
+    def quality(weight: float, norm_exponent: float) -> float:
+        fusion = ScoreFusion.fit(weight, norm_exponent, first, second)
+        scales = fusion.item_scales(first, second)[:, None]
+        table = TableScorer(rows, fusion.weighted_sum(first, second) * scales)
+        return mean_metric(table.score, task, METRIC)
+
+    return max(constants, key=lambda pair: quality(*pair))

@@ -1,0 +1,262 @@
+"""The hybrid scorer: a fitted backbone for warm items; for cold items, fold-in fused with text.
+
+A method simulates interactions. What follows is the same for every method: fold them in, fuse the
+folded-in vectors' scores with the text model's user scores if that validates better, and calibrate
+cold scores against warm ones. Users and warm items stay bit for bit as they are.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+
+from warmstart.backbones import Backbone, BackboneConfig, build
+from warmstart.data.dataset import Dataset
+from warmstart.data.splits.cold import Validation
+from warmstart.errors import UnsupportedError
+from warmstart.simulate.calibration import (
+    CalibrationConfig,
+    ColdCalibration,
+    fit_calibration,
+    reference_items,
+    score_warm_and_cold,
+)
+from warmstart.simulate.fusion import (
+    NORM_EXPONENTS,
+    TEXT_WEIGHTS,
+    ColdScore,
+    ScoreFusion,
+    choose_fusion,
+)
+from warmstart.storage import nest, unnest
+
+_SCORES_AT_ONCE = 2**23  # scores of items over all users in one block: 32 MB
+_FOLD_IN_ONLY = ScoreFusion(weight=0.0, norm_exponent=1.0)
+_FUSION_FIELDS = [field.name for field in fields(ScoreFusion)]
+
+
+class HybridConfig(CalibrationConfig):
+    """How a method that simulates interactions scores cold items.
+
+    Attributes:
+        cold_score: "fold_in" scores by the folded-in vector, "text" by the text model's user
+            scores, "both" by their weighted sum.
+        text_weight: weight of the text model's user scores in that sum, in [0, 1]; chosen on
+            validation if there is any, as is the next one.
+        norm_exponent: exponent on the norm of an item's scores; see ``simulate.fusion``.
+        max_score_table_gib: memory limit in GiB of the table of text scores, cold items x users,
+            which every ``cold_score`` but "fold_in" keeps.
+    """
+
+    cold_score: ColdScore = "both"
+    text_weight: float = Field(default=0.5, ge=0, le=1)
+    norm_exponent: float = Field(default=0.75, ge=0, le=1)
+    max_score_table_gib: float = Field(default=4.0, gt=0)
+
+    def check_table(self, who: str, n_cold: int, n_users: int) -> None:
+        """Refuse a score table that would not fit.
+
+        Raises:
+            UnsupportedError: it needs more than ``max_score_table_gib``.
+        """
+        gib = n_cold * n_users * 4 / 2**30
+        if self.cold_score != "fold_in" and gib > self.max_score_table_gib:
+            raise UnsupportedError(
+                f"{who}: cold_score={self.cold_score!r} keeps a table of {n_cold} cold items x "
+                f"{n_users} users, {gib:.1f} GiB; max_score_table_gib allows "
+                f"{self.max_score_table_gib}: raise it, or use cold_score='fold_in'"
+            )
+
+
+class HybridScorer:
+    """Scores warm items by the backbone, and cold items by what was appended for them.
+
+    Args:
+        backbone: fitted.
+        n_users: number of users.
+        fusion: of the folded-in vector's scores (first) and the text model's user scores (second).
+        calibration: factors on cold scores.
+
+    Attributes:
+        folded: ``backbone.fold_in`` of each cold item, float32, shape (n_cold, width of the
+            backbone); a row of NaN is an item that cannot be scored yet.
+        item_scales: factor of each cold item from the fusion, float32, shape (n_cold,).
+        text_scores: the text model's scores of the cold items over users, float32, shape
+            (n_cold, n_users); no rows if the fusion does not read them.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        n_users: int,
+        fusion: ScoreFusion = _FOLD_IN_ONLY,
+        calibration: ColdCalibration | None = None,
+    ) -> None:
+        self.backbone, self.fusion = backbone, fusion
+        self.calibration = calibration or ColdCalibration.identity(n_users)
+        self.folded = backbone.fold_in(sparse.csr_matrix((0, n_users), dtype=np.float32))
+        self.item_scales = np.zeros(0, np.float32)
+        self.text_scores = np.zeros((0, n_users), np.float32)
+
+    def append(
+        self, interactions: sparse.csr_matrix, user_scores: np.ndarray | None = None
+    ) -> None:
+        """Append cold items.
+
+        Args:
+            interactions: simulated or observed, weights in (0, 1], CSR, shape (items, n_users).
+            user_scores: the text model's, float32, shape (items, n_users); not needed if their
+                weight in the fusion is 0.
+        """
+        self.append_folded(self.backbone.fold_in(interactions), user_scores)
+
+    def append_folded(self, folded: np.ndarray, user_scores: np.ndarray | None = None) -> None:
+        """Append cold items that are folded in already; ``folded`` is float32, (items, width)."""
+        for rows in item_blocks(len(folded), self.text_scores.shape[1]):
+            scores = folded[rows, :0] if user_scores is None else user_scores[rows]
+            self._append_block(folded[rows], scores)
+
+    def append_unscored(self, n: int) -> None:
+        """Append ``n`` cold items that cannot be scored yet."""
+        unknown = np.full((n, self.folded.shape[1]), np.nan, np.float32)
+        self._append_block(unknown, unknown[:, :0])
+
+    def replace(self, rows: np.ndarray, interactions: sparse.csr_matrix) -> None:
+        """Fold in again the cold items at these positions; the fusion must not read texts."""
+        self.folded[rows] = self.backbone.fold_in(interactions)
+
+    def _append_block(self, folded: np.ndarray, user_scores: np.ndarray) -> None:
+        scales = self.item_scales_of(folded, user_scores)
+        self.folded = np.concatenate([self.folded, folded])
+        self.item_scales = np.concatenate([self.item_scales, scales])
+        if self.fusion.weight > 0:
+            self.text_scores = np.concatenate([self.text_scores, user_scores])
+
+    def item_scales_of(self, folded: np.ndarray, user_scores: np.ndarray) -> np.ndarray:
+        """The fusion's factor of each of some items, float32, shape (items,)."""
+        if self.fusion.norm_exponent == 1:
+            return np.ones(len(folded), np.float32)
+        first = user_scores  # not read if the weight of the second is 1
+        if self.fusion.weight < 1:
+            first = scores_over_users(self.backbone, folded, self.text_scores.shape[1])
+        return self.fusion.item_scales(first, user_scores)
+
+    def score(self, users: np.ndarray, items: np.ndarray, warm: np.ndarray) -> np.ndarray:
+        """Scores, float32, shape (users, items); ``warm`` is the mask over all items."""
+        position = np.cumsum(~warm) - 1
+        return score_warm_and_cold(
+            users,
+            items,
+            warm,
+            self.backbone.score,
+            lambda u, i: self.calibration.apply(u, self.score_cold(u, position[i])),
+        )
+
+    def score_cold(self, users: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Scores of the cold items at these positions, not calibrated."""
+        text = folded = np.zeros((len(users), len(rows)), np.float32)
+        if self.fusion.weight > 0:
+            text = self.text_scores[rows][:, users].T
+        if self.fusion.weight < 1:
+            folded = self.backbone.score_folded(users, self.folded[rows])
+        scores = self.fusion.weighted_sum(folded, text) * self.item_scales[rows]
+        # NaN does not always propagate: EASE scores 0 for a user without history.
+        scores[:, np.isnan(self.folded[rows]).any(axis=1)] = np.nan
+        return scores
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays that ``restore`` needs."""
+        return {
+            **nest("backbone", self.backbone.state()),
+            "folded": self.folded,
+            "item_scales": self.item_scales,
+            "text_scores": self.text_scores,
+            "fusion": np.array([asdict(self.fusion)[name] for name in _FUSION_FIELDS]),
+            "user_factors": self.calibration.user_factors,
+        }
+
+    @classmethod
+    def restore(cls, config: BackboneConfig, state: dict[str, np.ndarray]) -> "HybridScorer":
+        """Rebuild from ``state``; ``config`` is the backbone's."""
+        backbone = build(config).restore(unnest("backbone", state))
+        fusion = ScoreFusion(**dict(zip(_FUSION_FIELDS, state["fusion"].tolist(), strict=True)))
+        calibration = ColdCalibration(state["user_factors"])
+        hybrid = cls(backbone, state["text_scores"].shape[1], fusion, calibration)
+        hybrid.folded, hybrid.item_scales = state["folded"], state["item_scales"]
+        hybrid.text_scores = state["text_scores"]
+        return hybrid
+
+
+def fit_hybrid(
+    config: HybridConfig,
+    backbone: Backbone,
+    simulate: Callable[[np.ndarray], tuple[sparse.csr_matrix, np.ndarray]],
+    data: Dataset,
+    valid: Validation | None,
+    trained: np.ndarray | None = None,
+) -> tuple[HybridScorer, dict[str, Any]]:
+    """Append the cold items of the catalogue; constants are chosen on validation if there is any.
+
+    Args:
+        config: how cold items are scored.
+        backbone: fitted.
+        simulate: maps item rows to simulated interactions, CSR, shape (items, n_users), and to
+            the text model's user scores, float32, the same shape; a warm item as if it were cold.
+        data: catalogue and training interactions.
+        valid: validation slices; without them the configured constants are used.
+        trained: vectors of the cold items in row order if the backbone was trained on simulated
+            interactions; used instead of folding in.
+
+    Returns:
+        The scorer, and the chosen constants.
+    """
+    reference = rows = reference_items(data)
+    if valid is not None:
+        rows = np.union1d(reference, valid["cold"].candidates)
+    position = np.cumsum(~data.warm) - 1
+
+    def represent(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        interactions, user_scores = simulate(rows)
+        if trained is None or data.warm[rows].any():
+            return backbone.fold_in(interactions), user_scores
+        return trained[position[rows]], user_scores
+
+    vectors, text = represent(rows)
+    folded = scores_over_users(backbone, vectors, data.n_users)
+    weight = (
+        config.text_weight if config.cold_score == "both" else TEXT_WEIGHTS[config.cold_score][0]
+    )
+    exponent, choices = config.norm_exponent, {}
+    if valid is not None:
+        constants = [(w, e) for w in TEXT_WEIGHTS[config.cold_score] for e in NORM_EXPONENTS]
+        weight, exponent = choose_fusion(constants, valid["cold"], rows, folded, text)
+        choices = {"text_weight": weight, "norm_exponent": exponent}
+    folded, text = (scores[np.isin(rows, reference)] for scores in (folded, text))
+    fusion = ScoreFusion.fit(weight, exponent, folded, text)
+    hybrid, cold = HybridScorer(backbone, data.n_users, fusion), np.flatnonzero(~data.warm)
+    for block in item_blocks(len(cold), data.n_users):
+        hybrid.append_folded(*represent(cold[block]))
+    hybrid.calibration, chosen = fit_calibration(
+        config,
+        backbone.score,
+        lambda u, i: hybrid.score_cold(u, position[i]),
+        fusion.weighted_sum(folded, text) * fusion.item_scales(folded, text)[:, None],
+        data,
+        valid,
+    )
+    return hybrid, choices | chosen
+
+
+def item_blocks(n_items: int, n_users: int) -> Iterator[slice]:
+    """Blocks of items whose scores over all users stay within 32 MB."""
+    size = max(1, _SCORES_AT_ONCE // max(n_users, 1))
+    return (slice(start, start + size) for start in range(0, n_items, size))
+
+
+def scores_over_users(backbone: Backbone, folded: np.ndarray, n_users: int) -> np.ndarray:
+    """Scores of folded-in items over all users, float32, shape (items, n_users)."""
+    users = np.arange(n_users, dtype=np.int32)
+    return np.ascontiguousarray(backbone.score_folded(users, folded).T)

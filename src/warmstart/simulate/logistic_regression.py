@@ -1,0 +1,35 @@
+"""Logistic regression on a handful of inputs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
+
+_L2 = 1e-3  # keeps coefficients finite if the inputs separate the labels
+
+
+def fit_logistic(
+    inputs: np.ndarray, labels: np.ndarray, lower_bounds: Sequence[float | None] | None = None
+) -> np.ndarray:
+    """Coefficients w of the probability sigma(inputs @ w), with a small L2 penalty.
+
+    Args:
+        inputs: shape (pairs, inputs); a column of ones is the intercept.
+        labels: bool, shape (pairs,).
+        lower_bounds: the least value of each coefficient; None for an unbounded one.
+
+    Returns:
+        float64, shape (inputs,).
+    """
+    signs = np.where(labels, 1.0, -1.0)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        margins = signs * (inputs @ weights)
+        gradient = -(signs * expit(-margins)) @ inputs / len(signs) + _L2 * weights
+        value = np.logaddexp(0, -margins).mean() + _L2 * (weights @ weights) / 2
+        return float(value), gradient
+
+    bounds = None if lower_bounds is None else [(bound, None) for bound in lower_bounds]
+    start = np.zeros(inputs.shape[1])
+    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x

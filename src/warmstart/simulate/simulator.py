@@ -1,0 +1,79 @@
+"""The simulator: from the text of a new item to its simulated users and its place in the scorer.
+
+    text ──encode_items (the LM)──▶ ItemEncoding ──simulate_encoded──▶ simulated interactions,
+                                                                       user scores ──▶ HybridScorer
+
+Encoding takes one pass of the language model or many; the rest takes next to nothing, and gives the
+same result for the same encoding. So a service stores encodings, and a restart needs no language
+model.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from scipy import sparse
+
+from warmstart.abilities import AddsItems, Simulates
+from warmstart.core import Recommender
+from warmstart.data.interactions import Interactions
+from warmstart.lm.text_vectors import TextVectors
+from warmstart.simulate.hybrid import HybridScorer, item_blocks
+
+ItemEncoding: TypeAlias = dict[str, np.ndarray]
+"""Every language-model output for some texts: arrays of one row a text, "vectors" among them."""
+
+
+class Simulator(Recommender, AddsItems, Simulates):
+    """A recommender that simulates the users of new items and folds the items in."""
+
+    _texts: TextVectors
+    _hybrid: HybridScorer
+
+    @abstractmethod
+    def encode_items(self, texts: Sequence[str]) -> ItemEncoding:
+        """Encode new texts: every language-model output that is needed later."""
+
+    @abstractmethod
+    def simulate_encoded(self, encoding: ItemEncoding) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """Turn an encoding into simulated interactions and user scores. Deterministic.
+
+        Returns:
+            Simulated interactions, weights in (0, 1], CSR, shape (texts, n_users), and the text
+            model's scores of all users, float32, of the same shape.
+        """
+
+    @abstractmethod
+    def top_users(self, encoding: ItemEncoding, user_scores: np.ndarray, k: int) -> Interactions:
+        """The k likeliest users of each text, as ``simulate_texts`` gives them.
+
+        Args:
+            encoding: of the texts.
+            user_scores: of the same texts, from ``simulate_encoded``.
+            k: users a text; fewer, but equally many for each, if the encoding holds no more.
+        """
+
+    @property
+    @abstractmethod
+    def has_calibrated_probabilities(self) -> bool:
+        """Whether weights of simulated users were fitted to the true users of held-out items."""
+
+    @property
+    def hybrid(self) -> HybridScorer:
+        """The scorer of warm and cold items."""
+        return self._hybrid
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """Text vectors of the catalogue, unit length, float32, shape (n_items, width)."""
+        return self._texts.rows
+
+    def _add_texts(self, texts: Sequence[str]) -> None:
+        n_users = len(self.fitted.user_ids)
+        self.config.check_table(self.name, len(self._hybrid.folded) + len(texts), n_users)
+        encoding = self.encode_items(texts)
+        for rows in item_blocks(len(texts), n_users):
+            block = {name: array[rows] for name, array in encoding.items()}
+            self._hybrid.append(*self.simulate_encoded(block))
+        self._texts.rows = np.concatenate([self._texts.rows, encoding["vectors"]])

@@ -1,0 +1,104 @@
+"""Files and folders that are written whole or not at all, their hashes, and names of nested arrays.
+
+Everything that this package writes to be read again goes through here: a reader sees the old
+content or the new one, never half of it, even if the process is killed or the power fails.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from warmstart.errors import WarmstartError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary path to write to; it replaces ``path`` when the block ends without an error.
+
+    Parent folders are made. The temporary file is beside ``path``, so that the replacement is one
+    rename within a file system, and carries the process id, so that two processes that write the
+    same file never share it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text to a file atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomic_folder(
+    folder: Path, *, may_replace: Callable[[Path], bool], error: type[WarmstartError]
+) -> Iterator[Path]:
+    """An empty temporary folder; it takes the place of ``folder`` when the block ends well.
+
+    Args:
+        folder: where the content goes. Parent folders are made.
+        may_replace: whether an existing folder with content is of a kind that may be replaced.
+        error: the exception raised if it is not.
+
+    Raises:
+        WarmstartError: of type ``error``: ``folder`` is a file, or a folder of another kind.
+    """
+    folder = folder.absolute()
+    if folder.exists() and not folder.is_dir():
+        raise error(f"{folder} is a file; give a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not may_replace(folder):
+        raise error(f"{folder} exists and holds something else; give another folder or empty it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that renaming stays within one file system.
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        fresh, old = Path(scratch) / "new", Path(scratch) / "old"
+        fresh.mkdir()
+        yield fresh
+        for path in fresh.rglob("*"):
+            if path.is_file():
+                _flush(path)
+        if folder.exists():
+            folder.rename(old)
+        try:
+            fresh.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def file_hash(path: Path, algorithm: str = "sha256") -> str:
+    """Hexadecimal hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def nest(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays under the names ``prefix.name``."""
+    return {f"{prefix}.{name}": array for name, array in arrays.items()}
+
+
+def unnest(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with ``prefix.``, without it: the inverse of ``nest``."""
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)
+    }
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as written:
+        os.fsync(written.fileno())

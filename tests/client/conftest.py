@@ -1,0 +1,1 @@
+from tests.serve.fixtures import *  # noqa: F403

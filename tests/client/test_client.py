@@ -1,0 +1,489 @@
+"""The client against the real application, its description, and networks that fail."""
+
+import asyncio
+import contextlib
+import inspect
+import json
+import subprocess
+import sys
+import threading
+import time
+import typing
+from types import SimpleNamespace
+
+import httpx
+import pytest
+import uvicorn
+
+from warmstart.client import AsyncClient, Client, ServiceError, clients, operations
+from warmstart.client.request import Request
+from warmstart.errors import DataError, WarmstartError
+from warmstart.serve.api.app import create_app
+from warmstart.serve.engine.service import Service
+from warmstart.serve.settings import Settings
+from warmstart.serve.storage.keys import make_key
+from warmstart.testing.new_process import answers
+
+OPERATIONS = [name for name, made in vars(Client).items() if hasattr(made, "__wrapped__")]
+NOT_FOR_CLIENTS = {("GET", "/health/live"), ("GET", "/metrics")}  # probes and Prometheus
+TEXT = {"title": "A walk on Roman roads"}
+
+# Every operation with all that it takes.
+FULL = {
+    "write_items": lambda: operations.write_items({1: TEXT}),
+    "write_item": lambda: operations.write_item(1, TEXT),
+    "delete_item": lambda: operations.delete_item(1),
+    "item": lambda: operations.item(1),
+    "items": lambda: operations.items(limit=3, offset=2),
+    "similar": lambda: operations.similar(1, k=3),
+    "recommend": lambda: operations.recommend(1, history=[1], allow=[1], deny=[2], explain=True),
+    "simulate": lambda: operations.simulate(TEXT, k=3),
+    "record": lambda: operations.record([{"user": 1, "item": 2}]),
+    "user": lambda: operations.user(1),
+    "model": operations.model,
+    "status": operations.status,
+    "keys": operations.keys,
+    "make_key": lambda: operations.make_key("shop", "write"),
+    "revoke_key": lambda: operations.revoke_key("abc"),
+    "swap_model": lambda: operations.swap_model("toy"),
+    "ready": operations.ready,
+}
+
+
+# -- the description of the API --
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, model_folder, lm_folder):
+    """A service and an admin token of it; the application starts it."""
+    store = tmp_path_factory.mktemp("client") / "store.db"
+    settings = Settings(
+        model=model_folder,
+        lm=str(lm_folder),
+        store=f"sqlite:///{store}",
+        models_folder=model_folder.parent,
+        poll_seconds=0.2,
+    )
+
+    def make():
+        service = Service(settings)
+        token = make_key(service.store, "tests", "admin")
+        service.keys.load(service.store.keys())
+        return create_app(service), token
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def description(made):
+    app, _ = made()
+    yield app.openapi()
+    app.state.service.close()
+
+
+def described(description, request: Request) -> dict:
+    return description["paths"][request.path][request.method.lower()]
+
+
+def fields(description, schema: dict) -> dict:
+    """Properties of a schema, wherever it is written."""
+    while "$ref" in schema:
+        schema = description["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema["properties"]
+
+
+def test_every_operation_of_the_api_has_a_method(description):
+    there = {(verb.upper(), path) for path, verbs in description["paths"].items() for verb in verbs}
+    requests = {name: make() for name, make in FULL.items()}
+    assert set(OPERATIONS) == set(FULL)
+    assert {(r.method, r.path) for r in requests.values()} == there - NOT_FOR_CLIENTS
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_method_sends_all_that_the_operation_takes_and_nothing_else(name, description):
+    request = FULL[name]()
+    operation = described(description, request)
+    parameters = operation.get("parameters", [])
+    places = [p["name"] for p in parameters if p["in"] == "path"]
+    assert request.path.partition("{")[2].rstrip("}") == "".join(places)
+    assert set(request.query) == {p["name"] for p in parameters if p["in"] == "query"}
+    body = operation.get("requestBody")
+    assert (body is None) == (request.body is None)
+    if body is not None:
+        schema = fields(description, body["content"]["application/json"]["schema"])
+        assert set(request.body or ()) == set(schema)
+        for key, value in (request.body or {}).items():
+            items = schema[key].get("items", {})
+            if "$ref" in items:
+                assert set(value[0]) == set(fields(description, items))
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_method_takes_the_defaults_of_the_api(name, description):
+    request = FULL[name]()
+    operation = described(description, request)
+    wanted = {p["name"]: p["schema"].get("default") for p in operation.get("parameters", [])}
+    if request.body is not None:
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        wanted |= {key: f.get("default") for key, f in fields(description, schema).items()}
+    for key, parameter in inspect.signature(getattr(operations, name)).parameters.items():
+        default = parameter.default
+        if default is not inspect.Parameter.empty:
+            default = list(default) if isinstance(default, tuple) else default
+            assert default == wanted[key], key
+
+
+@pytest.mark.parametrize("name", [n for n, t in vars(answers).items() if typing.is_typeddict(t)])
+def test_an_answer_has_the_fields_of_the_api(name, description):
+    schema = description["components"]["schemas"]["NewEvent" if name == "Interaction" else name]
+    assert set(vars(answers)[name].__annotations__) == set(schema["properties"])
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("name", FULL)
+def test_methods_carry_signature_and_description(kind, name):
+    method, make = getattr(kind, name), getattr(operations, name)
+    signature = inspect.signature(method)
+    assert list(signature.parameters) == ["self", *inspect.signature(make).parameters]
+    assert method.__doc__ == make.__doc__
+    assert method.__name__ == name
+
+
+# -- against the application --
+
+
+class Both:
+    """Calls a client's methods, sync or async, from a coroutine."""
+
+    def __init__(self, client):
+        self.client = client
+
+    def __getattr__(self, name):
+        async def call(*args, **kwargs):
+            answer = getattr(self.client, name)(*args, **kwargs)
+            return await answer if inspect.isawaitable(answer) else answer
+
+        return call
+
+
+@pytest.fixture(scope="module")
+def served(made):
+    """The application under uvicorn in a thread: its URL and an admin token."""
+    app, token = made()
+    config = uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}", token
+    server.should_exit = True
+    thread.join(timeout=30)
+
+
+@contextlib.asynccontextmanager
+async def connected(kind, made, served):
+    """A client of either kind: over TCP, or into the application."""
+    if kind is Client:
+        url, token = served
+        with Client(url, token) as client:
+            yield Both(client)
+        return
+    app, token = made()
+    transport = httpx.ASGITransport(app)
+    client = AsyncClient("http://service", token, transport=transport)
+    async with app.router.lifespan_context(app), client:
+        yield Both(client)
+
+
+async def when(ask, right, seconds=20.0):
+    """The answer, once it is right."""
+    end = time.monotonic() + seconds
+    while True:
+        answer = await ask()
+        if right(answer):
+            return answer
+        assert time.monotonic() < end, answer
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_the_whole_way(kind, made, served, toy_data):
+    known = toy_data.user_ids.take([0])[0]
+    first, second = ("s-1", "s-2") if kind is Client else ("a-1", "a-2")
+
+    async def go():
+        async with connected(kind, made, served) as client:
+            assert await client.ready() is True
+            model = await client.model()
+            assert (model["method"], model["swapping"]) == ("filterllm", None)
+            written = await client.write_items({first: TEXT, second: {"title": "Night trains"}})
+            assert [row["outcome"] for row in written["items"]] == ["created", "created"]
+            again = await client.write_item(first, TEXT)
+            assert again["items"] == [{"id": first, "outcome": "unchanged"}]
+            await when(lambda: client.item(first), lambda item: item["state"] == "ready")
+            await when(lambda: client.item(second), lambda item: item["state"] == "ready")
+            assert {i["id"] for i in (await client.items(limit=2))["items"]} == {first, second}
+            assert second in {i["item"] for i in (await client.similar(first, k=500))["items"]}
+            only = await client.recommend(known, allow=[first, second], cold_share_min=1, k=2)
+            assert only["known_user"]
+            assert {hit["item"] for hit in only["items"]} == {first, second}
+            guess = await client.simulate(TEXT, k=3)
+            assert len(guess["users"]) == 3
+            events = [{"user": known, "item": first}, {"user": "guest", "item": first}]
+            assert await client.record(events) == {"new": 2}
+            event = {"user": known, "item": second, "event": f"order-{second}"}
+            assert await client.record([event, event]) == {"new": 1}
+            assert await client.record([event]) == {"new": 0}
+            await when(lambda: client.item(first), lambda item: item["clicks"] == 2)
+            assert first in (await client.user("guest"))["history"]
+            guest = await client.recommend("guest", k=3)
+            assert (guest["known_user"], len(guest["items"])) == (False, 3)
+            key = await client.make_key("shop", "read")
+            assert key["key"] in {row["key"] for row in await client.keys()}
+            assert await client.revoke_key(key["key"]) is None
+            assert await client.delete_item(first) is None
+            await when(lambda: client.item(first), lambda item: item["state"] == "deleted")
+            status = await when(client.status, lambda status: status["behind"] == 0)
+            assert status["store"] == "sqlite"
+            assert await client.swap_model("toy") == {"status": "ok"}
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_refusal_says_where_and_what(kind, made, served):
+    async def go():
+        async with connected(kind, made, served) as client:
+            with pytest.raises(ServiceError) as caught:
+                await client.recommend(1, history=[2])
+            assert caught.value.status == 422
+            assert "give either user or history" in str(caught.value)
+            assert caught.value.errors[0]["pointer"].startswith("#")
+            assert caught.value.request_id
+            with pytest.raises(ServiceError, match="404: no such item") as caught:
+                await client.item("p-0")
+            assert isinstance(caught.value, WarmstartError)
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    "user", ["a/b", "..", ".", "../..", "ü ?#%&+", "a//b", "%2E", "...", "/", "a\n", "\n", "a\nb"]
+)
+def test_an_id_in_the_path_arrives_as_it_is(user, served):
+    url, token = served
+    with Client(url, token) as client:
+        client.write_item("p-9", TEXT)
+        client.record([{"user": user, "item": "p-9"}])
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            with contextlib.suppress(ServiceError):
+                assert client.user(user)["id"] == user
+                return
+            time.sleep(0.02)
+        raise AssertionError(user)
+
+
+def test_without_a_key(served):
+    with Client(served[0]) as client, pytest.raises(ServiceError, match="401: this needs an API"):
+        client.status()
+
+
+class Lossy(httpx.HTTPTransport):
+    """Delivers every request, and loses the first responses."""
+
+    def __init__(self, lost):
+        super().__init__()
+        self.lost = lost
+
+    def handle_request(self, request):
+        answer = super().handle_request(request)
+        if self.lost:
+            self.lost -= 1
+            answer.close()
+            raise httpx.ReadError("lost")
+        return answer
+
+
+def test_an_interaction_whose_answer_was_lost_counts_once(served):
+    url, token = served
+    with Client(url, token) as client:
+        client.write_item("p-10", TEXT)
+        before = client.items(limit=1000)["items"]
+    with Client(url, token, transport=Lossy(2)) as client:
+        assert client.record([{"user": "lossy", "item": "p-10"}]) == {"new": 0}
+    with Client(url, token) as client:
+        end = time.monotonic() + 20
+        while client.item("p-10")["clicks"] != 1:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert len(client.items(limit=1000)["items"]) == len(before)
+
+
+def test_a_key_whose_answer_was_lost_is_not_made_twice(served):
+    url, token = served
+    with Client(url, token, transport=Lossy(1)) as client:
+        with pytest.raises(ServiceError, match="does not answer: lost"):
+            client.make_key("lossy", "read")
+        there = client.keys()
+        assert [key["name"] for key in there].count("lossy") == 1
+
+
+# -- networks and services that fail --
+
+
+class Script:
+    """A service that answers by a script: statuses with Retry-After, or errors."""
+
+    def __init__(self, *outcomes):
+        self.outcomes, self.bodies, self.pauses = list(outcomes), [], []
+
+    def __call__(self, request):
+        self.bodies.append(request.content)
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        status, *wait = outcome if isinstance(outcome, tuple) else (outcome,)
+        headers = {"Retry-After": str(wait[0])} if wait else {}
+        return httpx.Response(status, headers=headers, json={"new": 1, "detail": "busy"})
+
+
+@pytest.fixture(params=[Client, AsyncClient])
+def scripted(request, monkeypatch):
+    """ListRequest a client of either kind whose service follows a script."""
+
+    def ask(script, name, *args, **options):
+        async def sleep(seconds):
+            script.pauses.append(seconds)
+
+        monkeypatch.setattr(clients, "time", SimpleNamespace(sleep=script.pauses.append))
+        monkeypatch.setattr(clients, "asyncio", SimpleNamespace(sleep=sleep))
+        transport = httpx.MockTransport(script)
+        client = Both(request.param("http://service", "t", transport=transport, **options))
+        return asyncio.run(getattr(client, name)(*args))
+
+    return ask
+
+
+EVENT = [{"user": 1, "item": 2}]
+
+
+def test_it_waits_as_long_as_it_is_told(scripted):
+    script = Script((429, 7), (503, 2), 202)
+    assert scripted(script, "record", EVENT)["new"] == 1
+    assert script.pauses == [7.0, 2.0]
+
+
+def test_a_request_sent_again_is_the_same(scripted):
+    script = Script(httpx.ReadTimeout("slow"), 503, 202)
+    scripted(script, "record", EVENT)
+    assert len(set(script.bodies)) == 1
+    assert json.loads(script.bodies[0])["interactions"][0]["event"]
+    assert script.pauses == [0.2, 0.4]
+
+
+def test_two_interactions_are_two_events(scripted):
+    script = Script(202)
+    scripted(script, "record", [*EVENT, *EVENT])
+    sent = json.loads(script.bodies[0])["interactions"]
+    assert sent[0]["event"] != sent[1]["event"]
+
+
+def test_retries_have_an_end(scripted):
+    script = Script(*[(429, 1)] * 9)
+    with pytest.raises(ServiceError, match="429: busy") as caught:
+        scripted(script, "record", EVENT, retries=2)
+    assert len(script.bodies) == 3
+    assert caught.value.retry_after == 1.0
+
+
+def test_nobody_waits_for_an_hour(scripted):
+    script = Script((429, 3600))
+    with pytest.raises(ServiceError) as caught:
+        scripted(script, "record", EVENT)
+    assert (caught.value.retry_after, script.pauses) == (3600.0, [])
+
+
+@pytest.mark.parametrize("outcome", [503, httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("")])
+def test_a_key_is_not_made_again_where_one_may_have_been(scripted, outcome):
+    script = Script(outcome)
+    with pytest.raises(ServiceError):
+        scripted(script, "make_key", "shop", "read")
+    assert len(script.bodies) == 1
+
+
+@pytest.mark.parametrize("outcome", [429, httpx.ConnectError("no"), httpx.ConnectTimeout("no")])
+def test_a_key_is_made_again_where_none_can_have_been(scripted, outcome):
+    script = Script(outcome, 201)
+    scripted(script, "make_key", "shop", "read")
+    assert len(script.bodies) == 2
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 500, 502])
+def test_other_failures_are_told_at_once(scripted, status):
+    script = Script(status)
+    with pytest.raises(ServiceError) as caught:
+        scripted(script, "status")
+    assert caught.value.status == status
+
+
+def test_ready_is_a_question(scripted):
+    assert scripted(Script(503), "ready") is False
+    assert scripted(Script(200), "ready") is True
+    with pytest.raises(ServiceError, match="does not answer: refused") as caught:
+        scripted(Script(httpx.ConnectError("refused")), "ready", retries=0)
+    assert caught.value.status is None
+
+
+def answering(content, status=200):
+    transport = httpx.MockTransport(lambda request: httpx.Response(status, content=content))
+    return Client("http://service", transport=transport, retries=0)
+
+
+def test_another_service_is_noticed():
+    with pytest.raises(ServiceError, match="may be another service"):
+        answering(b"<html>").status()
+    with pytest.raises(ServiceError, match="502: Bad Gateway"):
+        answering(b"<html>", 502).status()
+    with pytest.raises(ServiceError, match="400: Bad Request"):
+        answering(b"[1]", 400).status()
+    with pytest.raises(ServiceError, match="does not answer"):
+        Client("service").status()
+
+
+def test_an_empty_id_is_refused():
+    with pytest.raises(DataError, match="must not be empty"):
+        answering(b"{}").item("")
+
+
+def test_integers_of_numpy_are_integers():
+    import numpy as np
+
+    request = operations.recommend(np.int64(3), deny=np.arange(2))
+    assert json.dumps(request.body)
+    assert (request.body or {})["user"] == 3
+
+
+def test_the_client_is_light():
+    code = (
+        "import sys, warmstart.client\n"
+        "print(sorted(m for m in sys.modules if m.startswith('warmstart.')"
+        " and not m.startswith('warmstart.client')))\n"
+        "print([m for m in ('numpy', 'torch', 'polars', 'pydantic') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    expected = ["['warmstart.errors', 'warmstart.version']", "[]"]
+    assert found.stdout.splitlines() == expected, found.stderr
+
+
+def test_without_httpx_it_says_what_to_install():
+    code = "import sys; sys.modules['httpx'] = None; import warmstart.client"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "pip install 'warmstart[client]'" in found.stderr
+
+
+def test_a_client_does_not_show_its_key():
+    client = Client("http://service", "ws_secret")
+    assert "ws_secret" not in repr(client) + repr(vars(client))

@@ -1,0 +1,74 @@
+import sys
+from datetime import UTC, datetime
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from warmstart.data.readers.frames import from_frames
+from warmstart.errors import DataError
+
+ROWS = {"who": ["b", "a", "b"], "what": [2, 1, 1], "stars": [5, 4, 1], "when": [30, 20, 10]}
+ITEMS = {"what": [1, 2], "title": ["One", "Two"], "plot": ["first", None]}
+NAMES = {"user": "who", "item": "what", "rating": "stars", "time": "when", "positive_rating": 4}
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame, pl.LazyFrame, pa.table, dict])
+def test_frames_of_every_kind_give_the_same_data(kind):
+    data = from_frames(kind(ROWS), kind(ITEMS), text=["title", "plot"], **NAMES)
+    assert data.user_ids.values == ["a", "b"]
+    assert data.catalogue.item_ids.values == [1, 2]
+    assert data.catalogue.texts == ("One. first", "Two")
+    assert data.counts["ratings_below_positive"] == 1
+    assert data.hash == from_frames(ROWS, ITEMS, text=["title", "plot"], **NAMES).hash
+
+
+def test_pandas_keeps_ids_of_a_frame_with_another_index():
+    frame = pd.DataFrame(ROWS, index=[7, 8, 9])[ROWS.keys()]
+    frame = frame[frame["stars"] > 3]
+    assert from_frames(frame, user="who", item="what").counts["rows"] == 2
+
+
+def test_times_may_be_datetimes():
+    moments = [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
+    frame = pl.DataFrame({**ROWS, "when": moments})
+    data = from_frames(frame, user="who", item="what", time="when")
+    assert data.interactions.times is not None
+    assert sorted(data.interactions.times.tolist()) == [
+        int(moment.timestamp()) for moment in moments
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pd.DataFrame({"user": ["a", None], "item": [1, 2]}), "row 2, column 'user': got None"),
+        (pd.DataFrame({"user": [1.0, None], "item": [1, 2]}), "row 2, column 'user'"),
+        (pd.DataFrame({"user": [1.0, 2.0], "item": [1, 2]}), "column 'user' is Float64; allowed"),
+        (pd.DataFrame({"user": ["a", 1], "item": [1, 2]}), "cannot be read as a table"),
+        ({"user": ["a"], "item": [1, 2]}, "cannot be read as a table"),
+        ([("a", 1)], "got list; allowed: a pandas, polars or Arrow frame"),
+        ({"user": ["a"]}, "the interactions frame: column 'item' is missing"),
+    ],
+)
+def test_wrong_frames_are_named(frame, message):
+    with pytest.raises(DataError, match=message):
+        from_frames(frame)
+
+
+def test_a_text_column_without_items_is_named():
+    with pytest.raises(DataError, match=r"no items were given, and text column\(s\) \['title'\]"):
+        from_frames({"user": ["a"], "item": ["b"]}, text=["title"])
+
+
+def test_pandas_is_not_imported_to_read_frames():
+    import subprocess
+
+    code = (
+        "import sys, warmstart.data.readers.files, warmstart.data.sources\n"
+        "from warmstart.data.readers.frames import from_frames\n"
+        "from_frames({'user': ['a'], 'item': ['b']})\n"
+        "assert not {'pandas', 'httpx', 'torch', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

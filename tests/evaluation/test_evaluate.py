@@ -1,0 +1,173 @@
+"""The evaluation of a scorer on a split: slices, masks, user sets, facts."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from warmstart.data.interactions import concatenate
+from warmstart.errors import ConfigError
+from warmstart.evaluation.evaluate import evaluate
+from warmstart.rank import rank_slice
+
+
+def oracle(split, scorers, extra=None):
+    """A perfect scorer; with ``extra`` interactions it likes even more."""
+    table = np.zeros_like(scorers["good"].scores)
+    truth = concatenate([split.cold_test, split.warm_test])
+    table[truth.users, truth.items] = 1
+    if extra is not None:
+        table[extra.users, extra.items] = 2
+    return replace(scorers["good"], name="oracle", scores=table)
+
+
+def test_values_are_those_of_the_ranking(split, scorers):
+    model = scorers["good"]
+    report = evaluate(model, split, metrics=("recall@5", "ndcg@10"), slices=("cold", "warm"))
+    assert list(report.slices) == ["cold", "warm"]
+    for name, result in report.slices.items():
+        task = split.slice("test", name, "all")
+        ranking = rank_slice(model.score, task, 10)
+        np.testing.assert_array_equal(result.users, task.users)
+        for metric in report.metrics:
+            np.testing.assert_array_equal(result.values[metric], ranking.per_user(metric))
+            assert report.value(name, metric) == pytest.approx(ranking.mean(metric), rel=1e-12)
+
+
+def test_better_scorers_get_better_numbers(split, scorers):
+    values = [
+        evaluate(scorers[name], split).value("overall", "ndcg@20")
+        for name in ("chance", "noisy", "good")
+    ]
+    assert values[0] < values[1] < values[2]
+
+
+def test_r2_mask_all_forgives_validation_favourites_and_mask_train_does_not(split, scorers):
+    model = oracle(split, scorers, concatenate([split.cold_valid, split.warm_valid]))
+    for name in ("cold", "warm", "overall"):
+        assert evaluate(model, split, mask="all").value(name, "ndcg@20") == pytest.approx(1)
+        assert evaluate(model, split, mask="train").value(name, "ndcg@20") < 1
+
+
+def test_r3_both_user_sets_are_reported(split, scorers):
+    legacy = evaluate(scorers["good"], split)
+    assert split.overall_users == "both"
+    every_user = np.union1d(split.cold_test.users, split.warm_test.users)
+    both = np.intersect1d(split.cold_test.users, split.warm_test.users)
+    assert len(both) < len(every_user)
+    np.testing.assert_array_equal(legacy.slices["overall"].users, both)
+    np.testing.assert_array_equal(legacy.slices["overall_any"].users, every_user)
+
+    fixed = evaluate(scorers["good"], replace(split, overall_users="any"))
+    np.testing.assert_array_equal(fixed.slices["overall"].users, every_user)
+    np.testing.assert_array_equal(fixed.slices["overall_both"].users, both)
+    for ours, theirs in (("overall", "overall_both"), ("overall_any", "overall")):
+        assert legacy.value(ours, "ndcg@20") == fixed.value(theirs, "ndcg@20")
+    direct = rank_slice(scorers["good"].score, split.slice("test", "overall", "all"), 20)
+    assert legacy.value("overall", "ndcg@20") == pytest.approx(direct.mean("ndcg@20"))
+
+
+def test_r4_candidates_of_validation_only_do_not_move_the_test_number(split, scorers):
+    windows = {"valid": split.cold_valid.items, "test": split.cold_test.items}
+    apart = replace(
+        split, cold_candidates={part: np.unique(items) for part, items in windows.items()}
+    )
+    table = scorers["good"].scores.copy()
+    table[:, np.unique(split.cold_valid.items)] += 100
+    loud = replace(scorers["good"], scores=table)
+    for name in ("cold", "overall"):
+        assert evaluate(loud, apart).value(name, "ndcg@20") == evaluate(
+            scorers["good"], apart
+        ).value(name, "ndcg@20")
+    assert not any("R4" in line for line in evaluate(loud, apart).data.defects)
+    assert any("R4" in line for line in evaluate(loud, split).data.defects)
+
+
+def test_facts_of_a_scorer_that_knows_warm_items_only(split, scorers):
+    report = evaluate(scorers["warm_only"], split, metrics=("ndcg@20",))
+    cold, overall = report.slices["cold"], report.slices["overall"]
+    assert cold.facts.answered == 0
+    assert cold.facts.scored == 0
+    assert cold.facts.short_lists == cold.facts.users
+    assert cold.mean("ndcg@20") == 0
+    assert cold.exposure.coverage == 0
+    assert overall.exposure.cold_share == 0
+    assert overall.exposure.cold_truth_share > 0.05
+    assert overall.facts.answered == 1
+    assert all(part.cold == 0 for part in report.calibration)
+
+
+def test_facts_count_what_is_there(split, scorers):
+    report = evaluate(scorers["chance"], split, metrics=("ndcg@5", "recall@20"))
+    facts = report.slices["warm"].facts
+    task = split.slice("test", "warm", "all")
+    assert facts.users == len(task.users)
+    assert facts.pairs == task.relevance.nnz == len(split.warm_test)
+    assert facts.masked_pairs == task.masked[:, task.candidates].nnz
+    assert facts.k == 20
+    assert facts.tie_share == 0
+    assert facts.scored == 1
+    assert report.peak_memory_mb > 10
+    assert report.score_seconds <= report.seconds
+
+
+def test_ties_are_reported(split, scorers):
+    constant = replace(scorers["good"], scores=np.zeros_like(scorers["good"].scores))
+    report = evaluate(constant, split)
+    assert {result.facts.tie_share for result in report.slices.values()} == {1.0}
+
+
+def test_data_facts_say_what_the_numbers_depend_on(split, scorers):
+    data = evaluate(scorers["good"], split, mask="train", part="valid").data
+    assert (data.name, data.protocol, data.part, data.mask) == (
+        "small",
+        "random-cold",
+        "valid",
+        "train",
+    )
+    assert data.split_hash == split.hash
+    assert data.item_content == ("title",)
+    assert [line[:2] for line in data.defects] == ["R3", "R4", "R5", "R9"]
+    tested = evaluate(scorers["good"], split, mask="train").data
+    assert [line[:2] for line in tested.defects] == ["R2", "R3", "R4", "R5", "R9"]
+    leaky = evaluate(scorers["good"], split, part="valid").data
+    assert "reads test labels" in leaky.defects[0]
+
+
+def test_block_size_changes_nothing(split, scorers):
+    whole = evaluate(scorers["noisy"], split)
+    blocks = evaluate(scorers["noisy"], split, memory_mb=0.001)
+    for name, result in whole.slices.items():
+        for metric in whole.metrics:
+            np.testing.assert_array_equal(result.values[metric], blocks.slices[name].values[metric])
+        assert result.facts == blocks.slices[name].facts
+    assert whole.calibration == blocks.calibration
+
+
+def test_per_user_values_come_back_with_ids(split, scorers):
+    report = evaluate(scorers["good"], split, metrics=("recall@20",), seed=4)
+    frame = report.per_user(split.dataset.user_ids)
+    assert frame.columns == ["method", "seed", "slice", "metric", "user", "value"]
+    cold = frame.filter(slice="cold")
+    assert cold["user"].to_list() == split.dataset.user_ids.take(report.slices["cold"].users)
+    assert cold["value"].mean() == pytest.approx(report.value("cold", "recall@20"))
+    assert frame["seed"].unique().to_list() == [4]
+
+
+def test_variants_of_one_method_get_their_own_names(split, scorers):
+    assert evaluate(scorers["good"], split).method == "good"
+    assert evaluate(scorers["good"], split, name="good, wide").method == "good, wide"
+
+
+def test_progress_and_bad_arguments(split, scorers):
+    seen = set()
+    evaluate(
+        scorers["good"], split, progress=lambda name, done, users: seen.add((name, done == users))
+    )
+    assert seen == {("cold", True), ("warm", True), ("overall", True)}
+    with pytest.raises(ConfigError, match="slices must be some of"):
+        evaluate(scorers["good"], split, slices=("hot",))
+    with pytest.raises(ConfigError, match="at least one metric"):
+        evaluate(scorers["good"], split, metrics=())
+    with pytest.raises(ConfigError, match="'auc@3' is unknown"):
+        evaluate(scorers["good"], split, metrics=("auc@3",))

@@ -1,0 +1,163 @@
+"""Both forms of the judge, on tiny language models that are made here."""
+
+import numpy as np
+import pytest
+import torch
+
+from warmstart.core import FitContext
+from warmstart.errors import ConfigError
+from warmstart.lm import LMConfig, load_language_model
+from warmstart.lm.lora import LoRAConfig
+from warmstart.run import Run
+from warmstart.simulate.funnel.cross_encoder import CrossEncoder
+from warmstart.simulate.funnel.judge import JudgeConfig, auc, tune_judge
+from warmstart.simulate.funnel.neighbours import NEIGHBOUR_COUNTS
+from warmstart.simulate.funnel.pairs import Pairs
+from warmstart.simulate.funnel.yes_no import YesNoJudge
+from warmstart.testing.tiny_lm import tiny_causal, tiny_encoder
+
+KINDS = ("even", "odd")
+WORDS = [*KINDS, "new", "item", "this", "person", "chose", "will", "they", "choose", "the", "too",
+         "answer", "yes", "or", "no", ":", ".", "?", ";"]  # fmt: skip
+CONFIG = JudgeConfig(
+    history_length=3,
+    epochs=8,
+    batch_size=16,
+    learning_rate=1e-2,
+    head_learning_rate=1e-2,
+    lora=LoRAConfig(rank=8, dropout=0.0),
+)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("lm")
+    return {
+        CrossEncoder: tiny_encoder(root / "encoder", WORDS),
+        YesNoJudge: tiny_causal(root / "causal", WORDS),
+    }
+
+
+@pytest.fixture(params=[CrossEncoder, YesNoJudge])
+def judge(request, folders):
+    lm = load_language_model(LMConfig(source=str(folders[request.param]), device="cpu"))
+    return request.param(lm, CONFIG, np.random.default_rng(0))
+
+
+def labelled_pairs(n=240, seed=0):
+    """Even and odd items, even and odd histories of different lengths; positive if they agree."""
+    rng = np.random.default_rng(seed)
+    items, users = rng.integers(40, size=n), rng.integers(2, size=n)
+    lengths = rng.integers(1, 4, size=n)
+    histories = np.where(np.arange(3) < lengths[:, None], users[:, None], -1)
+    pairs = Pairs(
+        items.astype(np.int32), users.astype(np.int32), histories.astype(np.int32),
+        np.zeros((n, 3), np.float32), np.log1p(lengths).astype(np.float32),
+        np.zeros((n, len(NEIGHBOUR_COUNTS)), np.float32), KINDS * 20, KINDS,
+    )  # fmt: skip
+    return pairs, items % 2 == users
+
+
+def context(folder=None):
+    return FitContext(None, None, np.random.default_rng(1), Run(folder))
+
+
+def test_tuned_it_tells_users_apart(judge):
+    base = {name: weight.clone() for name, weight in judge.lm.body.state_dict().items()}
+    held_out, truth = labelled_pairs(seed=9)
+    before = auc(judge.log_odds(held_out), truth)
+    assert tune_judge(judge, *labelled_pairs(), context()) >= 1
+    after = judge.log_odds(held_out)
+    assert auc(after, truth) > max(before, 0.95)
+    assert (after[truth] > 0).mean() > 0.75, "log-odds above zero mean yes"
+    assert (after[~truth] < 0).mean() > 0.75
+    for name, weight in judge.lm.body.state_dict().items():
+        torch.testing.assert_close(weight, base[name], rtol=0, atol=0)
+
+
+def test_log_odds_depend_on_the_pair_alone(judge):
+    pairs, _ = labelled_pairs()
+    together = judge.log_odds(pairs)
+    for rows in (np.array([5]), np.arange(40)[::-1], np.array([3, 200, 17])):
+        np.testing.assert_allclose(
+            judge.log_odds(pairs.at(rows)), together[rows], atol=2e-5, rtol=1e-4
+        )
+
+
+def test_state_holds_every_tuned_parameter(judge):
+    tune_judge(judge, *labelled_pairs(80), context())
+    again = type(judge)(judge.lm, CONFIG, np.random.default_rng(77))
+    pairs, _ = labelled_pairs(seed=3)
+    assert np.abs(again.log_odds(pairs) - judge.log_odds(pairs)).max() > 1e-3
+    again.restore(judge.state())
+    np.testing.assert_array_equal(again.log_odds(pairs), judge.log_odds(pairs))
+
+
+def test_tuning_is_read_back_and_depends_on_the_pairs(judge, tmp_path):
+    lm = judge.lm
+    tune_judge(judge, *labelled_pairs(80), context(tmp_path))
+    other = type(judge)(lm, CONFIG, np.random.default_rng(0))
+    tune_judge(other, *labelled_pairs(80), context(tmp_path))
+    assert len(list(tmp_path.iterdir())) == 1
+    for name, array in judge.state().items():
+        np.testing.assert_array_equal(array, other.state()[name])
+    tune_judge(
+        type(judge)(lm, CONFIG, np.random.default_rng(0)), *labelled_pairs(81), context(tmp_path)
+    )
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_shared_prefix_is_read_once_and_changes_nothing(folders):
+    lm = load_language_model(LMConfig(source=str(folders[YesNoJudge]), device="cpu"))
+    judge = YesNoJudge(lm, CONFIG, np.random.default_rng(0))
+    prepared = judge.prepare(labelled_pairs(60)[0])
+    read = []
+    lm_forward = judge.tunable.body.forward
+
+    def counted(*args, **kwargs):
+        read.append(kwargs["input_ids"].numel())
+        return lm_forward(*args, **kwargs)
+
+    judge.tunable.body.forward = counted
+    rows = np.flatnonzero(prepared.items == 0)
+    with torch.inference_mode():
+        shared = prepared.log_odds(rows)
+    with_cache, read[:] = sum(read), []
+    with torch.no_grad():
+        whole = prepared._full(rows).float() @ judge.direction + judge.bias
+    assert with_cache < sum(read)
+    np.testing.assert_allclose(shared.numpy(), whole.numpy(), atol=1e-5)
+
+
+def test_log_odds_are_those_of_the_words_in_the_vocabulary(folders):
+    lm = load_language_model(LMConfig(source=str(folders[YesNoJudge]), device="cpu"))
+    judge = YesNoJudge(lm, CONFIG, np.random.default_rng(0))
+    pairs, _ = labelled_pairs(5)
+    prepared = judge.prepare(pairs)
+    yes, no = (lm.tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
+    for row, found in enumerate(judge.log_odds(pairs)):
+        ids = torch.tensor([prepared.prefixes[pairs.items[row]] + prepared.suffixes[row]])
+        with torch.no_grad():
+            log_p = lm.full(input_ids=ids).logits[0, -1].log_softmax(0)
+        assert found == pytest.approx(float(log_p[yes] - log_p[no]), abs=1e-4)
+
+
+def test_a_long_history_is_cut_and_the_question_stays(folders):
+    config = LMConfig(source=str(folders[YesNoJudge]), device="cpu", max_tokens=40)
+    judge = YesNoJudge(load_language_model(config), CONFIG, np.random.default_rng(0))
+    long = Pairs(
+        np.zeros(1, np.int32), np.zeros(1, np.int32), np.zeros((1, 3), np.int32),
+        np.zeros((1, 3), np.float32), np.zeros(1, np.float32),
+        np.zeros((1, len(NEIGHBOUR_COUNTS)), np.float32), ["even " * 90], ["odd " * 90],
+    )  # fmt: skip
+    prepared = judge.prepare(long)
+    assert len(prepared.prefixes[0]) == 13
+    assert len(prepared.prefixes[0]) + len(prepared.suffixes[0]) == 40
+    assert judge.lm.tokenizer.decode(prepared.suffixes[0]).endswith("answer :")
+    assert np.isfinite(judge.log_odds(long)).all()
+
+
+def test_an_encoder_cannot_be_asked_in_words(folders):
+    lm = load_language_model(LMConfig(source=str(folders[CrossEncoder]), device="cpu"))
+    with pytest.raises(ConfigError, match="no vocabulary head"):
+        YesNoJudge(lm, CONFIG, np.random.default_rng(0))

@@ -1,0 +1,164 @@
+"""Two models beside each other, and the calibration of one against the other."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from warmstart.data.interactions import Interactions, concatenate
+from warmstart.errors import ConfigError
+from warmstart.rank import mean_metric
+from warmstart.simulate.calibration import (
+    COLD_WEIGHTS,
+    USER_STD_EXPONENTS,
+    CalibrationConfig,
+    cannot_score,
+    fit_calibration,
+    reference_items,
+    score_warm_and_cold,
+)
+
+
+@pytest.fixture(params=[0, 1, 2])
+def models(request, world):
+    """Warm and cold scores: what validation holds under noise, on scales far apart."""
+    rng = np.random.default_rng(request.param)
+    shape = world.data.matrix.shape
+    parts = concatenate([world.split.warm_valid, world.split.cold_valid])
+    truth = parts.matrix(*shape).toarray()
+    warm, cold = (scale * (truth + rng.normal(0, 0.5, shape)) for scale in (5, 0.3))
+    tables = [table.astype(np.float32) for table in (warm, cold)]
+    return [lambda u, i, table=table: table[np.ix_(u, i)] for table in tables]
+
+
+def test_each_side_comes_from_its_own_model(world):
+    warm = world.data.warm
+    users, items = np.array([3, 1], np.int32), np.random.default_rng(0).permutation(len(warm))
+    asked = []
+
+    def side(sign):
+        def score(u, i):
+            asked.append(i)
+            return sign * (u[:, None] * 100 + i[None, :]).astype(np.float32)
+
+        return score
+
+    found = score_warm_and_cold(users, items, warm, side(1), side(-1))
+    plain = users[:, None] * 100 + items[None, :]
+    np.testing.assert_array_equal(found, np.where(warm[items], plain, -plain))
+    assert found.dtype == np.float32
+    assert warm[asked[0]].all()
+    assert not warm[asked[1]].any()
+
+
+def test_a_side_without_items_is_not_asked(world):
+    warm = np.flatnonzero(world.data.warm)
+    ones = lambda u, i: np.ones((len(u), len(i)), np.float32)  # noqa: E731
+    users = np.arange(2)
+    assert score_warm_and_cold(users, warm, world.data.warm, ones, lambda u, i: 1 / 0).all()  # pyright: ignore
+    nothing = score_warm_and_cold(users, warm[:0], world.data.warm, lambda u, i: 1 / 0, ones)  # pyright: ignore
+    assert nothing.shape == (2, 0)
+    assert np.isnan(cannot_score(users, warm)).all()
+
+
+def reference(models, world):
+    rows = np.flatnonzero(~world.data.warm)
+    return models[1](np.arange(world.data.n_users), rows).T
+
+
+def fitted(models, world, valid, config=None, sizes=None):
+    """``sizes`` makes every user's cold scores larger or smaller."""
+    sizes = np.ones(world.data.n_users, np.float32) if sizes is None else sizes
+    score_warm, score_cold = models
+    louder = lambda u, i: score_cold(u, i) * sizes[u][:, None]  # noqa: E731
+    everything = reference(models, world) * sizes
+    return fit_calibration(
+        config or CalibrationConfig(), score_warm, louder, everything, world.data, valid
+    )
+
+
+def test_chosen_constants_are_the_best_of_the_grid(world, models):
+    valid, warm = world.split.validation(), world.data.warm
+    score_warm, score_cold = models
+
+    def value(weight, exponent):
+        factors, none = fitted(
+            models, world, None, CalibrationConfig(cold_weight=weight, user_std_exponent=exponent)
+        )
+        assert not none
+
+        def score(users, items):
+            return score_warm_and_cold(
+                users, items, warm, score_warm, lambda u, i: factors.apply(u, score_cold(u, i))
+            )
+
+        return mean_metric(score, valid["overall"], "ndcg@20")
+
+    values = {pair: value(*pair) for pair in product(COLD_WEIGHTS, USER_STD_EXPONENTS)}
+    factors, chosen = fitted(models, world, valid)
+    best = (chosen["cold_weight"], chosen["user_std_exponent"])
+    assert values[best] == pytest.approx(max(values.values()), abs=1e-12)
+    same, _ = fitted(
+        models, world, None, CalibrationConfig(cold_weight=best[0], user_std_exponent=best[1])
+    )
+    np.testing.assert_array_equal(factors.user_factors, same.user_factors)
+    # It matters: at neither end of the grid is it as good.
+    ends = [
+        values[end, exponent]
+        for end in (COLD_WEIGHTS[0], COLD_WEIGHTS[-1])
+        for exponent in USER_STD_EXPONENTS
+    ]
+    assert values[best] > max(ends)
+
+
+def test_volumes_of_users_cold_scores_make_no_difference(world, models):
+    valid, rng = world.split.validation(), np.random.default_rng(5)
+    sizes = np.exp(rng.normal(0, 2, world.data.n_users)).astype(np.float32)
+    plain, chosen = fitted(models, world, valid)
+    scaled, again = fitted(models, world, valid, sizes=sizes)
+    assert again == chosen
+    np.testing.assert_allclose(scaled.user_factors * sizes, plain.user_factors, rtol=1e-4)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0])
+def test_deviations_of_cold_scores_come_out_at_those_of_unseen_warm_ones(world, models, exponent):
+    data = world.data
+    calibration, _ = fitted(
+        models, world, None, CalibrationConfig(cold_weight=0.5, user_std_exponent=exponent)
+    )
+    users, items = np.arange(data.n_users, dtype=np.int32), np.flatnonzero(data.warm)
+    found = calibration.apply(users, reference(models, world).T).std(axis=1)
+    warm = np.where(data.matrix[:, items].toarray() > 0, np.nan, models[0](users, items))
+    deviations = np.nanstd(warm, axis=1)
+    expected = deviations if exponent else np.full(len(users), np.median(deviations))
+    np.testing.assert_allclose(found, 0.5 * expected, rtol=1e-4)
+
+
+def test_a_user_whose_cold_scores_are_all_alike_gets_finite_ones(world, models):
+    score_warm, _ = models
+    flat = np.zeros((9, world.data.n_users), np.float32)
+    zero = lambda u, i: np.zeros((len(u), len(i)), np.float32)  # noqa: E731
+    calibration, _ = fit_calibration(CalibrationConfig(), score_warm, zero, flat, world.data, None)
+    assert np.isfinite(calibration.user_factors).all()
+    assert (calibration.user_factors > 0).all()
+
+
+def test_grid_is_fine_and_wide():
+    assert len(COLD_WEIGHTS) == len(set(COLD_WEIGHTS))
+    assert (COLD_WEIGHTS[0], COLD_WEIGHTS[-1]) == (2**-4, 2**4)
+    assert 1.0 in COLD_WEIGHTS
+    np.testing.assert_allclose(np.diff(np.log2(COLD_WEIGHTS)), 0.25)
+
+
+def test_without_the_overall_slice_it_is_a_clear_error(world, models):
+    valid = {name: task for name, task in world.split.validation().items() if name != "overall"}
+    with pytest.raises(ConfigError, match=r"overall.*\['cold', 'warm'\]"):
+        fitted(models, world, valid)
+
+
+def test_deviations_are_measured_on_cold_items_where_there_are_any(world):
+    np.testing.assert_array_equal(reference_items(world.data), np.flatnonzero(~world.data.warm))
+    bought = world.data.with_interactions(
+        Interactions.of(np.zeros(world.data.n_items, int), np.arange(world.data.n_items))
+    )
+    np.testing.assert_array_equal(reference_items(bought), np.arange(world.data.n_items))

@@ -1,0 +1,181 @@
+"""A backbone with cold items folded in; the shared stage that trains it."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from warmstart.backbones import FactorBackbone, build
+from warmstart.backbones.bpr import BprConfig
+from warmstart.backbones.ease import EaseConfig
+from warmstart.backbones.fit import METRIC, fit_backbone
+from warmstart.backbones.ials import IalsConfig
+from warmstart.backbones.vectors import collaborative_vectors
+from warmstart.core import FitContext
+from warmstart.rank import mean_metric
+from warmstart.run import Run
+from warmstart.simulate.calibration import ColdCalibration
+from warmstart.simulate.fusion import ScoreFusion
+from warmstart.simulate.hybrid import HybridScorer
+
+CONFIGS = {
+    "bpr": BprConfig(width=12, epochs=40, learning_rate=0.2, negatives=4, validate_every=1),
+    "ials": IalsConfig(width=8, epochs=4, alpha=5, l2=3),
+    "ease": EaseConfig(l2=5),
+}
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def backbone(request, world):
+    return build(CONFIGS[request.param]).fit(world.data.matrix, rng=np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def truth(world):
+    """The cold items' interactions of the test part, shape (cold items, n_users)."""
+    rows = world.split.cold_test.matrix(*world.data.matrix.shape).T.tocsr()
+    return rows[np.flatnonzero(~world.data.warm)]
+
+
+def context(valid=None, seed=3, folder=None):
+    return FitContext(valid, None, np.random.default_rng(seed), Run(folder))
+
+
+def everything(world):
+    return tuple(np.arange(n, dtype=np.int32) for n in world.data.matrix.shape)
+
+
+def folded_in(backbone, world, rows, **settings):
+    hybrid = HybridScorer(backbone, world.data.n_users, **settings)
+    hybrid.append(rows)
+    return hybrid
+
+
+def test_warm_scores_are_the_backbones_and_cold_ones_are_folded_in(world, backbone, truth):
+    users, items = everything(world)
+    warm = world.data.warm
+    folded = backbone.fold_in(truth)
+    hybrid = folded_in(backbone, world, truth)
+    scores = hybrid.score(users, items, warm)
+    np.testing.assert_allclose(scores[:, warm], backbone.score(users, items[warm]), atol=1e-6)
+    np.testing.assert_allclose(scores[:, ~warm], backbone.score_folded(users, folded), atol=1e-6)
+    some = np.random.default_rng(0).permutation(items)[:20]
+    np.testing.assert_allclose(hybrid.score(users, some, warm), scores[:, some], atol=1e-5)
+
+
+def test_folded_in_items_go_to_the_right_users(world, backbone, truth):
+    hybrid = folded_in(backbone, world, truth)
+    liked = np.flatnonzero(~world.data.warm)[truth.getnnz(axis=1) > 0]
+    users = world.answered_users
+    scores = hybrid.score(users, liked, world.data.warm)
+    right = world.right(users, liked) > 0
+    assert np.median(scores[right]) > np.median(scores[~right]) + 0.5 * scores.std()
+
+
+def test_a_fusion_weighs_both_scorers_and_evens_out_the_items(world, backbone, truth):
+    users, items = everything(world)
+    direct = np.random.default_rng(1).normal(size=truth.shape).astype(np.float32)
+    folded = backbone.score_folded(users, backbone.fold_in(truth)).T
+    fusion = ScoreFusion.fit(0.4, 0.5, folded, direct)
+    hybrid = HybridScorer(backbone, world.data.n_users, fusion)
+    hybrid.append(truth, direct)
+    found = hybrid.score(users, items[~world.data.warm], world.data.warm).T
+    raw = 0.6 * folded / folded.std() + 0.4 * direct / direct.std()
+    sizes = np.linalg.norm(raw, axis=1)
+    expected = raw * np.sqrt(sizes.mean() / sizes)[:, None]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_not_folded_in_yet_cannot_be_scored(world, backbone, truth):
+    users, items = everything(world)
+    warm, n_cold = world.data.warm, int((~world.data.warm).sum())
+    hybrid = HybridScorer(backbone, world.data.n_users)
+    hybrid.append_unscored(n_cold)
+    np.testing.assert_array_equal(
+        np.isnan(hybrid.score(users, items, warm)), np.tile(~warm, (len(users), 1))
+    )
+    hybrid.replace(np.arange(3), truth[:3])
+    cold = np.flatnonzero(~warm)
+    np.testing.assert_array_equal(
+        hybrid.score(users, cold[:3], warm),
+        backbone.score_folded(users, backbone.fold_in(truth[:3])),
+    )
+    assert np.isnan(hybrid.score(users, cold[3:], warm)).all()
+
+
+def test_restored_it_scores_and_folds_in_the_same(world, backbone, truth):
+    direct = np.random.default_rng(1).normal(size=truth.shape).astype(np.float32)
+    hybrid = HybridScorer(backbone, world.data.n_users, ScoreFusion(0.4, 0.5, 2.0, 3.0, 4.0))
+    hybrid.calibration = ColdCalibration(np.linspace(1, 2, world.data.n_users, dtype=np.float32))
+    hybrid.append(truth, direct)
+    again = HybridScorer.restore(backbone.config, hybrid.state())
+    for one in (hybrid, again):
+        one.append(truth[:2], direct[:2])
+    users, _ = everything(world)
+    warm = np.concatenate([world.data.warm, [False, False]])
+    items = np.arange(len(warm), dtype=np.int32)
+    np.testing.assert_array_equal(again.score(users, items, warm), hybrid.score(users, items, warm))
+
+
+def test_two_methods_with_one_seed_share_the_backbone(world):
+    config = CONFIGS["bpr"]
+    busy = context()
+    first = fit_backbone(config, world.data, busy)
+    busy.rng.random(10)
+    np.testing.assert_array_equal(
+        first.vectors[0], fit_backbone(config, world.data, context()).vectors[0]
+    )
+    other = fit_backbone(config, world.data, context(seed=4))
+    assert (first.vectors[0] != other.vectors[0]).any()
+
+
+def test_the_stage_is_read_back_from_the_run_folder(world, tmp_path):
+    valid = world.split.validation()
+    first = fit_backbone(CONFIGS["bpr"], world.data, context(valid, folder=tmp_path))
+    (log,) = tmp_path.glob("*/log.jsonl")
+    before = log.with_name("checkpoint.json").read_bytes()
+    again = fit_backbone(CONFIGS["bpr"], world.data, context(valid, folder=tmp_path))
+    np.testing.assert_array_equal(first.vectors[1], again.vectors[1])
+    assert log.with_name("checkpoint.json").read_bytes() == before
+    for other in (
+        lambda: fit_backbone(CONFIGS["bpr"], world.data, context(valid, 9, tmp_path)),
+        lambda: fit_backbone(CONFIGS["bpr"], world.data, context(None, folder=tmp_path)),
+        lambda: fit_backbone(CONFIGS["bpr"], world.split.dataset, context(valid, folder=tmp_path)),
+        lambda: fit_backbone(
+            CONFIGS["bpr"].model_copy(update={"l2": 0.1}),
+            world.data,
+            context(valid, folder=tmp_path),
+        ),
+    ):
+        found = len(list(tmp_path.iterdir()))
+        other()
+        assert len(list(tmp_path.iterdir())) == found + 1, "another fit has another folder"
+
+
+def test_epochs_are_chosen_on_the_warm_slice_and_a_refit_with_them_is_the_same(world):
+    valid = world.split.validation()
+    chosen = fit_backbone(CONFIGS["bpr"], world.data, context(valid))
+    value = mean_metric(chosen.score, valid["warm"], METRIC)
+    assert chosen.chosen.epochs < CONFIGS["bpr"].epochs
+    for epochs in (1, chosen.chosen.epochs + 1):
+        config = CONFIGS["bpr"].model_copy(update={"epochs": epochs})
+        other = fit_backbone(config, world.data, context())
+        assert mean_metric(other.score, valid["warm"], METRIC) <= value
+    refit = fit_backbone(chosen.chosen, world.data, context())
+    np.testing.assert_array_equal(refit.vectors[0], chosen.vectors[0])
+
+
+def test_every_backbone_has_collaborative_vectors(world, backbone):
+    train = world.data.matrix
+    users, items = collaborative_vectors(backbone, train, 6)
+    assert (len(users), len(items)) == train.shape
+    assert users.shape[1] == items.shape[1]
+    if isinstance(backbone, FactorBackbone):
+        assert users is backbone.vectors[0]
+        return
+    assert users.shape[1] == 6
+    assert (users.dtype, items.dtype) == (np.float32, np.float32)
+    scores = users[world.answered_users] @ items[world.data.warm].T
+    right = world.right(world.answered_users, np.flatnonzero(world.data.warm)) > 0
+    assert np.median(scores[right]) > np.median(scores[~right]) + 0.5 * scores.std()
+    narrow = collaborative_vectors(backbone, sparse.csr_matrix(train[:4]), 100)
+    assert narrow[0].shape == (4, 3)

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+
+from warmstart.lm.lora import LoRAConfig, TunableEncoder
+from warmstart.lm.texts import TokenBatch
+from warmstart.simulate.memory_plan import memory_plan
+from warmstart.simulate.user_tokens import PositivePairs, UserTokens
+
+BATCH, LENGTH = 8, 48
+
+
+def plan_and_parts(lm, rank, head):
+    lora = LoRAConfig(rank=rank)
+    tunable = TunableEncoder(lm, lora, np.random.default_rng(0))
+    users = UserTokens(
+        np.ones((70, 12)), lm.width, np.random.default_rng(0), head=head, degrees=np.ones(70)
+    )
+    plan = memory_plan(
+        lm,
+        lora,
+        n_users=70,
+        token_width=12,
+        batch_size=BATCH,
+        tokens=LENGTH,
+        two_layer=head == "two-layer",
+    )
+    return plan, tunable, users
+
+
+def batch(lm):
+    ids = torch.from_numpy(np.random.default_rng(0).integers(4, 14, (BATCH, LENGTH)))
+    return TokenBatch(ids, torch.ones_like(ids, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("head", ["linear", "two-layer"])
+@pytest.mark.parametrize("rank", [0, 4])
+def test_weights_gradients_and_optimiser_are_exact(lm, rank, head):
+    plan, tunable, users = plan_and_parts(lm, rank, head)
+    assert plan.adapter == sum(array.nbytes for array in tunable.adapter().values())
+    assert plan.head == sum(weight.nbytes for weight in users.head.parameters())
+    assert plan.user_table == 4 * 70 * 13
+    assert plan.base_weights == sum(w.numel() * 4 for w in lm.full.parameters())
+    trained = [*tunable.adapter_parameters().values(), *users.parameters()]
+    optimiser = torch.optim.AdamW(trained)
+    for weight in trained:
+        weight.grad = torch.ones_like(weight)
+    optimiser.step()
+    assert plan.gradients == sum(w.grad.nbytes for w in trained)
+    moments = [v for s in optimiser.state.values() for n, v in s.items() if n.startswith("exp")]
+    assert plan.optimiser == sum(moment.nbytes for moment in moments)
+    assert plan.gradients == plan.adapter + plan.head + plan.user_table + 4
+
+
+def test_activations_are_within_a_factor_of_two(lm):
+    plan, tunable, users = plan_and_parts(lm, 4, "linear")
+    tunable.train()
+    fixed = {weight.untyped_storage().data_ptr() for weight in tunable.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in fixed:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        pooled = tunable(batch(lm))
+    held = sum(kept.values())
+    assert held / 2 < plan.activations < held * 2
+    pair = PositivePairs(torch.tensor([0]), torch.tensor([1]), torch.tensor([1.0]))
+    assert users.loss(users.queries(pooled), pair).requires_grad
+
+
+def test_a_frozen_lm_keeps_no_activations(lm):
+    plan, tunable, _ = plan_and_parts(lm, 0, "linear")
+    assert plan.activations == plan.adapter == 0
+    assert not tunable(batch(lm)).requires_grad
+
+
+def test_sampled_negatives_replace_the_users_in_the_logits(lm):
+    def logits(negatives):
+        return memory_plan(
+            lm,
+            LoRAConfig(),
+            n_users=10**9,
+            token_width=64,
+            batch_size=2,
+            tokens=8,
+            negatives=negatives,
+        ).logits
+
+    assert logits(1000) == 2 * 2 * 1000 * 4
+    assert logits(0) == 2 * 2 * 10**9 * 4
+
+
+def test_the_table_names_each_part_and_the_total(lm):
+    plan, _, _ = plan_and_parts(lm, 4, "linear")
+    lines = plan.table().splitlines()
+    assert lines[-1].split() == ["total", f"{plan.total / 1e6:.1f}", "MB"]
+    assert [line.split()[0] for line in lines[:3]] == ["base_weights", "adapter", "head"]
