@@ -1,17 +1,17 @@
-"""Speed and quality of the backbones beside implicit, cornac and recbole, on planted data.
+"""Speed and quality of the backbones against implicit, cornac and recbole, on planted data.
 
     python benchmarks/backbones.py --peers .venv-peers --json backbones.json
     python benchmarks/backbones.py --peers .venv-peers --tiny --rounds 1
 
-The data: users and items with planted vectors of rank 32 and an item popularity; each user takes
-the items with the largest logit plus Gumbel noise, that is a sample from the softmax without
-replacement. A tenth of every user's items is for validation (masked, unused here), a tenth for the
+The data: users and items have planted vectors of width 32, and items a popularity. Each user gets
+the items with the largest logit plus Gumbel noise, which is a sample from the softmax without
+replacement. A tenth of each user's items is for validation (masked, unused here), a tenth for the
 test.
 
-Every system runs in its own process, in turn, ``--rounds`` times; the figure is the median over
-rounds of the median seconds of an epoch. As the systems do not end at one quality, a second ratio
-sets our seconds until the peer's final recall is reached against all the peer's seconds. Settings
-were tuned lightly, for each system by itself.
+Every system runs in its own process, in turn, ``--rounds`` times. The main figure is the median
+over rounds of the median seconds of an epoch. As the systems reach different quality, a second
+ratio divides our seconds until the peer's final recall by the peer's total seconds. The settings
+were tuned lightly, for each system separately.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from runner import recall_at_20
 
 RUNNER = Path(__file__).with_name("runner.py")
 
-# system, its environment (None: this one), the runner's function, its settings
+# name, peer whose environment is used (None: this one), function in runner.py, its settings
 RUNS = [
     ("warmstart bpr", None, "warmstart",
      {"kind": "bpr", "width": 64, "epochs": 30, "learning_rate": 0.05, "l2": 0.02,
@@ -39,8 +39,8 @@ RUNS = [
     ("cornac bpr", "cornac", "cornac_bpr",
      {"width": 63, "epochs": 30, "learning_rate": 0.05, "l2": 0.02}),
     ("warmstart ials", None, "warmstart",
-     {"kind": "ials", "width": 64, "epochs": 15, "alpha": 20, "l2": 200, "scaling": 0,
-      "solver": "cg"}),
+     {"kind": "ials", "width": 64, "epochs": 15, "alpha": 20, "l2": 200,
+      "frequency_exponent": 0, "solver": "cg"}),
     ("implicit als", "implicit", "implicit_als",
      {"width": 64, "epochs": 15, "alpha": 20, "l2": 200}),
     ("warmstart lightgcn", None, "warmstart",
@@ -52,7 +52,7 @@ RUNS = [
       "batch_size": 8192}),
 ]  # fmt: skip
 
-# ours, theirs, the goal for ours / theirs
+# ours, theirs, the goal for the ratio of seconds per epoch
 GOALS = [
     ("warmstart bpr", "implicit bpr", 1.2),
     ("warmstart bpr", "cornac bpr", 1.2),
@@ -72,11 +72,11 @@ def planted(n_users, n_items, interactions, rng):
     train, test = [], []
     masked = np.zeros(logits.shape, bool)
     for user, n in enumerate(lengths):
-        own = rng.permutation(order[user, :n])
+        history = rng.permutation(order[user, :n])
         held = max(1, n // 10)
-        test += [(user, item) for item in own[:held]]
-        masked[user, own[held:]] = True
-        train += [(user, item) for item in own[2 * held :]]
+        test += [(user, item) for item in history[:held]]
+        masked[user, history[held:]] = True
+        train += [(user, item) for item in history[2 * held :]]
     return np.array(train, np.int32), np.array(test, np.int32), masked, logits
 
 
@@ -87,7 +87,7 @@ def run(peer, function, settings, data, folder, threads):
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
         "NUMBA_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": "1",  # as implicit asks for; torch and numba do not use it
+        "OPENBLAS_NUM_THREADS": "1",  # implicit requires it; torch and numba do not use it
     }
     command = [str(python), str(RUNNER), function, str(data), str(result), json.dumps(settings)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -97,14 +97,19 @@ def run(peer, function, settings, data, folder, threads):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peers", type=Path, required=True, help="folder for their environments")
-    parser.add_argument("--json", type=Path, help="where the figures go")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--peers",
+        type=Path,
+        required=True,
+        help="folder for the environments of the other libraries",
+    )
+    parser.add_argument("--json", type=Path, help="file for all figures")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slow-rounds", type=int, default=1, help="rounds of recbole")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", default="", help="systems whose name contains this")
-    parser.add_argument("--tiny", action="store_true", help="small data, two epochs: a smoke test")
+    parser.add_argument("--only", default="", help="run only systems whose name contains this")
+    parser.add_argument("--tiny", action="store_true", help="smoke test: small data, two epochs")
     options = parser.parse_args()
     size = (300, 200, 6000) if options.tiny else (6000, 4000, 1_000_000)
     train, test, masked, logits = planted(*size, np.random.default_rng(0))
@@ -129,12 +134,12 @@ def main():
 
 
 def total(found, epochs):
-    """Seconds of a whole training; ``found`` may hold the mean of its epochs only."""
+    """Seconds of all epochs; ``found`` may hold only their mean."""
     return float(np.mean(found["seconds"]) * epochs)
 
 
 def until(found, recall):
-    """Seconds of training until ``recall`` was reached; None if it never was."""
+    """Seconds of training until ``recall`` is reached; None if it never is."""
     reached = np.flatnonzero(np.array(found["recall@20"]) >= recall)
     return float(np.sum(found["seconds"][: reached[0] + 1])) if len(reached) else None
 
@@ -155,9 +160,11 @@ def report(rounds, options, train, test, masked, logits):
             continue
         mine, other = figures[ours], figures[theirs]
         times = [until(found, other["recall@20"]) for found in mine["rounds"]]
+        reached = [seconds for seconds in times if seconds is not None]
+        never = len(reached) < len(times)
         ratios[f"{ours} / {theirs}"] = {
             "epoch": mine["seconds"] / other["seconds"],
-            "to_their_recall": None if None in times else np.median(times) / other["total"],
+            "to_their_recall": None if never else np.median(reached) / other["total"],
             "goal": goal,
         }
     popularity = np.bincount(train[:, 1], minlength=masked.shape[1])

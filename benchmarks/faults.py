@@ -1,15 +1,15 @@
-"""What the service survives, each fault done for real, with counts.
+"""The service under real faults: counts what it loses, refuses and serves.
 
     python benchmarks/faults.py MODEL --store sqlite --kills 20
     python benchmarks/faults.py MODEL --store postgresql --kills 20
     python benchmarks/faults.py MODEL --only disk,corrupt,clock,replicas,postgres
 
-kills      kill -9 under write load, again and again; what was acknowledged is counted afterwards
-postgres   the database is stopped as by a crash, and started again, under load
-replicas   two services on one database add items at once, some of them the same
-disk       the disk of the store is full (a small tmpfs; needs the right to mount)
-clock      the clock jumps a day forth and back (needs libfaketime)
-corrupt    one byte of the artefact is flipped
+kills      kill -9 under write load, many times; then acknowledged writes are looked up
+postgres   the database crashes and restarts under load
+replicas   two services on one database write items at the same time, some of them the same
+disk       the disk of the store fills up (a small tmpfs; needs the right to mount)
+clock      the clock jumps forwards and backwards, by up to 400 days (needs libfaketime)
+corrupt    one byte of a file of the artefact is flipped, file by file
 """
 
 import os
@@ -30,7 +30,7 @@ import typer
 
 from serve import CLI, WORDS, served
 from warmstart.artefact import read_artefact
-from warmstart.serve.engine.lists import ListRequest
+from warmstart.serve.engine.lists import ListRequest, UnknownUserError
 from warmstart.serve.engine.service import Service
 from warmstart.serve.settings import Settings
 from warmstart.serve.storage.keys import make_key
@@ -41,7 +41,7 @@ FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
 
 class Writer(threading.Thread):
-    """Writes items and clicks until told to stop; remembers what was acknowledged."""
+    """Writes items and clicks until ``stop`` is set; records which writes were acknowledged."""
 
     def __init__(self, base: str, token: str, column: str, users: list, prefix: str) -> None:
         super().__init__(daemon=True)
@@ -49,7 +49,7 @@ class Writer(threading.Thread):
         self.prefix, self.stop = prefix, threading.Event()
         self.items: dict[str, str] = {}
         self.clicks: set[tuple[str, str]] = set()
-        self.refused = self.broken = 0
+        self.refused = 0
 
     def run(self) -> None:
         rng, number = random.Random(self.prefix), 0
@@ -71,19 +71,18 @@ class Writer(threading.Thread):
 
     def _sent(self, client: httpx.Client, path: str, body: dict) -> bool:
         try:
-            answer = client.post(path, json=body)
+            response = client.post(path, json=body)
         except httpx.TransportError:
-            self.broken += 1
             time.sleep(0.05)
             return False
-        self.refused += not answer.is_success
-        if not answer.is_success:
+        self.refused += not response.is_success
+        if not response.is_success:
             time.sleep(0.02)
-        return answer.is_success
+        return response.is_success
 
 
-class ExperimentContext:
-    """A model, and stores to serve it on."""
+class Harness:
+    """A model to serve, a folder for stores, and the checks after a fault."""
 
     def __init__(self, model: Path, folder: Path) -> None:
         self.model, self.folder = model, folder
@@ -92,61 +91,64 @@ class ExperimentContext:
 
     def token(self, url: str) -> str:
         store = Store(url)
-        made = make_key(store, "faults", "admin")
+        token = make_key(store, "faults", "admin")
         store.close()
-        return made
+        return token
 
     def writer(self, base: str, token: str, prefix: str) -> Writer:
-        found = Writer(base, token, self.column, self.users, prefix)
-        found.start()
-        return found
+        writer = Writer(base, token, self.column, self.users, prefix)
+        writer.start()
+        return writer
 
-    def settled(self, base: str, token: str) -> dict:
-        headers = {"Authorization": f"Bearer {token}"}
+    def settle(self, base: str, token: str) -> None:
+        """Wait until every item is encoded and every change is in the index."""
+        headers, status = {"Authorization": f"Bearer {token}"}, {}
         for _ in range(3000):
             status = httpx.get(f"{base}/v1/status", headers=headers).json()
             if status.get("waiting") == 0 and status.get("behind") == 0:
-                return status
+                return
             time.sleep(0.1)
-        raise SystemExit(f"it did not settle: {status}")
+        raise SystemExit(f"the service did not settle within 300 s: {status}")
 
     def lost(self, url: str, writers: list[Writer]) -> tuple[int, int]:
-        """Items and clicks that were acknowledged and are not in the store as acknowledged.
+        """The numbers of items and clicks that were acknowledged and are missing from the store.
 
-        An item whose last writing was not answered may hold either text.
+        An item may have a newer text than the acknowledged one: from a write whose response was
+        lost.
         """
         store = Store(url)
         items = clicks = 0
         for writer in writers:
             for name, text in writer.items.items():
-                stored = store.item(name)
-                kept = stored is not None and stored.columns[self.column]
-                newer = kept and int(kept.split()[-1]) >= int(text.split()[-1])
-                items += not newer
+                item = store.item(name)
+                stored = item is not None and item.columns[self.column]
+                items += not (stored and int(stored.split()[-1]) >= int(text.split()[-1]))
             for user, item in writer.clicks:
                 clicks += item not in store.history(user)
         store.close()
         return items, clicks
 
     def differing(self, url: str, base: str, token: str) -> int:
-        """Users whose lists differ between the running index and one built anew."""
-        built = Service(Settings(model=self.model, store=url, anonymous_read=True))
+        """Of 50 users, how many have another list in the running index than in a rebuilt one."""
+        rebuilt = Service(Settings(model=self.model, store=url, anonymous_read=True))
         headers, users = {"Authorization": f"Bearer {token}"}, self.users[:50]
         different = 0
         for user in users:
-            (hits,) = built.deployment.index.recommend([ListRequest(user=str(user), k=30)])
+            (hits,) = rebuilt.deployment.index.recommend([ListRequest(user=str(user), k=30)])
+            if isinstance(hits, UnknownUserError):
+                raise hits
             body = {"user": user, "k": 30}
-            answer = httpx.post(f"{base}/v1/recommend", json=body, headers=headers).json()
-            mine = [(hit.item, round(hit.score, 3)) for hit in hits]
-            theirs = [(str(hit["item"]), round(hit["score"], 3)) for hit in answer["items"]]
-            different += sorted(mine) != sorted(theirs)
-        built.close()
+            response = httpx.post(f"{base}/v1/recommend", json=body, headers=headers).json()
+            expected = [(hit.item, round(hit.score, 3)) for hit in hits]
+            running = [(str(hit["item"]), round(hit["score"], 3)) for hit in response["items"]]
+            different += sorted(expected) != sorted(running)
+        rebuilt.close()
         return different
 
     def verdict(self, url: str, bases: list[str], token: str, writers: list[Writer]) -> str:
-        """Wait until everything is read; then what was acknowledged, what is lost or differs."""
+        """Wait until the services settle; then count what was acknowledged, is lost, or differs."""
         for base in bases:
-            self.settled(base, token)
+            self.settle(base, token)
         items, clicks = self.lost(url, writers)
         different = ", ".join(str(self.differing(url, base, token)) for base in bases)
         return (
@@ -164,8 +166,8 @@ def stop(writers: list[Writer]) -> None:
 
 
 @contextmanager
-def place_for(kind: str, folder: Path) -> Iterator[str]:
-    """URL of an empty store."""
+def empty_store(kind: str, folder: Path) -> Iterator[str]:
+    """URL of an empty store, on a running server if ``kind`` is "postgresql"."""
     if kind == "sqlite":
         yield f"sqlite:///{folder / 'store.db'}"
         return
@@ -173,148 +175,147 @@ def place_for(kind: str, folder: Path) -> Iterator[str]:
         yield database.url("warmstart")
 
 
-def kills(bench: ExperimentContext, kind: str, times: int) -> None:
-    with place_for(kind, bench.folder) as url:
-        token, writers = bench.token(url), []
+def kills(harness: Harness, kind: str, times: int) -> None:
+    with empty_store(kind, harness.folder) as url:
+        token, writers = harness.token(url), []
         rng = random.Random(0)
         for number in range(times):
-            with served(bench.model, url) as (base, process):
-                writers.append(bench.writer(base, token, f"k{number}"))
+            with served(harness.model, url) as (base, process):
+                writers.append(harness.writer(base, token, f"k{number}"))
                 time.sleep(rng.uniform(0.3, 2.5))
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 stop(writers[-1:])
-        with served(bench.model, url) as (base, _):
-            verdict = bench.verdict(url, [base], token, writers)
+        with served(harness.model, url) as (base, _):
+            verdict = harness.verdict(url, [base], token, writers)
         print(f"kills, {kind}: {times} kill -9; {verdict}", flush=True)
 
 
-def postgres(bench: ExperimentContext, times: int = 5) -> None:
-    with server(bench.folder / "postgres") as database:
+def postgres(harness: Harness, times: int = 5) -> None:
+    with server(harness.folder / "postgres") as database:
         url = database.url("warmstart")
-        token = bench.token(url)
-        with served(bench.model, url) as (base, _):
-            writer = bench.writer(base, token, "pg")
+        token = harness.token(url)
+        with served(harness.model, url) as (base, _):
+            writer = harness.writer(base, token, "pg")
             headers = {"Authorization": f"Bearer {token}"}
-            asked = answered = 0
+            sent = answered = 0
             for _ in range(times):
                 time.sleep(2)
                 database.stop()
                 for _ in range(40):
-                    body = {"user": bench.users[0], "k": 5}
-                    answer = httpx.post(f"{base}/v1/recommend", json=body, headers=headers)
-                    asked += 1
-                    answered += answer.is_success
+                    body = {"user": harness.users[0], "k": 5}
+                    response = httpx.post(f"{base}/v1/recommend", json=body, headers=headers)
+                    sent += 1
+                    answered += response.is_success
                     time.sleep(0.05)
                 database.start()
             time.sleep(2)
             stop([writer])
-            verdict = bench.verdict(url, [base], token, [writer])
+            verdict = harness.verdict(url, [base], token, [writer])
         print(
-            f"postgres: {times} crashes; {answered} of {asked} lists answered while it was away; "
+            f"postgres: {times} crashes; {answered} of {sent} lists were served without it; "
             f"{writer.refused} writes refused; {verdict}",
             flush=True,
         )
 
 
-def replicas(bench: ExperimentContext) -> None:
-    with server(bench.folder / "postgres") as database:
+def replicas(harness: Harness) -> None:
+    with server(harness.folder / "postgres") as database:
         url = database.url("warmstart")
-        token = bench.token(url)
-        with served(bench.model, url) as (one, _), served(bench.model, url) as (two, _):
-            writers = [bench.writer(one, token, "a"), bench.writer(two, token, "b")]
-            # The same prefix writes the same items; whose text came last cannot be told afterwards.
-            rivals = [bench.writer(one, token, "s"), bench.writer(two, token, "s")]
+        token = harness.token(url)
+        with served(harness.model, url) as (one, _), served(harness.model, url) as (two, _):
+            writers = [harness.writer(one, token, "a"), harness.writer(two, token, "b")]
+            # One prefix, so both write the same items; which text came last is unknown afterwards.
+            rivals = [harness.writer(one, token, "s"), harness.writer(two, token, "s")]
             time.sleep(8)
             stop(writers + rivals)
-            verdict = bench.verdict(url, [one, two], token, writers)
+            verdict = harness.verdict(url, [one, two], token, writers)
             headers = {"Authorization": f"Bearer {token}"}
             times = []
             for number in range(30):
-                body = {"items": [{"id": f"x-{number}", "columns": {bench.column: WORDS[0]}}]}
-                ask = {"user": bench.users[0], "k": 1, "allow": [f"x-{number}"]}
+                body = {"items": [{"id": f"x-{number}", "columns": {harness.column: WORDS[0]}}]}
+                request = {"user": harness.users[0], "k": 1, "allow": [f"x-{number}"]}
                 started = time.perf_counter()
                 httpx.post(f"{one}/v1/items", json=body, headers=headers).raise_for_status()
-                while not httpx.post(f"{two}/v1/recommend", json=ask, headers=headers).json()[
-                    "items"
-                ]:
+                lists = f"{two}/v1/recommend"
+                while not httpx.post(lists, json=request, headers=headers).json()["items"]:
                     time.sleep(0.005)
                 times.append(time.perf_counter() - started)
         print(
             f"replicas, two at once: {verdict}; {sum(len(w.items) for w in rivals)} items written "
-            "by both; written to one, in a list of the other after "
+            "by both; from a write to one until a list of the other has the item: "
             f"{1000 * sorted(times)[15]:.0f} ms (median), {1000 * max(times):.0f} ms (most)",
             flush=True,
         )
 
 
-def disk(bench: ExperimentContext) -> None:
-    place = bench.folder / "small"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], check=True)
+def disk(harness: Harness) -> None:
+    folder = harness.folder / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], check=True)
     try:
-        url = f"sqlite:///{place / 'store.db'}"
-        token = bench.token(url)
-        with served(bench.model, url) as (base, process):
-            writer = bench.writer(base, token, "d")
+        url = f"sqlite:///{folder / 'store.db'}"
+        token = harness.token(url)
+        with served(harness.model, url) as (base, process):
+            writer = harness.writer(base, token, "d")
             while not writer.refused:
                 time.sleep(0.1)
             time.sleep(2)
             headers = {"Authorization": f"Bearer {token}"}
-            body = {"user": bench.users[0], "k": 5}
+            body = {"user": harness.users[0], "k": 5}
             lists = httpx.post(f"{base}/v1/recommend", json=body, headers=headers)
             refused = writer.refused
-            subprocess.run(["mount", "-o", "remount,size=64m", place], check=True)
+            subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
             before = len(writer.items) + len(writer.clicks)
             time.sleep(3)
             stop([writer])
-            verdict = bench.verdict(url, [base], token, [writer])
+            verdict = harness.verdict(url, [base], token, [writer])
             print(
-                f"disk: full after {before} acknowledged; {refused} writes refused, lists "
-                f"{'answered' if lists.is_success else 'failed'} meanwhile; with room again "
+                f"disk: full after {before} acknowledged writes; {refused} refused, lists "
+                f"{'served' if lists.is_success else 'failed'} meanwhile; with space again "
                 f"{len(writer.items) + len(writer.clicks) - before} more; {verdict}; "
                 f"alive: {process.poll() is None}",
                 flush=True,
             )
     finally:
-        subprocess.run(["umount", place], check=True)
+        subprocess.run(["umount", folder], check=True)
 
 
-def clock(bench: ExperimentContext) -> None:
+def clock(harness: Harness) -> None:
     if not FAKETIME.exists():
         print("clock: skipped, no libfaketime")
         return
-    offset = bench.folder / "offset"
+    offset = harness.folder / "offset"
     offset.write_text("+0\n")
-    url = f"sqlite:///{bench.folder / 'clock.db'}"
-    token = bench.token(url)
+    url = f"sqlite:///{harness.folder / 'clock.db'}"
+    token = harness.token(url)
     fake = {
         "LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(offset),
         "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }  # fmt: skip
-    with served(bench.model, url, environment=fake) as (base, _):
-        writer = bench.writer(base, token, "c")
+    with served(harness.model, url, environment=fake) as (base, _):
+        writer = harness.writer(base, token, "c")
         for jump in ("+1d", "-1d", "+0", "+400d", "-400d", "+0"):
             offset.write_text(f"{jump}\n")
             time.sleep(1.5)
         stop([writer])
-        verdict = bench.verdict(url, [base], token, [writer])
+        verdict = harness.verdict(url, [base], token, [writer])
     print(
         f"clock: 6 jumps of up to 400 days; {writer.refused} writes refused; {verdict}", flush=True
     )
 
 
-def corrupt(bench: ExperimentContext) -> None:
+def corrupt(harness: Harness) -> None:
     clear_errors = 0
     rng = random.Random(0)
-    names = sorted(path.name for path in bench.model.iterdir())
+    names = sorted(path.name for path in harness.model.iterdir())
     for name in names:
-        copy = bench.folder / "copy"
-        shutil.copytree(bench.model, copy)
+        copy = harness.folder / "copy"
+        shutil.copytree(harness.model, copy)
         data = bytearray((copy / name).read_bytes())
         data[rng.randrange(len(data))] ^= 0xFF
         (copy / name).write_bytes(data)
-        url = f"sqlite:///{bench.folder / 'corrupt.db'}"
+        url = f"sqlite:///{harness.folder / 'corrupt.db'}"
         done = subprocess.run(
             [*CLI, "serve", str(copy), "--store", url], capture_output=True, text=True, timeout=120
         )
@@ -323,7 +324,7 @@ def corrupt(bench: ExperimentContext) -> None:
         if not clear:
             print(name, done.returncode, done.stderr[-500:])
         shutil.rmtree(copy)
-    print(f"corrupt: {clear_errors} of {len(names)} flipped files: exit 2, one line")
+    print(f"corrupt: exit code 2 and a message for {clear_errors} of {len(names)} flipped files")
 
 
 def main(
@@ -332,9 +333,9 @@ def main(
     times: Annotated[int, typer.Option("--kills")] = 20,
     only: str = "",
 ) -> None:
-    """Do the faults; print counts."""
+    """Cause the faults; print a line of counts for each."""
     faults = {
-        "kills": lambda bench: kills(bench, store, times),
+        "kills": lambda harness: kills(harness, store, times),
         "postgres": postgres,
         "replicas": replicas,
         "disk": disk,
@@ -344,7 +345,7 @@ def main(
     for name in only.split(",") if only else ["kills"]:
         with tempfile.TemporaryDirectory() as folder:
             os.chmod(folder, 0o755)
-            faults[name](ExperimentContext(model, Path(folder)))
+            faults[name](Harness(model, Path(folder)))
 
 
 if __name__ == "__main__":

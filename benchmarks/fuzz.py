@@ -1,11 +1,11 @@
-"""The service against whatever may be sent: 5xx, answers that are not as described, texts lost.
+"""The service under arbitrary input: finds 5xx, undescribed responses, and lost or changed texts.
 
     python benchmarks/fuzz.py MODEL --examples 200
 
 Texts, names and numbers of every kind are sent to a real process as item text, item id, user id,
-key name and event id; then schemathesis goes over every operation. What is accepted must be there
-as it was sent, be read, and be recommended; what is refused must say where, and leave nothing. Ends
-with 1 if anything else happened.
+key name and event id; then schemathesis tests every operation. An accepted value must be stored
+unchanged, encoded and recommended. A refusal must name the wrong field and store nothing. Exits
+with 1 on any violation.
 """
 
 import json
@@ -26,13 +26,14 @@ from serve import key_for, served
 from warmstart.artefact import read_artefact
 
 PLAIN = "night train along the river"
+FIELDS = ("text", "item", "user", "key", "event")
 
 
-# -- by the description --
+# -- by the description of the API --
 
 
 def by_description(base: str, headers: dict[str, str], examples: int) -> tuple[Counter, list[str]]:
-    """Requests by first digit of their status, and what was wrong."""
+    """The number of requests by first digit of their status, and the violations."""
     import schemathesis
     from schemathesis.config import SchemathesisConfig
     from schemathesis.engine import events, from_schema
@@ -43,33 +44,33 @@ def by_description(base: str, headers: dict[str, str], examples: int) -> tuple[C
         "headers": headers,
         "generation": {"max-examples": examples, "mode": "all", "database": "none"},
         "checks": {
-            "positive_data_acceptance": {"enabled": False},  # see tests/serve/test_schema.py
-            "use_after_free": {"enabled": False},  # a deleted item can be looked up, as deleted
+            "positive_data_acceptance": {"enabled": False},  # see tests/serve/api/test_schema.py
+            "use_after_free": {"enabled": False},  # a deleted item can still be looked up
         },
     }
     config = SchemathesisConfig.from_dict(settings)
     schema = schemathesis.openapi.from_url(f"{base}/openapi.json", config=config)
-    requests, wrong = Counter(), []
+    requests, violations = Counter(), []
     for event in from_schema(schema).execute():
         if isinstance(event, events.NonFatalError | events.FatalError):
-            wrong.append(str(event))
+            violations.append(str(event))
         if not isinstance(event, events.ScenarioFinished):
             continue
         for name, exchange in event.recorder.interactions.items():
-            answer = exchange.response
-            requests["no answer" if answer is None else f"{answer.status_code // 100}xx"] += 1
+            response = exchange.response
+            requests["no response" if response is None else f"{response.status_code // 100}xx"] += 1
             for check in event.recorder.checks.get(name, []):
                 if check.failure_info is not None:
-                    asked = f"{exchange.request.method} {exchange.request.uri}"
-                    wrong.append(f"{asked}: {check.failure_info.failure}")
-    return requests, wrong
+                    request = f"{exchange.request.method} {exchange.request.uri}"
+                    violations.append(f"{request}: {check.failure_info.failure}")
+    return requests, violations
 
 
 # -- by kinds of text --
 
 
 def scripts(rng: random.Random) -> dict[str, str]:
-    """A line of letters of every script that Unicode has, by its name."""
+    """24 letters of every Unicode script, by the name of the script."""
     letters: dict[str, list[str]] = {}
     for code in range(0x20, 0x32000):
         if unicodedata.category(chr(code)) in {"Lo", "Ll", "Lu", "Lt", "Lm"}:
@@ -79,7 +80,7 @@ def scripts(rng: random.Random) -> dict[str, str]:
 
 
 def values(rng: random.Random) -> Iterator[tuple[str, str]]:
-    """Kind and JSON, as it is sent: some of it Python would refuse to write."""
+    """Pairs of kind and JSON text; JSON as sent, as Python cannot write some of it."""
     texts = {
         "empty": [""],
         "whitespace": [" ", "\n\t\r", "\u00a0\u2003\u3000", "\u200b"],
@@ -108,11 +109,11 @@ def values(rng: random.Random) -> Iterator[tuple[str, str]]:
     yield from (("half surrogates", text) for text in surrogates)
     other = ["0", "-1", "1.5", "1e400", "-0.0", str(2**63), "9" * 5000, "true", "null", "NaN"]
     other += ["Infinity", "[]", "{}", '["a"]', '{"a": {"b": [1]}}', "[" * 5000 + "]" * 5000, ""]
-    yield from (("no text", value) for value in other)
+    yield from (("not a text", value) for value in other)
 
 
 class Fuzz:
-    """Sends values; keeps counts, and what was wrong."""
+    """Sends values; counts responses and collects violations."""
 
     def __init__(self, base: str, headers: dict[str, str], model: Path) -> None:
         fitted = read_artefact(model).fitted
@@ -121,80 +122,81 @@ class Fuzz:
         self.known = fitted.catalogue.item_ids.values[0]
         self.http = httpx.Client(base_url=base, headers=headers, timeout=60)
         self.counts: Counter[tuple[str, str, str]] = Counter()
-        self.wrong: list[str] = []
-        self.written: list[tuple[str, Any, dict]] = []  # kind, id, columns
+        self.violations: list[str] = []
+        self.written: list[tuple[str, Any, dict]] = []  # kind, item id, columns
         self.number = 0
 
-    def __call__(self, place: str, kind: str, value: str) -> None:
-        """Send a value in a place."""
+    def __call__(self, field: str, kind: str, value: str) -> None:
+        """Send a value in a field: text, item, user, key or event."""
         self.number += 1
         try:
-            getattr(self, f"as_{place}")(kind, value)
+            getattr(self, f"as_{field}")(kind, value)
         except httpx.TransportError as error:
-            self.wrong.append(f"{place}, {kind}: {type(error).__name__} at {value[:60]}")
+            self.violations.append(f"{field}, {kind}: {type(error).__name__} at {value[:60]}")
 
-    def send(self, place: str, kind: str, method: str, path: str, body: str) -> httpx.Response:
+    def send(self, field: str, kind: str, method: str, path: str, body: str) -> httpx.Response:
         sent = body.encode("utf-8", "surrogatepass")
         json_header = {"Content-Type": "application/json"}
-        answer = self.http.request(method, path, content=sent, headers=json_header)
-        self.counts[place, kind, f"{answer.status_code // 100}xx"] += 1
-        if answer.status_code >= 500:
-            self.wrong.append(f"{place}, {kind}: {answer.status_code} at {body[:80]}")
-        elif not answer.is_success:
-            self.check_refusal(place, kind, answer)
-        return answer
+        response = self.http.request(method, path, content=sent, headers=json_header)
+        self.counts[field, kind, f"{response.status_code // 100}xx"] += 1
+        if response.status_code >= 500:
+            self.violations.append(f"{field}, {kind}: {response.status_code} at {body[:80]}")
+        elif not response.is_success:
+            self.check_refusal(field, kind, response)
+        return response
 
-    def check_refusal(self, place: str, kind: str, answer: httpx.Response) -> None:
-        """It is a problem, and says where: but for a body that is no JSON there is no where."""
-        said = answer.json()
-        media = answer.headers["content-type"] == "application/problem+json"
-        pointed = all(error["pointer"].startswith("#") for error in said["errors"])
-        if not (media and pointed and said["detail"] and (said["errors"] or said["status"] != 422)):
-            self.wrong.append(f"{place}, {kind}: a refusal that does not say where: {said}")
+    def check_refusal(self, field: str, kind: str, response: httpx.Response) -> None:
+        """A refusal is a problem that points to a field, unless the body is not JSON."""
+        problem = response.json()
+        media = response.headers["content-type"] == "application/problem+json"
+        pointed = all(error["pointer"].startswith("#") for error in problem["errors"])
+        named = problem["errors"] or problem["status"] != 422
+        if not (media and pointed and problem["detail"] and named):
+            self.violations.append(f"{field}, {kind}: a refusal without a field: {problem}")
 
     def new_id(self) -> int | str:
         return 10**9 + self.number if self.integers else f"fuzz-{self.number}"
 
-    def missing(self, place: str, kind: str, item: Any) -> None:
-        """What was refused is not there."""
-        answer = self.http.get(f"/v1/items/{quote(str(item), safe='')}")
-        if answer.status_code != 404:
-            self.wrong.append(f"{place}, {kind}: refused, and there is {answer.text[:200]}")
+    def check_not_stored(self, field: str, kind: str, item: Any) -> None:
+        """A refused item is not stored."""
+        response = self.http.get(f"/v1/items/{quote(str(item), safe='')}")
+        if response.status_code != 404:
+            self.violations.append(f"{field}, {kind}: refused, but stored: {response.text[:200]}")
 
     def as_text(self, kind: str, value: str) -> None:
         item = self.new_id()
         columns = f'{{"columns": {{{json.dumps(self.column)}: {value}}}}}'
-        answer = self.send("text", kind, "PUT", f"/v1/items/{item}", columns)
-        if answer.is_success:
+        response = self.send("text", kind, "PUT", f"/v1/items/{item}", columns)
+        if response.is_success:
             self.written.append((kind, item, json.loads(columns)["columns"]))
         else:
-            self.missing("text", kind, item)
+            self.check_not_stored("text", kind, item)
 
     def as_item(self, kind: str, value: str) -> None:
         columns = {self.column: f"{PLAIN} {self.number}"}
         body = f'{{"items": [{{"id": {value}, "columns": {json.dumps(columns)}}}]}}'
-        before = self.there()
-        answer = self.send("item", kind, "POST", "/v1/items", body)
-        if answer.is_success:
-            self.written.append((kind, answer.json()["items"][0]["id"], columns))
+        before = self.newest()
+        response = self.send("item", kind, "POST", "/v1/items", body)
+        if response.is_success:
+            self.written.append((kind, response.json()["items"][0]["id"], columns))
             given = json.loads(value)
             if not self.integers and str(given) != str(self.written[-1][1]):
-                self.wrong.append(f"item, {kind}: {value[:60]} became {self.written[-1][1]!r}")
-        elif self.there() != before:
-            self.wrong.append(f"item, {kind}: refused, and something was stored")
+                self.violations.append(f"item, {kind}: {value[:60]} became {self.written[-1][1]!r}")
+        elif self.newest() != before:
+            self.violations.append(f"item, {kind}: refused, but something was stored")
 
-    def there(self) -> Any:
-        """The newest items, and the last change."""
+    def newest(self) -> Any:
+        """The id of the newest item, in a list; empty without items."""
         newest = self.http.get("/v1/items", params={"limit": 1}).json()
         return [item["id"] for item in newest["items"]]
 
     def as_user(self, kind: str, value: str) -> None:
         event = f'{{"user": {value}, "item": {json.dumps(self.known)}}}'
-        answer = self.send(
+        response = self.send(
             "user", kind, "POST", "/v1/interactions", f'{{"interactions": [{event}]}}'
         )
         self.send("user", kind, "POST", "/v1/recommend", f'{{"user": {value}, "k": 1}}')
-        if not answer.is_success:
+        if not response.is_success:
             return
         user = quote(str(json.loads(value)), safe="").replace(".", "%2E")
         deadline = time.monotonic() + 20
@@ -203,18 +205,18 @@ class Fuzz:
             if found.is_success and self.known in found.json()["history"]:
                 return
             time.sleep(0.01)
-        self.wrong.append(f"user, {kind}: recorded, and not there: {value[:60]}")
+        self.violations.append(f"user, {kind}: recorded, but not in the history: {value[:60]}")
 
     def as_key(self, kind: str, value: str) -> None:
-        answer = self.send(
+        response = self.send(
             "key", kind, "POST", "/v1/admin/keys", f'{{"name": {value}, "scope": "read"}}'
         )
         keys = {key["key"]: key["name"] for key in self.http.get("/v1/admin/keys").json()}
-        if answer.is_success:
-            made = answer.json()["key"]
-            if keys.get(made) != json.loads(value):
-                self.wrong.append(f"key, {kind}: {value[:60]} became {keys.get(made)!r}")
-            self.http.delete(f"/v1/admin/keys/{made}").raise_for_status()
+        if response.is_success:
+            key = response.json()["key"]
+            if keys.get(key) != json.loads(value):
+                self.violations.append(f"key, {kind}: {value[:60]} became {keys.get(key)!r}")
+            self.http.delete(f"/v1/admin/keys/{key}").raise_for_status()
 
     def as_event(self, kind: str, value: str) -> None:
         user = json.dumps(f"of event {self.number}")
@@ -222,85 +224,84 @@ class Fuzz:
         body = f'{{"interactions": [{event}]}}'
         first = self.send("event", kind, "POST", "/v1/interactions", body)
         again = self.send("event", kind, "POST", "/v1/interactions", body)
-        told = [answer.json().get("new") for answer in (first, again)]
-        wanted = [1, 1] if value == "null" else [1, 0]  # null is no event id
-        if first.is_success and told != wanted:
-            self.wrong.append(f"event, {kind}: counted {told} at {value[:60]}")
+        counted = [response.json().get("new") for response in (first, again)]
+        expected = [1, 1] if value == "null" else [1, 0]  # null means no event id
+        if first.is_success and counted != expected:
+            self.violations.append(f"event, {kind}: counted {counted} at {value[:60]}")
 
     def settle(self) -> None:
-        """Wait until everything is read; see that each item is there and comes up."""
-        deadline = time.monotonic() + 300
+        """Wait until every item is encoded; check that each is stored and recommended."""
+        deadline, status = time.monotonic() + 300, {}
         while time.monotonic() < deadline:
             status = self.http.get("/v1/status").json()
             if status["waiting"] == 0 and status["behind"] == 0:
                 break
             time.sleep(0.2)
         else:
-            self.wrong.append(f"it did not settle: {status}")
+            self.violations.append(f"the service did not settle within 300 s: {status}")
         latest = {item: (kind, columns) for kind, item, columns in self.written}
         for item, (kind, columns) in latest.items():
-            place = quote(str(item), safe="").replace(".", "%2E")
-            answer = self.http.get(f"/v1/items/{place}")
-            if not answer.is_success:
-                self.wrong.append(f"{kind}: accepted, and not there: {str(item)[:60]!r}")
+            quoted = quote(str(item), safe="").replace(".", "%2E")
+            response = self.http.get(f"/v1/items/{quoted}")
+            if not response.is_success:
+                self.violations.append(f"{kind}: accepted, but not stored: {str(item)[:60]!r}")
                 continue
-            found = answer.json()
+            found = response.json()
             if json.dumps(found["columns"]) != json.dumps(columns) or found["id"] != item:
-                self.wrong.append(f"{kind}: not as it was sent: {str(item)[:60]!r}")
+                self.violations.append(f"{kind}: not stored as it was sent: {str(item)[:60]!r}")
             if found["state"] not in {"ready", "trained"} and not found["error"]:
-                self.wrong.append(f"{kind}: {found['state']} in the end: {str(item)[:60]!r}")
-            ask = {"user": self.user, "k": 1, "allow": [item], "exclude_seen": False}
-            hits = self.http.post("/v1/recommend", json=ask).json()["items"]
+                self.violations.append(f"{kind}: {found['state']} at the end: {str(item)[:60]!r}")
+            request = {"user": self.user, "k": 1, "allow": [item], "exclude_seen": False}
+            hits = self.http.post("/v1/recommend", json=request).json()["items"]
             if [hit["item"] for hit in hits] != [item] and not found["error"]:
-                self.wrong.append(f"{kind}: not recommended: {str(item)[:60]!r}")
+                self.violations.append(f"{kind}: not recommended: {str(item)[:60]!r}")
 
 
-def table(counts: Counter[tuple[str, str, str]]) -> None:
-    places = ["text", "item", "user", "key", "event"]
-    print(f"{'':18}" + "".join(f"{place:>18}" for place in places))
+def print_counts(counts: Counter[tuple[str, str, str]]) -> None:
+    print(f"{'2xx/4xx/5xx':18}" + "".join(f"{field:>18}" for field in FIELDS))
     for kind in dict.fromkeys(kind for _, kind, _ in counts):
         cells = []
-        for place in places:
-            by = {status: n for (p, k, status), n in counts.items() if (p, k) == (place, kind)}
-            cells.append(f"{by.get('2xx', 0)} in {by.get('4xx', 0)} out {by.get('5xx', 0)}")
+        for field in FIELDS:
+            by = {status: n for (f, k, status), n in counts.items() if (f, k) == (field, kind)}
+            cells.append(f"{by.get('2xx', 0)}/{by.get('4xx', 0)}/{by.get('5xx', 0)}")
         print(f"{kind:18}" + "".join(f"{cell:>18}" for cell in cells))
 
 
 def main(
     model: Path,
-    examples: Annotated[int, typer.Option(help="of each operation and mode")] = 200,
+    examples: Annotated[int, typer.Option(help="examples of each operation and mode")] = 200,
     store: Annotated[str, typer.Option(help="an empty store; SQLite by default")] = "",
     lm: str = "",
 ) -> None:
-    """Fuzz a service of its own; print counts."""
+    """Fuzz a service that is started for it; print counts."""
     with tempfile.TemporaryDirectory() as folder:
         url = store or f"sqlite:///{folder}/store.db"
         headers = key_for(url)
-        wrong: list[str] = []
-        options = {"lm": lm} if lm else {}
-        with served(model, url, **options) as (base, process):
+        violations: list[str] = []
+        with served(model, url, lm=lm) as (base, process):
             fuzz = Fuzz(base, headers, model)
             for kind, value in values(random.Random(0)):
-                for place in ("text", "item", "user", "key", "event"):
-                    fuzz(place, kind, value)
+                for field in FIELDS:
+                    fuzz(field, kind, value)
             fuzz.settle()
-            table(fuzz.counts)
+            print_counts(fuzz.counts)
             if examples:
                 started = time.monotonic()
-                requests, wrong = by_description(base, headers, examples)
+                requests, violations = by_description(base, headers, examples)
                 print(
                     f"by the description: {sum(requests.values())} requests in "
                     f"{time.monotonic() - started:.0f} s: {dict(sorted(requests.items()))}; "
-                    f"{len(wrong)} answers not as described",
+                    f"{len(violations)} violations",
                     flush=True,
                 )
             alive = process.poll() is None and httpx.get(f"{base}/health/ready").is_success
-        wrong += fuzz.wrong + ([] if alive else ["the service is not ready in the end"])
+        violations += fuzz.violations
+        violations += [] if alive else ["the service is not ready at the end"]
         sent = sum(fuzz.counts.values())
-        print(f"{sent} requests, {len(fuzz.written)} items accepted; {len(wrong)} violations")
-        for line in wrong[:50]:
+        print(f"{sent} requests, {len(fuzz.written)} items accepted; {len(violations)} violations")
+        for line in violations[:50]:
             print(" ", line[:400])
-        raise typer.Exit(bool(wrong))
+        raise typer.Exit(bool(violations))
 
 
 if __name__ == "__main__":

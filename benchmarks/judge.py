@@ -1,13 +1,13 @@
-"""How well the judge tells true from false inside given candidates, beside what it must beat.
+"""How well the judge of coldllm separates true from false pairs, beside the filter.
 
     python benchmarks/judge.py SPLIT PAIRS.csv --run RUN [--set backbone.kind=lightgcn ...]
 
-PAIRS has the columns item and user (ColdLLM's published answers: item_id, user_id, clk/no). Truth
-is the split's held-out pairs of cold items. Fits coldllm on the split (stages are taken from RUN
-where they are there), then prints the AUC of the published answers, the filter's score, the judge's
-log-odds, the calibrated mixture and the activity of the user, first inside PAIRS, then inside the
-filter's own candidates; and precision and user-macro recall of each item's best users, before and
-after the judge.
+PAIRS has the columns item and user (ColdLLM's published answers: item_id, user_id, clk/no). The
+true pairs are the split's held-out interactions of cold items. Fits coldllm on the split, reusing
+the stages that are complete in RUN. Then prints the AUC of the published answers, the filter's
+score, the judge's log-odds, the probability stacked from both, and the user's activity: first on
+PAIRS, then on the filter's shortlists. At last it prints precision, user-macro recall and users'
+degree of each item's best users, by the filter alone and with the judge.
 """
 
 from pathlib import Path
@@ -41,30 +41,30 @@ def main(
     truth = concatenate([parts.cold_valid, parts.cold_test])
     model = ColdLLM(ColdLLMConfig.build(read_settings(None, settings)))
     model.fit(parts.train, valid=parts.validation(), lm=load_lm(), rng=seed, run=Run(run))
-    refine = model.chosen.refine  # pyright: ignore[reportAttributeAccessIssue]
 
     table = pl.read_csv(pairs)
     table = table.rename({"item_id": "item", "user_id": "user"}, strict=False)
     items = parts.dataset.catalogue.item_ids.known_rows(table["item"].to_list())
     users = parts.dataset.user_ids.known_rows(table["user"].to_list())
-    print("inside the given pairs")
-    answers = None
+    print("on the given pairs")
+    published = None
     if "clk/no" in table.columns:
-        answers = (table["clk/no"] == "Yes").to_numpy().astype(float)
-    _aucs(model, refine, items, users, truth, parts, answers)
+        published = (table["clk/no"] == "Yes").to_numpy().astype(float)
+    _print_aucs(model, items, users, truth, parts, published)
 
     cold = np.flatnonzero(~parts.train.warm)
-    found = model.candidates
-    print("\ninside the filter's own candidates")
-    rows = np.repeat(cold, found.users.shape[1])
-    _aucs(model, refine, rows, found.users.ravel(), truth, parts, None, found.log_odds.ravel())
+    shortlist = model.shortlist
+    k = shortlist.users.shape[1]
+    print("\non the filter's shortlists")
+    rows, log_odds = np.repeat(cold, k), shortlist.log_odds.ravel()
+    _print_aucs(model, rows, shortlist.users.ravel(), truth, parts, None, log_odds)
 
-    budget = min(20, found.users.shape[1])
-    print(f"\nthe best {budget} users an item: precision, user-macro recall, mean degree")
-    alone = SelectConfig(rank_by="filter", filter=1.0, judge=0.0)
-    for name, config in (("filter", alone), ("filter and judge", refine)):
-        for count in (5, 10, budget):
-            events = select(config, found, name, count)
+    most = min(20, k)
+    print(f"\nthe best {most} users of each item: precision, user-macro recall, users' degree")
+    alone = SelectConfig(rank_by="filter", filter_coefficient=1.0, judge_coefficient=0.0)
+    for name, config in (("filter", alone), ("filter and judge", model.funnel.select)):
+        for count in (5, 10, most):
+            events = select(config, shortlist, name, count)
             quality = simulation_quality(
                 Interactions.of(events.users, cold[events.items], provenance=name),
                 truth,
@@ -76,36 +76,34 @@ def main(
             )
 
 
-def _aucs(
+def _print_aucs(
     model: ColdLLM,
-    refine: SelectConfig,
     items: np.ndarray,
     users: np.ndarray,
     truth: Interactions,
     split: Split,
-    answers: np.ndarray | None,
+    published: np.ndarray | None,
     log_odds: np.ndarray | None = None,
 ) -> None:
-    known = np.isin(users.astype(np.int64) << 32 | items.astype(np.int64), truth.keys)
-    distinct, place = np.unique(items, return_inverse=True)
-    catalogue = split.dataset.catalogue
-    vectors = load_lm().encode([catalogue.texts[row] for row in distinct])
-    texts = [catalogue.texts[row] for row in distinct]
-    scores = model.filter_scores(vectors)[place, users]
+    is_true = np.isin(users.astype(np.int64) << 32 | items.astype(np.int64), truth.keys)
+    distinct, positions = np.unique(items, return_inverse=True)
+    texts = [split.dataset.catalogue.texts[row] for row in distinct]
+    vectors = load_lm().encode(texts)
+    scores = model.funnel.coupled.user_scores(vectors)[positions, users]
     if log_odds is None:
-        log_odds = model.judge_pairs(place.astype(np.int32), users, vectors, texts)
+        log_odds = model.funnel.judge_pairs(positions.astype(np.int32), users, vectors, texts)
     every = Shortlist(users[None], scores[None], log_odds[None])
     lines = {
         "filter": scores,
         "judge": log_odds,
-        "mixture": probabilities(refine, every)[0],
+        "filter and judge": probabilities(model.funnel.select, every)[0],
         "activity of the user": split.train.matrix.getnnz(axis=1)[users],
     }
-    if answers is not None:
-        lines["given answers"] = answers
-    print(f"  {len(known)} pairs, {known.mean():.4f} true; AUC:")
+    if published is not None:
+        lines["published answers"] = published
+    print(f"  {len(is_true)} pairs, {is_true.mean():.4f} true; AUC:")
     for name, values in lines.items():
-        print(f"  {name:<24}{auc(values, known):.4f}")
+        print(f"  {name:<24}{auc(values, is_true):.4f}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""``warmstart simulate --run`` killed at random moments and resumed, beside an unbroken run.
+"""``warmstart simulate --run``, killed at random moments and resumed, against one complete run.
 
     python benchmarks/kills.py MODEL ITEMS [--kills 10] [--seed 0]
 
-ITEMS is what ``simulate --items`` takes. Each attempt is killed (SIGKILL) after a random share of
-the time that the unbroken run took, so that some die while loading and some while writing. Prints
-the counts; exits with 1 unless the outcomes are equal.
+ITEMS is a file for ``simulate --items``. Each attempt is killed (SIGKILL) after a random fraction
+of the complete run's time, so that some die while loading and some while writing. An attempt that
+ends before its kill closes a round: its result is compared, and the next round starts from nothing.
+Prints the counts; exits with 1 if a result differs.
 """
 
 import argparse
@@ -33,31 +34,30 @@ def main() -> None:
         base = Path(folder)
 
         def start(name: str) -> subprocess.Popen:
-            kept = ["--run", str(base / name), "--out", str(base / f"{name}.parquet")]
-            command = [*_CLI, arguments.model, "--items", arguments.items, *kept]
+            outputs = ["--run", str(base / name), "--out", str(base / f"{name}.parquet")]
+            command = [*_CLI, arguments.model, "--items", arguments.items, *outputs]
             return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
         started = time.perf_counter()
-        if start("unbroken").wait():
-            raise SystemExit("the unbroken run failed: run the command by hand to see why")
-        unbroken = time.perf_counter() - started
-        print(f"unbroken: {unbroken:.1f} s", flush=True)
+        if start("complete").wait():
+            raise SystemExit("the complete run failed: run the command by hand to see why")
+        seconds = time.perf_counter() - started
+        print(f"complete run: {seconds:.1f} s", flush=True)
 
-        killed = attempts = finished_early = 0
-        done_at_kill = []
+        killed = finished_early = 0
+        shards_at_kill = []
         while killed < arguments.kills:
-            attempts += 1
             process = start("killed")
             try:
-                process.wait(rng.uniform(0.2, 0.9) * unbroken)
+                process.wait(rng.uniform(0.2, 0.9) * seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
                 killed += 1
-                done_at_kill.append(len(list((base / "killed").rglob("*.parquet"))))
-                print(f"kill {killed}: {done_at_kill[-1]} shards are kept", flush=True)
+                shards_at_kill.append(len(list((base / "killed").rglob("*.parquet"))))
+                print(f"kill {killed}: {shards_at_kill[-1]} shards are kept", flush=True)
                 continue
-            # what is done stays done: later attempts get through, so begin another round
+            # later attempts would find every shard complete, so start another round
             finished_early += 1
             _compare(base)
             for path in sorted((base / "killed").rglob("*"), reverse=True):
@@ -69,10 +69,10 @@ def main() -> None:
         json.dumps(
             {
                 "interactions": rows,
-                "unbroken_seconds": round(unbroken, 1),
+                "complete_run_seconds": round(seconds, 1),
                 "kills": killed,
                 "rounds": finished_early + 1,
-                "shards_kept_at_each_kill": done_at_kill,
+                "shards_kept_at_each_kill": shards_at_kill,
                 "equal": True,
             }
         )
@@ -80,10 +80,10 @@ def main() -> None:
 
 
 def _compare(base: Path) -> int:
-    """Rows of both outcomes; exits where they differ in order, in a value or in a row."""
-    left, right = (pl.read_parquet(base / f"{name}.parquet") for name in ("unbroken", "killed"))
+    """The number of rows of both results; exits if they differ in a value or in their order."""
+    left, right = (pl.read_parquet(base / f"{name}.parquet") for name in ("complete", "killed"))
     if not left.equals(right):
-        raise SystemExit("the resumed run gave another result than the unbroken one")
+        raise SystemExit("the resumed run gave another result than the complete one")
     return len(left)
 
 

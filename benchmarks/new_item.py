@@ -1,16 +1,16 @@
-"""Seconds from the text of a new item to its place beside the others, stage by stage.
+"""Seconds from the text of a new item until it can be recommended, stage by stage.
 
     python benchmarks/new_item.py MODEL [MODEL ...] [--batch 1] [--rounds 100] [--seed 0]
 
-MODEL is an artefact of a method that simulates; several take turns in one run, each given the same
-texts, and the last line says how many times as long each took as the first. The texts are made
-from words of the catalogue, so that no cache knows them. With --batch 1 each item is added by
-itself, as a service would; more than that, as a nightly job would.
+MODEL is an artefact of a method that simulates users. Several models take turns on the same texts,
+and the last line gives each one's time as a multiple of the first one's. The texts are random words
+of the catalogue, so no cache has their vectors. With --batch 1 each item is added by itself, as a
+service would; larger batches measure a nightly job.
 
-encode     texts to vectors, by the language model
-judge      the judge's answers, by the language model
-place      distribution or filter; choice of the simulated users
-fold in    into the backbone, and into the tables of scores
+encode     text vectors, by the language model
+judge      log-odds of the shortlisted users, by the language model (coldllm)
+simulate   user distribution or filter; selection of the simulated users
+fold in    into the backbone and the tables of scores
 """
 
 import argparse
@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.lm import TextEncoder
-from warmstart.lm.encode import load_lm
+from warmstart.lm import TextEncoder, load_lm
 from warmstart.methods import load_model
 from warmstart.methods.coldllm import ColdLLM
 
@@ -39,12 +38,14 @@ def main() -> None:
     texts = models[0].fitted.catalogue.texts
     words = sorted({word for text in texts for word in text.split()})
     timed: list[list[dict[str, float]]] = [[] for _ in models]
-    for number in range(arguments.rounds + 2):  # the first two warm up
+    for number in range(
+        arguments.rounds + 2
+    ):  # the first two are not timed: caches and lazy loading
         batch = [" ".join(rng.choice(words, size=10)) for _ in range(arguments.batch)]
         for model, seconds in zip(models, timed, strict=True):
-            found = _stages(model, lm, batch)
+            stages = _stages(model, lm, batch)
             if number > 1:
-                seconds.append(found)
+                seconds.append(stages)
     medians = []
     for folder, model, seconds in zip(arguments.models, models, timed, strict=True):
         whole = 1000 * np.array([sum(stages.values()) for stages in seconds]) / arguments.batch
@@ -67,25 +68,25 @@ def main() -> None:
 
 
 def _stages(model: Any, lm: TextEncoder, texts: list[str]) -> dict[str, float]:
-    """Seconds of each stage for a batch."""
+    """Add a batch of items to the model; seconds of each stage."""
     marks = [time.perf_counter()]
     encoding = model.encode_items(texts)
     marks.append(time.perf_counter())
-    placed = model.simulate_encoded(encoding)
+    simulated = model.simulate_encoded(encoding)
     marks.append(time.perf_counter())
-    model.hybrid.append(*placed)
+    model.hybrid.append(*simulated)
     marks.append(time.perf_counter())
-    read, place, fold = np.diff(marks)
-    stages = {"encode": read, "judge": 0.0, "place": place, "fold in": fold}
-    if isinstance(model, ColdLLM):  # its encoding has the filter and the judge in it
+    encode, simulate, fold_in = np.diff(marks)
+    stages = {"encode": encode, "judge": 0.0, "simulate": simulate, "fold in": fold_in}
+    if isinstance(model, ColdLLM):  # its encode_items runs the filter and the judge too
         marks = [time.perf_counter()]
         vectors = lm.encode(texts)
         marks.append(time.perf_counter())
-        model.filter_scores(vectors)
+        model.funnel.coupled.user_scores(vectors)
         marks.append(time.perf_counter())
-        encode, filtered = np.diff(marks)
-        judge = read - encode - filtered
-        stages |= {"encode": encode, "judge": judge, "place": place + filtered}
+        vectors_only, filtered = np.diff(marks)
+        judge = encode - vectors_only - filtered
+        stages |= {"encode": vectors_only, "judge": judge, "simulate": simulate + filtered}
     return stages
 
 

@@ -1,7 +1,7 @@
 """Other libraries, each in its own virtual environment, because their pins exclude each other.
 
-pip reads its usual environment variables, so a folder of wheels (a CPU build of torch, say) is
-given with PIP_FIND_LINKS.
+pip reads its usual environment variables: PIP_FIND_LINKS, for example, names a folder of wheels,
+such as a CPU build of torch.
 """
 
 import subprocess
@@ -24,7 +24,7 @@ PINS = {
 
 
 def python_of(peer: str, folder: Path) -> Path:
-    """The interpreter of a peer's environment below ``folder``; made on first use."""
+    """The interpreter of a peer's environment, which is made in ``folder`` on first use."""
     environment = folder / peer
     python = environment / "bin" / "python"
     stamp = environment / "installed.txt"

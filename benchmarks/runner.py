@@ -1,10 +1,10 @@
-"""Runs one system on one data set, in whatever environment this script is started with.
+"""Fits one system on one data set, in the environment of the interpreter that runs this script.
 
     python runner.py SYSTEM DATA.npz RESULT.json '{"width": 64, ...}'
 
-DATA holds ``train`` and ``test`` (int32 pairs of user and item) and ``masked`` (what is no
-candidate, bool, users x items). RESULT gets ``seconds`` of each epoch (their mean where the library
-does not say) and ``recall@20``: after each epoch for warmstart, else after the last.
+DATA holds ``train`` and ``test`` (int32 pairs of user and item) and ``masked`` (pairs that are not
+ranked, bool, users x items). RESULT gets ``seconds`` of each epoch (their mean if the library does
+not report them) and ``recall@20``: after each epoch for warmstart, else after the last.
 """
 
 import json
@@ -35,25 +35,25 @@ def warmstart(data, quality, kind, epochs, **settings):
     config = {"kind": kind, "epochs": epochs, "validate_every": 1, "patience": epochs, **settings}
     adapter = TypeAdapter(BackboneConfig)
     tiny = sparse.csr_matrix(np.eye(8, dtype=np.float32))
-    fit_hybrid = adapter.validate_python({**config, "epochs": 1})
-    build(fit_hybrid).fit(tiny, rng=np.random.default_rng(0))  # numba compiles here
+    one_epoch = adapter.validate_python({**config, "epochs": 1})
+    build(one_epoch).fit(tiny, rng=np.random.default_rng(0))  # not timed: numba compiles here
 
     seconds, recalls, (n_users, n_items) = [], [], data.shape
 
-    def tick(score):
+    def validate(score):
         nonlocal started
         seconds.append(time.perf_counter() - started)
         recalls.append(quality(score(np.arange(n_users), np.arange(n_items))))
         started = time.perf_counter()
-        return float(len(seconds))  # the last epoch is the best one
+        return float(len(seconds))  # rising, so that no epoch is the last by early stopping
 
     backbone, started = build(adapter.validate_python(config)), time.perf_counter()
-    backbone.fit(data, validate=tick, rng=np.random.default_rng(0))
+    backbone.fit(data, validate=validate, rng=np.random.default_rng(0))
     return seconds, recalls
 
 
 def implicit_bpr(data, quality, width, epochs, learning_rate, l2):
-    from implicit.bpr import BayesianPersonalizedRanking
+    from implicit.bpr import BayesianPersonalizedRanking  # pyright: ignore[reportMissingImports]
 
     model = BayesianPersonalizedRanking(
         factors=width - 1, iterations=epochs, learning_rate=learning_rate, regularization=l2
@@ -62,7 +62,7 @@ def implicit_bpr(data, quality, width, epochs, learning_rate, l2):
 
 
 def implicit_als(data, quality, width, epochs, alpha, l2):
-    from implicit.als import AlternatingLeastSquares
+    from implicit.als import AlternatingLeastSquares  # pyright: ignore[reportMissingImports]
 
     model = AlternatingLeastSquares(
         factors=width, iterations=epochs, regularization=l2, alpha=alpha, calculate_training_loss=0
@@ -78,13 +78,13 @@ def _fit_implicit(model, data, quality, epochs):
 
 
 def cornac_bpr(data, quality, width, epochs, learning_rate, l2):
-    from cornac.data import Dataset
-    from cornac.models import BPR
+    from cornac.data import Dataset  # pyright: ignore[reportMissingImports]
+    from cornac.models import BPR  # pyright: ignore[reportMissingImports]
 
     events = data.tocoo()
     triples = zip(events.row.tolist(), events.col.tolist(), events.data.tolist(), strict=True)
     train = Dataset.from_uir(triples)
-    # several threads only without a seed
+    # cornac uses several threads only without a seed
     model = BPR(k=width, max_iter=epochs, learning_rate=learning_rate, lambda_reg=l2, seed=None)
     started = time.perf_counter()
     model.fit(train)
@@ -100,17 +100,17 @@ def cornac_bpr(data, quality, width, epochs, learning_rate, l2):
 def recbole_lightgcn(data, quality, width, epochs, layers, learning_rate, l2, batch_size):
     import tempfile
 
-    from recbole.config import Config
-    from recbole.data import create_dataset, data_preparation
-    from recbole.model.general_recommender import LightGCN
-    from recbole.trainer import Trainer
+    from recbole.config import Config  # pyright: ignore[reportMissingImports]
+    from recbole.data import create_dataset, data_preparation  # pyright: ignore[reportMissingImports]
+    from recbole.model.general_recommender import LightGCN  # pyright: ignore[reportMissingImports]
+    from recbole.trainer import Trainer  # pyright: ignore[reportMissingImports]
 
     with tempfile.TemporaryDirectory() as folder:
-        events, place = data.tocoo(), Path(folder) / "planted"
-        place.mkdir()
+        events, target = data.tocoo(), Path(folder) / "planted"
+        target.mkdir()
         lines = [f"u{u}\ti{i}" for u, i in zip(events.row, events.col, strict=True)]
         header = "user_id:token\titem_id:token"
-        (place / "planted.inter").write_text("\n".join([header, *lines]) + "\n")
+        (target / "planted.inter").write_text("\n".join([header, *lines]) + "\n")
         settings = {
             "data_path": folder,
             "checkpoint_dir": folder,
@@ -136,13 +136,13 @@ def recbole_lightgcn(data, quality, width, epochs, layers, learning_rate, l2, ba
             seconds.append(time.perf_counter() - started)
         model.eval()
         vectors = [part.detach().numpy() for part in model.forward()]
-        found = []
+        tables = []
         for field, table, n in zip(("user_id", "item_id"), vectors, data.shape, strict=True):
             rows = [int(token[1:]) for token in dataset.field2id_token[field][1:]]
-            placed = np.zeros((n, width), np.float32)
-            placed[rows] = table[1:]
-            found.append(placed)
-    users, items = found
+            ordered = np.zeros((n, width), np.float32)
+            ordered[rows] = table[1:]
+            tables.append(ordered)
+    users, items = tables
     return seconds, [quality(users @ items.T)]
 
 

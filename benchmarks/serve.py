@@ -1,12 +1,11 @@
-"""The service: how soon a new item is recommended, and how many lists a second it makes.
+"""The service: time until a new item is recommended, lists per second, time to start.
 
     python benchmarks/serve.py fresh MODEL          from POST to the first list that has the item
-    python benchmarks/serve.py fresh MODEL --load 200      ... with 200 lists a second beside it
+    python benchmarks/serve.py fresh MODEL --load 200      the same under 200 lists per second
     python benchmarks/serve.py lists --items 20000 --items 1000000
     python benchmarks/serve.py restart MODEL --items 100000            seconds to rebuild the index
 
-The service runs as a process of its own, on SQLite; requests come from another. Lists are asked for
-by wrk, which must be there.
+The service runs in its own process, on SQLite. The load comes from wrk, which must be installed.
 """
 
 import json
@@ -41,15 +40,15 @@ init = function(args) math.randomseed(os.time()) end
 if PAUSE > 0 then delay = function() return math.random(0, 2 * PAUSE) end end
 wrk.headers["Content-Type"] = "application/json"
 """
-_BESIDE = 20  # connections that ask for lists beside new items
-_LATENCY = 30  # milliseconds that a list takes then, about
+_CONNECTIONS = 20  # of the load during ``fresh``
+_LATENCY = 30  # milliseconds that a list takes under that load, roughly
 
 
 @contextmanager
 def served(
-    model: Path, store: str, *, environment: dict[str, str] | None = None, **settings: str
+    model: Path, store: str, *, environment: dict[str, str] | None = None, lm: str = ""
 ) -> Iterator[tuple[str, subprocess.Popen]]:
-    """Base URL and process of a service that is ready."""
+    """Start a service; gives its base URL and process once it is ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -57,17 +56,18 @@ def served(
         **os.environ,
         **(environment or {}),
         "WARMSTART_ANONYMOUS_READ": "true",
-        "WARMSTART_RATE": "1000000/second",
+        "WARMSTART_RATE_LIMIT": "1000000/second",
         "WARMSTART_LOG_LEVEL": "WARNING",
-        **{f"WARMSTART_{name.upper()}": value for name, value in settings.items()},
     }
-    command = [*CLI, "serve", str(model)]
-    command += ["--store", store, "--port", str(port)]
+    command = [*CLI, "serve", str(model), "--store", store, "--port", str(port)]
+    command += ["--lm", lm] if lm else []
     process, base = subprocess.Popen(command, env=environment), f"http://127.0.0.1:{port}"
     try:
         while True:
             if process.poll() is not None:
-                raise SystemExit("the service ended")
+                raise SystemExit(
+                    f"the service ended with code {process.returncode} before it was ready"
+                )
             try:
                 if httpx.get(f"{base}/health/ready").is_success:
                     break
@@ -84,7 +84,10 @@ def served(
 def wrk(
     base: str, users: list[Any], connections: int, seconds: int, pause: int = 0
 ) -> Iterator[Callable[[], str]]:
-    """Load by wrk, connections pausing so many milliseconds; gives what waits for its report."""
+    """Start a load by wrk; gives a function that waits for its end and returns its report.
+
+    Each connection waits ``pause`` milliseconds on average between two requests.
+    """
     quoted = ", ".join(json.dumps(json.dumps(user)) for user in users)
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(LUA.replace("USERS", quoted).replace("PAUSE", str(pause)))
@@ -96,15 +99,16 @@ def wrk(
         def report() -> str:
             out = process.communicate()[0]
             found = dict(re.findall(r"^\s+(50%|99%)\s+(\S+)", out, re.MULTILINE))
-            rate = re.search(r"Requests/sec:\s+(\S+)", out)[1]
-            wrong = ", WITH ERRORS" if "Non-2xx" in out else ""
-            return f"{rate} lists/s, p50 {found['50%']}, p99 {found['99%']}{wrong}"
+            (rate,) = re.findall(r"Requests/sec:\s+(\S+)", out)
+            errors = ", WITH ERRORS" if "Non-2xx" in out else ""
+            return f"{rate} lists/s, p50 {found['50%']}, p99 {found['99%']}{errors}"
 
         yield report
         process.kill()
 
 
 def key_for(store: str) -> dict[str, str]:
+    """Make an admin key in a store; the headers that send it."""
     from warmstart.serve.storage.keys import make_key
     from warmstart.serve.storage.store import Store
 
@@ -120,11 +124,11 @@ def _appears(
     """Seconds from the POST of a new item to the first list that has it."""
     text = " ".join(rng.choice(WORDS, 12)) + f" {secrets.token_hex(2)}"
     item = 10**9 + number if fitted.catalogue.item_ids.is_integer else f"new-{number}"
-    ask = {"user": fitted.user_ids.values[0], "k": 1, "allow": [item]}
+    request = {"user": fitted.user_ids.values[0], "k": 1, "allow": [item]}
     body = {"items": [{"id": item, "columns": {column: text}}]}
     started = time.perf_counter()
     client.post("/v1/items", json=body).raise_for_status()
-    while not client.post("/v1/recommend", json=ask).json()["items"]:
+    while not client.post("/v1/recommend", json=request).json()["items"]:
         time.sleep(0.002)
     return time.perf_counter() - started
 
@@ -133,9 +137,11 @@ def _appears(
 def fresh(
     model: Path,
     items: int = 200,
-    rate: Annotated[float, typer.Option("--load", help="lists a second beside it")] = 0.0,
+    rate: Annotated[
+        float, typer.Option("--load", help="lists per second during the measurement")
+    ] = 0.0,
 ) -> None:
-    """From the POST of a new item to the first list that has it: median and 99th percentile."""
+    """Time from the POST of a new item to the first list that has it: median, 99th percentile."""
     from warmstart.artefact import read_artefact
 
     fitted = read_artefact(model).fitted
@@ -146,18 +152,18 @@ def fresh(
         headers = key_for(store)
         with served(model, store) as (base, _), httpx.Client(base_url=base, headers=headers) as c:
             users = fitted.user_ids.values[:1000]
-            pause = round(1000 * _BESIDE / rate) - _LATENCY if rate else 0
-            with wrk(base, users, _BESIDE, 60, pause) if rate else nullcontext() as beside:
+            pause = round(1000 * _CONNECTIONS / rate) - _LATENCY if rate else 0
+            with wrk(base, users, _CONNECTIONS, 60, pause) if rate else nullcontext() as load:
                 time.sleep(3)
                 times = [_appears(c, fitted, column, number, rng) for number in range(items)]
-                if beside is not None:
-                    print(f"  beside it: {beside()}", flush=True)
+                if load is not None:
+                    print(f"  load: {load()}", flush=True)
     p50, p99 = 1000 * np.quantile(times, [0.5, 0.99])
-    print(f"{len(times)} new items, {rate:.0f} lists/s beside: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
+    print(f"{len(times)} new items, load {rate:.0f} lists/s: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
 
 
 def big_model(folder: Path, n_items: int, n_users: int = 20_000) -> Path:
-    """filterllm on iALS, 64 wide, over random interactions; only its size matters."""
+    """Fit filterllm on iALS, width 64, on random interactions: only its size matters."""
     import polars as pl
 
     import warmstart as ws
@@ -191,16 +197,16 @@ def lists(
     folder: Path = Path("bench-models"),
     seconds: int = 15,
 ) -> None:
-    """Lists of 20 a second, and their times, by wrk from another process."""
+    """Lists of 20 per second, and their latency, by wrk from another process."""
     folder.mkdir(exist_ok=True)
     for n_items in items:
         model = big_model(folder, n_items)
-        with tempfile.TemporaryDirectory() as place:
-            lm = str(folder / "lm")
-            with served(model, f"sqlite:///{place}/store.db", lm=lm) as (base, process):
+        with tempfile.TemporaryDirectory() as temporary:
+            store, lm = f"sqlite:///{temporary}/store.db", str(folder / "lm")
+            with served(model, store, lm=lm) as (base, process):
                 memory = Path(f"/proc/{process.pid}/status").read_text()
-                gib = int(re.search(r"VmRSS:\s+(\d+)", memory)[1]) / 2**20
-                print(f"{n_items} items, 64 wide, {gib:.2f} GiB:", flush=True)
+                (kib,) = re.findall(r"VmRSS:\s+(\d+)", memory)
+                print(f"{n_items} items, width 64, {int(kib) / 2**20:.2f} GiB:", flush=True)
                 users = [f"u{number}" for number in range(0, 20_000, 20)]
                 for connections in (1, 8, 32):
                     with wrk(base, users, connections, seconds) as report:
@@ -209,7 +215,7 @@ def lists(
 
 @app.command()
 def restart(model: Path, items: int = 100_000, lm: str = "") -> None:
-    """Fill a store with items that were read, then time the start of a service on it."""
+    """Fill a store with encoded items, then time the start of a service on it."""
     from warmstart.serve.engine.encodings import encode_and_place, pack
     from warmstart.serve.engine.service import Service
     from warmstart.serve.settings import Settings
@@ -223,7 +229,7 @@ def restart(model: Path, items: int = 100_000, lm: str = "") -> None:
         packed = [pack(encoding) for encoding in encode_and_place(service.deployment.model, texts)]
         for start in range(0, items, 5000):
             page = [
-                Item(f"{10**9 + n}", {"title": texts[n % 64]}, texts[n % 64], str(n), "bench")
+                Item(f"{10**9 + n}", {"title": texts[n % 64]}, texts[n % 64], str(n), "benchmark")
                 for n in range(start, min(start + 5000, items))
             ]
             service.store.write_items(page)

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures that all tests share."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """The folder of the public data sets; without it the reference tests are skipped."""
+    """The folder of the public data sets. Without it the tests that need them are skipped."""
     root = Path(os.environ.get("WARMSTART_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not (root / "citeulike-a" / "coldllm_split").is_dir():
         pytest.skip(f"the public data sets are not in {root}; set WARMSTART_DATA")

@@ -1,4 +1,4 @@
-"""The layers, and the promises that a newcomer relies on to find a place."""
+"""Import layers and conventions about where code lives."""
 
 import ast
 import importlib
@@ -20,8 +20,8 @@ MODULES = sorted(
 )
 
 
-def test_arrows_point_down():
-    # In a process of its own: the linter sets up logging for the whole process.
+def test_imports_follow_the_layers():
+    # In a new process: the linter configures logging for the whole process.
     code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
@@ -31,11 +31,11 @@ def test_arrows_point_down():
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_imports(name):
-    if not name.endswith(("__main__", "migrations.env")):  # those are run
+    if not name.endswith(("__main__", "migrations.env")):  # these are executed, not imported
         importlib.import_module(name)
 
 
-def test_every_method_file_is_in_the_table_and_carries_its_name():
+def test_every_method_file_is_registered_under_its_name():
     files = {path.stem for path in (SOURCE / "methods").glob("*.py")} - {"__init__"}
     assert files == set(METHODS)
     assert all(method(name).name == name for name in METHODS)

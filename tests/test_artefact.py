@@ -1,4 +1,4 @@
-"""The saved form: whole or not at all, checked before it is read, and nothing in it is run."""
+"""Artefacts are written atomically and verified before reading; nothing in them is executed."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ class KeeperConfig(Config):
 
 
 class Keeper(Recommender):
-    """Keeps arrays of every kind."""
+    """Saves arrays of every dtype and layout."""
 
     name = "keeper"
     config_type = KeeperConfig
@@ -53,7 +53,7 @@ class Keeper(Recommender):
         }
         self.fitted.choices = {"nested": {"epochs": 3}, "scale": 0.1}
 
-    def score(self, users, items):
+    def _score(self, users, items):
         return np.zeros((len(users), len(items)), np.float32)
 
     def _state(self):
@@ -70,7 +70,7 @@ def keeper(monkeypatch):
 
 
 def rich_dataset(ids="int"):
-    """Ids, texts and columns that are easily lost."""
+    """A data set whose ids, texts and columns are easily corrupted in a round trip."""
     texts = ["naïve 文", "", 'a "quote", a comma\nand a line', "plain"]
     columns = pl.DataFrame(
         {
@@ -92,7 +92,7 @@ def rich_dataset(ids="int"):
 
 
 @pytest.mark.parametrize("ids", ["int", "str"])
-def test_everything_comes_back_as_it_was(ids, keeper, tmp_path):
+def test_a_round_trip_preserves_everything(ids, keeper, tmp_path):
     data = rich_dataset(ids)
     model = keeper().fit(data)
     loaded = load_model(model.save(tmp_path / "model"))
@@ -108,8 +108,8 @@ def test_everything_comes_back_as_it_was(ids, keeper, tmp_path):
     assert fitted.catalogue.released.dtype == np.int64
     assert fitted.warm.tolist() == [False, True, False, True]
     assert fitted.warm.dtype == bool
-    assert (fitted.seen != data.matrix).nnz == 0
-    assert fitted.seen.dtype == np.float32
+    assert (fitted.positives != data.matrix).nnz == 0
+    assert fitted.positives.dtype == np.float32
     assert fitted.choices == {"nested": {"epochs": 3}, "scale": 0.1}
     assert fitted.lm_spec is None
     assert loaded.arrays.keys() == model.arrays.keys()
@@ -129,7 +129,7 @@ def test_a_catalogue_of_ids_alone(tmp_path):
     assert loaded.recommend([1], 2, exclude_seen=False)["item"].to_list() == ["b", "a"]
 
 
-def test_the_manifest_says_what_made_it(keeper, tmp_path):
+def test_the_manifest_records_method_config_and_environment(keeper, tmp_path):
     model = keeper().fit(rich_dataset())
     folder = model.save(tmp_path / "deep" / "model")
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -150,7 +150,7 @@ def test_the_manifest_says_what_made_it(keeper, tmp_path):
     assert manifest["environment"]["numpy"] == np.__version__
 
 
-def test_the_same_model_is_written_the_same(keeper, tmp_path):
+def test_saving_twice_writes_the_same_bytes(keeper, tmp_path):
     model = keeper().fit(rich_dataset())
     first, second = model.save(tmp_path / "first"), model.save(tmp_path / "second")
     for name in (*FILES, "manifest.json"):
@@ -170,7 +170,7 @@ def saved(world, tmp_path_factory):
     return Popular().fit(world.data).save(tmp_path_factory.mktemp("saved") / "model")
 
 
-def test_every_file_is_readable_by_those_who_may_read_the_manifest(saved):
+def test_all_files_have_the_permissions_of_the_manifest(saved):
     modes = {path.name: path.stat().st_mode for path in saved.iterdir()}
     assert set(modes.values()) == {modes["manifest.json"]}, modes
 
@@ -206,7 +206,7 @@ def test_a_file_or_another_folder_is_never_replaced(world, saved, tmp_path):
     assert load_split(tmp_path / "split").hash == world.split.hash
 
 
-def test_a_save_that_breaks_off_leaves_the_old_artefact(saved, tmp_path, monkeypatch):
+def test_an_interrupted_save_leaves_the_old_artefact(saved, tmp_path, monkeypatch):
     folder = shutil.copytree(saved, tmp_path / "model")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     model = load_model(folder)
@@ -221,11 +221,11 @@ def test_a_save_that_breaks_off_leaves_the_old_artefact(saved, tmp_path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-# -- encoding --
+# -- reading --
 
 
 @pytest.mark.parametrize("name", damages())
-def test_damage_is_told(name, saved, tmp_path):
+def test_damage_is_detected(name, saved, tmp_path):
     copy = shutil.copytree(saved, tmp_path / "model")
     damages()[name](copy)
     with pytest.raises(ArtefactError, match="model"):
@@ -233,7 +233,7 @@ def test_damage_is_told(name, saved, tmp_path):
     assert not (tmp_path / MARKER).exists()
 
 
-def test_the_message_says_what_is_wrong(saved, world, tmp_path):
+def test_the_message_names_the_problem(saved, world, tmp_path):
     def message(name):
         copy = shutil.copytree(saved, tmp_path / name.replace("/", "-"))
         damages()[name](copy)
@@ -249,8 +249,8 @@ def test_the_message_says_what_is_wrong(saved, world, tmp_path):
     assert "unknown method 'no_such_method'; known: random," in message("an unknown method")
     assert "no_such_setting" in message("an unknown setting")
     assert "notes.txt" in message("a file that is not listed")
-    assert "sha256" in message("state.safetensors has another byte")
-    assert "state.safetensors" in message("state.safetensors is cut")
+    assert "sha256" in message("state.safetensors has a changed byte")
+    assert "state.safetensors" in message("state.safetensors is truncated")
     save_split(world.split, tmp_path / "split")
     with pytest.raises(ArtefactError, match="split is not a warmstart artefact"):
         load_model(tmp_path / "split")
@@ -259,14 +259,14 @@ def test_the_message_says_what_is_wrong(saved, world, tmp_path):
         load_model(tmp_path / "file")
 
 
-def test_hidden_files_of_the_system_do_no_harm(saved, tmp_path):
+def test_hidden_files_are_ignored(saved, tmp_path):
     copy = shutil.copytree(saved, tmp_path / "model")
     (copy / ".DS_Store").write_bytes(b"\0")
     assert load_model(copy).name == "popular"
 
 
 def rewrite(folder, name, change):
-    """Change the content of a file and hash it anew, as somebody with bad intentions would."""
+    """Change a file and update its hash in the manifest, as an attacker would."""
     path = folder / name
     if name.endswith(".parquet"):
         change(pl.read_parquet(path)).write_parquet(path)
@@ -283,9 +283,9 @@ TAMPERED = {
     "users renamed": ("users.parquet", lambda frame: frame.rename({"user": "person"})),
     "items fewer": ("items.parquet", lambda frame: frame.head(5)),
     "items without text": ("items.parquet", lambda frame: frame.drop("text")),
-    "histories without shape": ("seen.safetensors", lambda a: {"data": a["data"]}),
+    "histories without shape": ("positives.safetensors", lambda a: {"data": a["data"]}),
     "histories of another shape": (
-        "seen.safetensors",
+        "positives.safetensors",
         lambda a: {**a, "shape": np.array([48, 3])},
     ),
     "state of another method": ("state.safetensors", lambda a: {"seed": a["counts"]}),
@@ -293,7 +293,7 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize("name", TAMPERED)
-def test_content_that_does_not_fit_is_told(name, saved, tmp_path):
+def test_inconsistent_content_is_detected(name, saved, tmp_path):
     copy = shutil.copytree(saved, tmp_path / "model")
     rewrite(copy, *TAMPERED[name])
     with pytest.raises(ArtefactError, match="model"):
@@ -309,26 +309,26 @@ JSON = st.recursive(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.data())
-def test_any_manifest_is_read_or_refused_but_never_breaks(saved, tmp_path, data):
+def test_any_manifest_is_loaded_or_refused_with_an_artefact_error(saved, tmp_path, data):
     folder = tmp_path / "model"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(saved, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
-    key = data.draw(st.sampled_from([*manifest, "something else"]))
+    key = data.draw(st.sampled_from([*manifest, "an unknown key"]))
     manifest[key] = data.draw(JSON)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     try:
         model = load_model(folder)
     except ArtefactError as error:
-        found = str(error)
+        message = str(error)
     else:
-        found = f"{model.name} model"
-    assert "model" in found
+        message = f"{model.name} model"
+    assert "model" in message
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.sampled_from((*FILES, "manifest.json")), st.integers(0, 10**6), st.integers(1, 255))
-def test_any_changed_byte_is_noticed_or_harmless(saved, tmp_path, name, place, change):
+def test_any_changed_byte_is_detected_or_harmless(saved, tmp_path, name, place, change):
     folder = tmp_path / "model"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(saved, folder)
@@ -339,5 +339,5 @@ def test_any_changed_byte_is_noticed_or_harmless(saved, tmp_path, name, place, c
         with pytest.raises(ArtefactError, match=name):
             load_model(folder)
         return
-    with suppress(ArtefactError):  # else it was a space, or a version of the environment
+    with suppress(ArtefactError):  # no error if the byte is white space or in the environment
         load_model(folder)

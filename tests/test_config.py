@@ -1,4 +1,4 @@
-"""Configurations refuse what they do not know; settings come from TOML and overrides."""
+"""Configurations refuse unknown keys; settings come from TOML files and overrides."""
 
 import json
 from typing import Literal
@@ -31,7 +31,7 @@ def test_settings_are_validated_into_a_frozen_configuration():
     assert Outer.build(json.loads(config.model_dump_json())) == config
 
 
-def test_all_mistakes_are_told_at_once_with_path_and_value():
+def test_all_mistakes_are_reported_together_with_path_and_value():
     with pytest.raises(ConfigError) as caught:
         Outer.build({"rate": -1, "inner": {"layer": 3, "kind": "c"}, "typo": 0})
     message = str(caught.value)
@@ -45,7 +45,7 @@ def test_all_mistakes_are_told_at_once_with_path_and_value():
         assert part in message
 
 
-def test_what_is_no_table_is_refused():
+def test_settings_that_are_not_a_table_are_refused():
     with pytest.raises(ConfigError, match=r"Outer: \(top level\)"):
         Outer.build([1])  # pyright: ignore[reportArgumentType]
 
@@ -108,7 +108,7 @@ TABLES = st.dictionaries(st.sampled_from("abc"), NESTED, max_size=3)
 
 
 @given(TABLES, TABLES)
-def test_merging_lets_the_top_win_table_by_table(base, top):
+def test_merging_prefers_the_top_table_by_table(base, top):
     result = merged(base, top)
     assert set(result) == {*base, *top}
     for key, value in result.items():
@@ -119,14 +119,14 @@ def test_merging_lets_the_top_win_table_by_table(base, top):
             assert value == both[-1]
 
 
-def test_merging_keeps_its_arguments():
+def test_merging_does_not_change_its_arguments():
     base, top = {"a": {"b": 1}}, {"a": {"c": 2}}
     result = merged(base, top)
     result["a"]["d"] = 3
     assert (base, top) == ({"a": {"b": 1}}, {"a": {"c": 2}})
 
 
-def test_none_is_a_word_where_nothing_is_allowed():
+def test_the_word_none_means_nothing_in_toml_and_nowhere_else():
     class Inner(Config):
         depth: int = 1
 
@@ -134,8 +134,9 @@ def test_none_is_a_word_where_nothing_is_allowed():
         inner: Inner | None = Inner()
         name: str = "x"
 
-    assert Outer.build({"inner": "none"}).inner is None
     assert Outer.build({"name": "none"}).name == "none"
+    with pytest.raises(ConfigError, match=r"inner: .*got 'none'"):
+        Outer.build({"inner": "none"})
     assert Outer.build(read_settings(None, ["inner=none"])).inner is None
     with pytest.raises(ConfigError, match=r"depth.*none"):
         Inner.build({"depth": "none"})

@@ -1,4 +1,4 @@
-"""What the base class gives every recommender, seen on one whose scores are set by hand."""
+"""What the base class provides, tested on a recommender whose scores are set by hand."""
 
 import copy
 import pickle
@@ -20,6 +20,7 @@ from warmstart.data.interactions import Interactions
 from warmstart.errors import (
     ConfigError,
     DataError,
+    DataWarning,
     NotFittedError,
     UnsupportedError,
     WarmstartError,
@@ -30,11 +31,11 @@ from warmstart.run import Run
 
 
 class Inner(Config):
-    """A stage with a choice.
+    """A nested configuration.
 
     Attributes:
         epochs: chosen by the fit.
-        width: kept.
+        width: not chosen.
     """
 
     epochs: int = 9
@@ -42,12 +43,12 @@ class Inner(Config):
 
 
 class LookupConfig(Config):
-    """Settings of the method.
+    """Settings of lookup.
 
     Attributes:
-        inner: of a stage.
+        inner: a nested configuration.
         scale: chosen by the fit.
-        fails: whether the fit breaks off.
+        fails: whether the fit raises.
     """
 
     inner: Inner = Inner()
@@ -56,11 +57,12 @@ class LookupConfig(Config):
 
 
 class Lookup(Recommender, AddsItems, Simulates):
-    """Looks scores up in a table, and remembers how it was fitted."""
+    """Looks scores up in a table, and records the arguments of its fit."""
 
     name = "lookup"
     config_type = LookupConfig
-    traits = Traits(reads=frozenset(), cold_items="prior")
+    # Not personal: a user without history is ranked for like any other.
+    traits = Traits(reads=frozenset(), cold_items="prior", personal=False)
     table = np.zeros((0, 0), np.float32)
 
     def _fit(self, data, context):
@@ -72,7 +74,7 @@ class Lookup(Recommender, AddsItems, Simulates):
         if context.valid is not None:
             self.fitted.choices = {"inner": {"epochs": 3}, "scale": 2.5}
 
-    def score(self, users, items):
+    def _score(self, users, items):
         return self.table[np.ix_(users, items)]
 
     def simulate_texts(self, texts, k):
@@ -122,7 +124,7 @@ def model():
 # -- construct and fit --
 
 
-def test_a_configuration_or_single_settings():
+def test_the_constructor_takes_a_configuration_or_single_settings():
     assert Lookup().config == LookupConfig()
     assert Lookup(LookupConfig(scale=3)).config.scale == 3
     assert Lookup(scale=3, inner={"width": 8}).config.inner == Inner(width=8)
@@ -134,18 +136,18 @@ def test_a_configuration_or_single_settings():
         Lookup(inner={"width": "wide"})
 
 
-def test_fit_hands_on_what_it_gets(tmp_path):
+def test_fit_passes_its_arguments_on(tmp_path):
     data, run = dataset(MATRIX), Run(tmp_path)
     model = Lookup().fit(data, rng=np.random.default_rng(5), run=run, lm="a language model")
     assert model.context.run is run
     assert model.context.lm == "a language model"
-    assert model.fitted.lm_spec is None  # it does not say that it needs one
+    assert model.fitted.lm_spec is None  # its traits do not need one
     assert model.drawn == Lookup().fit(data, rng=5).drawn
     assert model.drawn != Lookup().fit(data, rng=6).drawn
     assert Lookup().fit(data).context.run.folder is None
 
 
-def test_a_fit_that_breaks_off_leaves_nothing_behind(model):
+def test_a_failed_fit_leaves_the_model_unfitted(model):
     broken = Lookup(fails=True)
     with pytest.raises(MemoryError):
         broken.fit(dataset(MATRIX))
@@ -163,7 +165,7 @@ def test_no_interactions_are_refused_before_anything_else():
         Lookup(fails=True).fit(dataset(np.zeros((2, 2))))
 
 
-def test_choices_are_filled_in_and_the_rest_is_kept():
+def test_chosen_fills_in_the_choices_and_keeps_the_other_settings():
     start = Lookup(inner={"width": 7}, scale=9.0)
     valid = {}
     assert start.fit(dataset(MATRIX), valid=valid).chosen == LookupConfig(
@@ -173,7 +175,7 @@ def test_choices_are_filled_in_and_the_rest_is_kept():
     assert start.fit(dataset(MATRIX)).chosen == start.config
 
 
-def test_an_unfitted_recommender_can_be_copied_and_says_what_is_missing():
+def test_an_unfitted_recommender_can_be_copied_and_its_errors_name_fit():
     for again in (copy.deepcopy(Popular()), pickle.loads(pickle.dumps(Popular()))):
         assert again.config == PopularConfig()
         with pytest.raises(NotFittedError, match="popular: call fit"):
@@ -213,11 +215,11 @@ def test_recommend_by_hand(model):
     }
 
 
-def test_seen_items_come_back_when_asked(model):
+def test_exclude_seen_false_allows_seen_items(model):
     assert rows(model.recommend(["u0"], 2, exclude_seen=False))[0][:3] == ("u0", "i0", 9.0)
 
 
-def test_a_list_ends_where_nothing_can_be_scored(model):
+def test_a_list_ends_when_no_item_can_be_scored(model):
     found = model.recommend(["u0", "u2"], 5)
     assert found.filter(user="u0")["item"].to_list() == ["i3", "i2"]  # two seen, one NaN
     assert found.filter(user="u2")["item"].to_list() == ["i0", "i1", "i3", "i2", "i4"]
@@ -230,11 +232,13 @@ def test_candidates_are_an_allow_list_or_the_cold_items_or_both(model):
     )
     assert model.recommend(["u1"], 2, only_cold=True)["item"].to_list() == ["i4", "i3"]
     assert model.recommend(["u1"], 1, items=["i0", "i3"], only_cold=True)["item"][0] == "i3"
-    with pytest.raises(DataError, match=r"1\.\.0 candidates, got 1"):
-        model.recommend(["u1"], 1, items=["i0"], only_cold=True)
+    with pytest.warns(DataWarning, match=r"1 user\(s\) get no list.*there is no candidate"):
+        none = model.recommend(["u1"], 1, items=["i0"], only_cold=True)
+    assert none.is_empty()
+    assert none.schema == model.recommend(["u1"], 1).schema
 
 
-def test_a_user_may_be_asked_for_twice_or_not_at_all(model):
+def test_users_may_repeat_or_be_empty(model):
     twice = model.recommend(["u2", "u2"], 1)
     assert rows(twice) == [("u2", "i0", 0.5, 1, False)] * 2
     none = model.recommend([], 1)
@@ -249,11 +253,11 @@ def test_integer_ids_stay_integers():
     assert rows(found) == [(1, 10, 4.0, 1, True), (3, 10, 4.0, 1, True)]
     assert (found["user"].dtype, found["item"].dtype) == (pl.Int64, pl.Int64)
     assert model.recommend([], 1)["user"].dtype == pl.Int64
-    with pytest.raises(DataError, match=r"unknown user id.*'3'.*all integers"):
+    with pytest.raises(DataError, match=r"users, position 1: got '3'; allowed: integers, as all"):
         model.recommend(["3"], 1)
 
 
-def test_equal_scores_have_one_order_whatever_is_asked(model):
+def test_ties_have_the_same_order_in_every_request(model):
     model.table = np.zeros((3, 5), np.float32)
     order = model.recommend(["u2"], 5)["item"].to_list()
     assert sorted(order) == ["i0", "i1", "i2", "i3", "i4"]
@@ -262,8 +266,9 @@ def test_equal_scores_have_one_order_whatever_is_asked(model):
     assert model.recommend(["u0", "u2"], 5).filter(user="u2")["item"].to_list() == order
 
 
+@pytest.mark.filterwarnings("ignore:.*get no list:warmstart.errors.DataWarning")
 @given(st.data())
-def test_recommend_is_sorting_what_is_left(data):
+def test_recommend_sorts_the_unmasked_items(data):
     n_users, n_items = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 6))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     matrix = rng.random((n_users, n_items)) < 0.4
@@ -271,12 +276,13 @@ def test_recommend_is_sorting_what_is_left(data):
     model = Lookup().fit(dataset(matrix))
     model.table = rng.normal(size=matrix.shape).astype(np.float32)
     model.table[rng.random(matrix.shape) < 0.2] = np.nan
-    asked = data.draw(st.lists(st.integers(0, n_users - 1), max_size=4))
-    k = data.draw(st.integers(1, n_items))
+    users = data.draw(st.lists(st.integers(0, n_users - 1), max_size=4))
+    k = data.draw(st.integers(1, n_items + 3))
+    memory = data.draw(st.sampled_from([1e-6, 1e-4, 256]))
     seen = data.draw(st.booleans())
-    found = model.recommend([f"u{u}" for u in asked], k, exclude_seen=seen)
+    found = model.recommend([f"u{u}" for u in users], k, exclude_seen=seen, memory_mb=memory)
     expected = []
-    for user in asked:
+    for user in users:
         left = [
             i
             for i in range(n_items)
@@ -293,20 +299,20 @@ def test_recommend_is_sorting_what_is_left(data):
 def test_added_items_are_cold_and_unseen_and_keep_their_columns(model):
     new = catalogue(["n0", "n1"], ["a book", ""])
     added = model.add_items(new)
-    assert rows(added) == [("n0", 5), ("n1", 6)]
-    assert added.schema == {"item": pl.String, "row": pl.Int32}
+    assert rows(added) == [("n0", 5, True), ("n1", 6, False)]
+    assert added.schema == {"item": pl.String, "row": pl.Int32, "has_text": pl.Boolean}
     fitted = model.fitted
     assert len(fitted.catalogue) == 7
     assert fitted.catalogue.columns["title"].to_list()[5:] == ["a book", ""]
     assert fitted.warm.tolist() == [True] * 3 + [False] * 4
-    assert fitted.seen.shape == (3, 7)
-    assert fitted.seen.nnz == 4
+    assert fitted.positives.shape == (3, 7)
+    assert fitted.positives.nnz == 4
     assert model.texts == ["a book", ""]
     assert rows(model.recommend(["u2"], 1, items=["n1", "i2"]))[0] == ("u2", "n1", 0.5, 1, True)
     assert model.recommend(["u2"], 4, only_cold=True)["item"].to_list()[:2] != ["i3", "i4"]
 
 
-def test_adding_leaves_the_data_that_was_fitted_alone():
+def test_adding_does_not_change_the_training_data():
     data = dataset(MATRIX)
     model = Lookup().fit(data)
     before = sparse.csr_matrix(data.matrix, copy=True)
@@ -343,16 +349,23 @@ def test_simulate_names_items_and_users_by_their_ids(model):
         "rank": pl.Int32,
         "provenance": pl.String,
     }
-    brought = model.simulate(catalogue(["z"]), 1)
-    assert rows(brought) == [("z", "u0", 1.0, 1, "lookup")]
+    outside = model.simulate(catalogue(["z"]), 1)
+    assert rows(outside) == [("z", "u0", 1.0, 1, "lookup")]
     assert "z" not in model.fitted.catalogue.item_ids
     assert model.simulate([], 1).schema == found.schema
 
 
-@pytest.mark.parametrize("k", [0, 4, -1])
-def test_simulate_refuses_a_wrong_k(model, k):
-    with pytest.raises(DataError, match=f"k must be within 1..3 users, got {k}"):
+@pytest.mark.parametrize("k", [0, -1, 2.0, True, "3"])
+def test_a_wrong_k_is_refused(model, k):
+    with pytest.raises(DataError, match=f"simulate: k must be a whole number from 1, got {k!r}"):
         model.simulate(["i0"], k)
+    with pytest.raises(DataError, match=f"recommend: k must be a whole number from 1, got {k!r}"):
+        model.recommend(["u0"], k)
+
+
+def test_a_k_above_the_number_of_users_or_items_gives_fewer_rows(model):
+    assert model.simulate(["i0"], 9)["rank"].to_list() == [1, 2, 3]
+    assert model.recommend(["u2"], 9)["rank"].to_list() == [1, 2, 3, 4, 5]
 
 
 def test_an_ability_that_is_missing_is_named():

@@ -1,4 +1,4 @@
-"""The code on the pages runs: Python blocks and shell lines, page by page, in a small shop."""
+"""Runs the Python blocks and shell lines of the documentation, page by page, on small data."""
 
 import re
 import shlex
@@ -39,13 +39,13 @@ def pages_with(language):
 
 
 def pages_with_python():
-    """Those of docs/serving talk to a service: tests/serve/test_pages.py runs them."""
+    """Pages with Python blocks, except docs/serving: tests/serve/test_pages.py runs those."""
     return [page for page in pages_with("python") if page.parent.name != "serving"]
 
 
 @pytest.fixture(scope="module")
 def shop_data():
-    """Readers u1, u2, ... and books p-1, p-2, ..."""
+    """Frames of clicks and products; users are u1, u2, ..., items are p-1, p-2, ..."""
     made = ws.synthetic(150, 180, rng=np.random.default_rng(5))
     events, catalogue = made.interactions, made.catalogue
     clicks = pl.DataFrame(
@@ -72,7 +72,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def shop(shop_data, cache, tmp_path, monkeypatch):
-    """The folders and files that the pages name."""
+    """Creates the files that the pages use; returns the variables of their Python blocks."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WARMSTART_CACHE", str(cache))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -114,7 +114,7 @@ def test_shell_lines_of_the_page_run(page, shop):
 
 
 @pytest.mark.parametrize("page", pages_with("toml"), ids=name_of)
-def test_experiment_files_on_the_page_are_right(page, tmp_path):
+def test_experiment_files_on_the_page_are_valid(page, tmp_path):
     for number, content in enumerate(blocks(page, "toml")):
         path = tmp_path / f"{number}.toml"
         path.write_text(content)
@@ -122,13 +122,13 @@ def test_experiment_files_on_the_page_are_right(page, tmp_path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page):
+def test_links_exist(page):
     links = [link for link in _LINK.findall(page.read_text()) if "://" not in link]
     missing = [link for link in links if not (page.parent / link).exists()]
     assert missing == []
 
 
-def test_the_map_names_what_is_there():
+def test_the_map_names_existing_files():
     text = (REPOSITORY / "docs" / "map.md").read_text()
     named = re.findall(r"`((?:[\w-]+/)*[\w.-]+\.(?:py|j2|sh|txt)|(?:[\w-]+/)+)`", text)
     places = [
@@ -141,7 +141,7 @@ def test_the_map_names_what_is_there():
     assert lost == []
 
 
-def test_tables_of_results_are_what_the_reference_files_hold():
+def test_tables_of_results_match_the_reference_files():
     command = [sys.executable, str(REPOSITORY / "tools" / "results.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

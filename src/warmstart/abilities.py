@@ -1,19 +1,27 @@
-"""What some recommenders can do beyond scoring: add items, simulate interactions."""
+"""Optional abilities of recommenders: adding items and simulating interactions."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy import sparse
 
 from warmstart.core import Recommender
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.ids import ExternalId, id_column
 from warmstart.data.interactions import Interactions
 from warmstart.data.readers.files import read_items
-from warmstart.errors import DataError, UnsupportedError
+from warmstart.data.readers.table_files import SUFFIXES
+from warmstart.data.readers.tables import is_frame
+from warmstart.errors import DataError, DataWarning, UnsupportedError
+from warmstart.fitted import Fitted
+from warmstart.lists import known_items
+from warmstart.process import check_process
+
+_NEW_ITEMS = "a frame, the path of a csv, jsonl or parquet file, or a Catalogue"
 
 
 class AddsItems(ABC):
@@ -21,93 +29,138 @@ class AddsItems(ABC):
 
     @abstractmethod
     def _add_texts(self, texts: Sequence[str]) -> None:
-        """Extend the method's own state by one item per text."""
+        """Extend the method's state by one item per text."""
 
     def add_items(self, new: Catalogue | Any) -> pl.DataFrame:
-        """Make new items recommendable now; the scores of all other items stay as they are.
+        """Append new items to the catalogue; they can be recommended at once.
+
+        The scores of all other items do not change.
 
         Args:
             new: items that are not in the catalogue yet: a frame, the path of a csv, jsonl or
                 parquet file, or a Catalogue; see ``warmstart.read_items``.
 
         Returns:
-            Columns item, row (int32).
+            Columns item (external id), row (int32), has_text (bool). A method that learns from
+            texts cannot score an item that has none, and warns of it.
 
         Raises:
-            DataError: an item is already in the catalogue, or cannot be read.
+            DataError: an item is already in the catalogue, or the items cannot be read.
         """
         assert isinstance(self, Recommender)
+        check_process()
         fitted = self.fitted
-        if not isinstance(new, Catalogue):
-            new = read_items(new, fitted.catalogue.text_columns, fitted.catalogue.item_ids)
+        catalogue = _as_catalogue(new, fitted)
+        if catalogue is None:
+            raise DataError(f"add_items: got {new!r}; allowed: {_NEW_ITEMS}")
         start = len(fitted.catalogue)
-        catalogue = fitted.catalogue.extended(new)
-        if len(new):
-            self._add_texts(new.texts)
-        fitted.catalogue = catalogue
-        fitted.warm = np.concatenate([fitted.warm, np.zeros(len(new), bool)])
-        fitted.seen = sparse.csr_matrix(
-            (fitted.seen.data, fitted.seen.indices, fitted.seen.indptr),
-            shape=(len(fitted.user_ids), len(catalogue)),
+        fitted.catalogue.extended(catalogue)  # an id that is already there is refused first
+        if len(catalogue):
+            self._add_texts(catalogue.texts)
+        fitted.extend(catalogue)
+        if "texts" in self.traits.reads:
+            _warn_of_no_text(catalogue.has_text, "they are recommended once they have one")
+        rows = np.arange(start, len(fitted.catalogue), dtype=np.int32)
+        return pl.DataFrame(
+            {
+                "item": id_column(catalogue.item_ids, rows - start),
+                "row": rows,
+                "has_text": catalogue.has_text,
+            }
         )
-        rows = np.arange(start, len(catalogue), dtype=np.int32)
-        return pl.DataFrame({"item": id_column(new.item_ids, rows - start), "row": rows})
 
 
 class Simulates(ABC):
-    """The ability to name the likely users of a text."""
+    """The ability to simulate the users of an item from its text."""
 
     @abstractmethod
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
-        """The k likeliest users of each text.
+        """Simulate interactions with the k likeliest users of each text.
 
         Returns:
-            Interactions whose ``items`` are positions in ``texts``, k a text, the likeliest first,
-            with provenance and weight.
+            Interactions whose ``items`` are positions in ``texts``, k per text, the likeliest user
+            first, with provenance and weights in (0, 1].
         """
 
-    def simulate(self, items: Catalogue | Sequence[ExternalId], k: int = 20) -> pl.DataFrame:
-        """The k likeliest users of each item, whether it is in the catalogue or not.
+    def simulate(
+        self, items: Catalogue | Path | Sequence[ExternalId] | Any, k: int = 20
+    ) -> pl.DataFrame:
+        """Simulate the k likeliest users of each item.
 
         Args:
-            items: ids of the catalogue, or items of one's own.
-            k: users an item.
+            items: ids of items in the catalogue; or items that need not be in it, in any form that
+                ``add_items`` takes.
+            k: users per item; fewer where there are fewer users.
 
         Returns:
-            Columns item, user, weight (float32 in (0, 1]), rank (from 1), provenance, and one for
-            each kind of evidence of the simulator (float32).
+            Columns item, user, weight (float32 in (0, 1]), rank (int32, from 1), provenance, and
+            one for each kind of evidence that the simulator gives (float32). An item without text
+            has no rows, and a warning says so.
 
         Raises:
-            DataError: an unknown item id, or k outside 1..number of users.
+            DataError: an item id is unknown, the items cannot be read, or k is below 1.
+            UnsupportedError: this process was forked from one that had used warmstart.
         """
         assert isinstance(self, Recommender)
+        check_process()
         fitted = self.fitted
-        if not 1 <= k <= len(fitted.user_ids):
-            raise DataError(f"simulate: k must be within 1..{len(fitted.user_ids)} users, got {k}")
-        if isinstance(items, Catalogue):
-            ids, rows, texts = items.item_ids, np.arange(len(items)), items.texts
-        else:
-            ids = fitted.catalogue.item_ids
-            rows = ids.known_rows(items)
-            texts = [fitted.catalogue.texts[row] for row in rows]
-        events = self.simulate_texts(texts, k)
+        if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
+            raise DataError(f"simulate: k must be a whole number from 1, got {k!r}")
+        catalogue, rows = _as_catalogue(items, fitted), None
+        if catalogue is None:
+            catalogue = fitted.catalogue
+            rows = known_items(catalogue.item_ids, items, "simulate")
+        rows = np.arange(len(catalogue)) if rows is None else rows
+        _warn_of_no_text(catalogue.has_text[rows], "nothing is simulated for them")
+        rows = rows[catalogue.has_text[rows]]
+        texts = [catalogue.texts[row] for row in rows]
+        events = self.simulate_texts(texts, min(int(k), len(fitted.user_ids)))
+        per_item = len(events) // max(len(texts), 1)
         return pl.DataFrame(
             {
-                "item": id_column(ids, rows[events.items]),
+                "item": id_column(catalogue.item_ids, rows[events.items]),
                 "user": id_column(fitted.user_ids, events.users),
                 "weight": events.weights,
-                "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), len(texts)),
-                "provenance": pl.repeat(events.provenance, len(events), eager=True),
+                "rank": np.tile(np.arange(1, per_item + 1, dtype=np.int32), len(texts)),
+                "provenance": pl.Series(events.provenance_names, dtype=pl.String),
                 **events.evidence,
             }
         )
 
 
-def require(model: Recommender, ability: type, verb: str) -> Any:
-    """``model``, if it has the ability.
+def _as_catalogue(items: Any, fitted: Fitted) -> Catalogue | None:
+    """New items in any of the forms of ``_NEW_ITEMS``; None for what is none of them.
 
     Raises:
-        UnsupportedError: naming the method and the verb.
+        DataError: they cannot be read.
+    """
+    if isinstance(items, Catalogue):
+        return items
+    is_file = isinstance(items, Path) or (isinstance(items, str) and items.endswith(SUFFIXES))
+    if not is_file and not is_frame(items):
+        return None
+    return read_items(items, fitted.catalogue.text_columns, fitted.catalogue.item_ids)
+
+
+def _warn_of_no_text(has_text: np.ndarray, consequence: str) -> None:
+    if not has_text.all():
+        warnings.warn(
+            f"{int((~has_text).sum())} of {len(has_text)} items have no text: {consequence}",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def require(model: Recommender, ability: type, verb: str) -> Any:
+    """Return ``model`` if it has the ability.
+
+    Args:
+        model: any recommender.
+        ability: ``AddsItems``, ``Simulates`` or a subclass.
+        verb: completes the message "NAME cannot ...".
+
+    Raises:
+        UnsupportedError: it lacks the ability; the message names the method and the verb.
     """
     if not isinstance(model, ability):
         raise UnsupportedError(f"{model.name} cannot {verb}")

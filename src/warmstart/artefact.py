@@ -24,17 +24,19 @@ from warmstart.data.catalogue import Catalogue
 from warmstart.data.ids import Ids
 from warmstart.errors import ArtefactError, ConfigError, DataError
 from warmstart.fitted import Fitted
+from warmstart.process import check_process
 from warmstart.storage import atomic_folder, file_hash
 from warmstart.version import __version__
 
 FORMAT = "warmstart-artefact"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _MANIFEST = "manifest.json"
 _FILES = (
     "users.parquet",
     "items.parquet",
     "columns.parquet",
-    "seen.safetensors",
+    "positives.safetensors",
+    "below_threshold.safetensors",
     "state.safetensors",
 )
 _LIBRARIES = ("numpy", "scipy", "numba", "torch", "polars", "safetensors")
@@ -92,7 +94,8 @@ def write_artefact(
     """
     with atomic_folder(folder, may_replace=_is_artefact, error=ArtefactError) as new:
         _write_tables(fitted, new)
-        save_file(_csr_arrays(fitted.seen), new / "seen.safetensors")
+        save_file(_csr_arrays(fitted.positives), new / "positives.safetensors")
+        save_file(_csr_arrays(fitted.below_threshold), new / "below_threshold.safetensors")
         contiguous = {name: np.asarray(array, order="C") for name, array in state.items()}
         save_file(contiguous, new / "state.safetensors")
         files = {name: file_hash(new / name) for name in _FILES}
@@ -109,6 +112,7 @@ def read_artefact(folder: Path) -> Artefact:
     Raises:
         ArtefactError: missing, foreign, from another format version, or damaged.
     """
+    check_process()
     manifest = read_manifest(folder)
     if unexpected := _unexpected_files(folder):
         raise ArtefactError(f"{folder}: unexpected {unexpected}; allowed are {_FILES}")
@@ -126,12 +130,14 @@ def read_artefact(folder: Path) -> Artefact:
             pl.read_parquet(folder / "columns.parquet"),
             tuple(manifest["text_columns"]),
         )
-        seen = _csr(load_file(folder / "seen.safetensors"))
+        positives = _csr(load_file(folder / "positives.safetensors"))
+        below_threshold = _csr(load_file(folder / "below_threshold.safetensors"))
         state = load_file(folder / "state.safetensors")
         fitted = Fitted(
             Ids(users, "user"),
             catalogue,
-            seen,
+            positives,
+            below_threshold,
             items["warm"].to_numpy(),
             manifest["choices"],
             manifest["lm"],
@@ -139,10 +145,11 @@ def read_artefact(folder: Path) -> Artefact:
     except (pl.exceptions.PolarsError, SafetensorError, DataError, KeyError, ValueError) as error:
         raise ArtefactError(f"{folder} is damaged: {error}") from error
     expected = (len(fitted.user_ids), len(catalogue))
-    if seen.shape != expected:
-        raise ArtefactError(
-            f"{folder} is damaged: histories of shape {seen.shape}, users and items {expected}"
-        )
+    for matrix in (positives, below_threshold):
+        if matrix.shape != expected:
+            raise ArtefactError(
+                f"{folder} is damaged: {expected} users and items, histories of {matrix.shape}"
+            )
     return Artefact(manifest, fitted, state)
 
 
@@ -164,7 +171,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("format_version") != FORMAT_VERSION:
         raise ArtefactError(
             f"{folder} has artefact format version {manifest.get('format_version')!r}; "
-            f"this warmstart reads version {FORMAT_VERSION}: save it again with a matching release"
+            f"this warmstart reads version {FORMAT_VERSION}; fit it again, or use the release that "
+            "wrote it"
         )
     try:
         files = _Manifest.build(manifest).files

@@ -1,36 +1,21 @@
 """Frozen configuration: typed, unknown keys refused, read from TOML and overridden by ``a.b=c``."""
 
+import inspect
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticUndefined
 
 from warmstart.errors import ConfigError
 
 
 class Config(BaseModel):
-    """Base of every configuration. Immutable; an unknown key is an error that names its path.
-
-    TOML has no word for nothing: where a setting may be None, "none" says so.
-    """
+    """Base of every configuration. Immutable; an unknown key is an error that names its path."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    @model_validator(mode="before")
-    @classmethod
-    def _none_is_a_word(cls, settings: Any) -> Any:
-        if not isinstance(settings, dict):
-            return settings
-        optional = {
-            name
-            for name, field in cls.model_fields.items()
-            if type(None) in get_args(field.annotation)
-        }
-        return {
-            name: None if value == "none" and name in optional else value
-            for name, value in settings.items()
-        }
 
     @classmethod
     def build(cls, settings: dict[str, Any]) -> Self:
@@ -48,13 +33,15 @@ class Config(BaseModel):
 def read_settings(path: Path | None, overrides: list[str] | None = None) -> dict[str, Any]:
     """Nested settings from a TOML file, then from ``a.b=c`` overrides (values in TOML syntax).
 
+    TOML has no word for nothing, so the value "none" is None here, and only here.
+
     Raises:
         ConfigError: the file is missing or not TOML, or an override has no ``=``.
     """
     settings: dict[str, Any] = {}
     if path is not None:
         try:
-            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+            settings = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
             raise ConfigError(f"configuration file {path} does not exist") from None
         except OSError as error:
@@ -72,7 +59,7 @@ def read_settings(path: Path | None, overrides: list[str] | None = None) -> dict
             if not isinstance(node, dict):
                 raise ConfigError(f"override {override!r}: {parent!r} is a value, not a table")
         node[last] = _toml_value(value.strip())
-    return settings
+    return _with_none(settings)
 
 
 def merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
@@ -82,6 +69,14 @@ def merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
         result[key] = merged(result[key], value) if both else value
     return result
+
+
+def _with_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_none(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_with_none(part) for part in value]
+    return None if value == "none" else value
 
 
 def _toml_value(text: str) -> Any:
@@ -99,3 +94,45 @@ def explain(name: str, error: ValidationError) -> str:
         for problem in error.errors()
     ]
     return f"{name}: " + "; ".join(lines)
+
+
+# -- what a class that is built from a configuration shows of it --
+
+
+def constructor_signature(config_type: type[Config]) -> inspect.Signature:
+    """The signature of a class that takes a configuration, or its settings by name."""
+    first = inspect.Parameter(
+        "config",
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=None,
+        annotation=config_type | None,
+    )
+    settings = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=_default(config_type, name),
+            annotation=field.annotation,
+        )
+        for name, field in config_type.model_fields.items()
+    ]
+    return inspect.Signature([first, *settings])
+
+
+def settings_docs(config_type: type[Config]) -> str:
+    """The settings of a configuration with their defaults, to append to a docstring."""
+    found: dict[str, str] = {}
+    for cls in reversed(config_type.__mro__):
+        _, _, section = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")
+        for match in re.finditer(r"^    (\w+): (.+(?:\n {8,}.+)*)", section, re.MULTILINE):
+            found[match[1]] = match[2]
+    lines = [
+        f"\n    {name}: {found.get(name, '')} Default: {_default(config_type, name)!r}."
+        for name in config_type.model_fields
+    ]
+    return "\n\nSettings:" + "".join(lines) if lines else ""
+
+
+def _default(config_type: type[Config], name: str) -> Any:
+    value = config_type.model_fields[name].get_default(call_default_factory=True)
+    return inspect.Parameter.empty if value is PydanticUndefined else value

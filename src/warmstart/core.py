@@ -1,28 +1,60 @@
-"""The contract: what every recommender can be asked, and what it declares about itself.
+"""The base of every recommender: what it can do, and what it declares about itself.
 
-A method writes ``_fit``, ``score``, ``_state`` and ``_restore``; this base gives ``recommend``,
-``save`` and ``load``. Inside, users and items are row numbers; external ids live at the border.
+A method writes ``_fit``, ``_score``, ``_state`` and ``_restore``; this base adds ``fit``,
+``score``, ``recommend`` and ``save``. Users and items are row numbers inside; external ids stay at
+the border.
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import polars as pl
 
 from warmstart.artefact import write_artefact
-from warmstart.config import Config, merged
+from warmstart.config import Config, constructor_signature, merged, settings_docs
 from warmstart.data.dataset import Dataset
-from warmstart.data.ids import ExternalId, id_column
+from warmstart.data.ids import ExternalId
 from warmstart.data.splits.cold import Validation
 from warmstart.errors import ConfigError, DataError, NotFittedError
 from warmstart.fitted import Fitted
-from warmstart.rank import top_k
+from warmstart.lists import OnUnknown, known_items, ranked_lists, requested_users
+from warmstart.process import check_process
 from warmstart.run import Run
+
+
+class Encoder(Protocol):
+    """What methods use of a ``warmstart.lm.TextEncoder``.
+
+    Attributes:
+        lm: the language model, for methods that tune it or ask it about pairs.
+        spec: portable reference to it, plain JSON values.
+        width: length of a text vector.
+        folder: where its cache is; None is the default place.
+        cache: the cache of vectors; None without one.
+    """
+
+    @property
+    def lm(self) -> Any: ...
+
+    @property
+    def spec(self) -> dict[str, Any]: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def folder(self) -> Path | None: ...
+
+    @property
+    def cache(self) -> Any: ...
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Encode texts as unit vectors: float32, shape (texts, width); "" is the zero vector."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +89,12 @@ class Recommender(ABC):
     config_type: ClassVar[type[Config]]
     traits: ClassVar[Traits]
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "config_type" in vars(cls):
+            cls.__signature__ = constructor_signature(cls.config_type)
+            cls.__doc__ = f"{cls.__doc__ or ''}{settings_docs(cls.config_type)}"
+
     def __init__(self, config: Config | None = None, **settings: Any) -> None:
         if config is not None and settings:
             raise ConfigError(f"{self.name}: give a config or single settings, not both")
@@ -68,29 +106,29 @@ class Recommender(ABC):
         self.config: Any = config or self.config_type.build(settings)
         self._fitted: Fitted | None = None
 
+    def __repr__(self) -> str:
+        changed = self.config.model_dump(exclude_defaults=True)
+        settings = ", ".join(f"{name}={value!r}" for name, value in changed.items())
+        if self._fitted is None:
+            return f"{type(self).__name__}({settings})"
+        n_users, n_items = len(self._fitted.user_ids), len(self._fitted.catalogue)
+        return f"{type(self).__name__}({settings}), fitted: {n_users} users, {n_items} items"
+
     # -- to be written by a method --
 
     @abstractmethod
     def _fit(self, data: Dataset, context: "FitContext") -> None: ...
 
     @abstractmethod
-    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Scores of items for users; bigger is better, any scale.
-
-        Args:
-            users: int32 row numbers, shape (queries,).
-            items: int32 row numbers, shape (items,).
-
-        Returns:
-            float32, shape (queries, items); NaN where the method cannot score the pair.
-        """
+    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """As ``score``, in a new array; what it gives for a cold item without text is not used."""
 
     @abstractmethod
     def _state(self) -> dict[str, np.ndarray]:
         """Arrays that ``_restore`` needs to score as now."""
 
     @abstractmethod
-    def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None: ...
+    def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None: ...
 
     # -- given by the base --
 
@@ -99,7 +137,7 @@ class Recommender(ABC):
         data: Dataset,
         *,
         valid: Validation | None = None,
-        lm: Any | None = None,
+        lm: Encoder | None = None,
         rng: np.random.Generator | int = 0,
         run: Run | None = None,
     ) -> Self:
@@ -116,13 +154,18 @@ class Recommender(ABC):
 
         Raises:
             ConfigError: the method needs a language model and none is given.
-            DataError: there are no interactions to learn from.
+            DataError: there are no interactions to learn from, or no texts for a method that
+                learns from texts.
+            UnsupportedError: this process was forked from one that had used warmstart.
         """
+        check_process()
         if self.traits.needs_lm and lm is None:
             raise ConfigError(f"{self.name}: needs a language model, got lm=None; pass load_lm()")
         if len(data.interactions) == 0:
             raise DataError(f"{self.name}: {data.name!r} holds no training interactions")
-        self._fitted = Fitted(data.user_ids, data.catalogue, data.matrix, data.warm)
+        if "texts" in self.traits.reads:
+            _check_texts(self.name, data)
+        self._fitted = Fitted.of(data)
         self._fitted.lm_spec = lm.spec if self.traits.needs_lm and lm is not None else None
         context = FitContext(valid, lm, np.random.default_rng(rng), run or Run())
         try:
@@ -135,9 +178,10 @@ class Recommender(ABC):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Reached for what is not there: before ``fit``, a method's own state."""
-            if name.startswith("_") and not name.startswith("__") and name != "_fitted":
-                _ = self.fitted
+            """Turn access to fitted state before ``fit`` into a NotFittedError."""
+            private = name.startswith("_") and not name.startswith("__")
+            if vars(self).get("_fitted") is None and (private or hasattr(type(self), name)):
+                raise NotFittedError(f"{self.name}: call fit or load first")
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
@@ -150,6 +194,26 @@ class Recommender(ABC):
         if self._fitted is None:
             raise NotFittedError(f"{self.name}: call fit or load first")
         return self._fitted
+
+    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scores of items for users; bigger is better, any scale.
+
+        Args:
+            users: int32 row numbers, shape (queries,).
+            items: int32 row numbers, shape (items,).
+
+        Returns:
+            float32, shape (queries, items); NaN where the method cannot score the pair. A method
+            that learns from texts never scores a cold item without text: nothing is known of it,
+            so that it must not stand above anything (the no-harm rule).
+        """
+        scores = self._score(users, items)
+        if "texts" in self.traits.reads:
+            fitted = self.fitted
+            unknown = ~fitted.warm[items] & ~fitted.catalogue.has_text[items]
+            if unknown.any():
+                scores[:, unknown] = np.nan
+        return scores
 
     @property
     def chosen(self) -> Config:
@@ -166,45 +230,50 @@ class Recommender(ABC):
         items: Sequence[ExternalId] | None = None,
         exclude_seen: bool = True,
         only_cold: bool = False,
-        on_unknown: Literal["raise", "warn", "ignore"] = "raise",
+        on_unknown: OnUnknown = "raise",
+        memory_mb: float = 256,
     ) -> pl.DataFrame:
         """The k best items for each user.
 
         Args:
-            users: external ids.
-            k: list length; fewer where fewer items can be scored.
+            users: external ids; any list, array or column.
+            k: list length. A list is shorter where fewer items can be scored.
             items: rank these items only.
-            exclude_seen: leave out what the user has interacted with in training.
+            exclude_seen: leave out what the user has seen in training: interactions, and what they
+                rated below the threshold of a positive.
             only_cold: rank only items without an interaction.
-            on_unknown: what to do with a user that was not in the training data.
+            on_unknown: what to do with a user who was not in the training data, or had no
+                interaction there: an error, or no list with or without a warning, or "popular", the
+                items by number of training interactions (items without any are not ranked). A
+                method whose scores do not depend on the user ranks for everybody alike.
+            memory_mb: users are scored in blocks of about this much memory, in MiB, at
+                ``rank.BYTES_PER_PAIR`` bytes a pair. The lists do not depend on it.
 
         Returns:
-            Columns user, item, score (float32), rank (from 1), is_cold.
+            Columns user, item, score (float32), rank (int32, from 1), is_cold (bool).
 
         Raises:
-            DataError: unknown ids, or k outside 1..number of candidates.
+            DataError: unknown ids, or k below 1.
+            UnsupportedError: this process was forked from one that had used warmstart.
         """
+        check_process()
         fitted = self.fitted
+        if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
+            raise DataError(f"recommend: k must be a whole number from 1, got {k!r}")
+        requested = requested_users(fitted, users, on_unknown, personal=self.traits.personal)
         candidates = np.arange(len(fitted.catalogue), dtype=np.int32)
         if items is not None:
-            candidates = np.unique(fitted.catalogue.item_ids.known_rows(items))
+            candidates = np.unique(known_items(fitted.catalogue.item_ids, items, "recommend"))
         if only_cold:
             candidates = candidates[~fitted.warm[candidates]]
-        if not 1 <= k <= len(candidates):
-            raise DataError(f"recommend: k must be within 1..{len(candidates)} candidates, got {k}")
-        rows = self._user_rows(users, on_unknown)
-        masked = fitted.seen[rows][:, candidates].tocsr() if exclude_seen else None
-        positions, scores = top_k(self.score(rows, candidates), k, masked=masked)
-        query, place = np.nonzero(positions >= 0)
-        chosen = candidates[positions[query, place]]
-        return pl.DataFrame(
-            {
-                "user": id_column(fitted.user_ids, rows[query]),
-                "item": id_column(fitted.catalogue.item_ids, chosen),
-                "score": scores[query, place].astype(np.float32),
-                "rank": place.astype(np.int32) + 1,
-                "is_cold": ~fitted.warm[chosen],
-            }
+        return ranked_lists(
+            self.score,
+            fitted,
+            requested,
+            candidates,
+            int(k),
+            exclude_seen=exclude_seen,
+            memory_mb=memory_mb,
         )
 
     def save(self, folder: Path | str) -> Path:
@@ -219,28 +288,45 @@ class Recommender(ABC):
         )
         return folder
 
-    def _user_rows(self, users: Sequence[ExternalId], on_unknown: str) -> np.ndarray:
-        ids = self.fitted.user_ids
-        if on_unknown not in ("raise", "warn", "ignore"):
-            raise ConfigError(
-                f"recommend: on_unknown must be 'raise', 'warn' or 'ignore', got {on_unknown!r}"
-            )
-        if on_unknown == "raise":
-            return ids.known_rows(users)
-        rows = ids.rows(users)
-        unknown = [users[i] for i in np.flatnonzero(rows < 0).tolist()]
-        if unknown and on_unknown == "warn":
-            warnings.warn(
-                f"{len(unknown)} unknown user id(s) left out: {unknown[:5]!r}", stacklevel=3
-            )
-        return rows[rows >= 0]
-
 
 @dataclass(frozen=True)
 class FitContext:
-    """What ``_fit`` gets beside the data: validation slices, language model, randomness, run."""
+    """What ``_fit`` gets beside the data.
+
+    Attributes:
+        valid: validation slices, or None.
+        lm: the text encoder, or None.
+        rng: the source of all randomness of the fit.
+        run: folder for checkpoints and stage timings.
+    """
 
     valid: Validation | None
-    lm: Any
+    lm: Encoder | None
     rng: np.random.Generator
     run: Run
+
+    @property
+    def encoder(self) -> Encoder:
+        """The text encoder of a method that needs one; ``fit`` has checked that it is there."""
+        assert self.lm is not None
+        return self.lm
+
+
+def _check_texts(who: str, data: Dataset) -> None:
+    """Refuse to learn from texts that are not there.
+
+    Raises:
+        DataError: there is no text column, or no warm item has a text.
+    """
+    catalogue = data.catalogue
+    if not catalogue.text_columns and not catalogue.has_text.any():
+        raise DataError(
+            f"{who}: learns from texts, and the items of {data.name!r} have no text column; their "
+            f"columns are {catalogue.columns.columns}; name those of the text, such as "
+            "text = ['name', 'description'], in dataset.toml or from_frames"
+        )
+    if not catalogue.has_text[data.warm].any():
+        raise DataError(
+            f"{who}: learns from texts, and none of the {int(data.warm.sum())} items with an "
+            f"interaction in {data.name!r} has one"
+        )

@@ -1,8 +1,8 @@
-"""The main job from start to end on embedded defaults: ``python -m warmstart.demo``.
+"""A demo of the main workflow with default settings: ``python -m warmstart.demo``.
 
-A catalogue of books is generated; the split is by time; texts are read by the default language
-model on the CPU; a few methods are fitted and compared; then new books arrive, find their likely
-readers, and are recommended.
+It generates a catalogue of books, splits it by time, encodes the texts with the default language
+model on the CPU, and fits and compares a few methods. Then it adds new books, simulates their
+likely readers, and recommends the books to them.
 """
 
 import sys
@@ -22,20 +22,20 @@ from warmstart.experiment.runner import run_experiment
 from warmstart.experiment.spec import Experiment, parse_methods
 
 METHODS = "popular,content_knn,text_ridge,ease_text,cf_only[ials],filterllm[ials]"
-_NEW = 3
-_AUDIENCE = 20
+_N_NEW_ITEMS = 3
+_USERS_PER_ITEM = 20
 
 
 def demo(folder: Path, *, n_users: int = 600, n_items: int = 900) -> Path:
-    """Run it all.
+    """Run the demo and print its tables.
 
     Args:
-        folder: for the data, the split, the model and the report.
-        n_users: readers of the generated catalogue.
-        n_items: its books.
+        folder: receives the data, the split, the runs, the model and the report.
+        n_users: number of generated readers.
+        n_items: number of generated books.
 
     Returns:
-        The HTML report.
+        Path of the HTML report.
     """
     started = time.perf_counter()
     with progress() as bar:
@@ -58,29 +58,33 @@ def demo(folder: Path, *, n_users: int = 600, n_items: int = 900) -> Path:
 
 
 def _new_items(split: Split, folder: Path) -> tuple[Any, pl.DataFrame, pl.DataFrame, float]:
-    """Fit on the split, then add new books; gives model, books, their likely readers, seconds."""
+    """Fit on the split, then add new books.
+
+    Returns:
+        The model, the books, their likely readers, and the seconds that adding them took.
+    """
     model = ws.FilterLLM(backbone={"kind": "ials"})
     model.fit(split.train, valid=split.validation(), lm=ws.load_lm(), run=ws.Run(folder / "runs"))
-    new = ws.synthetic_items(_NEW, rng=np.random.default_rng(1))
+    new = ws.synthetic_items(_N_NEW_ITEMS, rng=np.random.default_rng(1))
     new.write_ndjson(folder / "new.jsonl")
     started = time.perf_counter()
     model.add_items(new)
     seconds = time.perf_counter() - started
-    likely = model.simulate(new["item"].to_list(), k=_AUDIENCE)
+    likely = model.simulate(new["item"].to_list(), k=_USERS_PER_ITEM)
     model.save(folder / "model")
     return model, new, likely, seconds
 
 
 def _print_new(model: Any, new: pl.DataFrame, likely: pl.DataFrame, seconds: float) -> None:
-    """Each new book, its likeliest readers, and at which place they are shown it."""
+    """Print each new book with its likeliest readers and its rank in their lists."""
     rows = []
     for item, title in zip(new["item"], new["title"], strict=True):
         readers = likely.filter(pl.col("item") == item)["user"].to_list()
         lists = model.recommend(readers, k=20).filter(pl.col("item") == item)
-        places = dict(zip(lists["user"], lists["rank"], strict=True))
-        shown = ", ".join(f"{user} ({places.get(user, '-')})" for user in readers[:5])
-        rows.append((item, title, shown, f"{len(places)} of {len(readers)}"))
-    columns = ["new", "title", "likeliest readers (place in their list)", "in the top 20 of"]
+        ranks = dict(zip(lists["user"], lists["rank"], strict=True))
+        first = ", ".join(f"{user} ({ranks.get(user, '-')})" for user in readers[:5])
+        rows.append((item, title, first, f"{len(ranks)} of {len(readers)}"))
+    columns = ["new", "title", "likeliest readers (rank in their list)", "in the top 20 of"]
     show(frame_table(columns, rows, f"{len(new)} new books added in {1000 * seconds:.0f} ms"))
 
 

@@ -23,8 +23,12 @@ class DataError(WarmstartError):
     """An input file, frame, id or split is wrong."""
 
 
-class NotFittedError(WarmstartError):
-    """A recommender is used before ``fit`` or ``load``."""
+class NotFittedError(WarmstartError, AttributeError):
+    """A recommender is used before ``fit`` or ``load``.
+
+    It is an AttributeError too, so that ``hasattr``, ``copy`` and notebooks can ask a recommender
+    that is not fitted for what it does not have.
+    """
 
 
 class UnsupportedError(WarmstartError):
@@ -33,6 +37,10 @@ class UnsupportedError(WarmstartError):
 
 class ArtefactError(WarmstartError):
     """A saved artefact is missing, corrupt, foreign or from another version."""
+
+
+class DataWarning(UserWarning):
+    """The data can be read, but something about them is probably not meant."""
 
 
 def missing_extra(package: str, extra: str) -> UnsupportedError:

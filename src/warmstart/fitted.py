@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from warmstart.data.catalogue import Catalogue
+from warmstart.data.dataset import Dataset
 from warmstart.data.ids import Ids
 
 
@@ -17,7 +18,9 @@ class Fitted:
     Attributes:
         user_ids: external user ids.
         catalogue: all items; grows with ``add_items``.
-        seen: training interactions, float32 CSR, shape (n_users, n_items).
+        positives: training interactions, float32 CSR, shape (n_users, n_items).
+        below_threshold: pairs rated below the threshold of a positive, float32 CSR of that shape;
+            seen, but no positives.
         warm: which items have a training interaction, bool, shape (n_items,).
         choices: nested settings that ``fit`` chose on validation.
         lm_spec: portable reference to the language model that was used; None without one.
@@ -25,7 +28,34 @@ class Fitted:
 
     user_ids: Ids
     catalogue: Catalogue
-    seen: sparse.csr_matrix
+    positives: sparse.csr_matrix
+    below_threshold: sparse.csr_matrix
     warm: np.ndarray
     choices: dict[str, Any] = field(default_factory=dict)
     lm_spec: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, data: Dataset) -> "Fitted":
+        """What is kept of ``data``."""
+        below = data.below_threshold.matrix(data.n_users, data.n_items)
+        return cls(data.user_ids, data.catalogue, data.matrix, below, data.warm)
+
+    def seen(self, users: np.ndarray) -> sparse.csr_matrix:
+        """All items that some users have seen: float32 CSR, shape (users, n_items)."""
+        return sparse.csr_matrix(self.positives[users] + self.below_threshold[users])
+
+    def extend(self, new: Catalogue) -> None:
+        """Append cold items.
+
+        Raises:
+            DataError: an id of ``new`` is already there.
+        """
+        self.catalogue = self.catalogue.extended(new)
+        self.warm = np.concatenate([self.warm, np.zeros(len(new), bool)])
+        shape = (len(self.user_ids), len(self.catalogue))
+        self.positives = _widened(self.positives, shape)
+        self.below_threshold = _widened(self.below_threshold, shape)
+
+
+def _widened(matrix: sparse.csr_matrix, shape: tuple[int, int]) -> sparse.csr_matrix:
+    return sparse.csr_matrix((matrix.data, matrix.indices, matrix.indptr), shape=shape)

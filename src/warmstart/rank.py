@@ -65,8 +65,13 @@ class TableScorer:
     scores: np.ndarray
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Scorer.score``; ``items`` must be among ``rows``."""
-        return self.scores[np.searchsorted(self.rows, items)][:, users].T
+        """As ``Scorer.score``; NaN for items that are not among ``rows``."""
+        place = np.minimum(np.searchsorted(self.rows, items), len(self.rows) - 1)
+        scores = self.scores[place][:, users].T
+        missing = self.rows[place] != items
+        if missing.any():
+            scores[:, missing] = np.nan
+        return scores
 
 
 # -- top-k --

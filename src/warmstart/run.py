@@ -1,4 +1,4 @@
-"""One execution of a fit: its folder, the seconds of its stages, and resumed stages."""
+"""One execution of a fit: its folder, the duration of its stages, and their resumption."""
 
 import json
 import logging
@@ -13,14 +13,14 @@ logger = logging.getLogger(__name__)
 
 
 class Run:
-    """Seconds of each stage, and a folder for checkpoints.
+    """Times the stages of a fit and gives them folders for checkpoints.
 
     Args:
         folder: where long stages keep checkpoints, so that an interrupted run resumes and equal
             stages of several methods are executed once; None keeps nothing.
 
     Attributes:
-        seconds: wall seconds of each finished stage, in order; a repeated stage adds up. An
+        seconds: wall seconds of each finished stage, in order; repetitions of a stage add up. An
             interrupted stage counts the time of every attempt; a stage reused from an earlier run
             counts its original duration.
     """
@@ -31,12 +31,12 @@ class Run:
 
     @contextmanager
     def stage(self, name: str, key: str | None = None) -> Iterator[Path | None]:
-        """Time a stage; yields its folder for checkpoints.
+        """Time a stage and yield its folder for checkpoints.
 
         Args:
-            name: of the stage.
+            name: name of the stage.
             key: hash of everything that the stage depends on. Without a key, or if the run has no
-                folder, None is yielded: there is nothing to resume from.
+                folder, the stage yields None and cannot be resumed.
         """
         folder = None if self.folder is None or key is None else self.folder / f"{name}-{key[:16]}"
         logger.info("%s: started", name)
@@ -54,7 +54,7 @@ class Run:
 
 
 def _total_seconds(path: Path, elapsed: float, finished: bool) -> float:
-    """Seconds of the stage over all attempts up to the one that finished it; kept in ``path``."""
+    """Return the total of all attempts until one finishes the stage; kept in ``path``."""
     before = json.loads(path.read_text()) if path.exists() else {"seconds": 0.0, "finished": False}
     if before["finished"]:
         return max(before["seconds"], elapsed)

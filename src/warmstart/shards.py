@@ -1,8 +1,9 @@
-"""Long work over many pieces, kept on disk shard by shard: killed at any moment, it goes on.
+"""Resumable work over many pieces, stored on disk in shards.
 
-A shard is a parquet file and a manifest that is written after it. What has no manifest was not
-finished and is done again; what has one is never done again. Each piece has a key that says what it
-depends on, so a changed piece is done anew and an unchanged one is skipped, wherever it stands now.
+A shard is a parquet file and a manifest that is written after it. A shard without a manifest is
+unfinished and is computed again; a shard with an intact file and manifest is never computed again.
+The key of a piece covers everything it depends on, so a changed piece is computed again and an
+unchanged one is skipped, whatever its position.
 """
 
 import hashlib
@@ -29,13 +30,13 @@ class Shards:
     """A folder of finished pieces.
 
     Args:
-        folder: where they are kept; nowhere where None.
-        settings: all that every piece depends on, as one string; a folder that was made under
-            others is refused.
-        size: pieces a shard: what a kill can cost.
+        folder: where shards are stored; None stores nothing.
+        settings: everything that all pieces depend on, as one string; a folder made with other
+            settings is refused.
+        size: pieces per shard, which is the most that a kill can lose.
 
     Raises:
-        ArtefactError: the folder belongs to other settings, or a manifest cannot be read.
+        ArtefactError: the folder was made with other settings, or a manifest cannot be read.
     """
 
     def __init__(self, folder: Path | None, settings: str, size: int = 256) -> None:
@@ -45,26 +46,26 @@ class Shards:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             for path in sorted(folder.glob("shard-*.json")):
-                self._take_up(path)
+                self._load_manifest(path)
 
     def run(
         self, keys: Sequence[str], work: Callable[[np.ndarray], pl.DataFrame], what: str
     ) -> pl.DataFrame:
-        """Do what is not done yet, and give everything.
+        """Compute the pieces that are not stored yet and return all pieces.
 
         Args:
-            keys: one a piece, all different.
-            work: gets positions in ``keys``, int64, and gives a frame with the column ``position``
-                and any number of rows a position, in order.
-            what: the pieces' name in progress and log.
+            keys: one per piece, all different.
+            work: takes positions in ``keys`` (int64) and returns a frame with the column
+                ``position`` and any number of rows per position, in order.
+            what: name of the pieces in the progress bar and the log.
 
         Returns:
-            What ``work`` gave for each piece, now or before, in the order of ``keys``.
+            The rows of every piece, computed now or before, in the order of ``keys``.
         """
         keys = list(keys)
         known = {key: self._done[key] for key in keys if key in self._done}
         if known:
-            logger.info("%s: %d of %d are done already", what, len(known), len(keys))
+            logger.info("%s: %d of %d are already done", what, len(known), len(keys))
         frames = [self._read(path) for path in dict.fromkeys(known.values())]
         frames = [frame.filter(pl.col("key").is_in(list(known))) for frame in frames]
         started, done, total = time.perf_counter(), 0, len(keys) - len(known)
@@ -110,22 +111,22 @@ class Shards:
         write_text(path.with_suffix(".json"), json.dumps(manifest))
         self._done |= dict.fromkeys(keys, path)
 
-    def _take_up(self, manifest: Path) -> None:
+    def _load_manifest(self, manifest: Path) -> None:
         try:
             written = json.loads(manifest.read_text())
             settings, keys = written["settings"], written["keys"]
             sha256, known = written["sha256"], written["format"] == _FORMAT
         except (ValueError, KeyError, TypeError) as error:
-            raise ArtefactError(f"{manifest}: not the manifest of a shard: {error!r}") from None
+            raise ArtefactError(f"{manifest} is not the manifest of a shard: {error!r}") from None
         if not known or settings != self.settings:
             raise ArtefactError(
-                f"{manifest.parent} holds shards of another model or other settings; "
-                "give another folder, or remove it"
+                f"{manifest.parent} contains shards of another model or other settings; "
+                "give another folder or remove this one"
             )
         path = manifest.with_suffix(".parquet")
         if not path.is_file() or file_hash(path) != sha256:
             logger.warning(
-                "%s is missing or damaged: its %d pieces are done again", path, len(keys)
+                "%s is missing or damaged: its %d pieces are computed again", path, len(keys)
             )
             return
         self._done |= dict.fromkeys(keys, path)

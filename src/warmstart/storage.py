@@ -1,7 +1,7 @@
-"""Files and folders that are written whole or not at all, their hashes, and names of nested arrays.
+"""Write files and folders whole or not at all, hash files, and prefix the names of arrays.
 
-Everything that this package writes to be read again goes through here: a reader sees the old
-content or the new one, never half of it, even if the process is killed or the power fails.
+The package writes everything that it reads again through this module: a reader sees the old content
+or the new content, never half of it, even if the process is killed or the power fails.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from warmstart.errors import WarmstartError
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it replaces ``path`` when the block ends without an error.
+    """Yield a temporary path; it replaces ``path`` when the block ends without an error.
 
-    Parent folders are made. The temporary file is beside ``path``, so that the replacement is one
-    rename within a file system, and carries the process id, so that two processes that write the
-    same file never share it.
+    Parent folders are created. The temporary file is beside ``path``, so that the replacement is
+    one rename within a file system. Its name contains the process id, so that two processes that
+    write the same file never share it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -45,15 +45,15 @@ def write_text(path: Path, text: str) -> None:
 def atomic_folder(
     folder: Path, *, may_replace: Callable[[Path], bool], error: type[WarmstartError]
 ) -> Iterator[Path]:
-    """An empty temporary folder; it takes the place of ``folder`` when the block ends well.
+    """Yield an empty temporary folder; it replaces ``folder`` when the block ends without an error.
 
     Args:
-        folder: where the content goes. Parent folders are made.
-        may_replace: whether an existing folder with content is of a kind that may be replaced.
-        error: the exception raised if it is not.
+        folder: where the content goes. Parent folders are created.
+        may_replace: tells whether an existing folder with content may be replaced.
+        error: type of the exception that is raised if not.
 
     Raises:
-        WarmstartError: of type ``error``: ``folder`` is a file, or a folder of another kind.
+        WarmstartError: of type ``error``: ``folder`` is a file or must not be replaced.
     """
     folder = folder.absolute()
     if folder.exists() and not folder.is_dir():
@@ -81,18 +81,18 @@ def atomic_folder(
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """Hexadecimal hash of a file's content."""
+    """Return the hexadecimal hash of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def nest(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays under the names ``prefix.name``."""
+    """Rename every array ``name`` to ``prefix.name``."""
     return {f"{prefix}.{name}": array for name, array in arrays.items()}
 
 
 def unnest(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays whose names begin with ``prefix.``, without it: the inverse of ``nest``."""
+    """Select the arrays ``prefix.name`` and rename them to ``name``: the inverse of ``nest``."""
     start = f"{prefix}."
     return {
         name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)

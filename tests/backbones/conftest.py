@@ -26,7 +26,7 @@ CONFIGS = {
 
 @dataclass
 class Checkerboard:
-    """40 users, 30 items, of which two, and two users, have no interactions; 4 new items."""
+    """40 users and 30 items, two of each without interactions, and 4 new items."""
 
     train: sparse.csr_matrix
     new: sparse.csr_matrix
@@ -61,7 +61,7 @@ def learned_config(request):
 
 @pytest.fixture(scope="session")
 def fitted_once(world):
-    """Fitted backbones by kind, for tests that only read them."""
+    """Fitted backbones by kind, for tests that do not change them."""
     fitted = {}
 
     def of(config):

@@ -1,4 +1,4 @@
-"""What every backbone promises, in the checkerboard world."""
+"""The contract of every backbone, on the checkerboard."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def fit(config, world, seed=0, **options):
 
 
 def short(config):
-    """The same for three epochs only."""
+    """The same configuration with three epochs only."""
     return config if config.kind == "ease" else config.model_copy(update={"epochs": 3})
 
 
@@ -22,14 +22,14 @@ def everything(world):
     return np.arange(world.n_users, dtype=np.int32), np.arange(world.n_items, dtype=np.int32)
 
 
-def share_ranked_right(scores, users, items):
-    """Over users, the share of (own, other) item pairs in the right order."""
-    own = users[:, None] % 2 == items[None, :] % 2
-    rights = [
-        np.mean(row[mine][:, None] > row[~mine][None, :])
-        for row, mine in zip(scores, own, strict=True)
+def fraction_ranked_right(scores, users, items):
+    """Mean over users of the fraction of (same, other parity) item pairs in the right order."""
+    same = users[:, None] % 2 == items[None, :] % 2
+    fractions = [
+        np.mean(row[liked][:, None] > row[~liked][None, :])
+        for row, liked in zip(scores, same, strict=True)
     ]
-    return np.mean(rights)
+    return np.mean(fractions)
 
 
 def test_every_kind_is_in_the_table_and_survives_json(config):
@@ -45,7 +45,7 @@ def test_users_prefer_their_own_parity(config, world, fitted_once):
     scores = backbone.score(users, items)
     assert scores.dtype == np.float32
     assert scores.shape == (38, 28)
-    assert share_ranked_right(scores, users, items) > 0.98
+    assert fraction_ranked_right(scores, users, items) > 0.98
 
 
 def test_blocks_and_permutations_of_scores_agree(config, world, fitted_once):
@@ -68,7 +68,7 @@ def test_rows_without_interactions_score_zero(config, world, fitted_once):
         assert (backbone.vectors[0][list(world.empty_users)] == 0).all()
 
 
-def test_a_user_of_everything_and_a_catalogue_of_one_survive(config):
+def test_a_user_with_every_item_and_a_one_item_catalogue_can_be_fitted(config):
     for train in (np.ones((5, 6)), np.ones((3, 1)), np.tri(6)):
         backbone = build(short(config)).fit(
             sparse.csr_matrix(train.astype(np.float32)), rng=np.random.default_rng(0)
@@ -84,10 +84,10 @@ def test_a_new_item_is_ranked_by_its_users_parity(config, world, fitted_once):
     scores = backbone.score_folded(users, folded)
     assert scores.dtype == folded.dtype == np.float32
     assert scores.shape == (38, 4)
-    assert share_ranked_right(scores, users, np.arange(4)) > 0.85
+    assert fraction_ranked_right(scores, users, np.arange(4)) > 0.85
 
 
-def test_folding_in_changes_nothing_that_was_learned(config, world, fitted_once):
+def test_fold_in_changes_no_learned_parameter(config, world, fitted_once):
     backbone = fitted_once(config)
     before = {name: array.copy() for name, array in backbone.state().items()}
     backbone.fold_in(world.new)
@@ -104,21 +104,21 @@ def test_an_item_folds_in_the_same_alone_or_among_others(config, world, fitted_o
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_an_item_without_users_takes_its_prior(config, world, fitted_once):
+def test_fold_in_shrinks_towards_the_prior(config, world, fitted_once):
     backbone = fitted_once(config)
-    nobody = sparse.csr_matrix((2, world.n_users), dtype=np.float32)
-    width = backbone.fold_in(nobody).shape[1]
+    no_users = sparse.csr_matrix((2, world.n_users), dtype=np.float32)
+    width = backbone.fold_in(no_users).shape[1]
     prior = np.random.default_rng(0).normal(size=(2, width)).astype(np.float32)
-    drawn = backbone.fold_in(world.new[:2], prior=prior)
-    free = backbone.fold_in(world.new[:2])
-    assert np.linalg.norm(drawn - prior) < np.linalg.norm(free - prior)
-    assert not np.allclose(backbone.fold_in(nobody, prior=prior), 0)
+    with_prior = backbone.fold_in(world.new[:2], prior=prior)
+    without_prior = backbone.fold_in(world.new[:2])
+    assert np.linalg.norm(with_prior - prior) < np.linalg.norm(without_prior - prior)
+    assert not np.allclose(backbone.fold_in(no_users, prior=prior), 0)
     if config.kind != "ease":
-        held = backbone.fold_in(world.new[:2], prior=prior, prior_weight=1e6)
-        np.testing.assert_allclose(held, prior, atol=1e-2)
+        fixed = backbone.fold_in(world.new[:2], prior=prior, prior_weight=1e6)
+        np.testing.assert_allclose(fixed, prior, atol=1e-2)
 
 
-def test_seeds(config, world):
+def test_the_seed_determines_the_fit(config, world):
     users, items = everything(world)
     config = short(config)
     one, same, other = (fit(config, world, seed=s).score(users, items) for s in (0, 0, 1))
@@ -129,7 +129,7 @@ def test_seeds(config, world):
         assert not np.array_equal(one, other)
 
 
-def test_the_global_random_state_and_the_data_are_left_alone(config, world):
+def test_fit_does_not_change_the_global_random_state_or_the_data(config, world):
     train = world.train.copy()
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     fit(short(config), world)
@@ -159,7 +159,7 @@ def test_a_killed_fit_resumes_to_the_same_scores(learned_config, world, tmp_path
     expected = fit(config, world, validate=validate)
     calls = []
 
-    def dying(score):
+    def interrupted(score):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
@@ -168,7 +168,7 @@ def test_a_killed_fit_resumes_to_the_same_scores(learned_config, world, tmp_path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("time.monotonic", iter(range(0, 10**6, 60)).__next__)  # always checkpoint
         with pytest.raises(KeyboardInterrupt):
-            fit(config, world, validate=dying, run_folder=tmp_path)
+            fit(config, world, validate=interrupted, run_folder=tmp_path)
     resumed = []
 
     def counting(score):
@@ -191,7 +191,7 @@ def test_validation_chooses_the_epoch_and_refitting_with_it_repeats(learned_conf
     np.testing.assert_array_equal(refitted.score(users, items), backbone.score(users, items))
 
 
-def test_a_second_fit_forgets_the_first(config, world):
+def test_a_second_fit_discards_the_first(config, world):
     users, items = everything(world)
     config = short(config)
     backbone = build(config)
@@ -203,12 +203,12 @@ def test_a_second_fit_forgets_the_first(config, world):
     np.testing.assert_array_equal(backbone.fold_in(world.new), fresh.fold_in(world.new))
 
 
-def test_messages(config, world):
+def test_error_messages(config, world):
     rng = np.random.default_rng(0)
     backbone = build(short(config))
     with pytest.raises(NotFittedError, match=config.kind):
         backbone.score(np.arange(2), np.arange(2))
-    with pytest.raises(DataError, match="holds no interactions"):
+    with pytest.raises(DataError, match="contains no interactions"):
         backbone.fit(sparse.csr_matrix((3, 4), dtype=np.float32), rng=rng)
     wrong = world.train.copy()
     wrong.data[7] = 2.0

@@ -11,8 +11,8 @@ from warmstart.backbones.bpr import (
     BprConfig,
     _below,
     _bucket,
-    _pull,
     _sample,
+    _softmax_step,
     _update,
     _xorshift,
 )
@@ -33,7 +33,7 @@ def test_a_negative_is_never_an_interaction():
     assert counts.min() > 30  # 60 expected of each of the ten
 
 
-def test_a_user_of_everything_has_no_negative():
+def test_a_user_with_every_item_gets_no_negative():
     pool = np.arange(5, dtype=np.int32)
     found, _ = _sample(pool, pool, np.empty(3, np.int32), 1)
     assert found == 1
@@ -70,14 +70,15 @@ def test_a_step_follows_the_gradient(negatives):
         scores = items[candidates].astype(np.float64) @ x / 0.5
         return np.log(np.exp(scores).sum()) - scores[0]
 
-    pull = np.empty(len(candidates), np.float32)
-    assert _pull(x, items, candidates, pull, 0.5) == pytest.approx(loss(x, items), rel=1e-5)
+    descent = np.empty(len(candidates), np.float32)
+    found = _softmax_step(x, items, candidates, descent, 0.5)
+    assert found == pytest.approx(loss(x, items), rel=1e-5)
     moved_x, moved_items = x.copy(), items.copy()
     _update(
         moved_x,
         moved_items,
         candidates,
-        pull,
+        descent,
         np.float32(2),
         np.float32(0),
         np.empty(6, np.float32),
@@ -108,7 +109,7 @@ def test_threads_do_not_change_the_result(world):
 
 
 def test_the_bias_learns_popularity():
-    """With nothing but popularity to learn, the popular half scores higher for everybody."""
+    """If popularity is all there is to learn, every popular item has the larger bias."""
     rng = np.random.default_rng(0)
     popularity = np.where(np.arange(40) < 20, 0.5, 0.05)
     train = sparse.csr_matrix((rng.random((200, 40)) < popularity).astype(np.float32))

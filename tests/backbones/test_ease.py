@@ -26,7 +26,7 @@ def test_scores_are_those_of_the_dense_formula(shape):
 
 
 @pytest.mark.parametrize("shape", [(30, 50), (50, 30)], ids=["over users", "over items"])
-def test_a_folded_item_gets_the_column_it_would_have_been_trained_to(shape):
+def test_a_folded_item_gets_the_column_that_training_would_give(shape):
     x = (np.random.default_rng(0).random(shape) < 0.2).astype(np.float64)
     without = x.copy()
     without[:, 5] = 0
@@ -37,7 +37,7 @@ def test_a_folded_item_gets_the_column_it_would_have_been_trained_to(shape):
 
 
 def test_the_diagonal_is_zero():
-    """An item's own interactions never speak for it: here they are all there is."""
+    """An item's own interactions do not count for its score; here there are no others."""
     ease = Ease(EaseConfig(l2=1.0))
     ease.fit(sparse.csr_matrix(np.eye(6)), rng=np.random.default_rng(0))
     np.testing.assert_allclose(ease.score(np.arange(6), np.arange(6)), 0, atol=1e-6)
@@ -49,7 +49,7 @@ def test_memory_is_bounded():
         ease.fit(sparse.csr_matrix(np.ones((20, 40))), rng=np.random.default_rng(0))
 
 
-def test_another_regulariser_in_the_fold_in_is_refused(world):
+def test_fold_in_refuses_another_regulariser(world):
     ease = Ease().fit(world.train, rng=np.random.default_rng(0))
     with pytest.raises(UnsupportedError, match="prior_weight must be 1, got 2"):
         ease.fold_in(world.new, prior_weight=2.0)

@@ -1,4 +1,4 @@
-"""iALS against brute force."""
+"""iALS against brute-force solutions."""
 
 from itertools import pairwise
 
@@ -56,11 +56,11 @@ def test_conjugate_gradients_reach_the_exact_solution(width):
     assert found_loss == pytest.approx(loss, rel=1e-3)
 
 
-@pytest.mark.parametrize("scaling", [0.0, 1.0])
-def test_the_loss_is_the_objective_and_every_sweep_decreases_it(scaling):
+@pytest.mark.parametrize("exponent", [0.0, 1.0])
+def test_the_loss_is_the_objective_and_every_sweep_decreases_it(exponent):
     rng = np.random.default_rng(0)
     train = weighted((30, 40), rng, density=0.2)
-    config = IalsConfig(width=8, alpha=4, l2=2, frequency_exponent=scaling)
+    config = IalsConfig(width=8, alpha=4, l2=2, frequency_exponent=exponent)
     sweeps = _Sweeps(train, config, rng)
     losses = [next(sweeps.epoch(rng, epoch)) for epoch in range(1, 7)]
     assert all(after < before for before, after in pairwise(losses))
@@ -70,13 +70,13 @@ def test_the_loss_is_the_objective_and_every_sweep_decreases_it(scaling):
     counts = [weights.sum(axis) for axis in (1, 0)]
     others = [np.count_nonzero(counts[1]), np.count_nonzero(counts[0])]
     penalty = sum(
-        2 * ((4 * n + m) / (4 * n[n > 0].mean() + m)) ** scaling @ (vectors**2).sum(1)
+        2 * ((4 * n + m) / (4 * n[n > 0].mean() + m)) ** exponent @ (vectors**2).sum(1)
         for n, m, vectors in zip(counts, others, (users, items), strict=True)
     )
     assert losses[-1] == pytest.approx((errors.sum() + penalty) / train.nnz, rel=1e-4)
 
 
-def test_folding_in_a_warm_item_gives_its_trained_vector(world):
+def test_fold_in_of_a_warm_item_gives_its_trained_vector(world):
     ials = Ials(IalsConfig(width=12, epochs=5, alpha=10, l2=3)).fit(
         world.train, rng=np.random.default_rng(0)
     )
@@ -84,7 +84,7 @@ def test_folding_in_a_warm_item_gives_its_trained_vector(world):
     np.testing.assert_allclose(folded, ials.vectors[1], atol=1e-5)
 
 
-def test_weights_matter_in_the_fold_in(world):
+def test_fold_in_uses_the_interaction_weights(world):
     ials = Ials(IalsConfig(width=12, epochs=5, alpha=10, l2=3)).fit(
         world.train, rng=np.random.default_rng(0)
     )
@@ -93,7 +93,7 @@ def test_weights_matter_in_the_fold_in(world):
     assert even > odd > 0
 
 
-def test_scaling_regularises_frequent_rows_more():
+def test_frequency_scaling_regularises_frequent_rows_more():
     rows = sparse.csr_matrix(np.array([[1, 0, 0], [1, 1, 1]], np.float32))
     rare, frequent = Ridge.learn(IalsConfig(l2=3, frequency_exponent=1), rows).of(rows)
     assert rare < 3 < frequent
@@ -102,7 +102,7 @@ def test_scaling_regularises_frequent_rows_more():
     )
 
 
-def test_steps_of_cg_come_to_the_objective_of_the_exact_sweeps(world):
+def test_cg_sweeps_reach_the_objective_of_the_exact_sweeps(world):
     def objective(solver):
         sweeps = _Sweeps(
             world.train, IalsConfig(width=8, alpha=5, l2=2, solver=solver), np.random.default_rng(0)

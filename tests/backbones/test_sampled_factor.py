@@ -10,7 +10,7 @@ from warmstart.backbones.sampled_factor import ItemLoss
 SETTINGS = {"width": 8, "epochs": 30, "learning_rate": 0.2, "l2": 0.02, "negatives": 4}
 
 
-def share(rng, ridge=0.1):
+def item_loss(rng, ridge=0.1):
     weights = rng.random((3, 20)) * (rng.random((3, 20)) < 0.3)
     return ItemLoss(
         users=rng.normal(size=(20, 5)),
@@ -25,50 +25,50 @@ def share(rng, ridge=0.1):
     )
 
 
-def test_the_share_by_hand():
+def test_the_item_loss_by_hand():
     rng = np.random.default_rng(0)
-    part, vectors = share(rng), rng.normal(size=(3, 5))
+    loss, vectors = item_loss(rng), rng.normal(size=(3, 5))
     for item in range(3):
-        total, n = 0.0, part.weights[item].sum()
+        total, n = 0.0, loss.weights[item].sum()
         for user in range(20):
-            s, z = vectors[item] @ part.users[user] / 0.7, np.exp(part.log_mean[user])
-            w = part.weights[item, user]
+            s, z = vectors[item] @ loss.users[user] / 0.7, np.exp(loss.log_mean[user])
+            w = loss.weights[item, user]
             if w > 0:
                 total += w * np.log1p(4 * z * np.exp(-s))
             else:
-                total += part.counts[user] * np.log1p(np.exp(s) / (50 * z))
-        total += 0.1 * max(n, 1) * ((vectors[item] - part.prior[item]) ** 2).sum() / 2
-        assert part.value(vectors)[item] == pytest.approx(total, rel=1e-5)
+                total += loss.counts[user] * np.log1p(np.exp(s) / (50 * z))
+        total += 0.1 * max(n, 1) * ((vectors[item] - loss.prior[item]) ** 2).sum() / 2
+        assert loss.value(vectors)[item] == pytest.approx(total, rel=1e-5)
 
 
 def test_the_gradient_is_that_of_the_value():
     rng = np.random.default_rng(0)
-    part, vectors = share(rng), rng.normal(size=(3, 5))
-    gradient, _ = part.derivatives(vectors)
+    loss, vectors = item_loss(rng), rng.normal(size=(3, 5))
+    gradient, _ = loss.derivatives(vectors)
     for j in range(5):
         nudge = np.eye(5)[j] * 1e-5
-        slope = (part.value(vectors + nudge) - part.value(vectors - nudge)) / 2e-5
+        slope = (loss.value(vectors + nudge) - loss.value(vectors - nudge)) / 2e-5
         np.testing.assert_allclose(gradient[:, j], slope, atol=1e-3)
 
 
 def test_newton_steps_reach_the_minimum_from_anywhere():
     rng = np.random.default_rng(0)
-    part = share(rng)
-    near = part.minimise(part.prior, 20)
-    far = part.minimise(5 * rng.normal(size=(3, 5)), 20)
+    loss = item_loss(rng)
+    near = loss.minimise(loss.prior, 20)
+    far = loss.minimise(5 * rng.normal(size=(3, 5)), 20)
     np.testing.assert_allclose(near, far, atol=1e-3)
-    assert np.abs(part.derivatives(near)[0]).max() < 1e-3
+    assert np.abs(loss.derivatives(near)[0]).max() < 1e-3
 
 
-def test_both_ways_rank_by_parity_and_gradient_lowers_the_loss(world):
+def test_both_solvers_rank_by_parity(world):
     users = np.arange(38)
-    for way in ("ridge", "newton"):
-        bpr = Bpr(BprConfig(**SETTINGS, fold_in_solver=way)).fit(
+    for solver in ("ridge", "newton"):
+        bpr = Bpr(BprConfig(**SETTINGS, fold_in_solver=solver)).fit(
             world.train, rng=np.random.default_rng(0)
         )
         scores = bpr.score_folded(users, bpr.fold_in(world.new))
-        own = users[:, None] % 2 == np.arange(4)[None, :] % 2
-        assert scores[own].mean() > scores[~own].mean() + 0.5
+        same = users[:, None] % 2 == np.arange(4)[None, :] % 2
+        assert scores[same].mean() > scores[~same].mean() + 0.5
 
 
 def test_ridge_vectors_have_the_scale_of_trained_ones(world):

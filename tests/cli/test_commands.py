@@ -1,3 +1,5 @@
+"""The commands, run in this process on small synthetic data."""
+
 import io
 import json
 import subprocess
@@ -23,7 +25,7 @@ SERVING = ["serve", "backup", "restore"]
 
 
 @dataclass
-class Outcome:
+class Result:
     code: int | str | None
     out: str
     err: str
@@ -33,18 +35,18 @@ def run(*arguments):
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in arguments])
-    return Outcome(ended.value.code, out.getvalue(), err.getvalue())
+    return Result(ended.value.code, out.getvalue(), err.getvalue())
 
 
 def done(*arguments):
-    outcome = run(*arguments)
-    assert outcome.code == 0, outcome.err
-    return outcome.out
+    result = run(*arguments)
+    assert result.code == 0, result.err
+    return result.out
 
 
 @dataclass
 class Shop:
-    """Data, a split of it, a language model, new items, and a model fitted on the split."""
+    """Paths of data, its split, a language model, new items, and a model fitted on the split."""
 
     data: object
     split: object
@@ -88,7 +90,7 @@ def test_help_has_an_example_that_names_the_command(command):
     assert f"warmstart {command}" in text
 
 
-def test_the_installed_command_answers_without_loading_torch():
+def test_help_does_not_import_torch():
     code = (
         "import sys\nfrom warmstart.cli import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
@@ -120,7 +122,7 @@ def test_data_get_describes_a_folder(shop):
     assert "items_without_interactions" in done("data", "get", shop.data)
 
 
-def test_split_by_time_says_what_is_left_out(shop, tmp_path):
+def test_split_by_time_prints_what_is_left_out(shop, tmp_path):
     text = done("split", shop.data, "--out", tmp_path / "s", "--fractions", "0.6,0.8")
     split = load_split(tmp_path / "s")
     assert split.protocol == "time-cold"
@@ -161,7 +163,7 @@ def test_a_published_split_is_read(shop, tmp_path):
 
 def test_fit_on_a_split_learns_from_its_training_part(shop):
     model, split = load_model(shop.model), load_split(shop.split)
-    assert (model.fitted.seen != split.train.matrix).nnz == 0
+    assert (model.fitted.positives != split.train.matrix).nnz == 0
 
 
 def test_fit_takes_settings_from_file_and_override(shop, tmp_path):
@@ -177,34 +179,34 @@ def test_fit_takes_settings_from_file_and_override(shop, tmp_path):
     assert {row["stage"] for row in written["timings"]} == {"encode", "ridge"}
 
 
-SMALL = ["--set", "backbone.width=8", "--set", "backbone.epochs=6"]
+SMALL_BACKBONE = ["--set", "backbone.width=8", "--set", "backbone.epochs=6"]
 
 
-def test_fit_on_a_folder_chooses_then_learns_from_everything(shop, tmp_path):
+def test_fit_on_a_folder_chooses_then_learns_from_all_interactions(shop, tmp_path):
     text = done(
-        *("fit", shop.data, "--method", "cf_only[ials]", *SMALL, "--out", tmp_path / "m"),
+        *("fit", shop.data, "--method", "cf_only[ials]", *SMALL_BACKBONE, "--out", tmp_path / "m"),
         *("--run", tmp_path / "run", "--json", tmp_path / "f.json"),
     )
     model, data = load_model(tmp_path / "m"), read_dataset(shop.data)
-    assert (model.fitted.seen != data.matrix).nnz == 0
+    assert (model.fitted.positives != data.matrix).nnz == 0
     assert "choose: backbone-ials" in text
-    # What was chosen is what was fitted: the second fit, without validation, chooses nothing else.
+    # The second fit uses the choices of the first; without validation it makes none of its own.
     assert model.config.backbone.epochs == model.chosen.backbone.epochs <= 6
 
 
-def test_fit_on_a_folder_can_take_settings_as_they_stand(shop, tmp_path):
+def test_no_choose_uses_the_settings_unchanged(shop, tmp_path):
     text = done(
-        *("fit", shop.data, "--method", "cf_only[ials]", *SMALL, "--no-choose"),
+        *("fit", shop.data, "--method", "cf_only[ials]", *SMALL_BACKBONE, "--no-choose"),
         *("--out", tmp_path / "m"),
     )
-    assert "choose" not in text
+    assert "choose:" not in text
     assert load_model(tmp_path / "m").config.backbone.epochs == 6
 
 
 # -- evaluate --
 
 
-def test_evaluate_writes_the_object_of_the_design(shop, tmp_path):
+def test_evaluate_writes_the_documented_json_object(shop, tmp_path):
     text = done("evaluate", shop.model, shop.split, "--json", tmp_path / "e.json")
     written = json.loads((tmp_path / "e.json").read_text())
     assert {"command", "version", "data", "results", "timings", "peak_memory_mb"} <= set(written)
@@ -226,7 +228,7 @@ def test_two_masks_give_two_tables(shop, tmp_path):
         assert "<html" in (tmp_path / f"e.mask-{mask}.html").read_text()
 
 
-def test_a_model_that_saw_the_test_part_is_refused(shop, tmp_path):
+def test_a_model_fitted_on_the_test_part_is_refused(shop, tmp_path):
     done("fit", shop.data, "--method", "popular", "--no-choose", "--out", tmp_path / "m")
     refused = run("evaluate", tmp_path / "m", shop.split)
     assert refused.code == 2
@@ -236,7 +238,7 @@ def test_a_model_that_saw_the_test_part_is_refused(shop, tmp_path):
 # -- new items --
 
 
-def test_simulate_names_users_from_the_text_alone(shop, tmp_path):
+def test_simulate_finds_users_from_the_text_alone(shop, tmp_path):
     arguments = ("--items", shop.new, "-k", 4, "--lm", shop.lm, "--json", tmp_path / "s.json")
     done("simulate", shop.model, *arguments)
     rows = json.loads((tmp_path / "s.json").read_text())["results"]
@@ -245,7 +247,7 @@ def test_simulate_names_users_from_the_text_alone(shop, tmp_path):
     assert set(rows[0]) == {"item", "user", "weight", "rank", "provenance"}
 
 
-def test_simulation_kept_in_a_run_folder_skips_what_is_there(shop, tmp_path):
+def test_simulate_with_a_run_folder_skips_finished_items(shop, tmp_path):
     arguments = ("--items", shop.new, "-k", 4, "--lm", shop.lm, "--run", tmp_path / "run")
     found = []
     for name in ("first.parquet", "again.parquet"):
@@ -298,7 +300,7 @@ def test_a_refused_item_leaves_the_model_as_it_is(shop, tmp_path):
 # -- compare --
 
 
-def test_compare_goes_on_where_it_was(shop, tmp_path):
+def test_compare_reuses_finished_methods(shop, tmp_path):
     common = ("compare", shop.split, "--lm", shop.lm, "--run", tmp_path / "run")
     first = run(*common, "--methods", "popular,text_ridge", "--json", tmp_path / "1.json")
     assert first.code == 0, first.err
@@ -307,14 +309,14 @@ def test_compare_goes_on_where_it_was(shop, tmp_path):
     assert again.err.count("finished before") == 2
     one, two = (json.loads((tmp_path / f"{n}.json").read_text()) for n in (1, 2))
     rest = [row for row in two["results"] if row["method"] != "ease_text"]
-    # Bounds come from one product over all methods of a table: its last bit may differ.
+    # One matrix product gives the bounds of all methods of a table, so their last bits may differ.
     for row, same in zip(one["results"], rest, strict=True):
         for bound in ("low", "high"):
             assert row.pop(bound) == pytest.approx(same.pop(bound), abs=1e-12)
         assert row == same
 
 
-def test_a_file_and_options_say_the_same(shop, tmp_path):
+def test_an_experiment_file_is_equivalent_to_options(shop, tmp_path):
     (tmp_path / "x.toml").write_text(
         'against = "linear"\n\n[[method]]\nname = "popular"\n\n'
         '[[method]]\nname = "text_ridge"\nlabel = "linear"\nsettings.kernel = "linear"\n'
@@ -340,7 +342,7 @@ def test_seeds_and_controls_are_in_the_table(shop, tmp_path):
     for row in written["results"]:
         runs.setdefault(row["method"], set()).add((row["seed"], row["control"]))
     ials = "cf_only[ials]:backbone.width=8;backbone.epochs=4"
-    assert runs["text_ridge"] == {(None, False)}  # draws nothing, so it is fitted once
+    assert runs["text_ridge"] == {(None, False)}  # no randomness, so it is fitted once
     assert runs[ials] == {(0, False), (1, False)}
     assert runs["oracle[ials]"] == {(0, True), (1, True)}
     assert {"popular", "random", "permuted(text_ridge)", "most_active[ials]"} <= set(runs)
@@ -361,7 +363,7 @@ def test_isolated_fits_have_their_own_peak_memory(shop, tmp_path):
         *("--json", tmp_path / "c.json"),
     )
     written = json.loads((tmp_path / "c.json").read_text())
-    # Less than this process, which has torch loaded.
+    # The isolated fit needs less memory than this process, which has imported torch.
     assert 0 < written["details"][0]["peak_memory_mb"] < peak_memory_mb()
     assert written["details"][0]["peak_memory_mb"] == written["peak_memory_mb"]
 
@@ -402,8 +404,8 @@ def test_isolated_fits_have_their_own_peak_memory(shop, tmp_path):
         (["simulate", "{model}", "--items", "{tmp}/no.csv", "--lm", "{lm}"], "no such file"),
     ],
 )
-def test_bad_input_is_one_clear_line(arguments, message, shop, tmp_path):
-    places = {
+def test_bad_input_is_reported_in_one_line(arguments, message, shop, tmp_path):
+    paths = {
         "data": shop.data,
         "split": shop.split,
         "model": shop.model,
@@ -411,15 +413,15 @@ def test_bad_input_is_one_clear_line(arguments, message, shop, tmp_path):
         "lm": shop.lm,
         "tmp": tmp_path,
     }
-    refused = run(*(argument.format(**places) for argument in arguments))
+    refused = run(*(argument.format(**paths) for argument in arguments))
     assert refused.code == 2
-    complaints = [line for line in refused.err.splitlines() if line.startswith("warmstart: ")]
-    assert len(complaints) == 1
-    assert refused.err.splitlines()[-1] == complaints[0]
-    assert message in complaints[0]
+    errors = [line for line in refused.err.splitlines() if line.startswith("warmstart: ")]
+    assert len(errors) == 1
+    assert refused.err.splitlines()[-1] == errors[0]
+    assert message in errors[0]
 
 
-def test_a_method_without_texts_simulates_nothing(shop, tmp_path):
+def test_a_method_that_cannot_simulate_is_refused(shop, tmp_path):
     done("fit", shop.split, "--method", "popular", "--out", tmp_path / "m")
     refused = run("simulate", tmp_path / "m", "--items", shop.new)
     assert refused.code == 2

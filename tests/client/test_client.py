@@ -1,4 +1,4 @@
-"""The client against the real application, its description, and networks that fail."""
+"""The client against the real application, the API's description, and failing networks."""
 
 import asyncio
 import contextlib
@@ -15,20 +15,19 @@ import httpx
 import pytest
 import uvicorn
 
-from warmstart.client import AsyncClient, Client, ServiceError, clients, operations
+from warmstart.client import AsyncClient, Client, ServiceError, clients, operations, responses
 from warmstart.client.request import Request
 from warmstart.errors import DataError, WarmstartError
 from warmstart.serve.api.app import create_app
 from warmstart.serve.engine.service import Service
 from warmstart.serve.settings import Settings
 from warmstart.serve.storage.keys import make_key
-from warmstart.testing.new_process import answers
 
 OPERATIONS = [name for name, made in vars(Client).items() if hasattr(made, "__wrapped__")]
 NOT_FOR_CLIENTS = {("GET", "/health/live"), ("GET", "/metrics")}  # probes and Prometheus
 TEXT = {"title": "A walk on Roman roads"}
 
-# Every operation with all that it takes.
+# Every operation with all its arguments.
 FULL = {
     "write_items": lambda: operations.write_items({1: TEXT}),
     "write_item": lambda: operations.write_item(1, TEXT),
@@ -55,7 +54,7 @@ FULL = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, model_folder, lm_folder):
-    """A service and an admin token of it; the application starts it."""
+    """Makes an application with a service, and an admin token for it."""
     store = tmp_path_factory.mktemp("client") / "store.db"
     settings = Settings(
         model=model_folder,
@@ -86,7 +85,7 @@ def described(description, request: Request) -> dict:
 
 
 def fields(description, schema: dict) -> dict:
-    """Properties of a schema, wherever it is written."""
+    """Properties of a schema, following references."""
     while "$ref" in schema:
         schema = description["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     return schema["properties"]
@@ -100,12 +99,12 @@ def test_every_operation_of_the_api_has_a_method(description):
 
 
 @pytest.mark.parametrize("name", FULL)
-def test_a_method_sends_all_that_the_operation_takes_and_nothing_else(name, description):
+def test_a_method_sends_exactly_the_parameters_of_the_operation(name, description):
     request = FULL[name]()
     operation = described(description, request)
     parameters = operation.get("parameters", [])
-    places = [p["name"] for p in parameters if p["in"] == "path"]
-    assert request.path.partition("{")[2].rstrip("}") == "".join(places)
+    in_path = [p["name"] for p in parameters if p["in"] == "path"]
+    assert request.path.partition("{")[2].rstrip("}") == "".join(in_path)
     assert set(request.query) == {p["name"] for p in parameters if p["in"] == "query"}
     body = operation.get("requestBody")
     assert (body is None) == (request.body is None)
@@ -119,7 +118,7 @@ def test_a_method_sends_all_that_the_operation_takes_and_nothing_else(name, desc
 
 
 @pytest.mark.parametrize("name", FULL)
-def test_a_method_takes_the_defaults_of_the_api(name, description):
+def test_a_method_has_the_defaults_of_the_api(name, description):
     request = FULL[name]()
     operation = described(description, request)
     wanted = {p["name"]: p["schema"].get("default") for p in operation.get("parameters", [])}
@@ -133,15 +132,15 @@ def test_a_method_takes_the_defaults_of_the_api(name, description):
             assert default == wanted[key], key
 
 
-@pytest.mark.parametrize("name", [n for n, t in vars(answers).items() if typing.is_typeddict(t)])
-def test_an_answer_has_the_fields_of_the_api(name, description):
+@pytest.mark.parametrize("name", [n for n, t in vars(responses).items() if typing.is_typeddict(t)])
+def test_a_response_has_the_fields_of_the_api(name, description):
     schema = description["components"]["schemas"]["NewEvent" if name == "Interaction" else name]
-    assert set(vars(answers)[name].__annotations__) == set(schema["properties"])
+    assert set(vars(responses)[name].__annotations__) == set(schema["properties"])
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 @pytest.mark.parametrize("name", FULL)
-def test_methods_carry_signature_and_description(kind, name):
+def test_methods_have_signature_and_docstring(kind, name):
     method, make = getattr(kind, name), getattr(operations, name)
     signature = inspect.signature(method)
     assert list(signature.parameters) == ["self", *inspect.signature(make).parameters]
@@ -153,15 +152,15 @@ def test_methods_carry_signature_and_description(kind, name):
 
 
 class Both:
-    """Calls a client's methods, sync or async, from a coroutine."""
+    """Makes the methods of either client awaitable."""
 
     def __init__(self, client):
         self.client = client
 
     def __getattr__(self, name):
         async def call(*args, **kwargs):
-            answer = getattr(self.client, name)(*args, **kwargs)
-            return await answer if inspect.isawaitable(answer) else answer
+            result = getattr(self.client, name)(*args, **kwargs)
+            return await result if inspect.isawaitable(result) else result
 
         return call
 
@@ -184,7 +183,7 @@ def served(made):
 
 @contextlib.asynccontextmanager
 async def connected(kind, made, served):
-    """A client of either kind: over TCP, or into the application."""
+    """A client of either kind: sync over TCP, or async directly into the application."""
     if kind is Client:
         url, token = served
         with Client(url, token) as client:
@@ -197,19 +196,19 @@ async def connected(kind, made, served):
         yield Both(client)
 
 
-async def when(ask, right, seconds=20.0):
-    """The answer, once it is right."""
+async def until(send, expected, seconds=20.0):
+    """Send a request again until its response is as expected."""
     end = time.monotonic() + seconds
     while True:
-        answer = await ask()
-        if right(answer):
-            return answer
-        assert time.monotonic() < end, answer
+        response = await send()
+        if expected(response):
+            return response
+        assert time.monotonic() < end, response
         await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-def test_the_whole_way(kind, made, served, toy_data):
+def test_all_operations_in_a_row(kind, made, served, toy_data):
     known = toy_data.user_ids.take([0])[0]
     first, second = ("s-1", "s-2") if kind is Client else ("a-1", "a-2")
 
@@ -222,21 +221,21 @@ def test_the_whole_way(kind, made, served, toy_data):
             assert [row["outcome"] for row in written["items"]] == ["created", "created"]
             again = await client.write_item(first, TEXT)
             assert again["items"] == [{"id": first, "outcome": "unchanged"}]
-            await when(lambda: client.item(first), lambda item: item["state"] == "ready")
-            await when(lambda: client.item(second), lambda item: item["state"] == "ready")
+            await until(lambda: client.item(first), lambda item: item["state"] == "ready")
+            await until(lambda: client.item(second), lambda item: item["state"] == "ready")
             assert {i["id"] for i in (await client.items(limit=2))["items"]} == {first, second}
             assert second in {i["item"] for i in (await client.similar(first, k=500))["items"]}
             only = await client.recommend(known, allow=[first, second], cold_share_min=1, k=2)
             assert only["known_user"]
             assert {hit["item"] for hit in only["items"]} == {first, second}
-            guess = await client.simulate(TEXT, k=3)
-            assert len(guess["users"]) == 3
+            simulation = await client.simulate(TEXT, k=3)
+            assert len(simulation["users"]) == 3
             events = [{"user": known, "item": first}, {"user": "guest", "item": first}]
             assert await client.record(events) == {"new": 2}
             event = {"user": known, "item": second, "event": f"order-{second}"}
             assert await client.record([event, event]) == {"new": 1}
             assert await client.record([event]) == {"new": 0}
-            await when(lambda: client.item(first), lambda item: item["clicks"] == 2)
+            await until(lambda: client.item(first), lambda item: item["clicks"] == 2)
             assert first in (await client.user("guest"))["history"]
             guest = await client.recommend("guest", k=3)
             assert (guest["known_user"], len(guest["items"])) == (False, 3)
@@ -244,8 +243,8 @@ def test_the_whole_way(kind, made, served, toy_data):
             assert key["key"] in {row["key"] for row in await client.keys()}
             assert await client.revoke_key(key["key"]) is None
             assert await client.delete_item(first) is None
-            await when(lambda: client.item(first), lambda item: item["state"] == "deleted")
-            status = await when(client.status, lambda status: status["behind"] == 0)
+            await until(lambda: client.item(first), lambda item: item["state"] == "deleted")
+            status = await until(client.status, lambda status: status["behind"] == 0)
             assert status["store"] == "sqlite"
             assert await client.swap_model("toy") == {"status": "ok"}
 
@@ -253,7 +252,7 @@ def test_the_whole_way(kind, made, served, toy_data):
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-def test_a_refusal_says_where_and_what(kind, made, served):
+def test_an_error_names_field_and_problem(kind, made, served):
     async def go():
         async with connected(kind, made, served) as client:
             with pytest.raises(ServiceError) as caught:
@@ -272,7 +271,7 @@ def test_a_refusal_says_where_and_what(kind, made, served):
 @pytest.mark.parametrize(
     "user", ["a/b", "..", ".", "../..", "ü ?#%&+", "a//b", "%2E", "...", "/", "a\n", "\n", "a\nb"]
 )
-def test_an_id_in_the_path_arrives_as_it_is(user, served):
+def test_an_id_in_the_path_arrives_unchanged(user, served):
     url, token = served
     with Client(url, token) as client:
         client.write_item("p-9", TEXT)
@@ -287,27 +286,27 @@ def test_an_id_in_the_path_arrives_as_it_is(user, served):
 
 
 def test_without_a_key(served):
-    with Client(served[0]) as client, pytest.raises(ServiceError, match="401: this needs an API"):
+    with Client(served[0]) as client, pytest.raises(ServiceError, match="401: this request needs"):
         client.status()
 
 
 class Lossy(httpx.HTTPTransport):
-    """Delivers every request, and loses the first responses."""
+    """Delivers every request and loses the first ``lost`` responses."""
 
     def __init__(self, lost):
         super().__init__()
         self.lost = lost
 
     def handle_request(self, request):
-        answer = super().handle_request(request)
+        response = super().handle_request(request)
         if self.lost:
             self.lost -= 1
-            answer.close()
+            response.close()
             raise httpx.ReadError("lost")
-        return answer
+        return response
 
 
-def test_an_interaction_whose_answer_was_lost_counts_once(served):
+def test_an_interaction_whose_response_was_lost_counts_once(served):
     url, token = served
     with Client(url, token) as client:
         client.write_item("p-10", TEXT)
@@ -322,7 +321,7 @@ def test_an_interaction_whose_answer_was_lost_counts_once(served):
         assert len(client.items(limit=1000)["items"]) == len(before)
 
 
-def test_a_key_whose_answer_was_lost_is_not_made_twice(served):
+def test_a_key_whose_response_was_lost_is_not_made_twice(served):
     url, token = served
     with Client(url, token, transport=Lossy(1)) as client:
         with pytest.raises(ServiceError, match="does not answer: lost"):
@@ -331,11 +330,11 @@ def test_a_key_whose_answer_was_lost_is_not_made_twice(served):
         assert [key["name"] for key in there].count("lossy") == 1
 
 
-# -- networks and services that fail --
+# -- failing networks and services --
 
 
 class Script:
-    """A service that answers by a script: statuses with Retry-After, or errors."""
+    """A service that follows a script of statuses, with or without Retry-After, and errors."""
 
     def __init__(self, *outcomes):
         self.outcomes, self.bodies, self.pauses = list(outcomes), [], []
@@ -352,9 +351,9 @@ class Script:
 
 @pytest.fixture(params=[Client, AsyncClient])
 def scripted(request, monkeypatch):
-    """ListRequest a client of either kind whose service follows a script."""
+    """Calls a method of either client, whose service follows a script."""
 
-    def ask(script, name, *args, **options):
+    def call(script, name, *args, **options):
         async def sleep(seconds):
             script.pauses.append(seconds)
 
@@ -364,13 +363,13 @@ def scripted(request, monkeypatch):
         client = Both(request.param("http://service", "t", transport=transport, **options))
         return asyncio.run(getattr(client, name)(*args))
 
-    return ask
+    return call
 
 
 EVENT = [{"user": 1, "item": 2}]
 
 
-def test_it_waits_as_long_as_it_is_told(scripted):
+def test_it_waits_as_long_as_the_service_asks(scripted):
     script = Script((429, 7), (503, 2), 202)
     assert scripted(script, "record", EVENT)["new"] == 1
     assert script.pauses == [7.0, 2.0]
@@ -399,7 +398,7 @@ def test_retries_have_an_end(scripted):
     assert caught.value.retry_after == 1.0
 
 
-def test_nobody_waits_for_an_hour(scripted):
+def test_a_wait_that_is_too_long_is_an_error(scripted):
     script = Script((429, 3600))
     with pytest.raises(ServiceError) as caught:
         scripted(script, "record", EVENT)
@@ -407,7 +406,7 @@ def test_nobody_waits_for_an_hour(scripted):
 
 
 @pytest.mark.parametrize("outcome", [503, httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("")])
-def test_a_key_is_not_made_again_where_one_may_have_been(scripted, outcome):
+def test_a_request_for_a_key_is_not_repeated_if_one_may_exist(scripted, outcome):
     script = Script(outcome)
     with pytest.raises(ServiceError):
         scripted(script, "make_key", "shop", "read")
@@ -415,21 +414,21 @@ def test_a_key_is_not_made_again_where_one_may_have_been(scripted, outcome):
 
 
 @pytest.mark.parametrize("outcome", [429, httpx.ConnectError("no"), httpx.ConnectTimeout("no")])
-def test_a_key_is_made_again_where_none_can_have_been(scripted, outcome):
+def test_a_request_for_a_key_is_repeated_if_none_can_exist(scripted, outcome):
     script = Script(outcome, 201)
     scripted(script, "make_key", "shop", "read")
     assert len(script.bodies) == 2
 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 500, 502])
-def test_other_failures_are_told_at_once(scripted, status):
+def test_other_failures_are_errors_at_once(scripted, status):
     script = Script(status)
     with pytest.raises(ServiceError) as caught:
         scripted(script, "status")
     assert caught.value.status == status
 
 
-def test_ready_is_a_question(scripted):
+def test_ready_is_a_bool_or_an_error(scripted):
     assert scripted(Script(503), "ready") is False
     assert scripted(Script(200), "ready") is True
     with pytest.raises(ServiceError, match="does not answer: refused") as caught:
@@ -437,25 +436,26 @@ def test_ready_is_a_question(scripted):
     assert caught.value.status is None
 
 
-def answering(content, status=200):
+def client_of(content, status=200):
+    """A client whose service always sends this response."""
     transport = httpx.MockTransport(lambda request: httpx.Response(status, content=content))
     return Client("http://service", transport=transport, retries=0)
 
 
 def test_another_service_is_noticed():
     with pytest.raises(ServiceError, match="may be another service"):
-        answering(b"<html>").status()
+        client_of(b"<html>").status()
     with pytest.raises(ServiceError, match="502: Bad Gateway"):
-        answering(b"<html>", 502).status()
+        client_of(b"<html>", 502).status()
     with pytest.raises(ServiceError, match="400: Bad Request"):
-        answering(b"[1]", 400).status()
+        client_of(b"[1]", 400).status()
     with pytest.raises(ServiceError, match="does not answer"):
         Client("service").status()
 
 
 def test_an_empty_id_is_refused():
     with pytest.raises(DataError, match="must not be empty"):
-        answering(b"{}").item("")
+        client_of(b"{}").item("")
 
 
 def test_integers_of_numpy_are_integers():

@@ -6,12 +6,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from warmstart.methods import method
 from warmstart.testing.case import Fixtures
-from warmstart.testing.small_settings import OVER_BACKBONES, SMALL
+from warmstart.testing.small_settings import BACKBONE_VARIANTS, METHOD_SETTINGS
 
 
 @pytest.fixture(scope="session")
 def default_cache(tmp_path_factory):
-    """Stands for the user's own cache folder, which nothing has a reason to write to."""
+    """The default cache folder of the user, to which no test should write."""
     folder = tmp_path_factory.mktemp("home") / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WARMSTART_CACHE", str(folder))
@@ -19,9 +19,9 @@ def default_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory, default_cache):
-    """Every method, and the methods with a backbone over each kind of it."""
-    lab = Fixtures(tmp_path_factory.mktemp("contract"))
-    for name, settings in {**SMALL, **OVER_BACKBONES}.items():
-        lab.case(method(name.partition("/")[0]), settings, name)
-    return lab
+def fixtures(tmp_path_factory, default_cache):
+    """Cases of every method and its variants, and of methods on every kind of backbone."""
+    fixtures = Fixtures(tmp_path_factory.mktemp("contract"))
+    for name, settings in {**METHOD_SETTINGS, **BACKBONE_VARIANTS}.items():
+        fixtures.case(method(name.partition("/")[0]), settings, name)
+    return fixtures

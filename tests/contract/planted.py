@@ -1,4 +1,4 @@
-"""A sound method, and the same with one fault each. Light: other processes import it."""
+"""A correct method and variants with one fault each. Imports little: new processes import it."""
 
 import random
 
@@ -10,43 +10,43 @@ from warmstart.core import Recommender, Traits
 from warmstart.data.interactions import Interactions
 
 
-class NeighboursConfig(Config):
-    """Settings of the method that is spoiled.
+class ParityConfig(Config):
+    """Settings of the correct method.
 
     Attributes:
-        power: of the number of shared users.
+        power: unused.
     """
 
     power: float = 1.0
 
 
-class Neighbours(Recommender, AddsItems, Simulates):
-    """Items are as good as the share of even words, or of shared users, says: no fault."""
+class Parity(Recommender, AddsItems, Simulates):
+    """Correct: multiplies the mean parity of a user's items by that of the item's words."""
 
-    name = "neighbours"
-    config_type = NeighboursConfig
+    name = "parity"
+    config_type = ParityConfig
     traits = Traits(reads=frozenset({"interactions", "texts"}), cold_items="content")
 
     def _fit(self, data, context):
         matrix = data.matrix.toarray()
-        self._taste = matrix @ self._parity(data.catalogue.texts)
+        self._users = matrix @ self._parity(data.catalogue.texts)
         self._items = self._parity(data.catalogue.texts)
 
     def _parity(self, texts):
-        from warmstart.testing.world import EVEN  # not needed to load and to score
+        from warmstart.testing.world import EVEN  # not needed for loading and scoring
 
         words = [text.split() for text in texts]
-        share = [sum(1 if w in EVEN else -1 for w in ws) / max(len(ws), 1) for ws in words]
-        return np.array(share, np.float32) + np.float32(0.1)
+        means = [sum(1 if w in EVEN else -1 for w in ws) / max(len(ws), 1) for ws in words]
+        return np.array(means, np.float32) + np.float32(0.1)
 
-    def score(self, users, items):
-        return np.outer(self._taste[users], self._items[items]).astype(np.float32)
+    def _score(self, users, items):
+        return np.outer(self._users[users], self._items[items]).astype(np.float32)
 
     def simulate_texts(self, texts, k):
-        liking = np.outer(self._parity(texts), self._taste)
-        users = np.argsort(-liking, axis=1, kind="stable")[:, :k]
-        found = np.take_along_axis(liking, users, axis=1)
-        weights = 1 / (1 + np.exp(-found))
+        scores = np.outer(self._parity(texts), self._users)
+        users = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        best = np.take_along_axis(scores, users, axis=1)
+        weights = 1 / (1 + np.exp(-best))
         items = np.repeat(np.arange(len(texts)), k)
         return Interactions.of(users.ravel(), items, weights=weights.ravel(), provenance=self.name)
 
@@ -54,82 +54,82 @@ class Neighbours(Recommender, AddsItems, Simulates):
         self._items = np.concatenate([self._items, self._parity(texts)])
 
     def _state(self):
-        return {"taste": self._taste, "items": self._items}
+        return {"users": self._users, "items": self._items}
 
     def _restore(self, state, lm):
-        self._taste, self._items = state["taste"], state["items"]
+        self._users, self._items = state["users"], state["items"]
 
 
-class Forgetful(Neighbours):
+class StateNotSaved(Parity):
     def _state(self):
-        return {**super()._state(), "taste": np.zeros_like(self._taste)}
+        return {**super()._state(), "users": np.zeros_like(self._users)}
 
 
-class Accumulating(Neighbours):
+class FitAccumulates(Parity):
     def _fit(self, data, context):
         known = "_items" in vars(self)
         super()._fit(data, context)
         if known:
-            self._taste += 1
+            self._users += 1
 
 
-class Transposed(Neighbours):
+class ScoresTransposed(Parity):
     def score(self, users, items):
         return super().score(users, items).T
 
 
-class Wide(Neighbours):
-    def score(self, users, items):
-        return super().score(users, items).astype(np.float64)
+class ScoresInFloat64(Parity):
+    def _score(self, users, items):
+        return super()._score(users, items).astype(np.float64)
 
 
-class Infinite(Neighbours):
-    def score(self, users, items):
-        scores = super().score(users, items)
+class MinusInfinityForCold(Parity):
+    def _score(self, users, items):
+        scores = super()._score(users, items)
         scores[:, ~self.fitted.warm[items]] = -np.inf
         return scores
 
 
-class Handed(Neighbours):
-    """Gives its own table away."""
+class ReturnsOwnTable(Parity):
+    """Returns its own score table, into which a caller may write."""
 
     def _fit(self, data, context):
         super()._fit(data, context)
-        self._table = np.outer(self._taste, self._items).astype(np.float32)
+        self._table = np.outer(self._users, self._items).astype(np.float32)
 
-    def score(self, users, items):
+    def _score(self, users, items):
         table = self._table
         whole = len(users) == len(table) and len(items) == table.shape[1]
         return table if whole else table[np.ix_(users, items)]
 
 
-class InCompany(Neighbours):
-    """The score of an item depends on the others that are asked for."""
+class ScoresDependOnBatch(Parity):
+    """The score of an item depends on the other items of the request."""
 
-    def score(self, users, items):
-        scores = super().score(users, items)
+    def _score(self, users, items):
+        scores = super()._score(users, items)
         return scores - scores.mean(axis=1, keepdims=True) if scores.size else scores
 
 
-class Ordered(Neighbours):
-    """Takes the place in the question for the row number."""
+class PositionAsRow(Parity):
+    """Uses the position of an item in the request as its row number."""
 
-    def score(self, users, items):
-        return super().score(users, np.arange(len(items)))
-
-
-class Backwards(Neighbours):
-    def score(self, users, items):
-        return -super().score(users, items)
+    def _score(self, users, items):
+        return super()._score(users, np.arange(len(items)))
 
 
-class Global(Neighbours):
+class RanksBackwards(Parity):
+    def _score(self, users, items):
+        return -super()._score(users, items)
+
+
+class UsesNumpyRandom(Parity):
     def _fit(self, data, context):
         super()._fit(data, context)
         np.random.rand()  # noqa: NPY002
 
 
-class GlobalTorch(Neighbours):
+class UsesTorchRandom(Parity):
     def _fit(self, data, context):
         super()._fit(data, context)
         import torch
@@ -137,83 +137,83 @@ class GlobalTorch(Neighbours):
         torch.rand(1)
 
 
-class GlobalPython(Neighbours):
+class UsesPythonRandom(Parity):
     def _fit(self, data, context):
         super()._fit(data, context)
         random.random()
 
 
-class Writing(Neighbours):
+class ChangesData(Parity):
     def _fit(self, data, context):
         super()._fit(data, context)
         data.matrix.data[0] += 1
 
 
-class Unseeded(Neighbours):
+class IgnoresSeed(Parity):
     def _fit(self, data, context):
         super()._fit(data, context)
-        self._taste += np.random.default_rng().random(len(self._taste), np.float32)
+        self._users += np.random.default_rng().random(len(self._users), np.float32)
 
 
-class Remembering(Neighbours):
-    """Knows the parity of the users and not from the interactions."""
+class ReadsUserIds(Parity):
+    """Derives the parity of users from their ids instead of the interactions."""
 
     def _fit(self, data, context):
         super()._fit(data, context)
         numbers = np.array([int(str(user)[-3:]) for user in data.user_ids.values])
-        self._taste = np.where(numbers % 2, -1, 1).astype(np.float32)
+        self._users = np.where(numbers % 2, -1, 1).astype(np.float32)
 
 
-class ByItemId(Neighbours):
-    """Knows the parity of the items, and not from the texts."""
+class ReadsItemIds(Parity):
+    """Derives the parity of items from their ids instead of the texts."""
 
     def _fit(self, data, context):
         super()._fit(data, context)
         numbers = np.array([int(str(item)[-3:]) for item in data.catalogue.item_ids.values])
         self._items = np.where(numbers % 2, -1, 1).astype(np.float32)
-        self._taste = data.matrix.toarray() @ self._items
+        self._users = data.matrix.toarray() @ self._items
 
 
-class Stale(Neighbours):
-    """Takes what another fit left in the folder of the run."""
+class ReusesForeignStage(Parity):
+    """Reuses the stage of any other fit in the run folder."""
 
     def _fit(self, data, context):
         super()._fit(data, context)
-        with context.run.stage("taste", "the same key for all") as folder:
+        with context.run.stage("users", "the same key for all") as folder:
             if folder is None:
                 return
-            file = folder / "taste.npy"
+            file = folder / "users.npy"
             if file.exists():
-                self._taste = np.load(file)
+                self._users = np.load(file)
             else:
                 folder.mkdir(parents=True)
-                np.save(file, self._taste)
+                np.save(file, self._users)
 
 
-class Place(Neighbours):
-    """Writes down where it is."""
+class SavesLocalPath(Parity):
+    """Saves the path of its source file."""
 
     def _state(self):
         path = __file__.rpartition("/tests/")[0].encode()
         return {**super()._state(), "place": np.frombuffer(path, np.uint8)}
 
 
-class Moving(Neighbours):
-    """New items move the others."""
+class AddingChangesOldScores(Parity):
+    """Adding items changes the scores of the others."""
 
     def _add_texts(self, texts):
         super()._add_texts(texts)
         self._items = self._items - self._items.mean()
 
 
-class Deaf(Neighbours):
-    """New items are all the same to it."""
+class IgnoresNewTexts(Parity):
+    """Gives every new item the same scores."""
 
     def _add_texts(self, texts):
         self._items = np.concatenate([self._items, np.zeros(len(texts), np.float32)])
 
 
-class Crowding(Neighbours):
+class SimulatesUserTwice(Parity):
     """Simulates the same user twice."""
 
     def simulate_texts(self, texts, k):
@@ -223,26 +223,26 @@ class Crowding(Neighbours):
         return Interactions.of(users, events.items, weights=events.weights, provenance=self.name)
 
 
-class Heavy(Neighbours):
+class WeightsAboveOne(Parity):
     def simulate_texts(self, texts, k):
         events = super().simulate_texts(texts, k)
         weights = events.weights * 5
         return Interactions.of(events.users, events.items, weights=weights, provenance=self.name)
 
 
-class Observed(Neighbours):
+class NoProvenance(Parity):
     def simulate_texts(self, texts, k):
         events = super().simulate_texts(texts, k)
         return Interactions.of(events.users, events.items, weights=events.weights)
 
 
-class Unlikely(Neighbours):
+class SimulatesWrongUsers(Parity):
     def simulate_texts(self, texts, k):
         return super().simulate_texts(["one" if "even" in t else "two" for t in texts], k)
 
 
-class Sloppy(Neighbours):
-    """Answers before it has learned."""
+class ScoresBeforeFit(Parity):
+    """Returns scores before ``fit``."""
 
     def score(self, users, items):
         if self._fitted is None:
@@ -250,9 +250,25 @@ class Sloppy(Neighbours):
         return super().score(users, items)
 
 
-class Unclaimed(Neighbours):
+class ScoresColdItemsWithoutText(Parity):
+    """Ranks what nothing is known of."""
+
+    def score(self, users, items):
+        return self._score(users, items)
+
+
+class GuessesWithoutHistory(Parity):
+    """Gives a user without history a list of equal scores in place of an error."""
+
+    def recommend(self, users, k=10, **options):
+        if len(users) == 1 and users[0] in self.fitted.user_ids:
+            options["on_unknown"] = "popular"
+        return super().recommend(users, k, **options)
+
+
+class ColdScoresUndeclared(Parity):
     traits = Traits(reads=frozenset({"interactions"}), cold_items="none")
 
 
-class Impersonal(Neighbours):
+class DeclaredImpersonal(Parity):
     traits = Traits(reads=frozenset({"interactions"}), cold_items="content", personal=False)

@@ -1,4 +1,4 @@
-"""The checks catch what they are there for: methods with one planted fault each."""
+"""Each contract check catches the fault it is meant for, on methods with one planted fault."""
 
 import pytest
 
@@ -8,38 +8,41 @@ from warmstart.testing.case import Fixtures
 from warmstart.testing.contract import CHECKS, run_contract
 
 FAULTS = [
-    (planted.Forgetful, "state_survives_here"),
-    (planted.Accumulating, "fit_forgets"),
-    (planted.Transposed, "score_has_the_shape"),
-    (planted.Wide, "score_has_the_shape"),
-    (planted.Infinite, "score_is_finite_or_nan_as_declared"),
-    (planted.Unclaimed, "score_is_finite_or_nan_as_declared"),
-    (planted.Handed, "score_repeats"),
-    (planted.InCompany, "score_one_by_one"),
-    (planted.Ordered, "score_permutes"),
-    (planted.Backwards, "order_is_right"),
-    (planted.Impersonal, "order_of_what_is_not_claimed"),
-    (planted.Global, "fit_leaves_the_rest_alone"),
-    (planted.GlobalTorch, "fit_leaves_the_rest_alone"),
-    (planted.GlobalPython, "fit_leaves_the_rest_alone"),
-    (planted.Writing, "fit_leaves_the_rest_alone"),
-    (planted.Unseeded, "fit_repeats"),
-    (planted.Stale, "fit_shares_a_run_folder"),
-    (planted.Remembering, "honesty_about_random_interactions"),
-    (planted.ByItemId, "honesty_about_misleading_texts"),
-    (planted.Place, "state_names_no_place"),
-    (planted.Moving, "abilities_add_leaves_old_scores"),
-    (planted.Deaf, "abilities_add_reaches_the_right_users"),
-    (planted.Crowding, "abilities_simulate_is_well_formed"),
-    (planted.Heavy, "abilities_simulate_is_well_formed"),
-    (planted.Observed, "abilities_simulate_is_well_formed"),
-    (planted.Unlikely, "abilities_simulate_finds_the_right_users"),
-    (planted.Sloppy, "messages_before_fit"),
+    (planted.StateNotSaved, "state_round_trip"),
+    (planted.FitAccumulates, "fit_forgets_the_previous_fit"),
+    (planted.ScoresTransposed, "score_has_shape_and_dtype"),
+    (planted.ScoresInFloat64, "score_has_shape_and_dtype"),
+    (planted.MinusInfinityForCold, "score_is_finite_or_nan_as_declared"),
+    (planted.ColdScoresUndeclared, "score_is_finite_or_nan_as_declared"),
+    (planted.ReturnsOwnTable, "score_is_repeatable"),
+    (planted.ScoresDependOnBatch, "score_ignores_batch"),
+    (planted.PositionAsRow, "score_ignores_order"),
+    (planted.RanksBackwards, "order_follows_parity"),
+    (planted.DeclaredImpersonal, "order_is_no_better_than_declared"),
+    (planted.UsesNumpyRandom, "fit_changes_nothing_else"),
+    (planted.UsesTorchRandom, "fit_changes_nothing_else"),
+    (planted.UsesPythonRandom, "fit_changes_nothing_else"),
+    (planted.ChangesData, "fit_changes_nothing_else"),
+    (planted.IgnoresSeed, "fit_is_reproducible"),
+    (planted.ReusesForeignStage, "fit_shares_a_run_folder"),
+    (planted.ReadsUserIds, "leakage_random_interactions"),
+    (planted.ReadsItemIds, "leakage_swapped_texts"),
+    (planted.SavesLocalPath, "state_holds_no_local_path"),
+    (planted.AddingChangesOldScores, "abilities_add_keeps_old_scores"),
+    (planted.IgnoresNewTexts, "abilities_add_reaches_matching_users"),
+    (planted.SimulatesUserTwice, "abilities_simulate_is_well_formed"),
+    (planted.WeightsAboveOne, "abilities_simulate_is_well_formed"),
+    (planted.NoProvenance, "abilities_simulate_is_well_formed"),
+    (planted.SimulatesWrongUsers, "abilities_simulate_finds_matching_users"),
+    (planted.ScoresBeforeFit, "messages_before_fit"),
+    (planted.ScoresColdItemsWithoutText, "score_is_finite_or_nan_as_declared"),
+    (planted.ScoresColdItemsWithoutText, "abilities_add_without_text"),
+    (planted.GuessesWithoutHistory, "recommend_without_history"),
 ]
 
 
 def test_a_sound_method_passes_all(tmp_path):
-    run_contract(planted.Neighbours, {"power": 2}, folder=tmp_path)
+    run_contract(planted.Parity, {"power": 2}, folder=tmp_path)
 
 
 @pytest.mark.parametrize(("cls", "check"), FAULTS)
@@ -49,13 +52,13 @@ def test_a_planted_fault_is_caught(cls, check, tmp_path, monkeypatch):
         CHECKS[check].run(Fixtures(tmp_path).case(cls))
 
 
-def test_all_failures_are_told_at_once(tmp_path):
-    with pytest.raises(ExceptionGroup, match="neighbours fails 3 of") as caught:
-        run_contract(planted.Backwards, folder=tmp_path)
+def test_all_failures_are_reported_together(tmp_path):
+    with pytest.raises(ExceptionGroup, match="parity fails 3 of") as caught:
+        run_contract(planted.RanksBackwards, folder=tmp_path)
     notes = [note for error in caught.value.exceptions for note in error.__notes__]
     checks = (
-        "fit_with_its_choices",
-        "order_is_right",
-        "abilities_add_reaches_the_right_users",
+        "fit_with_chosen_settings",
+        "order_follows_parity",
+        "abilities_add_reaches_matching_users",
     )
     assert notes == [f"in the check {check}" for check in checks]

@@ -1,4 +1,4 @@
-"""A small world: users and items in groups, split at random; and scorers that know it."""
+"""A small data set with two groups of users and items, split at random, and scorers for it."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from warmstart.data.splits.random_cold import random_cold
 
 @dataclass
 class Table:
-    """A scorer that looks its scores up."""
+    """A scorer that reads its scores from a table."""
 
     name: str
     scores: np.ndarray
@@ -26,7 +26,7 @@ class Table:
 
 
 def small_split(n_users=80, n_items=120, seed=0) -> Split:
-    """Users like items of their own half, popular ones (low rows) more."""
+    """Build a split whose users prefer items of the same half, popular ones (low rows) more."""
     rng = np.random.default_rng(seed)
     likes = 4 / (1 + np.arange(n_items)) ** 0.5 * rng.uniform(0.1, 0.6, (n_users, 1))
     likes = np.where(same_half(n_users, n_items), likes, likes / 20)
@@ -55,7 +55,7 @@ def split() -> Split:
 
 @pytest.fixture(scope="session")
 def scorers(split) -> dict[str, Table]:
-    """good knows halves and popularity, noisy less so, warm_only knows no cold item."""
+    """good scores by half and popularity, noisy adds noise, warm_only gives NaN to cold items."""
     rng = np.random.default_rng(1)
     shape = (split.dataset.n_users, split.dataset.n_items)
     popular = 1 / (1 + np.arange(shape[1])) ** 0.5

@@ -1,4 +1,4 @@
-"""Several reports in one table, and the table as JSON and text."""
+"""Comparison of several reports, and its JSON and text forms."""
 
 import json
 from dataclasses import replace

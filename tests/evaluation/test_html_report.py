@@ -43,7 +43,7 @@ def page(comparison):
 
 
 class Reader(HTMLParser):
-    """Collects images, headings, text, attributes that load something, and open tags."""
+    """Collects images, text, tags, open tags, and the attributes that load something."""
 
     def __init__(self):
         super().__init__()
@@ -115,7 +115,7 @@ def test_protocol_and_known_defects_are_printed(read, comparison):
     assert comparison.data.defects
     for defect in comparison.data.defects:
         assert defect in text
-    for part in ("Against good", "1: 0.", "fit 1.2", "most_active", "user-macro recall"):
+    for part in ("Differences from good", "1: 0.", "fit 1.2", "most_active", "user-macro recall"):
         assert part in text
 
 
@@ -138,7 +138,7 @@ def test_the_page_fits_a_phone(page):
 
 @pytest.fixture(scope="module")
 def small(split, scorers):
-    """One method, one slice, one metric, and a name that would break careless HTML."""
+    """One method, slice and metric; the method's name needs HTML escaping."""
     model = replace(scorers["good"], name="<b>&")
     evaluated = evaluate(model, split, metrics=("mrr@5",), slices=("warm",))
     return compare([evaluated], resampling=Resampling(n_resamples=50))

@@ -1,4 +1,4 @@
-"""Figures measured elsewhere on the same files (evaluation.md, sections 3.1, 3.3 and 3.4)."""
+"""Metrics compared with values measured outside this package on the same published files."""
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,7 @@ def citeulike(data_root):
 
 
 class Popular:
-    """Scores an item by how often it occurs."""
+    """Scores an item by its number of occurrences."""
 
     def __init__(self, name, items, n_items):
         self.name = name
@@ -31,7 +31,7 @@ class Popular:
 
 
 class Chance:
-    """A random score for each pair, the same whenever it is asked."""
+    """Gives each pair a random score that is the same in every call."""
 
     name = "random"
 
@@ -41,7 +41,7 @@ class Chance:
 
 
 def check(report, expected):
-    """Recall and NDCG within .0012 of the figures: two standard errors of the small ones."""
+    """Allow .0012 for recall and NDCG: two standard errors of the small values."""
     for name, (recall, ndcg) in expected.items():
         assert report.value(name, "recall@20") == pytest.approx(recall, abs=0.0012), name
         assert report.value(name, "ndcg@20") == pytest.approx(ndcg, abs=0.0012), name
@@ -56,7 +56,8 @@ def test_popularity(citeulike):
     n_items = citeulike.dataset.n_items
     report = evaluate(Popular("popular", citeulike.train_interactions.items, n_items), citeulike)
     check(report, {"overall": (0.0105, 0.0087), "warm": (0.0233, 0.0134)})
-    # On cold items it is one draw from chance, 20 of 3,396: a standard error of .0007 and .0004.
+    # All cold items tie, so this is one draw from chance, 20 of 3,396: standard errors of .0007
+    # (recall) and .0004 (NDCG).
     assert report.value("cold", "recall@20") == pytest.approx(20 / 3_396, abs=0.002)
     assert report.value("cold", "ndcg@20") == pytest.approx(0.0030, abs=0.0012)
     assert report.slices["cold"].facts.tie_share == 1
@@ -118,6 +119,6 @@ def _check_all(report, quality):
     controls = {control.name: control for control in report.controls}
     assert controls["most_active"].precision == pytest.approx(0.0176, abs=5e-5)
     assert controls["most_active"].recall == pytest.approx(0.0300, abs=3e-4)
-    # Drawn: a standard error of about .0003.
+    # These two are random draws, with a standard error of about .0003.
     assert controls["by_degree"].precision == pytest.approx(0.0047, abs=0.001)
     assert controls["random"].precision == pytest.approx(0.002, abs=0.001)

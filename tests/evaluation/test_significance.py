@@ -1,4 +1,4 @@
-"""Resampling over users, against scipy, closed forms and enumeration."""
+"""Resampling over users, compared with scipy, closed forms and enumeration."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""Quality of simulated pairs, by hand and against what the controls must be."""
+"""Quality of simulated pairs, computed by hand and from properties of the controls."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ def truth(split):
 
 
 def simulate(split, truth, share_true, per_item=6, seed=0):
-    """``per_item`` users for every cold item; about ``share_true`` of them true."""
+    """Name ``per_item`` users for every cold item; a fraction ``share_true`` of them is true."""
     rng = np.random.default_rng(seed)
     users, items = [], []
     for item in np.unique(truth.items):
@@ -81,7 +81,7 @@ def test_users_drawn_by_degree_follow_their_degree(split, truth):
         simulation_quality(one_each, truth, split.train, seed=seed).controls[1].user_degree
         for seed in range(60)
     ]
-    # One user drawn in proportion to degree d has the expected degree sum d^2 / sum d.
+    # A user drawn in proportion to the degree d has an expected degree of sum d^2 / sum d.
     expected = (degrees**2).sum() / degrees.sum()
     assert np.mean(drawn) == pytest.approx(expected, rel=0.03)
 
@@ -103,7 +103,7 @@ def test_strata_by_audience_cover_the_pairs(split, truth):
 def test_calibration_error_by_hand():
     stated = np.array([0.1, 0.1, 0.9, 0.9, 1.0])
     outcomes = np.array([False, True, True, True, True])
-    # Bin .1: stated .2 in all, observed 1; bin .9: stated 2.8, observed 3.
+    # Bin .1: predicted sum .2, observed 1. Bin .9: predicted sum 2.8, observed 3.
     assert expected_calibration_error(stated, outcomes) == pytest.approx((0.8 + 0.2) / 5)
 
 
@@ -127,7 +127,7 @@ def test_bad_input_is_named(split, truth):
         simulation_quality(warm.where(np.arange(0)), truth, split.train)
     with pytest.raises(DataError, match="shape"):
         simulation_quality(truth, truth, split.train, probabilities=np.ones(2))
-    with pytest.raises(DataError, match="within 0 and 1"):
+    with pytest.raises(DataError, match="between 0 and 1"):
         simulation_quality(truth, truth, split.train, probabilities=np.full(len(truth), 2.0))
 
 

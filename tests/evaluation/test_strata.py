@@ -28,7 +28,8 @@ def lists(items, hits, scores=None, n_relevant=None):
 def test_exposure_by_hand():
     ranking = lists([[0, 3, 5], [0, 1, -1]], [[1, 0, 0], [0, 0, 0]])
     shown = exposure(ranking, CANDIDATES, np.array([0, 3, 4, 4]), WARM, 2)
-    # Places 0, 3 and 0, 1: three of six items, one of four places cold; truth three of four.
+    # The lists are 0, 3 and 0, 1: three of six items, one of four places is cold. Of the four
+    # relevant pairs, three are cold.
     assert (shown.k, shown.coverage) == (2, 0.5)
     assert shown.cold_share == 0.25
     assert shown.cold_truth_share == 0.75
@@ -48,7 +49,7 @@ def test_calibration_tells_cold_from_warm_at_the_same_score():
     rng = np.random.default_rng(0)
     items = np.tile(CANDIDATES, (2000, 1))
     scores = rng.random(items.shape).astype(np.float32)
-    # A warm item of score s is relevant with chance s, a cold one with half of it.
+    # A warm item of score s is relevant with probability s, a cold one with probability s / 2.
     hits = rng.random(items.shape) < np.where(WARM, scores, scores / 2)
     bins = calibration(lists(items, hits, scores), WARM, n_bins=5)
     assert len(bins) == 5

@@ -81,7 +81,7 @@ def test_methods_without_randomness_run_once(split):
 
 
 def test_equal_seeds_are_one_line(split):
-    """EASE spawns a stream for its backbone and draws nothing from it."""
+    """EASE spawns a random generator for its backbone but draws nothing from it."""
     table = run_experiment(experiment("cf_only[ease]", seeds=2), split)["all"]
     assert table.find("cf_only[ease]", "warm", "ndcg@20").seeds == (None,)
 
@@ -105,7 +105,7 @@ def test_true_audiences_are_folded_in(split):
     assert set(cold) == {"oracle[ials]", "most_active[ials]", "by_degree[ials]", "random[ials]"}
     assert cold["oracle[ials]"] > 1.5 * max(v for k, v in cold.items() if k != "oracle[ials]")
     warm = {outcome.reports["all"].value("warm", "ndcg@20") for outcome in outcomes}
-    assert len(warm) == 1  # nothing but cold vectors moved
+    assert len(warm) == 1  # only the vectors of cold items changed
 
 
 def die(*_):

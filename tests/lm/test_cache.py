@@ -21,7 +21,7 @@ def cache(tmp_path):
     return VectorCache(tmp_path / "deep" / "vectors.sqlite", 4)
 
 
-def test_what_is_written_is_read(cache):
+def test_written_vectors_are_read_back(cache):
     keys = [bytes([n // 256, n % 256]) * 16 for n in range(1200)]
     cache.write(keys, VECTORS)
     found = cache.read([*keys, b"absent"])
@@ -38,7 +38,7 @@ def test_what_is_written_is_read(cache):
         "UPDATE vectors SET checksum = checksum + 1",
     ],
 )
-def test_a_damaged_row_is_absent_and_can_be_written_again(cache, damage, caplog):
+def test_a_damaged_row_counts_as_missing_and_can_be_written_again(cache, damage, caplog):
     cache.write([b"one"], VECTORS[:1])
     with sqlite3.connect(cache.file) as db:
         db.execute(damage)
@@ -49,7 +49,7 @@ def test_a_damaged_row_is_absent_and_can_be_written_again(cache, damage, caplog)
     np.testing.assert_array_equal(cache.read([b"one"])[b"one"], VECTORS[0])
 
 
-def test_vectors_swapped_between_texts_are_found_out(cache):
+def test_vectors_swapped_between_texts_are_detected(cache):
     cache.write([b"one", b"two"], VECTORS[:2])
     with sqlite3.connect(cache.file) as db:
         rows = db.execute("SELECT vector, checksum FROM vectors ORDER BY text_hash").fetchall()
@@ -61,7 +61,7 @@ def test_vectors_swapped_between_texts_are_found_out(cache):
     assert cache.read([b"one", b"two"]) == {}
 
 
-def test_a_damaged_file_is_put_aside_and_rebuilt(lm, caplog):
+def test_a_damaged_file_is_moved_aside_and_rebuilt(lm, caplog):
     encoder = TextEncoder(lm)
     expected = encoder.encode(TEXTS)
     encoder.cache.file.write_bytes(b"this is no database " * 200)
@@ -73,25 +73,25 @@ def test_a_damaged_file_is_put_aside_and_rebuilt(lm, caplog):
     assert not caplog.text
 
 
-def test_a_cache_that_cannot_be_used_costs_only_time(lm, tmp_path, caplog):
+def test_encoding_works_without_a_usable_cache(lm, tmp_path, caplog):
     (tmp_path / "blocked").write_text("a file where a folder should be")
     encoder = TextEncoder(lm, folder=tmp_path / "blocked")
     assert encoder.encode(TEXTS).any(1).all()
-    assert "not usable now" in caplog.text
+    assert "cannot be used now" in caplog.text
 
 
-def test_writers_at_the_same_time_lose_nothing(cache):
+def test_concurrent_writers_lose_nothing(cache):
     def work(worker):
-        own = VectorCache(cache.file, 4)
+        another = VectorCache(cache.file, 4)
         for n in range(20):
-            own.write([bytes([worker, n]) * 16], VECTORS[n : n + 1])
+            another.write([bytes([worker, n]) * 16], VECTORS[n : n + 1])
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
     assert len(cache.read([bytes([w, n]) * 16 for w in range(4) for n in range(20)])) == 80
 
 
-def test_a_killed_writer_leaves_a_cache_that_reads(tmp_path):
+def test_a_killed_writer_leaves_a_readable_cache(tmp_path):
     file = tmp_path / "vectors.sqlite"
     program = textwrap.dedent(
         """

@@ -31,33 +31,33 @@ def test_the_model_is_frozen_float32_and_uses_sdpa(lm):
     assert not lm.body.training
 
 
-def test_loading_leaves_the_global_random_state_alone(folder):
+def test_loading_does_not_change_the_global_random_state(folder):
     torch.manual_seed(7)
     before = torch.get_rng_state()
     load_language_model(LMConfig(source=str(folder)))
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_the_token_limit_is_the_smaller_of_asked_and_possible(encoder_folder):
+def test_the_token_limit_is_the_smaller_of_requested_and_possible(encoder_folder):
     loaded = [
-        load_language_model(LMConfig(source=str(encoder_folder), max_tokens=asked))
-        for asked in (5, 500)
+        load_language_model(LMConfig(source=str(encoder_folder), max_tokens=requested))
+        for requested in (5, 500)
     ]
     assert [lm.spec.max_tokens for lm in loaded] == [5, 64]
 
 
 @pytest.mark.parametrize("source", ["no/such/folder", "/no/such", "package:no-such-package-xyz"])
-def test_a_source_that_is_not_there_is_named(source):
+def test_the_error_names_a_missing_source(source):
     with pytest.raises(ConfigError, match=source):
         resolve(source)
 
 
-def test_a_hub_name_that_is_not_cached_says_what_to_do_offline():
+def test_the_error_for_an_uncached_hub_name_gives_an_offline_alternative():
     with pytest.raises(ConfigError, match=r"hub:nobody/nothing.*local hub cache.*local folder"):
         resolve("nobody/nothing")
 
 
-def test_the_default_is_read_from_the_hub_cache_first(tmp_path, monkeypatch, encoder_folder):
+def test_the_default_is_taken_from_the_hub_cache_first(tmp_path, monkeypatch, encoder_folder):
     commit = "0" * 40
     repository = tmp_path / ("models--" + source_module.DEFAULT_REPOSITORY.replace("/", "--"))
     shutil.copytree(encoder_folder, repository / "snapshots" / commit)
@@ -71,7 +71,7 @@ def test_the_default_is_read_from_the_hub_cache_first(tmp_path, monkeypatch, enc
     assert found.folder == repository / "snapshots" / commit
 
 
-def test_the_package_serves_where_the_hub_cache_is_empty(minilm, tmp_path, monkeypatch):
+def test_the_package_is_used_if_the_hub_cache_is_empty(minilm, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     found = resolve("default")
     assert (found.name, found.weights) == ("default", DEFAULT_WEIGHTS)
@@ -93,7 +93,7 @@ def test_pickled_weights_are_refused(encoder_folder, tmp_path):
         load_language_model(LMConfig(source=str(folder)))
 
 
-def test_code_that_a_model_brings_along_is_never_run(encoder_folder, tmp_path):
+def test_code_shipped_with_a_model_is_never_run(encoder_folder, tmp_path):
     folder = tmp_path / "coded"
     shutil.copytree(encoder_folder, folder)
     config = json.loads((folder / "config.json").read_text())
@@ -123,7 +123,7 @@ def test_damaged_weights_are_a_config_error(encoder_folder, tmp_path):
         load_language_model(LMConfig(source=str(folder)))
 
 
-def test_sharded_weights_load_and_have_a_hash_of_their_own(encoder_folder, tmp_path):
+def test_sharded_weights_load_and_are_hashed(encoder_folder, tmp_path):
     folder = tmp_path / "sharded"
     shutil.copytree(encoder_folder, folder)
     weights = load_file(folder / "model.safetensors")
@@ -151,18 +151,18 @@ def test_sharded_weights_load_and_have_a_hash_of_their_own(encoder_folder, tmp_p
         ({"device": "quantum"}, "'quantum' is unknown"),
     ],
 )
-def test_an_impossible_run_is_refused(encoder_folder, settings, message):
+def test_unusable_devices_are_refused(encoder_folder, settings, message):
     with pytest.raises(ConfigError, match=message):
         load_language_model(LMConfig(source=str(encoder_folder), **settings))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is available")
 def test_cuda_without_cuda_is_refused(encoder_folder):
     with pytest.raises(ConfigError, match="no CUDA"):
         load_language_model(LMConfig(source=str(encoder_folder), device="cuda"))
 
 
-def test_a_prompt_needs_its_slot():
+def test_a_prompt_must_contain_the_text_slot():
     with pytest.raises(ConfigError, match=r"prompt.*exactly once"):
         LMConfig.build({"prompt": "Predict the readers."})
 
@@ -176,7 +176,7 @@ def test_pooling_ignores_padding_on_either_side(pooling, expected):
     assert pool(hidden, mask, pooling)[:, 0].tolist() == expected
 
 
-def test_tiny_models_follow_from_the_seed(tmp_path):
+def test_the_seed_determines_tiny_models(tmp_path):
     hashes = [
         weights_hash(tiny_encoder(tmp_path / str(n), WORDS, seed=seed))
         for n, seed in enumerate([3, 3, 4])
@@ -184,7 +184,7 @@ def test_tiny_models_follow_from_the_seed(tmp_path):
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_words_shared_bring_texts_together(lm):
+def test_texts_with_shared_words_are_similar(lm):
     from warmstart.lm import TextEncoder
 
     vectors = TextEncoder(lm, use_cache=False).encode(["even book", "even film", "odd tale"])

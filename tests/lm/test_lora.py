@@ -21,7 +21,7 @@ def everything(lm):
 
 
 def tuned(lm, steps=3, config=CONFIG):
-    """Pull all texts towards one direction for a few steps."""
+    """Train an adapter for a few steps to move all texts in one direction."""
     model = tunable(lm, config)
     optimiser = torch.optim.AdamW(model.adapter_parameters().values(), lr=0.05)
     for _ in range(steps):
@@ -37,7 +37,7 @@ def test_before_training_the_adapter_changes_nothing(lm):
     np.testing.assert_allclose(tunable(lm).encode(TEXTS), expected, atol=1e-6)
 
 
-def test_rank_zero_is_the_base(lm):
+def test_rank_zero_equals_the_base(lm):
     model = tunable(lm, LoRAConfig(rank=0))
     assert model.adapter() == {}
     assert model.adapter_parameters() == {}
@@ -62,10 +62,10 @@ def test_the_base_weights_are_shared_and_not_copied(lm):
     assert sum(weight.numel() for weight in copied) == 2 * 2 * 2 * 2 * 32  # layers q/v A/B rank x w
 
 
-def test_only_the_adapter_asks_for_a_gradient(lm):
+def test_only_the_adapter_requires_a_gradient(lm):
     model = tunable(lm)
-    asking = {id(weight) for weight in model.parameters() if weight.requires_grad}
-    assert asking == {id(weight) for weight in model.adapter_parameters().values()}
+    trainable = {id(weight) for weight in model.parameters() if weight.requires_grad}
+    assert trainable == {id(weight) for weight in model.adapter_parameters().values()}
 
 
 def test_merged_equals_unmerged(lm):
@@ -77,7 +77,7 @@ def test_merged_equals_unmerged(lm):
     assert not any("lora" in name for name, _ in model.merged().body.named_parameters())
 
 
-def test_an_adapter_is_saved_and_comes_back(lm):
+def test_a_saved_adapter_can_be_loaded(lm):
     model = tuned(lm)
     state = model.adapter()
     assert {array.dtype for array in state.values()} == {np.dtype(np.float32)}
@@ -106,7 +106,7 @@ def test_each_adapter_has_its_own_cache(lm):
     np.testing.assert_array_equal(second.encode(TEXTS, use_cache=True), vectors[1])
 
 
-def test_the_start_follows_the_generator_and_leaves_the_global_state(lm):
+def test_the_seed_determines_the_initial_adapter_and_the_global_state_does_not_change(lm):
     torch.manual_seed(5)
     before = torch.get_rng_state()
     hashes = [tunable(lm, seed=seed).adapter_hash() for seed in (1, 1, 2)]
@@ -114,7 +114,7 @@ def test_the_start_follows_the_generator_and_leaves_the_global_state(lm):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_encoding_in_training_is_without_dropout(lm):
+def test_encoding_during_training_is_without_dropout(lm):
     model = tuned(lm, config=LoRAConfig(rank=2, alpha=8, dropout=0.5))
     model.train()
     np.testing.assert_array_equal(model.encode(TEXTS), model.encode(TEXTS))
@@ -135,8 +135,8 @@ def test_gradients_do_not_depend_on_padding(lm):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-def test_unknown_targets_are_named(lm):
-    with pytest.raises(ConfigError, match=r"\['nonsense'\].*there are \["):
+def test_the_error_names_unknown_targets(lm):
+    with pytest.raises(ConfigError, match=r"\['nonsense'\].*choose from \["):
         tunable(lm, LoRAConfig(targets=("nonsense",)))
 
 

@@ -18,12 +18,12 @@ TEXTS = [f"the {colour} {thing} of {place}" for colour in ("red", "blue") for th
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("own") / "lm"
+    folder = tmp_path_factory.mktemp("pretrained") / "lm"
     return pretrain_causal_lm(TEXTS, folder, CONFIG, np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
-def own(trained):
+def pretrained(trained):
     return load_language_model(LMConfig(source=str(trained), device="cpu"))
 
 
@@ -35,18 +35,22 @@ def text_loss(lm, texts):
     return next_token_loss(logits, batch.ids, batch.mask).item()
 
 
-def test_it_is_an_ordinary_causal_folder(own):
-    assert (own.spec.kind, own.spec.pooling, own.spec.max_tokens) == ("causal", "last", 32)
-    vectors = TextEncoder(own).encode(TEXTS)
+def test_the_folder_loads_as_an_ordinary_causal_lm(pretrained):
+    assert (pretrained.spec.kind, pretrained.spec.pooling, pretrained.spec.max_tokens) == (
+        "causal",
+        "last",
+        32,
+    )
+    vectors = TextEncoder(pretrained).encode(TEXTS)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
-def test_it_has_learned_the_texts(own):
+def test_the_model_has_learned_the_texts(pretrained):
     shuffled = [" ".join(reversed(text.split())) for text in TEXTS]
-    assert text_loss(own, TEXTS) < 1 < text_loss(own, shuffled)
+    assert text_loss(pretrained, TEXTS) < 1 < text_loss(pretrained, shuffled)
 
 
-def test_the_seed_decides_it_and_the_global_state_is_left_alone(trained, tmp_path):
+def test_the_seed_determines_the_model_and_the_global_state_does_not_change(trained, tmp_path):
     torch.manual_seed(3)
     before = torch.get_rng_state()
     short = CONFIG.model_copy(update={"steps": 3})
@@ -61,32 +65,32 @@ def test_the_seed_decides_it_and_the_global_state_is_left_alone(trained, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "cache"][:3]
 
 
-def test_the_log_says_that_it_is_made_here_and_what_was_left_out(tmp_path, caplog):
+def test_the_log_warns_of_pretraining_and_counts_skipped_texts(tmp_path, caplog):
     short = CONFIG.model_copy(update={"steps": 1})
     pretrain_causal_lm([*TEXTS, "", " "], tmp_path / "lm", short, np.random.default_rng(0))
-    assert "no pretrained causal LM is given" in caplog.text
-    assert "12 texts (2 empty ones left out)" in caplog.text
+    assert "no pretrained causal LM was given" in caplog.text
+    assert "12 texts (2 empty ones skipped)" in caplog.text
 
 
-def test_any_text_can_be_read(own):
-    assert np.isfinite(TextEncoder(own).encode(["日本語 \ud800", "unseen wörds"])).all()
+def test_any_text_can_be_encoded(pretrained):
+    assert np.isfinite(TextEncoder(pretrained).encode(["日本語 \ud800", "unseen wörds"])).all()
 
 
-def test_wrong_use_is_refused(trained, tmp_path):
+def test_invalid_arguments_are_refused(trained, tmp_path):
     rng = np.random.default_rng(0)
     with pytest.raises(ConfigError, match="exists"):
         pretrain_causal_lm(TEXTS, trained, CONFIG, rng)
-    with pytest.raises(DataError, match="none of the 2 texts"):
+    with pytest.raises(DataError, match="all 2 texts are empty"):
         pretrain_causal_lm(["", " "], tmp_path / "lm", CONFIG, rng)
-    with pytest.raises(ConfigError, match="width 32 must be a multiple of 2 x heads 3"):
+    with pytest.raises(ConfigError, match="width must be a multiple of 2 x heads = 6, got 32"):
         pretrain_causal_lm(TEXTS, tmp_path / "lm", CONFIG.model_copy(update={"heads": 3}), rng)
-    with pytest.raises(ConfigError, match="vocabulary"):
-        PretrainConfig.build({"vocabulary": 100})
+    with pytest.raises(ConfigError, match="vocabulary_size"):
+        PretrainConfig.build({"vocabulary_size": 100})
 
 
 def test_the_loss_counts_attended_tokens_only():
     logits = torch.zeros(2, 4, 5)
-    logits[0, 2:, 0] = 100.0  # beyond the text's end: must not matter
+    logits[0, 2:, 0] = 100.0  # after the end of the text: must not count
     ids = torch.tensor([[1, 2, 3, 0], [1, 2, 3, 4]])
     mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]], dtype=torch.bool)
     assert next_token_loss(logits, ids, mask).item() == pytest.approx(np.log(5), rel=1e-6)

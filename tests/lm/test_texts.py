@@ -11,7 +11,7 @@ def many():
     return TokenizedTexts(tuple(np.arange(1, n + 1, dtype=np.int32) for n in lengths), 0, 0)
 
 
-def test_an_epoch_holds_every_row_once_in_a_new_order(many):
+def test_an_epoch_contains_every_row_once_in_a_new_order(many):
     rng = np.random.default_rng(1)
     rows = np.arange(0, 1000, 2)
     epochs = [np.concatenate(list(many.shuffled_batches(rows, 8, rng))) for _ in range(2)]
@@ -19,7 +19,7 @@ def test_an_epoch_holds_every_row_once_in_a_new_order(many):
     assert not np.array_equal(*epochs)
 
 
-def test_an_epoch_follows_from_the_generator(many):
+def test_the_generator_determines_an_epoch(many):
     epochs = [
         np.concatenate(list(many.shuffled_batches(np.arange(1000), 8, np.random.default_rng(2))))
         for _ in range(2)
@@ -27,7 +27,7 @@ def test_an_epoch_follows_from_the_generator(many):
     np.testing.assert_array_equal(*epochs)
 
 
-def test_batches_hold_texts_of_similar_length(many):
+def test_batches_contain_texts_of_similar_length(many):
     def padding(batches):
         return sum(
             len(rows) * many.lengths[rows].max() - many.lengths[rows].sum() for rows in batches
@@ -49,6 +49,6 @@ def test_a_batch_is_padded_on_the_right_and_masked(many):
     assert (batch.ids[batch.mask] > 0).all()
 
 
-def test_every_text_has_a_token_even_an_empty_one(lm):
+def test_even_an_empty_text_has_a_token(lm):
     assert (tokenize(lm, ["", *TEXTS]).lengths >= 1).all()
     assert len(tokenize(lm, [])) == 0

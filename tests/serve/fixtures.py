@@ -1,4 +1,4 @@
-"""A small fitted model, and services on it."""
+"""Fixtures: a small fitted model, and services with it."""
 
 import time
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def toy_data() -> ws.Dataset:
 
 @pytest.fixture(scope="session")
 def lm_folder(tmp_path_factory, toy_data) -> Path:
-    """A tiny encoder that knows the words of the toy catalogue."""
+    """A tiny encoder whose vocabulary has the words of the toy catalogue."""
     words = sorted({w for text in toy_data.catalogue.texts for w in text.lower().split()})
     return tiny_encoder(tmp_path_factory.mktemp("lm") / "tiny-lm", words)
 
@@ -36,7 +36,7 @@ def toy_split(toy_data) -> ws.Split:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory, lm_folder, toy_split) -> Path:
-    """filterllm on iALS: cold scores from vectors and from the distribution."""
+    """filterllm on iALS; cold scores fuse folded-in vectors and the user distribution."""
     model = ws.FilterLLM(backbone={"kind": "ials", "width": 8, "epochs": 3}, text_weight=0.5)
     lm = ws.load_lm(ws.LMConfig(source=str(lm_folder)), use_cache=False)
     model.fit(toy_split.train, lm=lm)
@@ -56,7 +56,7 @@ def settings(tmp_path, model_folder, lm_folder) -> Settings:
 
 @pytest.fixture
 def service(settings) -> Iterator[Service]:
-    """Not started: what waits is read and followed when a test says so."""
+    """A service that is not started: tests encode and follow step by step."""
     service = Service(settings)
     yield service
     service.close()
@@ -64,7 +64,7 @@ def service(settings) -> Iterator[Service]:
 
 @pytest.fixture
 def running(settings) -> Iterator[TestClient]:
-    """The application, encoding and following; requests carry an admin key."""
+    """A client of the application with running threads; requests carry an admin key."""
     service = Service(settings)
     token = make_key(service.store, "tests", "admin")
     service.keys.load(service.store.keys())
@@ -75,15 +75,15 @@ def running(settings) -> Iterator[TestClient]:
 
 @pytest.fixture
 def until(running):
-    """ListRequest until the answer is right."""
+    """Repeat a GET request until its response satisfies a condition."""
 
-    def ask(path: str, right, seconds: float = 20.0) -> httpx.Response:
+    def poll(path: str, right, seconds: float = 20.0) -> httpx.Response:
         end = time.monotonic() + seconds
         while True:
-            answer = running.get(path)
-            if answer.is_success and right(answer.json()):
-                return answer
-            assert time.monotonic() < end, answer.text
+            response = running.get(path)
+            if response.is_success and right(response.json()):
+                return response
+            assert time.monotonic() < end, response.text
             time.sleep(0.02)
 
-    return ask
+    return poll

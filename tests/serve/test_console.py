@@ -1,4 +1,4 @@
-"""The console in a real browser; skipped where there is none."""
+"""The console in a real browser; skipped without one."""
 
 import os
 import re
@@ -28,12 +28,28 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
-PATIENCE = 10_000  # ms, for anything that a page is to show
+TIMEOUT = 10_000  # ms, until the page shows what a test expects
+STRICT_JSON = """
+// A field that a response does not have is an error, where JavaScript gives undefined.
+const strict = (value) => {
+    if (value === null || typeof value !== "object") return value;
+    if (Array.isArray(value)) return value.map(strict);
+    return new Proxy(value, {
+        get(object, name) {
+            if (typeof name === "symbol" || ["then", "toJSON"].includes(name)) return undefined;
+            if (!Object.hasOwn(object, name)) console.error(`no field ${name} in the response`);
+            return strict(object[name]);
+        },
+    });
+};
+const json = Response.prototype.json;
+Response.prototype.json = async function () { return strict(await json.call(this)); };
+"""
 
 
 @dataclass
 class Served:
-    """A service on a port of its own."""
+    """A running service."""
 
     url: str
     key: str
@@ -85,25 +101,30 @@ def browser():
 
 @pytest.fixture
 def page(browser, served):
-    """The console, without a key; nothing may leave the host, and nothing may go wrong unseen."""
+    """The console, without a key.
+
+    At the end no request has left the host, no error has gone unseen, and no field was read that
+    the API does not have.
+    """
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=PATIENCE)
+    expect.set_options(timeout=TIMEOUT)
     context = browser.new_context(viewport={"width": 1200, "height": 800})
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    asked, wrong = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
+    page.set_default_timeout(TIMEOUT)
+    requested, errors = [], []
+    page.on("request", lambda request: requested.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+    page.add_init_script(STRICT_JSON)
     page.clock.install()
     page.goto(served.url + "/console/")
     yield page
     context.close()
-    assert asked
-    assert [url for url in asked if not url.startswith(served.url + "/")] == []
-    # the browser's own line about an answer that the tests provoke, and the page shows
-    assert [line for line in wrong if not line.startswith("Failed to load resource")] == []
+    assert requested
+    assert [url for url in requested if not url.startswith(served.url + "/")] == []
+    # The browser logs each error response; the tests provoke these, and the page shows them.
+    assert [line for line in errors if not line.startswith("Failed to load resource")] == []
 
 
 @pytest.fixture
@@ -115,14 +136,18 @@ def opened(page, served):
     return page
 
 
-def shows(place):
+def shows(locator):
     from playwright.sync_api import expect
 
-    return expect(place)
+    return expect(locator)
 
 
 def write(page, text):
     page.get_by_label("title").fill(text)
+
+
+def preview(page):
+    page.get_by_role("button", name="Show likely users").click()
 
 
 def publish(page, item):
@@ -136,21 +161,21 @@ def show_list(page, user):
 
 
 def test_the_page_may_load_nothing_but_its_own_files(served):
-    answer = httpx.get(served.url + "/console/")
-    policy = answer.headers["content-security-policy"]
+    response = httpx.get(served.url + "/console/")
+    policy = response.headers["content-security-policy"]
     assert policy.startswith("default-src 'self';")
     assert "unsafe" not in policy
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["referrer-policy"] == "no-referrer"
-    for name in re.findall(r'(?:src|href)="([^"#]+)"', answer.text):
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"] == "no-referrer"
+    for name in re.findall(r'(?:src|href)="([^"#]+)"', response.text):
         assert httpx.get(f"{served.url}/console/{name}").status_code == 200
-    assert not re.search(r"<script>|style=|\son\w+=|https?://", answer.text)
+    assert not re.search(r"<script>|style=|\son\w+=|https?://", response.text)
     assert httpx.get(served.url + "/console/__init__.py").status_code == 404
 
 
-def test_preview_tells_the_audience_the_neighbours_and_the_rank(opened):
+def test_preview_shows_users_neighbours_and_exposure(opened, served):
     write(opened, "even pair of six")
-    opened.get_by_role("button", name="Who would like it?").click()
+    preview(opened)
     audience = opened.get_by_role("table", name="Likeliest users").get_by_role("row")
     shows(audience).to_have_count(11)
     assert audience.nth(0).get_by_role("columnheader").all_inner_texts() == [
@@ -162,7 +187,17 @@ def test_preview_tells_the_audience_the_neighbours_and_the_rank(opened):
     assert (user != "", probability[-2:], int(rank) >= 1) == (True, " %", True)
     nearest = opened.get_by_role("table", name="Nearest items").get_by_role("row")
     shows(nearest).to_have_count(11)
-    shows(opened.get_by_role("status").get_by_text("among the first 20 of")).to_be_visible()
+    columns = {"title": "even pair of six"}
+    simulation = served.post("/v1/simulate", {"columns": columns})
+    exposure, capped = (
+        f"{100 * simulation[name]:.1f} %" for name in ("exposure", "capped_exposure")
+    )
+    assert exposure != capped
+    shows(opened.locator("#exposure")).to_have_text(
+        f"Exposure by its text: in the first 20 of {exposure} of the users; "
+        f"capped at {capped} until its first click."
+    )
+    shows(opened.locator("#calibration")).to_contain_text(simulation["calibration"])
 
 
 def test_a_published_item_is_recommended_and_warms_up(opened, served):
@@ -175,6 +210,7 @@ def test_a_published_item_is_recommended_and_warms_up(opened, served):
     show_list(opened, user)
     mine = opened.get_by_role("table", name=f"Recommended to {user}").get_by_role("row")
     shows(mine.filter(has_text="new one")).to_contain_text("cold")
+    shows(mine.filter(has_text="new one")).to_contain_text("similar to")
 
     warming = opened.get_by_role("table", name="The last 20 items written").get_by_role("row")
     shows(warming.filter(has_text="new one")).to_contain_text("0.0 %")
@@ -206,13 +242,16 @@ def test_a_list_marks_cold_items(opened, served):
     shows(opened.locator("#list-state")).to_contain_text(f"{len(hits)} items, {cold} of them cold")
 
 
-def test_what_is_wrong_is_said_and_forgotten_after_the_next_success(opened, served):
+def test_an_error_is_shown_until_the_next_success(opened, served):
     alert = opened.get_by_role("alert")
     shows(alert).to_have_count(0)
-    opened.get_by_role("button", name="Who would like it?").click()
+    preview(opened)
     shows(alert).to_contain_text("an item needs a text")
+    write(opened, "\0")
+    preview(opened)
+    shows(alert).to_contain_text("#/columns/title: ")
     write(opened, "even pair")
-    opened.get_by_role("button", name="Who would like it?").click()
+    preview(opened)
     shows(opened.get_by_role("table", name="Likeliest users")).to_be_visible()
     shows(alert).to_have_count(0)
 
@@ -228,12 +267,12 @@ def test_what_is_wrong_is_said_and_forgotten_after_the_next_success(opened, serv
     shows(alert).to_have_count(0)
 
 
-def test_a_wrong_key_is_said_and_a_right_one_recovers(page, served):
+def test_a_wrong_key_is_an_error_and_a_right_one_clears_it(page, served):
     shows(page.get_by_text("Enter an API key to begin")).to_be_visible()
     shows(page.get_by_role("alert")).to_have_count(0)
     page.get_by_label("API key").fill("ws_wrong_key")
     page.get_by_label("API key").press("Enter")
-    shows(page.get_by_role("alert")).to_contain_text("the API key is not known")
+    shows(page.get_by_role("alert")).to_contain_text("the API key is unknown")
     shows(page.get_by_role("heading", name="A new item")).to_have_count(0)
     page.get_by_label("API key").fill(served.key)
     page.get_by_label("API key").press("Enter")
@@ -243,7 +282,7 @@ def test_a_wrong_key_is_said_and_a_right_one_recovers(page, served):
     shows(page.get_by_role("heading", name="A new item")).to_be_visible()
 
 
-def test_a_service_that_is_away_is_told_and_comes_back(opened):
+def test_an_unreachable_service_is_an_error_until_it_is_back(opened):
     shows(opened.locator("#health-state")).to_have_text("Up to date.")
     opened.context.set_offline(True)
     opened.clock.run_for(4000)
@@ -255,7 +294,7 @@ def test_a_service_that_is_away_is_told_and_comes_back(opened):
 
 def test_everything_can_be_done_with_the_keyboard(page, served):
     def tab(name):
-        """To the next place, which is the one named and can be seen to have the focus."""
+        """Press Tab: the named element has the focus, and visibly so."""
         page.keyboard.press("Tab")
         focused = page.locator(":focus")
         shows(focused).to_have_accessible_name(name)
@@ -276,10 +315,10 @@ def test_everything_can_be_done_with_the_keyboard(page, served):
     tab("title")
     page.keyboard.type("even pair of six")
     tab("text")
-    tab("Who would like it?")
+    tab("Show likely users")
     page.keyboard.press("Enter")
     shows(page.get_by_role("table", name="Likeliest users")).to_be_visible()
-    shows(page.get_by_role("button", name="Who would like it?")).to_be_focused()
+    shows(page.get_by_role("button", name="Show likely users")).to_be_focused()
     tab("Item id")
     page.keyboard.type("typed")
     page.keyboard.press("Enter")
@@ -304,7 +343,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(opened, served, scheme):
     opened.set_viewport_size({"width": 375, "height": 700})
     assert width() <= 375
     write(opened, "even pair of six")
-    opened.get_by_role("button", name="Who would like it?").click()
+    preview(opened)
     shows(opened.get_by_role("table", name="Likeliest users")).to_be_visible()
     publish(opened, "long" * 40)
     shows(opened.locator("#item-state")).to_contain_text("recommended to")
@@ -326,9 +365,9 @@ def test_a_text_is_only_ever_text(opened):
     assert opened.locator("img").count() == 0
 
 
-def test_a_screen_reader_finds_names_for_everything(opened, served):
+def test_every_element_has_a_name_for_screen_readers(opened, served):
     write(opened, "even pair of six")
-    opened.get_by_role("button", name="Who would like it?").click()
+    preview(opened)
     show_list(opened, served.users[0])
     shows(opened.get_by_role("table", name="Recommended to")).to_be_visible()
     found = opened.evaluate(

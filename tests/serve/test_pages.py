@@ -1,4 +1,4 @@
-"""What docs/serving says holds: its requests and its code run, its tables are complete."""
+"""docs/serving is true: its requests and its code run, its tables are complete."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def with_blocks(language):
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """A model of readers u1, u2, ... and books p-1, p-2, ...; and its language model."""
+    """A model with users u1, u2, ... and books p-1, p-2, ..., and its language model."""
     made = ws.synthetic(60, 80, rng=np.random.default_rng(5))
     folder = tmp_path_factory.mktemp("shop")
     clicks = {
@@ -94,20 +94,20 @@ def under_uvicorn(app):
     thread.join(timeout=30)
 
 
-def settled(url, token):
-    """All that was written is in the index."""
+def wait_until_settled(url, token):
+    """Wait until every write is in the index."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        answer = httpx.get(f"{url}/v1/status", headers={"Authorization": f"Bearer {token}"})
-        status = answer.raise_for_status().json()
+        response = httpx.get(f"{url}/v1/status", headers={"Authorization": f"Bearer {token}"})
+        status = response.raise_for_status().json()
         if not status["waiting"] and not status["behind"]:
             return
         time.sleep(0.02)
     raise AssertionError(status)
 
 
-def same_form(shown, given, at="answer"):
-    """The answer on the page has the fields of the true one, and values of the same kind."""
+def same_form(shown, given, at="response"):
+    """Check that the response on the page has the fields of the real one, with the same types."""
     if isinstance(shown, dict):
         assert isinstance(given, dict), at
         assert shown.keys() == given.keys(), at
@@ -121,16 +121,16 @@ def same_form(shown, given, at="answer"):
 
 
 @pytest.mark.parametrize("name", with_blocks("bash"))
-def test_requests_on_the_page_are_answered_as_it_says(name, served, tmp_path):
+def test_requests_on_the_page_return_the_responses_shown(name, served, tmp_path):
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     url, token = served
     (tmp_path / ".curlrc").write_text("fail-with-body\n")
     env = {**os.environ, "KEY": token, "CURL_HOME": str(tmp_path)}
-    answer, asked = "", 0
+    response, n_requests = "", 0
     for language, content in _BLOCK.findall(page(name)):
         if language == "json":
-            same_form(json.loads(content), json.loads(answer))
+            same_form(json.loads(content), json.loads(response))
         if language != "bash":
             continue
         for line in content.splitlines():
@@ -139,9 +139,9 @@ def test_requests_on_the_page_are_answered_as_it_says(name, served, tmp_path):
                 ["bash", "-c", line.replace(URL, url)], env=env, capture_output=True, text=True
             )
             assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-            answer, asked = done.stdout, asked + 1
-            settled(url, token)
-    assert asked
+            response, n_requests = done.stdout, n_requests + 1
+            wait_until_settled(url, token)
+    assert n_requests
 
 
 @pytest.mark.parametrize("name", with_blocks("python"))
@@ -152,7 +152,7 @@ def test_python_on_the_page_runs(name, served):
         if language == "python":
             code = content.replace(URL, url).replace("ws_...", token)
             exec(compile(code, name, "exec"), scope)
-            settled(url, token)
+            wait_until_settled(url, token)
 
 
 def test_every_setting_is_on_its_page_with_its_default():
@@ -167,13 +167,13 @@ def test_every_setting_is_on_its_page_with_its_default():
 
 def test_every_metric_is_on_its_page():
     named = set(re.findall(r"^\| `(warmstart_\w+)` \|", page("operations"), re.MULTILINE))
-    there = {
+    defined = {
         sample.name
         for made in vars(metrics).values()
         if isinstance(made, MetricWrapperBase)
         for sample in made.describe()
     }
-    assert {name.removesuffix("_total") for name in named} == there
+    assert {name.removesuffix("_total") for name in named} == defined
 
 
 def test_every_route_is_on_the_page_of_the_api(served):
@@ -187,7 +187,7 @@ def test_every_route_is_on_the_page_of_the_api(served):
 def test_every_status_is_on_the_page_of_the_api(served):
     url, _ = served
     paths = httpx.get(f"{url}/openapi.json").json()["paths"]
-    told = {
+    described = {
         status
         for methods in paths.values()
         for operation in methods.values()
@@ -195,7 +195,7 @@ def test_every_status_is_on_the_page_of_the_api(served):
         if status >= "400"
     }
     errors = page("api").partition("## Errors")[2]
-    assert told <= set(re.findall(r"\b[45]\d\d\b", errors))
+    assert described <= set(re.findall(r"\b[45]\d\d\b", errors))
 
 
 def test_every_method_of_the_client_is_on_its_page():

@@ -12,9 +12,9 @@ def world():
 
 @pytest.fixture(scope="session")
 def vectors(world):
-    """Unit vectors of all items that say their parity, noisily; float32, shape (n_items, 12)."""
+    """Unit vectors whose first entry encodes the item's parity, with noise; (n_items, 12)."""
     rng = np.random.default_rng(0)
-    found = rng.normal(size=(world.data.n_items, 12))
-    found[:, 0] += np.where(world.item_parity == 0, 2, -2)
-    found /= np.linalg.norm(found, axis=1, keepdims=True)
-    return found.astype(np.float32)
+    vectors = rng.normal(size=(world.data.n_items, 12))
+    vectors[:, 0] += np.where(world.item_parity == 0, 2, -2)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float32)

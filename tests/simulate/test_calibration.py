@@ -1,11 +1,12 @@
-"""Two models beside each other, and the calibration of one against the other."""
+"""Scores of warm and cold items from two models, and their calibration."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 
-from warmstart.data.interactions import Interactions, concatenate
+from warmstart.data.interactions import concatenate
 from warmstart.errors import ConfigError
 from warmstart.rank import mean_metric
 from warmstart.simulate.calibration import (
@@ -21,7 +22,7 @@ from warmstart.simulate.calibration import (
 
 @pytest.fixture(params=[0, 1, 2])
 def models(request, world):
-    """Warm and cold scores: what validation holds under noise, on scales far apart."""
+    """Score functions of warm and cold items: the validation pairs plus noise, on two scales."""
     rng = np.random.default_rng(request.param)
     shape = world.data.matrix.shape
     parts = concatenate([world.split.warm_valid, world.split.cold_valid])
@@ -31,14 +32,14 @@ def models(request, world):
     return [lambda u, i, table=table: table[np.ix_(u, i)] for table in tables]
 
 
-def test_each_side_comes_from_its_own_model(world):
+def test_warm_and_cold_items_are_scored_by_their_models(world):
     warm = world.data.warm
     users, items = np.array([3, 1], np.int32), np.random.default_rng(0).permutation(len(warm))
-    asked = []
+    scored = []
 
     def side(sign):
         def score(u, i):
-            asked.append(i)
+            scored.append(i)
             return sign * (u[:, None] * 100 + i[None, :]).astype(np.float32)
 
         return score
@@ -47,11 +48,11 @@ def test_each_side_comes_from_its_own_model(world):
     plain = users[:, None] * 100 + items[None, :]
     np.testing.assert_array_equal(found, np.where(warm[items], plain, -plain))
     assert found.dtype == np.float32
-    assert warm[asked[0]].all()
-    assert not warm[asked[1]].any()
+    assert warm[scored[0]].all()
+    assert not warm[scored[1]].any()
 
 
-def test_a_side_without_items_is_not_asked(world):
+def test_a_model_without_items_to_score_is_not_called(world):
     warm = np.flatnonzero(world.data.warm)
     ones = lambda u, i: np.ones((len(u), len(i)), np.float32)  # noqa: E731
     users = np.arange(2)
@@ -67,13 +68,13 @@ def reference(models, world):
 
 
 def fitted(models, world, valid, config=None, sizes=None):
-    """``sizes`` makes every user's cold scores larger or smaller."""
+    """The fitted calibration; ``sizes`` are factors on each user's cold scores."""
     sizes = np.ones(world.data.n_users, np.float32) if sizes is None else sizes
     score_warm, score_cold = models
-    louder = lambda u, i: score_cold(u, i) * sizes[u][:, None]  # noqa: E731
-    everything = reference(models, world) * sizes
+    scaled = lambda u, i: score_cold(u, i) * sizes[u][:, None]  # noqa: E731
+    scaled_reference = reference(models, world) * sizes
     return fit_calibration(
-        config or CalibrationConfig(), score_warm, louder, everything, world.data, valid
+        config or CalibrationConfig(), score_warm, scaled, scaled_reference, world.data, valid
     )
 
 
@@ -82,10 +83,10 @@ def test_chosen_constants_are_the_best_of_the_grid(world, models):
     score_warm, score_cold = models
 
     def value(weight, exponent):
-        factors, none = fitted(
+        factors, chosen = fitted(
             models, world, None, CalibrationConfig(cold_weight=weight, user_std_exponent=exponent)
         )
-        assert not none
+        assert not chosen
 
         def score(users, items):
             return score_warm_and_cold(
@@ -102,7 +103,7 @@ def test_chosen_constants_are_the_best_of_the_grid(world, models):
         models, world, None, CalibrationConfig(cold_weight=best[0], user_std_exponent=best[1])
     )
     np.testing.assert_array_equal(factors.user_factors, same.user_factors)
-    # It matters: at neither end of the grid is it as good.
+    # The choice matters: both ends of the grid are worse.
     ends = [
         values[end, exponent]
         for end in (COLD_WEIGHTS[0], COLD_WEIGHTS[-1])
@@ -111,7 +112,7 @@ def test_chosen_constants_are_the_best_of_the_grid(world, models):
     assert values[best] > max(ends)
 
 
-def test_volumes_of_users_cold_scores_make_no_difference(world, models):
+def test_the_scale_of_a_users_cold_scores_makes_no_difference(world, models):
     valid, rng = world.split.validation(), np.random.default_rng(5)
     sizes = np.exp(rng.normal(0, 2, world.data.n_users)).astype(np.float32)
     plain, chosen = fitted(models, world, valid)
@@ -121,7 +122,7 @@ def test_volumes_of_users_cold_scores_make_no_difference(world, models):
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0])
-def test_deviations_of_cold_scores_come_out_at_those_of_unseen_warm_ones(world, models, exponent):
+def test_cold_scores_get_the_standard_deviation_of_unseen_warm_scores(world, models, exponent):
     data = world.data
     calibration, _ = fitted(
         models, world, None, CalibrationConfig(cold_weight=0.5, user_std_exponent=exponent)
@@ -134,7 +135,7 @@ def test_deviations_of_cold_scores_come_out_at_those_of_unseen_warm_ones(world, 
     np.testing.assert_allclose(found, 0.5 * expected, rtol=1e-4)
 
 
-def test_a_user_whose_cold_scores_are_all_alike_gets_finite_ones(world, models):
+def test_a_user_whose_cold_scores_are_all_equal_gets_a_finite_factor(world, models):
     score_warm, _ = models
     flat = np.zeros((9, world.data.n_users), np.float32)
     zero = lambda u, i: np.zeros((len(u), len(i)), np.float32)  # noqa: E731
@@ -143,22 +144,64 @@ def test_a_user_whose_cold_scores_are_all_alike_gets_finite_ones(world, models):
     assert (calibration.user_factors > 0).all()
 
 
-def test_grid_is_fine_and_wide():
+def test_the_grid_of_cold_weights_is_fine_and_wide():
     assert len(COLD_WEIGHTS) == len(set(COLD_WEIGHTS))
     assert (COLD_WEIGHTS[0], COLD_WEIGHTS[-1]) == (2**-4, 2**4)
     assert 1.0 in COLD_WEIGHTS
     np.testing.assert_allclose(np.diff(np.log2(COLD_WEIGHTS)), 0.25)
 
 
-def test_without_the_overall_slice_it_is_a_clear_error(world, models):
+def test_validation_without_the_overall_slice_is_a_clear_error(world, models):
     valid = {name: task for name, task in world.split.validation().items() if name != "overall"}
     with pytest.raises(ConfigError, match=r"overall.*\['cold', 'warm'\]"):
         fitted(models, world, valid)
 
 
-def test_deviations_are_measured_on_cold_items_where_there_are_any(world):
-    np.testing.assert_array_equal(reference_items(world.data), np.flatnonzero(~world.data.warm))
-    bought = world.data.with_interactions(
-        Interactions.of(np.zeros(world.data.n_items, int), np.arange(world.data.n_items))
+def test_reference_items_are_cold_items_with_a_text_if_there_are_enough(world):
+    data, has_text = world.data, world.data.catalogue.has_text
+    few = data.with_interactions(data.interactions.where(data.interactions.items < 20))
+    assert int((~few.warm & has_text).sum()) >= 20
+    np.testing.assert_array_equal(reference_items(few), np.flatnonzero(~few.warm & has_text))
+    assert int((~data.warm).sum()) < 20
+    np.testing.assert_array_equal(reference_items(data), np.flatnonzero(data.warm & has_text))
+    # One text for all cold items tells nothing about later ones.
+    texts = tuple("the same" if not warm else f"text {row}" for row, warm in enumerate(few.warm))
+    same = replace(few, catalogue=replace(few.catalogue, texts=texts))
+    np.testing.assert_array_equal(reference_items(same), np.flatnonzero(few.warm))
+
+
+def planted(data, reference, new):
+    """Calibrated scores of one new item, for warm scores of about 1 and given cold scores."""
+    rng = np.random.default_rng(0)
+    warm = rng.normal(size=(data.n_users, data.n_items)).astype(np.float32)
+    found, _ = fit_calibration(
+        CalibrationConfig(),
+        lambda u, i: warm[np.ix_(u, i)],
+        lambda u, i: reference[i][:, u].T,
+        reference,
+        data,
+        None,
     )
-    np.testing.assert_array_equal(reference_items(bought), np.arange(world.data.n_items))
+    return found.apply(np.arange(data.n_users), np.float32(new)), warm
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-9, 1e-5])
+def test_cold_scores_that_do_not_vary_are_not_blown_up(world, spread):
+    """The report of July: cold scores of 131,718 beside warm ones of 1."""
+    data = world.data
+    rng = np.random.default_rng(1)
+    reference = np.float32(0.3 + spread * rng.normal(size=(30, data.n_users)))
+    scores, _ = planted(data, reference, np.linspace(-1, 1, 9)[None] * np.ones((data.n_users, 1)))
+    assert np.abs(scores).max() <= 5
+
+
+def test_the_score_of_a_later_item_stays_near_the_range_of_the_fit(world):
+    data = world.data
+    rng = np.random.default_rng(2)
+    reference = rng.normal(size=(30, data.n_users)).astype(np.float32)
+    new = np.sort(rng.normal(scale=50, size=(data.n_users, 40)), axis=1)
+    scores, warm = planted(data, reference, new)
+    usual, _ = planted(data, reference, reference.T)
+    limit = np.maximum(usual.max(axis=1), warm.max(axis=1))
+    assert (scores <= 1.1 * limit[:, None] + 1e-3).all()
+    assert (np.diff(scores, axis=1) >= 0).all()  # in the same order

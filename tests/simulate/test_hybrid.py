@@ -1,4 +1,4 @@
-"""A backbone with cold items folded in; the shared stage that trains it."""
+"""The hybrid scorer, and the shared stage that trains its backbone."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def folded_in(backbone, world, rows, **settings):
     return hybrid
 
 
-def test_warm_scores_are_the_backbones_and_cold_ones_are_folded_in(world, backbone, truth):
+def test_warm_scores_are_the_backbones_and_cold_scores_those_of_fold_in(world, backbone, truth):
     users, items = everything(world)
     warm = world.data.warm
     folded = backbone.fold_in(truth)
@@ -62,30 +62,30 @@ def test_warm_scores_are_the_backbones_and_cold_ones_are_folded_in(world, backbo
     np.testing.assert_allclose(hybrid.score(users, some, warm), scores[:, some], atol=1e-5)
 
 
-def test_folded_in_items_go_to_the_right_users(world, backbone, truth):
+def test_folded_in_items_score_higher_for_the_right_users(world, backbone, truth):
     hybrid = folded_in(backbone, world, truth)
     liked = np.flatnonzero(~world.data.warm)[truth.getnnz(axis=1) > 0]
-    users = world.answered_users
+    users = world.active_users
     scores = hybrid.score(users, liked, world.data.warm)
-    right = world.right(users, liked) > 0
+    right = world.ideal_scores(users, liked) > 0
     assert np.median(scores[right]) > np.median(scores[~right]) + 0.5 * scores.std()
 
 
-def test_a_fusion_weighs_both_scorers_and_evens_out_the_items(world, backbone, truth):
+def test_a_fusion_weights_both_scorers_and_scales_items_by_their_norm(world, backbone, truth):
     users, items = everything(world)
-    direct = np.random.default_rng(1).normal(size=truth.shape).astype(np.float32)
+    text = np.random.default_rng(1).normal(size=truth.shape).astype(np.float32)
     folded = backbone.score_folded(users, backbone.fold_in(truth)).T
-    fusion = ScoreFusion.fit(0.4, 0.5, folded, direct)
+    fusion = ScoreFusion.fit(0.4, 0.5, folded, text)
     hybrid = HybridScorer(backbone, world.data.n_users, fusion)
-    hybrid.append(truth, direct)
+    hybrid.append(truth, text)
     found = hybrid.score(users, items[~world.data.warm], world.data.warm).T
-    raw = 0.6 * folded / folded.std() + 0.4 * direct / direct.std()
-    sizes = np.linalg.norm(raw, axis=1)
-    expected = raw * np.sqrt(sizes.mean() / sizes)[:, None]
+    raw = 0.6 * folded / folded.std() + 0.4 * text / text.std()
+    norms = np.linalg.norm(raw, axis=1)
+    expected = raw * np.sqrt(norms.mean() / norms)[:, None]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_what_is_not_folded_in_yet_cannot_be_scored(world, backbone, truth):
+def test_items_that_are_not_folded_in_score_nan(world, backbone, truth):
     users, items = everything(world)
     warm, n_cold = world.data.warm, int((~world.data.warm).sum())
     hybrid = HybridScorer(backbone, world.data.n_users)
@@ -102,25 +102,28 @@ def test_what_is_not_folded_in_yet_cannot_be_scored(world, backbone, truth):
     assert np.isnan(hybrid.score(users, cold[3:], warm)).all()
 
 
-def test_restored_it_scores_and_folds_in_the_same(world, backbone, truth):
-    direct = np.random.default_rng(1).normal(size=truth.shape).astype(np.float32)
+def test_a_restored_scorer_scores_and_folds_in_the_same(world, backbone, truth):
+    text = np.random.default_rng(1).normal(size=truth.shape).astype(np.float32)
     hybrid = HybridScorer(backbone, world.data.n_users, ScoreFusion(0.4, 0.5, 2.0, 3.0, 4.0))
-    hybrid.calibration = ColdCalibration(np.linspace(1, 2, world.data.n_users, dtype=np.float32))
-    hybrid.append(truth, direct)
-    again = HybridScorer.restore(backbone.config, hybrid.state())
-    for one in (hybrid, again):
-        one.append(truth[:2], direct[:2])
+    factors = np.linspace(1, 2, world.data.n_users, dtype=np.float32)
+    hybrid.calibration = ColdCalibration(factors, 3 * factors)
+    hybrid.append(truth, text)
+    restored = HybridScorer.restore(backbone.config, hybrid.state())
+    for scorer in (hybrid, restored):
+        scorer.append(truth[:2], text[:2])
     users, _ = everything(world)
     warm = np.concatenate([world.data.warm, [False, False]])
     items = np.arange(len(warm), dtype=np.int32)
-    np.testing.assert_array_equal(again.score(users, items, warm), hybrid.score(users, items, warm))
+    np.testing.assert_array_equal(
+        restored.score(users, items, warm), hybrid.score(users, items, warm)
+    )
 
 
 def test_two_methods_with_one_seed_share_the_backbone(world):
     config = CONFIGS["bpr"]
-    busy = context()
-    first = fit_backbone(config, world.data, busy)
-    busy.rng.random(10)
+    used = context()
+    first = fit_backbone(config, world.data, used)
+    used.rng.random(10)
     np.testing.assert_array_equal(
         first.vectors[0], fit_backbone(config, world.data, context()).vectors[0]
     )
@@ -128,7 +131,7 @@ def test_two_methods_with_one_seed_share_the_backbone(world):
     assert (first.vectors[0] != other.vectors[0]).any()
 
 
-def test_the_stage_is_read_back_from_the_run_folder(world, tmp_path):
+def test_the_stage_is_reused_from_the_run_folder(world, tmp_path):
     valid = world.split.validation()
     first = fit_backbone(CONFIGS["bpr"], world.data, context(valid, folder=tmp_path))
     (log,) = tmp_path.glob("*/log.jsonl")
@@ -148,7 +151,9 @@ def test_the_stage_is_read_back_from_the_run_folder(world, tmp_path):
     ):
         found = len(list(tmp_path.iterdir()))
         other()
-        assert len(list(tmp_path.iterdir())) == found + 1, "another fit has another folder"
+        assert len(list(tmp_path.iterdir())) == found + 1, (
+            "a fit that differs must have a folder of its own"
+        )
 
 
 def test_epochs_are_chosen_on_the_warm_slice_and_a_refit_with_them_is_the_same(world):
@@ -174,8 +179,8 @@ def test_every_backbone_has_collaborative_vectors(world, backbone):
         return
     assert users.shape[1] == 6
     assert (users.dtype, items.dtype) == (np.float32, np.float32)
-    scores = users[world.answered_users] @ items[world.data.warm].T
-    right = world.right(world.answered_users, np.flatnonzero(world.data.warm)) > 0
+    scores = users[world.active_users] @ items[world.data.warm].T
+    right = world.ideal_scores(world.active_users, np.flatnonzero(world.data.warm)) > 0
     assert np.median(scores[right]) > np.median(scores[~right]) + 0.5 * scores.std()
     narrow = collaborative_vectors(backbone, sparse.csr_matrix(train[:4]), 100)
     assert narrow[0].shape == (4, 3)

@@ -21,18 +21,18 @@ def loss(**more):
     return text_distribution_loss(LOGITS[ROWS, USERS], LOGITS.logsumexp(1), ROWS, WEIGHTS, **more)
 
 
-def test_the_distribution_loss_is_torchs_cross_entropy_with_soft_targets():
+def test_the_distribution_loss_equals_torch_cross_entropy_with_soft_targets():
     expected = torch.nn.functional.cross_entropy(LOGITS, dense_targets())
     torch.testing.assert_close(loss(), expected)
 
 
-def test_item_weights_weigh_items():
-    each = -(dense_targets() * LOGITS.log_softmax(1)).sum(1)
-    torch.testing.assert_close(loss(item_weights=torch.tensor([0.0, 5.0, 0.0])), each[1])
-    torch.testing.assert_close(loss(item_weights=torch.full((3,), 7.0)), each.mean())
+def test_item_weights_give_a_weighted_mean():
+    per_item = -(dense_targets() * LOGITS.log_softmax(1)).sum(1)
+    torch.testing.assert_close(loss(item_weights=torch.tensor([0.0, 5.0, 0.0])), per_item[1])
+    torch.testing.assert_close(loss(item_weights=torch.full((3,), 7.0)), per_item.mean())
 
 
-def test_one_text_for_all_items_learns_the_mean_of_the_targets():
+def test_with_one_text_for_all_items_training_finds_the_mean_target():
     shared = torch.zeros(6, requires_grad=True)
     optimiser = torch.optim.Adam([shared], lr=0.1)
     for _ in range(400):
@@ -44,7 +44,7 @@ def test_one_text_for_all_items_learns_the_mean_of_the_targets():
     torch.testing.assert_close(shared.softmax(0), dense_targets().mean(0), atol=2e-3, rtol=0)
 
 
-def test_guidance_is_the_squared_distance_and_never_moves_its_target():
+def test_guidance_is_the_squared_distance_and_keeps_its_targets():
     targets = torch.tensor([[3.0, -4.0], [0.0, 1.0]])
     before = targets.clone()
     queries = torch.zeros(2, 2, requires_grad=True)

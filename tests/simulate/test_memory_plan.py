@@ -56,29 +56,29 @@ def test_activations_are_within_a_factor_of_two(lm):
     plan, tunable, users = plan_and_parts(lm, 4, "linear")
     tunable.train()
     fixed = {weight.untyped_storage().data_ptr() for weight in tunable.parameters()}
-    kept = {}
+    saved = {}
 
-    def keep(tensor):
+    def save(tensor):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in fixed:
-            kept[storage.data_ptr()] = storage.nbytes()
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
         pooled = tunable(batch(lm))
-    held = sum(kept.values())
-    assert held / 2 < plan.activations < held * 2
+    actual = sum(saved.values())
+    assert actual / 2 < plan.activations < actual * 2
     pair = PositivePairs(torch.tensor([0]), torch.tensor([1]), torch.tensor([1.0]))
     assert users.loss(users.queries(pooled), pair).requires_grad
 
 
-def test_a_frozen_lm_keeps_no_activations(lm):
+def test_a_frozen_lm_saves_no_activations(lm):
     plan, tunable, _ = plan_and_parts(lm, 0, "linear")
     assert plan.activations == plan.adapter == 0
     assert not tunable(batch(lm)).requires_grad
 
 
-def test_sampled_negatives_replace_the_users_in_the_logits(lm):
+def test_sampled_negatives_make_logits_independent_of_the_number_of_users(lm):
     def logits(negatives):
         return memory_plan(
             lm,
@@ -94,7 +94,7 @@ def test_sampled_negatives_replace_the_users_in_the_logits(lm):
     assert logits(0) == 2 * 2 * 10**9 * 4
 
 
-def test_the_table_names_each_part_and_the_total(lm):
+def test_the_table_has_a_line_per_purpose_and_the_total(lm):
     plan, _, _ = plan_and_parts(lm, 4, "linear")
     lines = plan.table().splitlines()
     assert lines[-1].split() == ["total", f"{plan.total / 1e6:.1f}", "MB"]

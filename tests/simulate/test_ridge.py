@@ -1,4 +1,4 @@
-"""The closed-form head against twins in dense float64 that follow the formulas."""
+"""The closed-form head, compared with a dense float64 reference that follows the formulas."""
 
 import numpy as np
 import pytest
@@ -26,15 +26,15 @@ def kernel(left, right, gamma):
 
 
 def features(config, vectors, centres):
-    """What the regression sees of a text: itself, or its kernel with the centres."""
+    """Inputs of the regression: the text vectors, or their kernel with the centres."""
     vectors = vectors.astype(np.float64)
     if config.kernel == "linear":
         return vectors
     return kernel(vectors, centres.astype(np.float64), config.gamma)
 
 
-def twin(config, vectors, targets, centres):
-    """A function from vectors to scores; weights (F'F + P)^-1 F'Y, P the penalty."""
+def dense_reference(config, vectors, targets, centres):
+    """A function from vectors to scores, with weights (F'F + P)^-1 F'Y and penalty P."""
     f = features(config, vectors, centres)
     penalty = config.l2 * np.eye(f.shape[1])
     if config.kernel == "rbf":
@@ -55,7 +55,7 @@ def config(request):
     return request.param
 
 
-def test_kernel_is_the_formula(vectors):
+def test_the_kernel_follows_its_formula(vectors):
     found = rbf(vectors[:7], vectors[:9], 0.8)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, kernel(vectors[:7], vectors[:9], 0.8), atol=1e-6)
@@ -63,14 +63,15 @@ def test_kernel_is_the_formula(vectors):
 
 
 @pytest.mark.parametrize("block", [5, 1024])
-def test_predictions_are_those_of_the_dense_twin(config, block, warm, vectors, rng, monkeypatch):
+def test_predictions_match_the_dense_reference(config, block, warm, vectors, rng, monkeypatch):
     monkeypatch.setattr(ridge, "_BLOCK", block)
     head = RidgeHead.fit(config, *warm, rng)
     found = head.predict(vectors)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, twin(config, *warm, head.centres)(vectors), atol=2e-3)
+    expected = dense_reference(config, *warm, head.centres)(vectors)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
     if config.landmarks > len(warm[0]):  # without the jitter of the landmarks
-        np.testing.assert_allclose(found, twin(config, *warm, head.centres)(vectors), atol=2e-5)
+        np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 def test_landmarks_are_warm_items_drawn_by_the_generator(warm):
@@ -82,8 +83,8 @@ def test_landmarks_are_warm_items_drawn_by_the_generator(warm):
     assert (heads[0].centres != heads[2].centres).any()
 
 
-def test_with_all_vectors_as_landmarks_it_is_exact(warm, vectors, rng):
-    # Every item twice, so that all vectors are landmarks though one item is none.
+def test_landmarks_that_cover_all_vectors_give_the_exact_solution(warm, vectors, rng):
+    # With every item twice, 95 of 96 items as landmarks cover all vectors.
     order = np.repeat(np.arange(len(warm[0])), 2)
     twice = warm[0][order], warm[1][order]
     exact = RidgeHead.fit(RidgeConfig(l2=0.4, gamma=0.8), *twice, rng).predict(vectors)
@@ -92,10 +93,10 @@ def test_with_all_vectors_as_landmarks_it_is_exact(warm, vectors, rng):
         config = RidgeConfig(l2=0.4, gamma=0.8, landmarks=landmarks)
         errors.append(np.abs(RidgeHead.fit(config, *twice, rng).predict(vectors) - exact).max())
     assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 5e-3  # what the jitter for float32 leaves
+    assert errors[2] < 5e-3  # the effect of the jitter for float32
 
 
-def test_some_users_are_a_part_of_all(config, warm, vectors, rng):
+def test_scores_of_some_users_are_a_slice_of_all_scores(config, warm, vectors, rng):
     head = RidgeHead.fit(config, *warm, rng)
     users = np.array([7, 0, 7], np.int32)
     np.testing.assert_allclose(
@@ -104,14 +105,14 @@ def test_some_users_are_a_part_of_all(config, warm, vectors, rng):
     assert head.predict(vectors[:0]).shape == (0, warm[1].shape[1])
 
 
-def test_restored_head_predicts_the_same(config, warm, vectors, rng):
+def test_a_restored_head_predicts_the_same(config, warm, vectors, rng):
     head = RidgeHead.fit(config, *warm, rng)
-    again = RidgeHead.restore(config, head.state())
-    np.testing.assert_array_equal(again.predict(vectors), head.predict(vectors))
+    restored = RidgeHead.restore(config, head.state())
+    np.testing.assert_array_equal(restored.predict(vectors), head.predict(vectors))
 
 
 @pytest.mark.parametrize("block", [5, 1024])
-def test_leave_one_out_is_the_refit_without_the_item(config, block, warm, rng, monkeypatch):
+def test_leave_one_out_equals_a_refit_without_the_item(config, block, warm, rng, monkeypatch):
     monkeypatch.setattr(ridge, "_BLOCK", block)
     vectors, targets = warm
     head = RidgeHead.fit(config, vectors, targets, rng)
@@ -119,14 +120,14 @@ def test_leave_one_out_is_the_refit_without_the_item(config, block, warm, rng, m
     found = head.leave_one_out(vectors, targets, rows)
     for row, prediction in zip(rows, found, strict=True):
         others = np.delete(np.arange(len(vectors)), row)
-        # Landmarks and their penalty stay; without landmarks the item is no centre any more.
+        # Landmarks and their penalty stay; without landmarks the item is removed from the centres.
         fixed = config.kernel == "rbf" and len(head.centres) < len(vectors)
         centres = head.centres if fixed else head.centres[others[: len(head.centres)]]
-        refit = twin(config, vectors[others], targets[others], centres)
+        refit = dense_reference(config, vectors[others], targets[others], centres)
         np.testing.assert_allclose(prediction, refit(vectors[[row]])[0], atol=3e-3)
 
 
-def test_more_shrinkage_gives_smaller_scores(warm, vectors, rng):
+def test_more_regularisation_gives_smaller_scores(warm, vectors, rng):
     sizes = [
         np.linalg.norm(RidgeHead.fit(RidgeConfig(l2=l2), *warm, rng).predict(vectors))
         for l2 in (0.1, 1, 10, 100)
@@ -134,9 +135,9 @@ def test_more_shrinkage_gives_smaller_scores(warm, vectors, rng):
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_a_text_without_direction_still_gets_scores(config, warm, rng):
-    nothing = np.zeros((1, warm[0].shape[1]), np.float32)
-    assert np.isfinite(RidgeHead.fit(config, *warm, rng).predict(nothing)).all()
+def test_a_zero_vector_gets_finite_scores(config, warm, rng):
+    zero = np.zeros((1, warm[0].shape[1]), np.float32)
+    assert np.isfinite(RidgeHead.fit(config, *warm, rng).predict(zero)).all()
 
 
 def test_a_system_that_cannot_be_solved_is_a_clear_error(warm, rng):

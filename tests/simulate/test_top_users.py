@@ -16,31 +16,33 @@ SCORES = arrays.arrays(
 
 
 @given(SCORES, st.data())
-def test_the_best_users_first_with_weights_between_zero_and_one(scores, data):
+def test_top_users_are_sorted_with_weights_above_0_up_to_1(scores, data):
     k = data.draw(st.integers(1, scores.shape[1]))
-    events = top_users(scores, k, "me")
+    events = top_users(scores, k, "test")
     assert len(events) == k * len(scores)
     np.testing.assert_array_equal(events.items, np.repeat(np.arange(len(scores)), k))
-    assert events.provenance == "me" != OBSERVED
+    assert events.sources == ("test",) != (OBSERVED,)
     for row, users in enumerate(events.users.reshape(-1, k)):
         assert len(set(users.tolist())) == k
         np.testing.assert_array_equal(scores[row, users], np.sort(scores[row])[::-1][:k])
     assert events.weights.dtype == np.float32
     assert ((events.weights > 0) & (events.weights <= 1)).all()
     inside = (scores > 1e-6) & (scores <= 1)
-    kept = inside[events.items, events.users]
-    np.testing.assert_array_equal(events.weights[kept], scores[events.items, events.users][kept])
+    unclipped = inside[events.items, events.users]
+    np.testing.assert_array_equal(
+        events.weights[unclipped], scores[events.items, events.users][unclipped]
+    )
 
 
-def test_no_items_have_no_audience():
-    assert len(top_users(np.zeros((0, 5), np.float32), 3, "me")) == 0
+def test_no_items_give_no_interactions():
+    assert len(top_users(np.zeros((0, 5), np.float32), 3, "test")) == 0
 
 
 @given(SCORES)
-def test_relative_weights_keep_the_order_and_the_strongest_is_one(strengths):
-    weights = relative_weights(strengths)
+def test_relative_weights_are_proportional_and_the_largest_is_one(scores):
+    weights = relative_weights(scores)
     assert ((weights > 0) & (weights <= 1)).all()
-    for row, weight in zip(strengths, weights, strict=True):
+    for row, weight in zip(scores, weights, strict=True):
         if row.max() <= 0:
             assert (weight == 1).all()
             continue

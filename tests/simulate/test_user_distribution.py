@@ -1,4 +1,4 @@
-"""The distribution over users and the interactions simulated from it."""
+"""The distribution over users, and interactions simulated from it."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def _vectors(rng, n=5):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def test_what_all_tokens_share_changes_nothing():
+def test_a_vector_added_to_all_tokens_changes_no_score():
     rng = np.random.default_rng(0)
     distribution, vectors = _distribution(rng), _vectors(rng)
     before = distribution.user_scores(vectors, vectors)
@@ -45,7 +45,7 @@ def test_log_probabilities_are_those_of_the_tokens():
     np.testing.assert_allclose(np.exp(ours).sum(1), 1, atol=1e-4)
 
 
-def test_affinities_of_some_users_are_a_slice():
+def test_scores_of_some_users_are_a_slice_of_all_scores():
     rng = np.random.default_rng(2)
     distribution, vectors = _distribution(rng), _vectors(rng)
     users = np.array([3, 17, 4], np.int32)
@@ -54,7 +54,7 @@ def test_affinities_of_some_users_are_a_slice():
     np.testing.assert_allclose(some, every[:, users], atol=1e-5)
 
 
-def test_likely_users_are_the_top_with_their_probability_as_weight():
+def test_likely_users_are_the_top_k_weighted_by_probability():
     probabilities = np.array([[0.5, 0.1, 0.25, 0.15], [0.01, 0.01, 0.08, 0.9]])
     events = likely_users(
         np.log(probabilities).astype(np.float32),
@@ -68,12 +68,12 @@ def test_likely_users_are_the_top_with_their_probability_as_weight():
     np.testing.assert_allclose(
         events.weights, [1 / 2, 0.5 / 1.5, 1.8 / 2.8, 0.16 / 1.16], atol=1e-6
     )
-    assert events.provenance == "test"
+    assert events.sources == ("test",)
 
 
-def test_drawn_users_follow_the_distribution():
+def test_sampled_users_follow_the_distribution():
     probabilities = np.array([[0.7, 0.2, 0.1]])
-    drawn = likely_users(
+    sampled = likely_users(
         np.log(np.repeat(probabilities, 4000, axis=0)).astype(np.float32),
         1,
         audience_size=1.0,
@@ -81,11 +81,11 @@ def test_drawn_users_follow_the_distribution():
         provenance="test",
         rng=np.random.default_rng(0),
     )
-    shares = np.bincount(drawn.users, minlength=3) / 4000
-    np.testing.assert_allclose(shares, probabilities[0], atol=0.03)
+    frequencies = np.bincount(sampled.users, minlength=3) / 4000
+    np.testing.assert_allclose(frequencies, probabilities[0], atol=0.03)
 
 
-def test_more_users_than_there_are_is_an_error():
+def test_k_above_the_number_of_users_is_an_error():
     with pytest.raises(ConfigError, match=r"within 1\.\.3"):
         likely_users(
             np.zeros((1, 3), np.float32),

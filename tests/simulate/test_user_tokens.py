@@ -35,7 +35,7 @@ def positives():
 
 
 @pytest.mark.parametrize("head", ["linear", "two-layer"])
-def test_queries_have_both_signs_and_a_length_near_the_tokens(head):
+def test_queries_have_both_signs_in_every_dimension(head):
     queries = user_tokens(head=head).queries(unit(200))
     assert queries.shape == (200, 6)
     assert (queries > 0).any(0).all()
@@ -44,7 +44,7 @@ def test_queries_have_both_signs_and_a_length_near_the_tokens(head):
 
 @pytest.mark.parametrize("block", [1, 7, 50, 1000])
 @pytest.mark.parametrize("degrees", [None, np.arange(50)])
-def test_blocks_give_what_the_full_softmax_gives(block, degrees):
+def test_blocks_give_the_same_as_the_full_softmax(block, degrees):
     tokens = user_tokens(degrees=degrees)
     queries = tokens.queries(unit(4))
     full = tokens.logits(queries).log_softmax(1)
@@ -60,7 +60,7 @@ def test_blocks_give_what_the_full_softmax_gives(block, degrees):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 14), st.integers(0, 5))
-def test_ties_are_in_user_order_whatever_the_block(k, block, seed):
+def test_ties_are_in_user_order_for_every_block_size(k, block, seed):
     table = rng(seed).integers(-1, 2, (12, 2)).astype(np.float32)
     tokens = UserTokens(table, 2, rng(), temperature=1.0)
     queries = torch.tensor(rng(seed + 50).integers(-1, 2, (5, 2)), dtype=torch.float32)
@@ -71,14 +71,14 @@ def test_ties_are_in_user_order_whatever_the_block(k, block, seed):
     assert (values.diff(dim=1) <= 0).all()
 
 
-def test_k_outside_the_users_is_refused():
+def test_k_outside_the_number_of_users_is_refused():
     tokens = user_tokens()
     for k in (0, 51):
         with pytest.raises(DataError, match=rf"within 1\.\.50 users, got {k}"):
             tokens.top_k(tokens.queries(unit(1)), k)
 
 
-def test_log_probabilities_of_chosen_users_sum_to_one_over_all():
+def test_log_probabilities_of_some_users_are_a_slice_and_all_sum_to_one():
     tokens = user_tokens(degrees=np.arange(50))
     queries = tokens.queries(unit(3))
     chosen = torch.tensor([3, 0, 49])
@@ -87,7 +87,7 @@ def test_log_probabilities_of_chosen_users_sum_to_one_over_all():
     torch.testing.assert_close(everyone.exp().sum(1), torch.ones(3))
 
 
-def test_without_text_the_bias_is_the_popularity_prior():
+def test_without_text_the_bias_gives_the_activity_prior():
     degrees = np.array([0, 1, 3, 7])
     tokens = UserTokens(np.zeros((4, 2)), 10, rng(), degrees=degrees)
     probabilities = tokens.log_probabilities(tokens.queries(unit(1))).exp()[0]
@@ -108,7 +108,7 @@ def test_the_sampled_normaliser_is_unbiased(proposal):
     torch.testing.assert_close(sampled, expected, atol=0.01, rtol=0)
 
 
-def test_sampled_training_approaches_the_full_gradient():
+def test_the_sampled_gradient_approaches_the_full_gradient():
     tokens = user_tokens(temperature=1.0)
     queries = tokens.queries(unit(3)).detach()
     full = torch.autograd.grad(tokens.loss(queries, positives()), tokens.table)[0]
@@ -119,13 +119,13 @@ def test_sampled_training_approaches_the_full_gradient():
     )
 
 
-def test_sampling_needs_a_generator():
+def test_sampled_negatives_without_a_generator_are_refused():
     tokens = user_tokens()
     with pytest.raises(ConfigError, match="generator"):
         tokens.loss(tokens.queries(unit(3)), positives(), negatives=5)
 
 
-def test_training_finds_the_users_and_leaves_the_guidance_target():
+def test_training_finds_the_users_and_keeps_the_guidance_targets():
     items = rng(5).normal(size=(3, 6)).astype(np.float32)
     targets = torch.from_numpy(items)
     before = items.copy()
@@ -147,7 +147,7 @@ def test_training_finds_the_users_and_leaves_the_guidance_target():
     np.testing.assert_array_equal(targets.numpy(), before)
 
 
-def test_a_fixed_temperature_stays():
+def test_a_fixed_temperature_is_not_trained():
     tokens = user_tokens(learn_temperature=False, temperature=0.5)
     assert not tokens.log_scale.requires_grad
     queries = tokens.queries(unit(2))
@@ -156,11 +156,13 @@ def test_a_fixed_temperature_stays():
 
 @pytest.mark.parametrize("head", ["linear", "two-layer"])
 @pytest.mark.parametrize("degrees", [None, np.arange(50)])
-def test_state_comes_back(head, degrees):
+def test_state_round_trips(head, degrees):
     tokens = user_tokens(head=head, degrees=degrees, temperature=0.3)
-    again = UserTokens.from_state(tokens.state())
+    restored = UserTokens.from_state(tokens.state())
     pooled = unit(3)
-    assert torch.equal(again.logits(again.queries(pooled)), tokens.logits(tokens.queries(pooled)))
+    assert torch.equal(
+        restored.logits(restored.queries(pooled)), tokens.logits(tokens.queries(pooled))
+    )
     state = tokens.state()
     del state["log_scale"]
     with pytest.raises(ArtefactError, match="log_scale"):
@@ -179,7 +181,7 @@ def test_initial_tokens_keep_the_backbones_inner_products_up_to_scale():
         assert np.square(targets).sum(1).mean() == pytest.approx(1, rel=1e-5)
 
 
-def test_narrow_tokens_keep_the_best_directions():
+def test_narrow_tokens_keep_the_users_principal_directions():
     strong = rng(1).normal(size=(60, 2)) @ np.linalg.qr(rng(2).normal(size=(8, 2)))[0].T
     users = strong * 10 + rng(3).normal(size=(60, 8)) * 0.01
     items = rng(4).normal(size=(20, 8))
@@ -188,7 +190,7 @@ def test_narrow_tokens_keep_the_best_directions():
     assert np.corrcoef(products.ravel(), kept.ravel())[0, 1] > 0.9999
 
 
-def test_bad_vectors_are_refused():
+def test_wrong_arguments_are_refused():
     with pytest.raises(DataError, match=r"one width, got shapes \(3, 4\) and \(2, 5\)"):
         initial_tokens(np.zeros((3, 4)), np.zeros((2, 5)), 4, rng())
     with pytest.raises(DataError, match="finite"):

@@ -1,4 +1,4 @@
-"""What is written down comes back as it was."""
+"""Checkpoints restore exactly the arrays that were written."""
 
 import numpy as np
 import pytest
@@ -14,9 +14,9 @@ from warmstart.train.checkpoint import Checkpoint, read_checkpoint, write_checkp
         np.asfortranarray(np.arange(6.0).reshape(2, 3)),
         np.arange(12)[::3],
     ],
-    ids=["scalar", "empty", "by columns", "with gaps"],
+    ids=["scalar", "empty", "column-major", "strided"],
 )
-def test_arrays_of_any_layout_come_back(array, tmp_path):
+def test_arrays_of_any_layout_are_restored(array, tmp_path):
     at = Checkpoint([{"epoch": 1}], 1, 0.5, 0, {"best": array}, {"now": array}, {"moment": array})
     write_checkpoint(tmp_path, "settings", at)
     found = read_checkpoint(tmp_path, "settings")

@@ -11,7 +11,7 @@ from warmstart.train import Schedule, TorchTrainee, Trainee, run_epochs, torch_g
 
 
 class Walk(Trainee):
-    """A parameter that takes a random step an epoch, with momentum; it counts its epochs."""
+    """A parameter that takes one random step with momentum per epoch; counts its epochs."""
 
     def __init__(self, die_in=None):
         self.place, self.speed = np.zeros(3), np.zeros(3)
@@ -75,12 +75,12 @@ def run(trainee, epochs=8, folder=None, validate=None, patience=100, seed=3, **s
     )
 
 
-def test_without_validation_the_last_epoch_stays():
+def test_without_validation_the_last_epoch_is_kept():
     walk = Walk()
-    outcome = run(walk)
-    assert (walk.trained, outcome.epochs, outcome.metric) == (8, 8, None)
-    assert [row["loss"] for row in outcome.history] == [1.5] * 8
-    assert all("score" not in row for row in outcome.history)
+    result = run(walk)
+    assert (walk.trained, result.epochs, result.metric) == (8, 8, None)
+    assert [row["loss"] for row in result.history] == [1.5] * 8
+    assert all("score" not in row for row in result.history)
 
 
 def test_the_best_epoch_is_restored_not_the_last():
@@ -91,20 +91,20 @@ def test_the_best_epoch_is_restored_not_the_last():
         places.append(walk.place.copy())
         return next(metrics)
 
-    outcome = run(walk, epochs=4, validate=validate)
-    assert (outcome.epochs, outcome.metric) == (2, 5.0)
+    result = run(walk, epochs=4, validate=validate)
+    assert (result.epochs, result.metric) == (2, 5.0)
     np.testing.assert_array_equal(walk.place, places[1])
 
 
-def test_training_stops_when_patience_is_spent_and_validates_the_last_epoch():
+def test_training_stops_after_its_patience_and_validates_the_last_epoch():
     walk = Walk()
     metrics = iter([3.0, 2.0, 1.0, 0.0])
-    outcome = run(walk, epochs=50, validate=lambda: next(metrics), patience=2, every=5)
-    assert (walk.trained, outcome.epochs) == (15, 5)
+    result = run(walk, epochs=50, validate=lambda: next(metrics), patience=2, every=5)
+    assert (walk.trained, result.epochs) == (15, 5)
     walk = Walk()
-    outcome = run(walk, epochs=7, validate=lambda: float(walk.trained), every=5)
-    assert [row["epoch"] for row in outcome.history if "score" in row] == [5, 7]
-    assert outcome.epochs == 7
+    result = run(walk, epochs=7, validate=lambda: float(walk.trained), every=5)
+    assert [row["epoch"] for row in result.history if "score" in row] == [5, 7]
+    assert result.epochs == 7
 
 
 @pytest.mark.parametrize("kind", [Walk, Regression])
@@ -113,16 +113,16 @@ def test_a_killed_run_resumes_to_the_same_end(kind, die_in, tmp_path):
     def validate(trainee):
         return lambda: float(next(iter(trainee.state().values())).sum())
 
-    unbroken = kind()
-    expected = run(unbroken, validate=validate(unbroken))
+    uninterrupted = kind()
+    expected = run(uninterrupted, validate=validate(uninterrupted))
     killed = kind(die_in=die_in)
     with pytest.raises(KeyboardInterrupt):
         run(killed, folder=tmp_path, validate=validate(killed))
     again = kind()
-    outcome = run(again, folder=tmp_path, validate=validate(again))
-    assert outcome.epochs == expected.epochs
-    assert outcome.metric == expected.metric
-    for name, array in unbroken.state().items():
+    result = run(again, folder=tmp_path, validate=validate(again))
+    assert result.epochs == expected.epochs
+    assert result.metric == expected.metric
+    for name, array in uninterrupted.state().items():
         np.testing.assert_array_equal(again.state()[name], array)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in log] == list(range(1, 9))
@@ -133,8 +133,8 @@ def test_a_finished_run_is_read_back_without_training(tmp_path):
     first = Walk()
     run(first, folder=tmp_path)
     again = Walk()
-    outcome = run(again, folder=tmp_path)
-    assert (again.trained, outcome.epochs) == (0, 8)
+    result = run(again, folder=tmp_path)
+    assert (again.trained, result.epochs) == (0, 8)
     np.testing.assert_array_equal(again.place, first.place)
 
 
@@ -169,7 +169,7 @@ def test_divergence_is_reported_with_its_epoch():
         run(Diverging())
 
 
-def test_seeds_decide_and_the_global_state_is_left_alone():
+def test_the_seed_determines_training_and_the_global_state_does_not_change():
     before = torch.get_rng_state()
     one, same, other = Regression(), Regression(), Regression()
     run(one)
@@ -181,7 +181,7 @@ def test_seeds_decide_and_the_global_state_is_left_alone():
     assert torch.allclose(one.weight, torch.ones(4), atol=0.5)
 
 
-def test_a_loss_that_rises_far_is_warned_of(caplog):
+def test_a_strongly_rising_loss_logs_a_warning(caplog):
     class Rising(Walk):
         def epoch(self, rng, epoch):
             yield 1.0 if epoch < 3 else 10.0**epoch
@@ -190,4 +190,4 @@ def test_a_loss_that_rises_far_is_warned_of(caplog):
     assert not caplog.records
     run_epochs(Rising(), Schedule(3), np.random.default_rng(0))
     (record,) = (record for record in caplog.records if record.levelname == "WARNING")
-    assert "the loss is 1000 in epoch 3, it was 1; lower learning_rate" in record.message
+    assert "the loss is 1000 in epoch 3, up from 1; lower learning_rate" in record.message

@@ -1,4 +1,4 @@
-"""Collaborative filtering on interactions alone, and fold-in of new items."""
+"""Collaborative-filtering backbones, trained on interactions only, with fold-in of new items."""
 
 from importlib import import_module
 from typing import Annotated, TypeAlias
@@ -15,7 +15,7 @@ from warmstart.backbones.ngcf import NgcfConfig
 BackboneConfig: TypeAlias = Annotated[
     BprConfig | IalsConfig | EaseConfig | LightGcnConfig | NgcfConfig, Field(discriminator="kind")
 ]
-"""The configuration of any backbone, told apart by ``kind``."""
+"""Configuration of any backbone; ``kind`` selects the type."""
 
 BACKBONES = {
     "bpr": "warmstart.backbones.bpr:Bpr",
@@ -27,7 +27,7 @@ BACKBONES = {
 
 
 def build(config: BackboneConfig) -> Backbone:
-    """The unfitted backbone of a configuration."""
+    """Create the unfitted backbone that ``config`` describes."""
     module, _, name = BACKBONES[config.kind].partition(":")
     return getattr(import_module(module), name)(config)
 

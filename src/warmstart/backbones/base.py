@@ -1,8 +1,8 @@
-"""What every collaborative-filtering backbone can do, independent of any language model.
+"""Base classes and input checks of the collaborative-filtering backbones.
 
-A backbone is fitted on a user-item matrix, scores warm items, and takes in a new item by *fold-in*:
-from the item's interactions (simulated or true) it derives what it needs to score the item, while
-users and warm items stay bit for bit as they are.
+A backbone is fitted on a user-item matrix, scores warm items, and adds a new item by *fold-in*: it
+computes the item's representation from the item's interactions (simulated or true), while users and
+warm items stay bit for bit unchanged. Backbones do not depend on language models.
 """
 
 import hashlib
@@ -21,14 +21,17 @@ from warmstart.rank import ScoreFunction
 from warmstart.train import Schedule, Trainee, run_epochs
 
 Validate: TypeAlias = Callable[[ScoreFunction], float]
-"""A validation metric of a score function; bigger is better."""
+"""Computes the validation metric of a score function; bigger is better."""
 
 
 class Backbone(ABC):
     """Collaborative filtering on a user-item matrix.
 
     Args:
-        config: the backbone's own configuration type.
+        config: an instance of ``config_type``; None uses its defaults.
+
+    Raises:
+        ConfigError: ``config`` is of another type.
     """
 
     name: ClassVar[str]
@@ -42,7 +45,7 @@ class Backbone(ABC):
             )
         self.config: Any = config or self.config_type()
         self.chosen: Any = self.config
-        """The configuration with the epochs that validation chose: refit with it without one."""
+        """``config`` with the epochs that validation chose, to refit without validation."""
 
     @abstractmethod
     def fit(
@@ -53,22 +56,22 @@ class Backbone(ABC):
         rng: np.random.Generator,
         run_folder: Path | None = None,
     ) -> Self:
-        """Learn from ``train``; a second fit forgets the first.
+        """Learn from ``train``; a second fit discards the first.
 
         Args:
-            train: weights in (0, 1], float32, shape (n_users, n_items). Items and users without
-                an entry are allowed; they are no negatives, and score 0.
-            validate: early stopping keeps the epoch that is best by it.
+            train: weights in (0, 1], float32, shape (n_users, n_items). Users and items without
+                interactions are allowed: they are never sampled as negatives, and score 0.
+            validate: early stopping keeps the epoch with the best value; None trains all epochs.
             rng: the only source of randomness.
-            run_folder: for checkpoints and the log; an unfinished run there is resumed.
+            run_folder: folder of checkpoints and log; an unfinished run in it is resumed.
 
         Raises:
-            DataError: there is nothing to learn from, or a weight is outside (0, 1].
+            DataError: ``train`` has no interactions, or a weight is outside (0, 1].
         """
 
     @abstractmethod
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Scores, float32, shape (users, items), of row numbers int32."""
+        """Score all pairs of int32 row numbers: float32, shape (users, items)."""
 
     @abstractmethod
     def fold_in(
@@ -78,30 +81,33 @@ class Backbone(ABC):
         prior: np.ndarray | None = None,
         prior_weight: float = 1.0,
     ) -> np.ndarray:
-        """Represent new items; nothing that was learned changes.
+        """Compute the representation of new items; learned parameters do not change.
 
         Args:
             interactions: weights in (0, 1], float32, shape (new_items, n_users).
-            prior: a guess of the result, from the item's text say; the regulariser draws to it
-                rather than to zero. float32, shape (new_items, width).
+            prior: an estimate of the result, for example from the item's text; the regulariser
+                shrinks towards it instead of zero. float32, shape (new_items, width).
             prior_weight: multiplies the regulariser.
 
         Returns:
-            float32, shape (new_items, width), to be given to ``score_folded``. Factor models:
-            item vectors beside ``vectors``. EASE: regression columns over the warm items.
+            The input of ``score_folded``, float32, shape (new_items, width): item vectors like
+            those in ``vectors`` for factor models, regression columns over the items for EASE.
+
+        Raises:
+            DataError: a shape does not match the fitted model, or a weight is outside (0, 1].
         """
 
     @abstractmethod
     def score_folded(self, users: np.ndarray, folded: np.ndarray) -> np.ndarray:
-        """Scores of folded-in items for users, float32, shape (users, new_items)."""
+        """Score folded-in items for users: float32, shape (users, new_items)."""
 
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:
-        """Arrays that ``restore`` needs to score and fold in as now."""
+        """Return the arrays from which ``restore`` reproduces scores and fold-in exactly."""
 
     @abstractmethod
     def restore(self, state: dict[str, np.ndarray]) -> Self:
-        """Take ``state`` back.
+        """Load the arrays of ``state``.
 
         Raises:
             ArtefactError: an array is missing.
@@ -109,13 +115,13 @@ class Backbone(ABC):
 
 
 class EpochConfig(Config):
-    """Settings of every backbone that learns by epochs.
+    """Settings of every backbone that is trained in epochs.
 
     Attributes:
         width: length of the vectors.
-        epochs: the most epochs; with validation the best one is kept.
-        validate_every: epochs from one validation to the next.
-        patience: validations without a new best before training stops.
+        epochs: maximum number of epochs; with validation the best one is kept.
+        validate_every: number of epochs between validations.
+        patience: validations without improvement before training stops.
     """
 
     width: int = Field(default=512, ge=1)
@@ -125,11 +131,11 @@ class EpochConfig(Config):
 
 
 class FactorTrainee(Trainee):
-    """Something that learns user and item vectors by epochs."""
+    """A trainee that learns user and item vectors."""
 
     @abstractmethod
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors as they stand, float32: (n_users, width) and (n_items, width)."""
+        """Return the current vectors, float32: (n_users, width) and (n_items, width)."""
 
 
 class FactorBackbone(Backbone):
@@ -159,7 +165,7 @@ class FactorBackbone(Backbone):
         rng: np.random.Generator,
         run_folder: Path | None,
     ) -> None:
-        """Run the training loop, then keep the vectors and the number of epochs."""
+        """Run the training loop, then store the vectors and the chosen number of epochs."""
 
         def metric() -> float:
             assert validate is not None
@@ -187,27 +193,27 @@ class FactorBackbone(Backbone):
 
 
 def shape_of(matrix: sparse.csr_matrix) -> tuple[int, int]:
-    """Rows and columns; scipy's own annotation of ``shape`` allows None."""
+    """Return rows and columns as int; scipy's annotation of ``shape`` allows None."""
     rows, columns = matrix.shape  # pyright: ignore[reportGeneralTypeIssues]
     return rows, columns
 
 
 def check_train(name: str, train: sparse.csr_matrix) -> sparse.csr_matrix:
-    """``train`` as canonical float32 CSR with sorted indices.
+    """Return ``train`` as canonical float32 CSR with sorted indices.
 
     Raises:
-        DataError: it is empty, or a weight is outside (0, 1].
+        DataError: there are no interactions, or a weight is outside (0, 1].
     """
     if train.nnz == 0:
-        raise DataError(f"backbone {name}: the training matrix holds no interactions")
+        raise DataError(f"backbone {name}: the training matrix contains no interactions")
     return check_weights(name, train)
 
 
 def check_weights(name: str, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    """``matrix`` as canonical float32 CSR with sorted indices; weights must lie in (0, 1].
+    """Return ``matrix`` as canonical float32 CSR with sorted indices.
 
     Raises:
-        DataError: naming the first wrong weight with its row and column.
+        DataError: a weight is outside (0, 1]; names the first one with its row and column.
     """
     matrix = sparse.csr_matrix(matrix, dtype=np.float32)
     if not matrix.has_canonical_format:
@@ -230,10 +236,10 @@ def check_fold_in(
     prior: np.ndarray | None,
     width: int,
 ) -> sparse.csr_matrix:
-    """``interactions`` in canonical form, if its shape and the prior's fit the backbone.
+    """Return ``interactions`` in canonical form after checking them and the prior.
 
     Raises:
-        DataError: a wrong shape or weight.
+        DataError: a shape does not match the backbone, or a weight is outside (0, 1].
     """
     if shape_of(interactions)[1] != n_users:
         raise DataError(
@@ -256,10 +262,10 @@ def _hash(matrix: sparse.csr_matrix) -> str:
 
 
 def take(name: str, state: dict[str, np.ndarray], *keys: str) -> list[np.ndarray]:
-    """Arrays of a saved state.
+    """Return the arrays of a saved state that ``keys`` name, in that order.
 
     Raises:
-        ArtefactError: one is missing.
+        ArtefactError: an array is missing.
     """
     missing = [key for key in keys if key not in state]
     if missing:

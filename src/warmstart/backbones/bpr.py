@@ -5,12 +5,13 @@ Feedback", UAI 2009. For each interaction (u, i) of weight w and sampled negativ
 
     -w log( exp(s_ui / t) / (exp(s_ui / t) + sum_j exp(s_uj / t)) )  +  l2 / 2 sum |vectors|^2
 
-which is BPR with one negative (t = 1) and the sampled softmax with more. Scores are s_ui = x_u.y_i;
-the last column of the vectors is an item bias (1 on the user's side).
+With one negative and t = 1 this is BPR, with more negatives the sampled softmax. Scores are
+s_ui = x_u.y_i; the last column of the item vectors is an item bias (1 for users with interactions).
 
-Updates are plain SGD without locks *and* without races: each epoch cuts users and warm items at
-random into blocks, a round works on pairs of blocks that share neither users nor items, and
-negatives come from the item block at hand. The result is the same for any number of threads.
+Updates are plain SGD, parallel without locks *and* without races: each epoch splits users and warm
+items at random into blocks. A round works on pairs of blocks that share neither users nor items,
+and samples negatives from the item block of the pair. The result is the same for any number of
+threads.
 """
 
 from collections.abc import Iterator
@@ -25,16 +26,17 @@ from warmstart.backbones.base import FactorTrainee, shape_of
 from warmstart.backbones.sampled_factor import SampledFactorBackbone, SampledFactorConfig
 from warmstart.backbones.threads import Array, Real, Whole, over_rows
 
-_BLOCKS = 4  # of users and of items; so many threads can work at once
-_TRIES = 100  # for a negative, before a user is taken to have every item of the block
+_BLOCKS = 4  # blocks of users and of items; also the maximum number of parallel threads
+_TRIES = 100  # extra draws allowed for negatives; then the step uses those found so far
 
 
 class BprConfig(SampledFactorConfig):
     """Settings of MF-BPR.
 
     Attributes:
-        learning_rate: of plain SGD.
-        l2: shrinkage of the vectors that a step touches; the negatives share one item's part.
+        learning_rate: step size of plain SGD.
+        l2: weight decay of the vectors that a step updates; the negatives of a step together get
+            the decay of one item.
     """
 
     kind: Literal["bpr"] = "bpr"
@@ -44,7 +46,7 @@ class BprConfig(SampledFactorConfig):
 
 
 class Bpr(SampledFactorBackbone):
-    """MF-BPR with SGD in numba; exactly repeatable for any number of threads."""
+    """MF-BPR with SGD in numba; bit-identical for any number of threads."""
 
     name = "bpr"
     config_type = BprConfig
@@ -54,7 +56,7 @@ class Bpr(SampledFactorBackbone):
 
 
 class _Sgd(FactorTrainee):
-    """One pass over the interactions an epoch."""
+    """Trains one pass over the interactions per epoch."""
 
     def __init__(
         self, train: sparse.csr_matrix, config: BprConfig, rng: np.random.Generator
@@ -104,7 +106,7 @@ _jit = numba.njit(fastmath=True, nogil=True, cache=True)
 
 @_jit
 def _bucket(rows: Array, columns: Array, user_block: Array, item_block: Array) -> tuple:
-    """Positions of the interactions sorted by (user block, item block), and where each starts."""
+    """Return interaction positions sorted by (user block, item block) and each pair's start."""
     starts = np.zeros(_BLOCKS * _BLOCKS + 1, np.int64)
     for k in range(len(rows)):
         starts[user_block[rows[k]] * _BLOCKS + item_block[columns[k]] + 1] += 1
@@ -125,7 +127,7 @@ def _step_blocks(
     users: Array, items: Array, rate: Real, l2: Real, negatives: Whole, temperature: Real,
     losses: Array,
 ) -> None:  # fmt: skip
-    """SGD over the interactions of user blocks first..last, each with its own item block."""
+    """Run SGD on user blocks ``first`` to ``last - 1``, each paired with a different item block."""
     for user_block in range(first, last):
         item_block = (user_block + shift) % _BLOCKS
         block = user_block * _BLOCKS + item_block
@@ -137,7 +139,7 @@ def _step_blocks(
             other = _below(random, k + 1)
             bucket[k], bucket[other] = bucket[other], bucket[k]
         candidates = np.empty(negatives + 1, np.int32)
-        pull = np.empty(negatives + 1, np.float32)
+        descent = np.empty(negatives + 1, np.float32)
         change = np.empty(users.shape[1], np.float32)
         for k in bucket:
             user = rows[k]
@@ -145,16 +147,21 @@ def _step_blocks(
             seen = columns[indptr[user] : indptr[user + 1]]
             found, random = _sample(pool, seen, candidates, random)
             if found == 1:
-                continue  # the user has every item of this block: nothing to learn here
+                continue  # no negative found: the user has (nearly) every item of this block
             x = users[user]
-            losses[block] += weights[k] * _pull(x, items, candidates[:found], pull, temperature)
+            losses[block] += weights[k] * _softmax_step(
+                x, items, candidates[:found], descent, temperature
+            )
             step, shrink = np.float32(rate * weights[k] / temperature), np.float32(rate * l2)
-            _update(x, items, candidates[:found], pull, step, shrink, change)
+            _update(x, items, candidates[:found], descent, step, shrink, change)
 
 
 @_jit
 def _sample(pool: Array, seen: Array, candidates: Array, random: Whole) -> tuple:
-    """Fill ``candidates`` from 1 on with items of ``pool`` that are not in ``seen`` (sorted)."""
+    """Fill ``candidates[1:]`` with items of ``pool`` that are not in ``seen`` (sorted).
+
+    Returns how much of ``candidates`` is filled and the next random state.
+    """
     found = 1
     for _ in range(_TRIES + len(candidates)):
         if found == len(candidates):
@@ -169,7 +176,7 @@ def _sample(pool: Array, seen: Array, candidates: Array, random: Whole) -> tuple
 
 @_jit
 def _holds(seen: Array, item: Whole) -> bool:
-    """Whether sorted ``seen`` holds ``item``; without a branch that the CPU could mispredict."""
+    """Whether sorted ``seen`` contains ``item``; branch-free to avoid branch mispredictions."""
     low, length = 0, len(seen)
     while length > 1:
         half = length // 2
@@ -179,41 +186,52 @@ def _holds(seen: Array, item: Whole) -> bool:
 
 
 @_jit
-def _pull(x: Array, items: Array, candidates: Array, pull: Array, temperature: Real) -> Real:
-    """-log softmax of the first candidate; ``pull`` becomes minus its gradient by the scores."""
+def _softmax_step(
+    x: Array, items: Array, candidates: Array, descent: Array, temperature: Real
+) -> Real:
+    """Return -log softmax of the first candidate.
+
+    ``descent`` is set to minus the gradient with respect to the scores / temperature.
+    """
     top = np.float32(-np.inf)
     for c in range(len(candidates)):
         y = items[candidates[c]]
         score = np.float32(0)
         for j in range(len(x)):
             score += x[j] * y[j]
-        pull[c] = score / np.float32(temperature)
-        top = max(top, pull[c])
-    loss, total = top - pull[0], np.float32(0)
+        descent[c] = score / np.float32(temperature)
+        top = max(top, descent[c])
+    loss, total = top - descent[0], np.float32(0)
     for c in range(len(candidates)):
-        pull[c] = np.exp(pull[c] - top)
-        total += pull[c]
+        descent[c] = np.exp(descent[c] - top)
+        total += descent[c]
     for c in range(len(candidates)):
-        pull[c] = -pull[c] / total
-    pull[0] += np.float32(1)
+        descent[c] = -descent[c] / total
+    descent[0] += np.float32(1)
     return loss + np.log(total)
 
 
 @_jit
 def _update(
-    x: Array, items: Array, candidates: Array, pull: Array, step: Real, shrink: Real, change: Array
+    x: Array,
+    items: Array,
+    candidates: Array,
+    descent: Array,
+    step: Real,
+    shrink: Real,
+    change: Array,
 ) -> None:
-    """Move the items with the old user vector, the user with the old item vectors."""
+    """Update the items with the old user vector and the user with the old item vectors."""
     width = len(x)
     for j in range(width):
         change[j] = -shrink * x[j]
     for c in range(len(candidates)):
-        y, s = items[candidates[c]], step * pull[c]
-        keep = np.float32(1) - (shrink if c == 0 else shrink / (len(candidates) - 1))
+        y, s = items[candidates[c]], step * descent[c]
+        decay = np.float32(1) - (shrink if c == 0 else shrink / (len(candidates) - 1))
         for j in range(width):
             change[j] += s * y[j]
-            y[j] = keep * y[j] + s * x[j]
-    for j in range(width - 1):  # not the bias column
+            y[j] = decay * y[j] + s * x[j]
+    for j in range(width - 1):  # the bias column of a user stays 1
         x[j] += change[j]
 
 
@@ -228,5 +246,5 @@ def _xorshift(state: Whole) -> Whole:
 
 @_jit
 def _below(random: Whole, n: Whole) -> Whole:
-    """A number in 0..n-1 from the upper bits of ``random``."""
+    """Map the upper bits of ``random`` to a number in 0..n-1."""
     return np.int64(((random >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))

@@ -4,17 +4,17 @@ Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, eq. 8: w
 P = (XᵀX + λI)⁻¹, the weights are B = I - P diag(1/diag P), whose diagonal is zero, and the scores
 are XB.
 
-Where users are fewer than items the same scores come from M = (XXᵀ + λI)⁻¹ over users, since
+With fewer users than items, the same scores follow from M = (XXᵀ + λI)⁻¹ over users, since
 P = (I - XᵀMX)/λ and XP = MX:
 
     score(u, i) = X[u, i] - (M X)[u, i] / P[i, i],    P[i, i] = (1 - xᵢᵀ M xᵢ) / λ
 
-so neither P nor B is ever formed; memory is min(users, items)² x 8 bytes while fitting, half of it
-afterwards.
+so neither P nor B is ever formed. Fitting is counted as min(users, items)² x 16 bytes of memory; a
+fitted model keeps a quarter of that.
 
 Column i of B is the ridge regression of item i's column on all other columns. A new item is
-regressed on the warm columns in the same way, so folding in an item gives exactly the column that
-EASE would have learned for it; only the other items do not learn from it.
+regressed on the warm columns in the same way, so fold-in gives exactly the column that EASE would
+have learned for it; only the columns of the other items stay as they are.
 """
 
 from pathlib import Path
@@ -29,15 +29,16 @@ from warmstart.backbones.base import Backbone, Validate, check_fold_in, check_tr
 from warmstart.config import Config
 from warmstart.errors import NotFittedError, UnsupportedError
 
-_BLOCK = 256  # rows of M, or columns of items, worked on at once
+_BLOCK = 256  # rows of M, or item columns, per block
 
 
 class EaseConfig(Config):
     """Settings of EASE.
 
     Attributes:
-        l2: λ of the ridge regression; 20 suits small sparse logs, a few hundred dense ones.
-        max_memory_gib: the most memory that fitting may take.
+        l2: λ of the ridge regression; 20 suits small sparse logs, a few hundred suit dense ones.
+        max_memory_gib: limit on the memory of fitting, in GiB; above it ``fit`` raises
+            UnsupportedError.
     """
 
     kind: Literal["ease"] = "ease"
@@ -46,7 +47,7 @@ class EaseConfig(Config):
 
 
 class Ease(Backbone):
-    """EASE, solved over whichever of users and items are fewer."""
+    """EASE, solved over users or over items, whichever are fewer."""
 
     name = "ease"
     config_type = EaseConfig
@@ -82,7 +83,7 @@ class Ease(Backbone):
         if gib > self.config.max_memory_gib:
             raise UnsupportedError(
                 f"backbone ease: {side} rows need {gib:.1f} GiB, max_memory_gib allows "
-                f"{self.config.max_memory_gib}; raise it or take another backbone"
+                f"{self.config.max_memory_gib}; raise it or choose another backbone"
             )
         self._train = train
         gram = train @ train.T if self._over_users else train.T @ train
@@ -101,7 +102,7 @@ class Ease(Backbone):
             columns = train[:, items].tocsc()
             return columns[users].toarray() - (columns.T @ self._inverse[users].T).T * scale
         weights = self._inverse[:, items] * -scale
-        weights[items, np.arange(len(items))] = 0.0  # exactly: 1 - P_ii / P_ii
+        weights[items, np.arange(len(items))] = 0.0  # 1 - P_ii / P_ii, exact despite rounding
         return train[users] @ weights
 
     def fold_in(
@@ -111,9 +112,11 @@ class Ease(Backbone):
         prior: np.ndarray | None = None,
         prior_weight: float = 1.0,
     ) -> np.ndarray:
-        """As ``Backbone.fold_in``: ridge columns over the items, shape (new_items, n_items).
+        """Compute ridge columns over the items, (new_items, n_items); see ``Backbone.fold_in``.
 
-        ``prior_weight`` must be 1: another regulariser would need another inverse.
+        Raises:
+            DataError: a shape does not match the fitted model, or a weight is outside (0, 1].
+            UnsupportedError: ``prior_weight`` is not 1; another regulariser needs another inverse.
         """
         train = self._fitted
         n_users, n_items = shape_of(train)
@@ -159,15 +162,15 @@ class Ease(Backbone):
 
 
 def _inverse(gram: np.ndarray, l2: float) -> np.ndarray:
-    """(gram + l2 I)⁻¹ in place by Cholesky, float64."""
+    """Compute (gram + l2 I)⁻¹ by Cholesky, overwriting ``gram`` (float64)."""
     gram[np.diag_indices_from(gram)] += l2
     potrf, potri = get_lapack_funcs(("potrf", "potri"), (gram,))
-    # LAPACK reads columns first: the transpose of a symmetric C array avoids a copy
+    # LAPACK expects column-major arrays: the transpose of a symmetric C array avoids a copy
     factor, info = potrf(gram.T, lower=1, overwrite_a=1)
     assert info == 0, "a Gram matrix plus l2 > 0 is positive definite"
     inverse, info = potri(factor, lower=1, overwrite_c=1)
     assert info == 0
-    for start in range(0, len(inverse), _BLOCK):  # copy the lower triangle onto the upper one
+    for start in range(0, len(inverse), _BLOCK):  # mirror the lower triangle
         end = start + _BLOCK
         inverse[:start, start:end] = inverse[start:end, :start].T
         corner = inverse[start:end, start:end]
@@ -176,7 +179,7 @@ def _inverse(gram: np.ndarray, l2: float) -> np.ndarray:
 
 
 def _quadratic(inverse: np.ndarray, train: sparse.csr_matrix) -> np.ndarray:
-    """xᵢᵀ M xᵢ for every item column xᵢ, float64, in blocks of columns."""
+    """Compute xᵢᵀ M xᵢ for every item column xᵢ: float64, shape (n_items,)."""
     columns = train.tocsc()
     result = np.empty(shape_of(train)[1])
     for start in range(0, len(result), _BLOCK):

@@ -1,4 +1,4 @@
-"""Fitting a backbone as a stage of a method: resumed, shared between methods, validated."""
+"""Fit a backbone as a stage of a method: resumable, shared between methods, stopped early."""
 
 import hashlib
 from functools import partial
@@ -11,13 +11,13 @@ from warmstart.data.dataset import Dataset
 from warmstart.rank import mean_metric
 
 METRIC = "ndcg@20"
-"""The metric that early stopping watches, on the warm validation slice."""
+"""Metric for early stopping, on the warm validation slice."""
 
 
 def fit_backbone(config: BackboneConfig, data: Dataset, context: FitContext) -> Backbone:
-    """Train a backbone; its epochs are chosen on the warm validation slice if there is one.
+    """Train a backbone; the number of epochs is chosen on the warm validation slice, if given.
 
-    ``chosen`` of the result holds that choice. The randomness is the first child of the method's
+    ``chosen`` of the result holds that number. The random stream is the first child of the method's
     stream, so two methods with the same seed share one backbone.
     """
     rng = context.rng.spawn(1)[0]
@@ -26,7 +26,7 @@ def fit_backbone(config: BackboneConfig, data: Dataset, context: FitContext) -> 
     if context.valid is not None:
         validated_on = context.valid["warm"].hash
         validate = partial(mean_metric, task=context.valid["warm"], metric=METRIC)
-    # Texts are not part of the key: the backbone does not read them.
+    # Texts are not part of the key: the backbone does not use them.
     shape, events = (data.n_users, data.n_items), data.interactions.hash
     parts = f"{config.model_dump_json()} {shape} {events} {seed} {validated_on}"
     key = hashlib.sha256(parts.encode()).hexdigest()

@@ -1,9 +1,9 @@
-"""What the graph backbones share: the adjacency, its propagation, and training.
+"""Shared parts of the graph backbones: adjacency, propagation and training.
 
-Propagation multiplies by a symmetric sparse matrix, so its gradient is the same product again; the
-autograd functions say so instead of letting torch build a transpose. A step costs a propagation of
-the whole graph whatever the batch, so batches are big: they are made of whole users, whose scores
-against one shared sample of items serve all their interactions.
+Propagation multiplies by a symmetric sparse matrix, so its gradient is the same product; the
+autograd functions use this instead of letting torch build a transpose. Every step propagates over
+the whole graph, whatever the batch, so batches are big: a batch consists of whole users, and their
+scores against one shared sample of items are the negatives of all their interactions.
 """
 
 import warnings
@@ -28,12 +28,12 @@ class GraphConfig(SampledFactorConfig):
     """Settings of a graph backbone.
 
     Attributes:
-        layers: propagations.
-        loss: "softmax" (over ``negatives`` sampled items) or "bpr" (one sampled item a pair).
-        negatives: items sampled for a batch and shared by its users.
-        batch_size: interactions a step, about: a batch is made of whole users.
-        learning_rate: of Adam.
-        l2: weight of the squared length of the batch's vectors in the loss.
+        layers: number of propagation layers.
+        loss: "softmax" (over ``negatives`` sampled items) or "bpr" (one sampled item per pair).
+        negatives: items sampled per batch and shared by its users.
+        batch_size: approximate interactions per step; a batch consists of whole users.
+        learning_rate: learning rate of Adam.
+        l2: weight of the squared norm of the batch's vectors in the loss.
         normalised: train on cosines instead of dot products; vectors then have unit length.
     """
 
@@ -49,7 +49,7 @@ class GraphConfig(SampledFactorConfig):
 
 
 def adjacency(train: sparse.csr_matrix) -> sparse.csr_matrix:
-    """D^-1/2 (0 R; R' 0) D^-1/2, float32 CSR; users first. Rows without edges stay empty."""
+    """Return D^-1/2 (0 R; R' 0) D^-1/2 as float32 CSR, users first; isolated rows stay empty."""
     graph = sparse.block_array([[None, train], [train.T, None]], format="csr", dtype=np.float32)
     degree = np.asarray(graph.sum(axis=1)).ravel()
     scale = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
@@ -57,7 +57,7 @@ def adjacency(train: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def to_torch(matrix: sparse.csr_matrix, device: torch.device) -> torch.Tensor:
-    """A torch CSR tensor of a scipy one."""
+    """Copy a scipy CSR matrix to a torch CSR tensor on ``device``."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
         warnings.filterwarnings("ignore", "Sparse invariant checks are implicitly disabled")
@@ -71,7 +71,7 @@ def to_torch(matrix: sparse.csr_matrix, device: torch.device) -> torch.Tensor:
 
 
 class Propagate(torch.autograd.Function):
-    """The product of a symmetric sparse matrix with vectors."""
+    """Product of a symmetric sparse matrix and vectors; backward is the same product."""
 
     @staticmethod
     def forward(ctx: Any, vectors: torch.Tensor, graph: torch.Tensor) -> torch.Tensor:
@@ -88,10 +88,10 @@ class GraphTrainee(TorchTrainee, FactorTrainee):
 
     Args:
         train: canonical CSR.
-        config: the settings.
-        parameters: what is learned, by name.
-        device: where the parameters are.
-        rates: learning rates of parameters that do not take the configured one.
+        config: loss, sampling and optimiser settings.
+        parameters: trainable tensors by name.
+        device: device of the parameters.
+        rates: learning rates by parameter name; other parameters use ``config.learning_rate``.
     """
 
     def __init__(
@@ -115,10 +115,10 @@ class GraphTrainee(TorchTrainee, FactorTrainee):
 
     @abstractmethod
     def propagate(self) -> torch.Tensor:
-        """Final vectors of users, then items, shape (n_users + n_items, width)."""
+        """Compute the final vectors, users first: shape (n_users + n_items, width)."""
 
     def final(self) -> torch.Tensor:
-        """``propagate``, normalised where the configuration says so."""
+        """Compute the vectors to score with: ``propagate``, normalised if ``config.normalised``."""
         vectors = self.propagate()
         return functional.normalize(vectors, dim=1) if self.config.normalised else vectors
 
@@ -145,11 +145,11 @@ class GraphTrainee(TorchTrainee, FactorTrainee):
         rows = np.repeat(np.arange(len(users)), np.diff(pairs.indptr))
         vectors = self.final()
         weights = torch.from_numpy(pairs.data).to(self.device)
-        mine = vectors.index_select(0, self._index(users))
-        x = mine.index_select(0, self._index(rows))
+        of_users = vectors.index_select(0, self._index(users))
+        x = of_users.index_select(0, self._index(rows))
         y = vectors.index_select(0, self._index(pairs.indices, items=True))
         positive = (x * y).sum(dim=1)
-        length = weighted_mean((x * x + y * y).sum(dim=1), weights) / 2
+        squared_norm = weighted_mean((x * x + y * y).sum(dim=1), weights) / 2
         if config.loss == "bpr":
             sampled = sample_negatives(
                 rows, pairs.indptr, pairs.indices, self.warm, int(rng.integers(2**31))
@@ -159,13 +159,15 @@ class GraphTrainee(TorchTrainee, FactorTrainee):
         else:
             size = min(config.negatives, len(self.warm))
             sampled = np.sort(rng.choice(self.warm, size, replace=False))
-            negative = mine @ vectors.index_select(0, self._index(sampled, items=True)).T
-            known = torch.from_numpy(np.stack(pairs[:, sampled].nonzero()).astype(np.int64))
+            negative = of_users @ vectors.index_select(0, self._index(sampled, items=True)).T
+            false_negatives = torch.from_numpy(
+                np.stack(pairs[:, sampled].nonzero()).astype(np.int64)
+            )
             loss = softmax_loss(
-                positive, negative, known.to(self.device), self._index(rows), weights,
+                positive, negative, false_negatives.to(self.device), self._index(rows), weights,
                 config.temperature,
             )  # fmt: skip
-        return loss + config.l2 * length
+        return loss + config.l2 * squared_norm
 
     def _index(self, numbers: np.ndarray, *, items: bool = False) -> torch.Tensor:
         shift = shape_of(self.train)[0] if items else 0
@@ -176,9 +178,10 @@ class GraphTrainee(TorchTrainee, FactorTrainee):
 def sample_negatives(
     rows: np.ndarray, indptr: np.ndarray, indices: np.ndarray, pool: np.ndarray, seed: int
 ) -> np.ndarray:
-    """For each pair an item of ``pool`` that its row does not have; int64 (pairs,).
+    """Draw for each pair an item of ``pool`` that its row does not contain; int64 (pairs,).
 
-    ``indices`` must be sorted within rows. A row that has all of ``pool`` gets one of its own.
+    ``indices`` must be sorted within rows. A row that contains all of ``pool`` gets one of its own
+    items.
     """
     np.random.seed(seed)  # noqa: NPY002 - numba's own stream, not numpy's global one
     found = np.empty(len(rows), np.int64)
@@ -194,5 +197,5 @@ def sample_negatives(
 
 
 def default_device() -> torch.device:
-    """CUDA where there is one."""
+    """Return CUDA if available, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

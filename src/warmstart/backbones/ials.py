@@ -1,16 +1,16 @@
 """iALS: matrix factorisation of all pairs by alternating least squares.
 
 Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008; the
-regulariser scaled by frequency is that of Rendle, Krichene, Zhang, Koren, "Revisiting the
-Performance of iALS on Item Recommendation Benchmarks", RecSys 2022, eq. 6. The objective is
+frequency-scaled regulariser is from Rendle, Krichene, Zhang, Koren, "Revisiting the Performance of
+iALS on Item Recommendation Benchmarks", RecSys 2022, eq. 6. The objective is
 
     sum over all pairs of c_ui (p_ui - x_u.y_i)^2 + l2 (sum_u s_u |x_u|^2 + sum_i s_i |y_i|^2)
 
-with c = 1, p = 0 for a pair without and c = 1 + alpha w, p = 1 for one with an interaction of
+with c = 1, p = 0 for a pair without an interaction, c = 1 + alpha w, p = 1 for an interaction of
 weight w, and s_u = ((alpha n_u + I) / (alpha mean(n) + I))^frequency_exponent, where n_u is the
-user's summed weight and I the number of warm items; likewise for items. A sweep solves users, then
-items, so every item vector is the optimum for the final users, and folding in is the same solve
-with users frozen.
+user's summed weight and I the number of warm items; s_i is defined likewise. A sweep solves for
+users, then for items, so every item vector is optimal for the final users, and fold-in is the same
+solve with frozen users.
 """
 
 from collections.abc import Iterator
@@ -39,13 +39,13 @@ class IalsConfig(EpochConfig):
     """Settings of iALS.
 
     Attributes:
-        epochs: sweeps.
-        alpha: confidence that an interaction of weight 1 adds.
+        epochs: maximum number of sweeps.
+        alpha: confidence added by an interaction of weight 1.
         l2: strength of the regulariser.
-        frequency_exponent: exponent of the frequency frequency_exponent; 0 treats all rows alike.
-        solver: "exact", or a few steps of conjugate gradients a sweep ("cg"), which is faster where
-            rows are long, and less accurate.
-        cg_steps: their number.
+        frequency_exponent: exponent of the frequency scaling s; 0 regularises all rows equally.
+        solver: "exact", or "cg": a few conjugate-gradient steps per sweep, faster for long rows and
+            less accurate.
+        cg_steps: conjugate-gradient steps per sweep.
     """
 
     kind: Literal["ials"] = "ials"
@@ -58,7 +58,7 @@ class IalsConfig(EpochConfig):
 
 
 class Ials(FactorBackbone):
-    """iALS with wide vectors; results do not depend on the number of threads."""
+    """iALS for wide vectors; results do not depend on the number of threads."""
 
     name = "ials"
     config_type = IalsConfig
@@ -113,12 +113,12 @@ class Ials(FactorBackbone):
 
 @dataclass(frozen=True)
 class Ridge:
-    """How strongly a row is regularised, by its summed weight.
+    """Regularisation strength of a row as a function of its summed weight.
 
     Attributes:
         config: alpha, l2 and frequency_exponent.
         mean_count: mean summed weight of the rows that have interactions.
-        others: how many rows of the other side have interactions.
+        others: number of rows of the other side that have interactions.
     """
 
     config: IalsConfig
@@ -127,20 +127,20 @@ class Ridge:
 
     @classmethod
     def learn(cls, config: IalsConfig, rows: sparse.csr_matrix) -> "Ridge":
-        """The constants of the rows of a training matrix."""
+        """Compute the constants from the rows of a training matrix."""
         counts = _counts(rows)
         others = np.count_nonzero(np.bincount(rows.indices, minlength=shape_of(rows)[1]))
         return cls(config, float(counts[counts > 0].mean()), float(others))
 
     def of(self, rows: sparse.csr_matrix) -> np.ndarray:
-        """l2 s of every row, float32."""
+        """Return l2 s of every row: float32, shape (rows,)."""
         alpha = self.config.alpha
         relative = (alpha * _counts(rows) + self.others) / (alpha * self.mean_count + self.others)
         return (self.config.l2 * relative**self.config.frequency_exponent).astype(np.float32)
 
 
 class _Sweeps(FactorTrainee):
-    """Users, then items, an epoch."""
+    """Solves for users, then for items, in each epoch."""
 
     def __init__(
         self, train: sparse.csr_matrix, config: IalsConfig, rng: np.random.Generator

@@ -1,17 +1,17 @@
 """Weighted least squares for many rows against one set of frozen factors.
 
-For a row with interactions k (weight w_k, factor v_k) among factors V, every pair of the row counts
-with confidence 1 and target 0, an interaction with confidence 1 + alpha w_k and target 1 (Hu,
-Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, eq. 3):
+For a row with interactions k (weight w_k, factor v_k) among factors V, every pair of the row has
+confidence 1 and target 0, and an interaction has confidence 1 + alpha w_k and target 1 (Hu, Koren,
+Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, eq. 3):
 
     min over x   sum_all (x.v)^2 + sum_k [(1 + alpha w_k)(1 - x.v_k)^2 - (x.v_k)^2]
                  + r |x - prior|^2
 
     (V'V + r I + alpha L'WL) x = L'(1 + alpha w) + r prior      L: the row's factors, n x width
 
-V'V is diagonalised once; in its eigenbasis V'V + rI is diagonal for every r, so a row with
+V'V is diagonalised once; in its eigenbasis V'V + rI is diagonal for every r. So a row with
 n < width interactions is solved exactly through an n x n system (Woodbury), and conjugate gradients
-get a preconditioner that is exact but for the row's own n directions. Wide vectors cost little.
+get a preconditioner that is exact except in the n directions of the row. Wide vectors cost little.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Basis:
 
     Attributes:
         rotation: float32 (width, width); columns are eigenvectors.
-        eigenvalues: float32 (width,), not negative.
+        eigenvalues: float32 (width,), non-negative.
         factors: float32 (rows, width): the factors times ``rotation``.
     """
 
@@ -55,17 +55,18 @@ def solve_rows(
     ridge: np.ndarray,
     prior: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
-    """The exact solution of every row.
+    """Solve every row exactly.
 
     Args:
-        basis: of the frozen factors.
+        basis: the frozen factors.
         rows: interaction weights, float32 CSR, shape (rows, number of factors).
         alpha: confidence added by an interaction of weight 1.
         ridge: r of each row, float32 (rows,), positive.
         prior: float32 (rows, width), or None for zero.
 
     Returns:
-        The solutions, float32 (rows, width), and the sum over interactions of the bracket above.
+        The solutions, float32 (rows, width), and the sum over all interactions of the bracketed
+        term in the module docstring.
     """
     shape = (shape_of(rows)[0], basis.factors.shape[1])
     found = np.zeros(shape, np.float32)
@@ -88,7 +89,7 @@ def improve_rows(
     ridge: np.ndarray,
     steps: int,
 ) -> tuple[np.ndarray, float]:
-    """As ``solve_rows``, by preconditioned conjugate gradients that start from ``current``."""
+    """As ``solve_rows``, but improve ``current`` by ``steps`` of conjugate gradients."""
     found = current @ basis.rotation
     losses = np.zeros(len(found))
     over_rows(
@@ -132,7 +133,10 @@ def _solve(
 
 @_jit
 def _woodbury(base: Array, own: Array, confidence: Array, x: Array) -> None:
-    """Solve (diag(base) + own' diag(confidence) own) x = x by an n x n system."""
+    """Solve (diag(base) + own' diag(confidence) own) y = x through an n x n system; x becomes y.
+
+    ``own`` (n, width) holds the factors of the row's interactions.
+    """
     n, width = own.shape
     scaled = np.empty((n, width), np.float32)
     for j in range(width):
@@ -153,7 +157,7 @@ def _woodbury(base: Array, own: Array, confidence: Array, x: Array) -> None:
 
 @_jit
 def _normal_equations(base: Array, own: Array, confidence: Array, x: Array) -> None:
-    """Solve the same by the width x width system, for rows with many interactions."""
+    """As ``_woodbury``, through the width x width system: for rows with n >= width."""
     n, width = own.shape
     normal = np.zeros((width, width), np.float32)
     whole = n - n % 4
@@ -177,7 +181,7 @@ def _normal_equations(base: Array, own: Array, confidence: Array, x: Array) -> N
 
 @_jit
 def _cholesky_solve(matrix: Array, right: Array) -> None:
-    """Solve matrix x = right in place; the lower triangle of ``matrix`` becomes its factor."""
+    """Solve matrix x = right; x overwrites ``right``, the factor the lower triangle."""
     n = len(matrix)
     for i in range(n):
         for j in range(i):
@@ -195,7 +199,7 @@ def _improve(
     first: Whole, last: Whole, indptr: Array, indices: Array, weights: Array, factors: Array,
     eigenvalues: Array, alpha: Real, ridge: Array, found: Array, losses: Array, steps: Whole,
 ) -> None:  # fmt: skip
-    """Rows of ``found`` hold the start on entry and the improved solutions on exit."""
+    """Rows of ``found`` hold the initial solutions on entry and the improved ones on exit."""
     width = factors.shape[1]
     base, residual = np.empty(width, np.float32), np.empty(width, np.float32)
     direction, image = np.empty(width, np.float32), np.empty(width, np.float32)

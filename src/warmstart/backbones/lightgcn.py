@@ -1,10 +1,10 @@
 """LightGCN: vectors smoothed over the interaction graph, without weights or non-linearities.
 
 He, Deng, Wang, Li, Zhang, Wang, "LightGCN: Simplifying and Powering Graph Convolution Network for
-Recommendation", SIGIR 2020, eq. 7-8: the final vectors are mean over l = 0..L of A^l E, where A is
-the normalised adjacency and E the learned table. The map is a polynomial in a symmetric matrix, so
-its gradient is the map itself. Trained by default on the sampled softmax of cosines instead of BPR:
-it ranks much better after fewer epochs.
+Recommendation", SIGIR 2020, eq. 7-8: the final vectors are the mean over l = 0..L of A^l E, where A
+is the normalised adjacency and E the learned table. The map is a polynomial in a symmetric matrix,
+so its gradient is the map itself. The default loss is the sampled softmax over cosines instead of
+BPR: it ranks much better after fewer epochs.
 """
 
 from typing import Any, Literal
@@ -25,7 +25,7 @@ class LightGcnConfig(GraphConfig):
 
 
 class LightGcn(SampledFactorBackbone):
-    """LightGCN on the CPU, or on CUDA where there is one."""
+    """LightGCN, on CUDA if available, else on the CPU."""
 
     name = "lightgcn"
     config_type = LightGcnConfig
@@ -35,7 +35,7 @@ class LightGcn(SampledFactorBackbone):
 
 
 class _Smoothing(GraphTrainee):
-    """One table of vectors, smoothed."""
+    """Trains one table of user and item vectors, smoothed over the graph."""
 
     def __init__(
         self, train: sparse.csr_matrix, config: LightGcnConfig, rng: np.random.Generator
@@ -50,7 +50,7 @@ class _Smoothing(GraphTrainee):
 
 
 class LayerMean(torch.autograd.Function):
-    """The mean of A^l E over l = 0..layers; symmetric, so backward is forward."""
+    """Mean of A^l E over l = 0..layers; A is symmetric, so backward is the same map."""
 
     @staticmethod
     def forward(ctx: Any, table: torch.Tensor, graph: torch.Tensor, layers: int) -> torch.Tensor:
@@ -63,7 +63,7 @@ class LayerMean(torch.autograd.Function):
 
 
 def layer_mean(table: torch.Tensor, graph: torch.Tensor, layers: int) -> torch.Tensor:
-    """The mean of A^l E over l = 0..layers."""
+    """Compute the mean of A^l E over l = 0..layers, for A = ``graph`` and E = ``table``."""
     total, layer = table, table
     for _ in range(layers):
         layer = graph @ layer

@@ -5,11 +5,12 @@ normalised adjacency, layer l + 1 is
 
     E' = LeakyReLU( (A + I) E W1 + (A E * E) W2 )
 
-and the final vectors are all layers side by side.
+and the final vectors are the concatenation of all layers.
 
-Departures: the maps start at W1 = I and W2 = 0, that is at plain smoothing, since from random maps
-a few hundred steps lead nowhere; layers are not rescaled to unit length one by one; no dropout of
-messages; no bias. ``width`` is that of the final vectors and is shared out to the layers.
+Differences from the paper: the maps are initialised to W1 = I and W2 = 0, which is plain smoothing,
+because a few hundred steps from random maps learn nothing; single layers are not normalised; there
+is no message dropout and no bias. ``width`` is the width of the final vectors, split equally among
+the layers.
 """
 
 from typing import Literal, Self
@@ -29,10 +30,10 @@ class NgcfConfig(GraphConfig):
     """Settings of NGCF; see ``GraphConfig``. ``width`` must be a multiple of layers + 1.
 
     Attributes:
-        leaky_relu_slope: of the LeakyReLU below zero.
-        map_learning_rate_factor: learning rate of the maps W1 and W2, in units of
-            ``learning_rate``; small, since a step of Adam moves every entry of a map alike, and a
-            dense map moves all vectors at once.
+        leaky_relu_slope: slope of the LeakyReLU below zero.
+        map_learning_rate_factor: learning rate of the maps W1 and W2 relative to
+            ``learning_rate``; small, because Adam changes every entry of a map by a similar step
+            and a dense map changes all vectors at once.
     """
 
     kind: Literal["ngcf"] = "ngcf"
@@ -42,7 +43,7 @@ class NgcfConfig(GraphConfig):
     map_learning_rate_factor: float = Field(default=0.05, ge=0)
 
     @model_validator(mode="after")
-    def _width_is_shared_out(self) -> Self:
+    def _check_width(self) -> Self:
         if self.width % (self.layers + 1):
             raise ValueError(
                 f"width must be a multiple of layers + 1 = {self.layers + 1}, got {self.width}"
@@ -51,7 +52,7 @@ class NgcfConfig(GraphConfig):
 
 
 class Ngcf(SampledFactorBackbone):
-    """NGCF on the CPU, or on CUDA where there is one."""
+    """NGCF, on CUDA if available, else on the CPU."""
 
     name = "ngcf"
     config_type = NgcfConfig
@@ -61,7 +62,7 @@ class Ngcf(SampledFactorBackbone):
 
 
 class _Convolution(GraphTrainee):
-    """A table of vectors and two maps a layer."""
+    """Trains a table of user and item vectors and two maps per layer."""
 
     config: NgcfConfig
 
@@ -84,10 +85,10 @@ class _Convolution(GraphTrainee):
         vectors = self.parameters["table"]
         layers = [vectors]
         for layer in range(self.config.layers):
-            around = Propagate.apply(vectors, self.graph)
-            assert isinstance(around, torch.Tensor)
-            mixed = (around + vectors) @ self.parameters[f"sum{layer}"]
-            mixed = mixed + (around * vectors) @ self.parameters[f"product{layer}"]
+            neighbours = Propagate.apply(vectors, self.graph)
+            assert isinstance(neighbours, torch.Tensor)
+            mixed = (neighbours + vectors) @ self.parameters[f"sum{layer}"]
+            mixed = mixed + (neighbours * vectors) @ self.parameters[f"product{layer}"]
             vectors = functional.leaky_relu(mixed, self.config.leaky_relu_slope)
             layers.append(vectors)
         return torch.cat(layers, dim=1)

@@ -1,12 +1,12 @@
-"""Factor models trained on sampled negatives, and their fold-in: the vector of a new item.
+"""Factor models trained on sampled negatives, and their fold-in of new items.
 
-Users are frozen and the vector is solved for. Two solvers, both deterministic, both convex.
-Measured on CiteULike-a validation (MF, width 512, N@20), "newton" is better for true interactions
-(.767 against .664), "ridge" for the 50 likeliest users by the title (.231 against .219), which are
-uncertain; it is also some fifty times as fast.
+Fold-in solves for the vector of a new item with frozen users. Both solvers are deterministic and
+convex. On CiteULike-a validation (MF, width 512, NDCG@20) "newton" is better for true interactions
+(.767 against .664) and "ridge" for the 50 most likely users by title (.231 against .219), which are
+uncertain; "ridge" is also about fifty times as fast.
 
-``ridge``   the closed form of ``least_squares``, as if the users' vectors were those of iALS. Its
-            targets are 0 and 1 and the trained scores are on another scale, so the result is
+``ridge``   the closed form of ``least_squares``, as if the user vectors were those of iALS. Its
+            targets are 0 and 1, while trained scores are on another scale, so the result is
             multiplied by one constant: the least-squares match between trained warm vectors and
             warm vectors that are folded in from their own training interactions.
 ``newton``  Newton steps, from the ridge solution, on the item's part of the training loss,
@@ -14,8 +14,8 @@ uncertain; it is also some fifty times as fast.
                 sum_u w_u log(1 + m Z_u exp(-s_u)) + sum_u n_u log(1 + exp(s_u) / (N Z_u))
 
             with s_u = x_u.v / t, N warm items, Z_u = mean over warm items of exp(x_u.y_j / t), m
-            negatives, n_u interactions of user u: the item as a positive of its own users, then as
-            a possible negative of everybody else's interactions.
+            negatives, n_u interactions of user u. The first sum is the item as a positive of its
+            users, the second as a possible negative of the interactions of all other users.
 """
 
 from abc import abstractmethod
@@ -41,7 +41,7 @@ from warmstart.backbones.base import (
 )
 from warmstart.backbones.least_squares import Basis, solve_rows
 
-_SAMPLE_SIZE = 2000  # warm items that calibrate the scale and the partition function
+_SAMPLE_SIZE = 2000  # warm items used to calibrate the scale and the partition function
 _ITEMS_AT_ONCE = 256
 _CG_STEPS, _HALVINGS, _EPSILON = 15, 6, np.float32(1e-30)
 
@@ -50,14 +50,14 @@ class SampledFactorConfig(EpochConfig):
     """Settings of a factor model that is trained on sampled negatives.
 
     Attributes:
-        negatives: sampled for each interaction; 1 is BPR, more is the sampled softmax.
+        negatives: negatives sampled per interaction; 1 gives BPR, more the sampled softmax.
         temperature: divides the scores in the loss.
-        fold_in_solver: "ridge" (closed form) or "newton" (on the training loss); see
-            ``backbones.sampled_factor``, which also says why "ridge" is the default.
-        fold_in_alpha: confidence that an interaction of weight 1 adds, for "ridge".
+        fold_in_solver: "ridge" (closed form) or "newton" (on the training loss); the module
+            docstring of ``backbones.sampled_factor`` gives the reason for the default.
+        fold_in_alpha: confidence added by an interaction of weight 1, for "ridge".
         fold_in_l2: regulariser of the new vector, in units of the mean eigenvalue of the users'
             Gram matrix.
-        fold_in_steps: Newton steps of "newton".
+        fold_in_steps: number of Newton steps, for "newton".
     """
 
     negatives: int = Field(default=64, ge=1)
@@ -71,7 +71,7 @@ class SampledFactorConfig(EpochConfig):
 
 
 class SampledFactorBackbone(FactorBackbone):
-    """A factor backbone trained on sampled negatives, which folds new items in, users frozen."""
+    """A factor backbone trained on sampled negatives; fold-in keeps the users frozen."""
 
     def __init__(self, config: SampledFactorConfig | None = None) -> None:
         super().__init__(config)
@@ -82,7 +82,7 @@ class SampledFactorBackbone(FactorBackbone):
 
     @abstractmethod
     def _trainee(self, train: sparse.csr_matrix, rng: np.random.Generator) -> FactorTrainee:
-        """The trainee that learns the vectors, freshly initialised."""
+        """Create a freshly initialised trainee that learns the vectors."""
 
     def fit(
         self,
@@ -98,7 +98,7 @@ class SampledFactorBackbone(FactorBackbone):
         return self
 
     def _calibrate(self, train: sparse.csr_matrix) -> None:
-        """Compute the constants of fold-in."""
+        """Compute the constants of fold-in: scale, user counts and partition function."""
         users, items = self.vectors
         warm = np.unique(train.indices)
         sample = warm[np.linspace(0, len(warm) - 1, min(_SAMPLE_SIZE, len(warm))).astype(np.int64)]
@@ -121,11 +121,11 @@ class SampledFactorBackbone(FactorBackbone):
         start = self._ridge(rows, prior, prior_weight)
         if self.config.fold_in_solver == "ridge":
             return start
-        return self._descend(rows, start, prior, prior_weight)
+        return self._newton_solutions(rows, start, prior, prior_weight)
 
     @property
-    def _unit(self) -> float:
-        """The mean eigenvalue of the users' Gram matrix."""
+    def _mean_eigenvalue(self) -> float:
+        """Mean eigenvalue of the users' Gram matrix, the unit of ``fold_in_l2``."""
         users, _ = self.vectors
         return float(np.vdot(users, users)) / users.shape[1]
 
@@ -134,7 +134,7 @@ class SampledFactorBackbone(FactorBackbone):
     ) -> np.ndarray:
         if self._basis is None:
             self._basis = Basis.of(self.vectors[0])
-        strength = self.config.fold_in_l2 * self._unit * prior_weight
+        strength = self.config.fold_in_l2 * self._mean_eigenvalue * prior_weight
         ridge = np.full(shape_of(rows)[0], strength, np.float32)
         start = None if prior is None else prior / np.float32(self._scale)
         found, _ = solve_rows(
@@ -142,7 +142,7 @@ class SampledFactorBackbone(FactorBackbone):
         )
         return found * np.float32(self._scale)
 
-    def _descend(
+    def _newton_solutions(
         self,
         rows: sparse.csr_matrix,
         start: np.ndarray,
@@ -187,18 +187,18 @@ class SampledFactorBackbone(FactorBackbone):
 
 @dataclass(frozen=True)
 class ItemLoss:
-    """The part of the training loss that depends on some new items, users frozen; see the module.
+    """Training loss as a function of new item vectors, with frozen users; see the module docstring.
 
     Attributes:
         users: float32 (n_users, width).
-        weights: of the items' interactions, 0 without one, float32 (items, n_users).
+        weights: interaction weights, 0 without an interaction, float32 (items, n_users).
         counts: summed weight of each user's training interactions, float32 (n_users,).
         log_mean: log Z_u, float32 (n_users,).
         n_warm: N, the number of warm items.
-        prior: the vectors that the regulariser pulls towards, float32 (items, width).
+        prior: the vectors that the regulariser shrinks towards, float32 (items, width).
         ridge: strength of the regulariser, per interaction.
-        negatives: m.
-        temperature: t.
+        negatives: m, the number of negatives per interaction.
+        temperature: t, the divisor of the scores.
     """
 
     users: np.ndarray
@@ -212,21 +212,21 @@ class ItemLoss:
     temperature: float
 
     def value(self, vectors: np.ndarray) -> np.ndarray:
-        """The loss of every item, float32 (items,)."""
+        """Compute the loss of every item: float32 (items,)."""
         up, down = self._arguments(vectors)
-        terms = self.weights * np.logaddexp(0, up) + self._others * np.logaddexp(0, down)
-        return terms.sum(1) + self._pull * ((vectors - self.prior) ** 2).sum(1) / 2
+        terms = self.weights * np.logaddexp(0, up) + self._negative_counts * np.logaddexp(0, down)
+        return terms.sum(1) + self._regulariser * ((vectors - self.prior) ** 2).sum(1) / 2
 
     def derivatives(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The gradient (items, width), and the curvature by each score (items, n_users)."""
+        """Compute the gradient (items, width) and the curvature in each score (items, n_users)."""
         up, down = (expit(argument) for argument in self._arguments(vectors))
-        slope = (self._others * down - self.weights * up) / self.temperature
-        curvature = self._others * down * (1 - down) + self.weights * up * (1 - up)
-        gradient = slope @ self.users + self._pull[:, None] * (vectors - self.prior)
+        slope = (self._negative_counts * down - self.weights * up) / self.temperature
+        curvature = self._negative_counts * down * (1 - down) + self.weights * up * (1 - up)
+        gradient = slope @ self.users + self._regulariser[:, None] * (vectors - self.prior)
         return gradient, curvature / self.temperature**2
 
     def minimise(self, vectors: np.ndarray, steps: int) -> np.ndarray:
-        """Damped Newton steps; no step makes an item's loss larger."""
+        """Run damped Newton steps; no step increases an item's loss."""
         value = self.value(vectors)
         for _ in range(steps):
             gradient, curvature = self.derivatives(vectors)
@@ -245,13 +245,13 @@ class ItemLoss:
         return vectors
 
     def _newton(self, gradient: np.ndarray, curvature: np.ndarray) -> np.ndarray:
-        """Hessian^-1 gradient for every item, by conjugate gradients."""
+        """Compute Hessian^-1 gradient for every item by conjugate gradients."""
         move, residual = np.zeros_like(gradient), gradient.copy()
         direction = residual.copy()
         square = _rows_dot(residual, residual)
         for _ in range(_CG_STEPS):
             image = (direction @ self.users.T * curvature) @ self.users
-            image += self._pull[:, None] * direction
+            image += self._regulariser[:, None] * direction
             length = square / np.maximum(_rows_dot(direction, image), _EPSILON)
             move += length[:, None] * direction
             residual -= length[:, None] * image
@@ -265,11 +265,11 @@ class ItemLoss:
         return up, scores - self.log_mean - np.float32(np.log(self.n_warm))
 
     @cached_property
-    def _others(self) -> np.ndarray:
+    def _negative_counts(self) -> np.ndarray:
         return np.where(self.weights > 0, np.float32(0), self.counts)
 
     @cached_property
-    def _pull(self) -> np.ndarray:
+    def _regulariser(self) -> np.ndarray:
         return (self.ridge * np.maximum(self.weights.sum(1), 1)).astype(np.float32)
 
 
@@ -278,7 +278,7 @@ def _rows_dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _log_mean_exp(users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """For every user the log of the mean over items of exp(x_u.y_j), float32 (n_users,)."""
+    """Compute for every user the log of the mean over items of exp(x_u.y_j): float32 (n_users,)."""
     result = np.empty(len(users), np.float32)
     for begin in range(0, len(users), _ITEMS_AT_ONCE):
         scores = users[begin : begin + _ITEMS_AT_ONCE] @ items.T

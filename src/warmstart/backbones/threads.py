@@ -1,8 +1,8 @@
-"""Numba kernels over ranges of rows, on several threads.
+"""Run numba kernels over ranges of rows on several threads.
 
 Kernels are compiled with ``nogil`` and called from a thread pool rather than with ``prange``: they
-compile in a fraction of the time, rows of very different cost balance, and two callers at once (a
-service) are safe, which numba's default threading layer is not.
+compile in a fraction of the time, rows of very different cost are balanced, and concurrent callers
+(a service) are safe, which they are not in numba's default threading layer.
 """
 
 from collections.abc import Callable
@@ -17,14 +17,14 @@ Array: TypeAlias = np.ndarray
 Real: TypeAlias = float | np.floating
 Whole: TypeAlias = int | np.integer
 
-_CHUNKS = 16  # per thread: enough to balance heavy rows, few enough to cost nothing
+_CHUNKS = 16  # per thread: enough to balance expensive rows, few enough to cost nothing
 
 
 def over_rows(kernel: Callable[..., None], rows: int, *arguments: Any) -> None:
-    """Call ``kernel(begin, end, *arguments)`` on ranges that cover ``rows``.
+    """Call ``kernel(begin, end, *arguments)`` on disjoint ranges that cover ``rows``.
 
-    Each row must be written by its own call only; then the result does not depend on the threads,
-    whose number is ``numba.get_num_threads()``.
+    A call must write only its own rows; then the result does not depend on the number of threads,
+    which is ``numba.get_num_threads()``.
     """
     threads = _threads()
     if threads == 1 or rows == 1:
@@ -41,9 +41,10 @@ def over_rows(kernel: Callable[..., None], rows: int, *arguments: Any) -> None:
 
 
 def _threads() -> int:
-    """The number of threads of numba.
+    """Return the number of numba threads without changing that of torch.
 
-    Asking for it the first time sets OpenMP's number, and so torch's, for everyone: undone here.
+    The first call into numba sets the OpenMP thread count, and with it torch's, for the whole
+    process; this function restores torch's.
     """
     before = torch.get_num_threads()
     threads = numba.get_num_threads()

@@ -12,15 +12,15 @@ from warmstart.train.seed import torch_seed
 def collaborative_vectors(
     backbone: Backbone, train: sparse.csr_matrix, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """User and item vectors of a backbone; principal directions of ``train`` if it has none.
+    """Return the vectors of a factor backbone, else principal directions of ``train``.
 
-    The directions are those of the matrix scaled by item degree^-1/2 and user degree^-1/4, so that
+    The directions come from the matrix scaled by item degree^-1/2 and user degree^-1/4, so that
     neither active users nor popular items dominate them.
 
     Args:
-        backbone: fitted.
+        backbone: a fitted backbone.
         train: the interactions that it was fitted on, CSR, shape (n_users, n_items).
-        width: of the principal directions; a factor backbone keeps its own.
+        width: maximum number of principal directions; a factor backbone keeps its own width.
 
     Returns:
         float32, shapes (n_users, width) and (n_items, width).

@@ -1,7 +1,7 @@
-"""The command line: one file a command, each a thin layer over the library.
+"""The command line: one file per command, each a thin layer over the library.
 
-Results go to stdout, progress and problems to stderr. Exit code 0: done; 2: bad input, with one
-line that says what and where; 130: interrupted.
+Results go to stdout, progress and problems to stderr. Exit codes: 0, success; 2, bad input, with
+one line on stderr that names what is wrong and where; 130, interrupted.
 """
 
 import sys
@@ -11,10 +11,10 @@ from warmstart.errors import WarmstartError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; ends the process.
+    """Run one command, then exit the process.
 
     Args:
-        arguments: those of the process where None.
+        arguments: the words after ``warmstart``; those of this process if None.
     """
     from warmstart.cli.app import app
     from warmstart.cli.output import complain

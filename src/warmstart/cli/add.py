@@ -15,15 +15,15 @@ EXAMPLE = example("warmstart add models/shop --items new.jsonl")
 def add(
     model: ModelFolder,
     items: NewItems,
-    k: Annotated[int, Option("-k", help="users an item to print")] = 5,
+    k: Annotated[int, Option("-k", help="likely users to print per item")] = 5,
     lm: LM = None,
     json: Json = None,
 ) -> None:
-    """Make new items recommendable, without retraining; the model is replaced at once."""
+    """Make new items recommendable without retraining. Replaces the saved model atomically."""
     from warmstart.abilities import AddsItems, Simulates, require
 
     with progress() as bar:
-        bar.stage(f"read {model}")
+        bar.stage(f"load {model}")
         loaded = load_for_texts(model, lm)
         adder = require(loaded, AddsItems, "add items")
         new = read_new_items(items, loaded)
@@ -38,13 +38,15 @@ def add(
         started = time.perf_counter()
         loaded.save(model)
         seconds["save"] = time.perf_counter() - started
-    each = seconds["add"] / max(len(new), 1)
+    per_item = seconds["add"] / max(len(new), 1)
     rows = [
-        {"item": item, "seconds": each, "users": likely.get(item, [])} for item in added["item"]
+        {"item": item, "seconds": per_item, "users": likely.get(item, [])} for item in added["item"]
     ]
     columns = ["item", "seconds", *(["likely users"] if likely else [])]
-    shown = [(row["item"], each, ", ".join(map(str, row["users"])))[: len(columns)] for row in rows]
-    show(frame_table(columns, shown, f"{len(new)} items added in {seconds['add']:.3f} s"))
+    cells = [
+        (row["item"], per_item, ", ".join(map(str, row["users"])))[: len(columns)] for row in rows
+    ]
+    show(frame_table(columns, cells, f"{len(new)} items added in {seconds['add']:.3f} s"))
     say(str(model))
     write_json(json, "add", described(loaded), rows, timings_of(loaded.name, seconds))
 

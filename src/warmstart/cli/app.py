@@ -1,4 +1,4 @@
-"""All commands, in the order of their use."""
+"""The ``warmstart`` application, with all commands in the usual order of use."""
 
 import typer
 
@@ -19,7 +19,7 @@ from warmstart.cli import (
 app = typer.Typer(
     name="warmstart",
     help="Recommend items nobody has clicked yet.",
-    rich_markup_mode=None,  # plain help: reads the same in a pipe
+    rich_markup_mode=None,  # plain help looks the same in a pipe
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )

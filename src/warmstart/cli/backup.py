@@ -16,31 +16,31 @@ RESTORE_EXAMPLE = example(
 
 
 def backup(
-    file: Annotated[Path, Argument(metavar="FILE", help="a new file")],
+    file: Annotated[Path, Argument(metavar="FILE", help="file to create")],
     store: StoreUrl = None,
 ) -> None:
-    """Copy the store to one file while the service runs: as it stood at one moment.
+    """Copy the store to one file, as a consistent snapshot. The service may keep running.
 
-    The file restores into either kind of store. It holds everything: items, what the language model
-    read, interactions, keys (as hashes).
+    The file holds items and their encodings, interactions and keys (as hashes). It can be restored
+    into either kind of store.
     """
     from warmstart.serve.settings import StoreSettings
     from warmstart.serve.storage.backup import back_up
 
-    _print(back_up(StoreSettings.read(store=store).store, file))
+    _print_counts(back_up(StoreSettings.read(store=store).store, file))
     say(str(file))
 
 
 def restore(
-    file: Annotated[Path, Argument(metavar="FILE", help="what backup wrote")],
+    file: Annotated[Path, Argument(metavar="FILE", help="file written by backup")],
     store: StoreUrl = None,
 ) -> None:
-    """Fill an empty store with a backup: whole or not at all. Start the service afterwards."""
+    """Fill an empty store from a backup, in one transaction. Start the service afterwards."""
     from warmstart.serve.settings import StoreSettings
     from warmstart.serve.storage.backup import restore as fill
 
-    _print(fill(file, StoreSettings.read(store=store).store))
+    _print_counts(fill(file, StoreSettings.read(store=store).store))
 
 
-def _print(rows: Mapping[str, int]) -> None:
+def _print_counts(rows: Mapping[str, int]) -> None:
     show(frame_table(["table", "rows"], list(rows.items())))

@@ -47,10 +47,11 @@ def compare(
     json: Json = None,
     report: Html = None,
 ) -> None:
-    """Fit and evaluate several methods on one split; one table a mask.
+    """Fit and evaluate several methods on one split; prints one table per mask.
 
     The methods come from --methods, from the [[method]] tables of --config, or from both; options
-    override the file. Every fit chooses on the validation part and is measured on the test part.
+    override the file. Each fit makes its choices on the validation part; the numbers are those of
+    the test part.
     """
     from warmstart.experiment.runner import run_experiment
     from warmstart.experiment.spec import read_experiment

@@ -9,38 +9,38 @@ from warmstart.cli.options import Json, example
 from warmstart.cli.output import frame_table, progress, say, show, write_json
 
 app = typer.Typer(
-    help="Public data sets, and a synthetic one.", rich_markup_mode=None, no_args_is_help=True
+    help="Public data sets and a synthetic one.", rich_markup_mode=None, no_args_is_help=True
 )
 
 _EXAMPLE = example(
     "warmstart data get synthetic",
     "warmstart data get movielens-1m --to data",
-    "warmstart data get my-folder        check a folder of your own",
+    "warmstart data get my-folder        check your own folder",
 )
 
 
 @app.command("list", epilog=example("warmstart data list"))
 def list_() -> None:
-    """The data sets known by name, with their terms of use."""
+    """List the data sets that can be fetched by name, with their terms of use."""
     from warmstart.data.sources import SOURCES
 
     rows = [(source.name, source.description, source.terms) for source in SOURCES.values()]
-    show(frame_table(["name", "what", "terms"], rows))
-    say("Any Amazon category: amazon-YEAR-Category, such as amazon-2023-Video_Games")
+    show(frame_table(["name", "description", "terms"], rows))
+    say("Any other Amazon category: amazon-YEAR-Category, such as amazon-2023-Video_Games")
 
 
 @app.command(epilog=_EXAMPLE)
 def get(
-    name: Annotated[str, typer.Argument(help="a name of the list, or a folder of data")],
+    name: Annotated[str, typer.Argument(help="name of a listed data set, or a folder of data")],
     to: Annotated[Path, typer.Option("--to", help="folder for downloaded data sets")] = Path(
         "data"
     ),
     mirror: Annotated[
-        str | None, typer.Option("--mirror", help="takes the place of scheme and host")
+        str | None, typer.Option("--mirror", help="replaces scheme and host of the download URL")
     ] = None,
     json: Json = None,
 ) -> None:
-    """Download, check and convert a data set; or read an existing folder and say what is in it."""
+    """Download, check and convert a data set, or describe the contents of an existing folder."""
     from warmstart.data.readers.files import read_dataset
     from warmstart.data.sources import find_source, get_source
 

@@ -25,7 +25,7 @@ def evaluate(
     json: Json = None,
     report: Html = None,
 ) -> None:
-    """Rank all candidates for every test user; cold, warm and overall."""
+    """Rank all candidates for every test user, on the cold, warm and overall slices."""
     from warmstart.evaluation.compare import compare
     from warmstart.evaluation.evaluate import evaluate as measure
     from warmstart.methods import load_model
@@ -33,13 +33,13 @@ def evaluate(
     masks = check_masks(mask)
     tables: dict[Mask, Comparison] = {}
     with progress() as bar:
-        bar.stage(f"read {model}")
+        bar.stage(f"load {model}")
         loaded = load_model(model)
         parts = load_split(split)
         check_fitted_on(loaded, parts)
         for name in masks:
-            found = measure(loaded, parts, mask=name, progress=bar.ranked)
-            tables[name] = compare([found], command="evaluate")
+            result = measure(loaded, parts, mask=name, progress=bar.ranked)
+            tables[name] = compare([result], command="evaluate")
     for table in tables.values():
         show(table.table())
     write_comparisons(tables, json, report)

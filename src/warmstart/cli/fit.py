@@ -40,12 +40,12 @@ def fit(
 ) -> None:
     """Fit a method and save it.
 
-    On a split: learns from its training part and chooses epochs and scales on its validation part.
+    On a split: learns from the training part and chooses epochs and scales on the validation part.
 
-    On a folder of data, for production: an inner split (time-cold where there are times, else
-    random-cold) is made and the method is fitted on it once to choose epochs and scales; then it
-    is fitted on all interactions with what was chosen. With --no-choose the first fit is left out
-    and the settings are used as they stand.
+    On a folder of data, for production: fits twice. The first fit, on an inner split (time-cold if
+    the interactions have times, else random-cold), chooses epochs and scales; the second learns
+    from all interactions with these choices. --no-choose skips the first fit and uses the settings
+    unchanged.
     """
     from warmstart.data.splits.cold import Split
     from warmstart.experiment.production import choose_settings
@@ -58,19 +58,19 @@ def fit(
         bar.stage(f"read {data}")
         source = read_data(data)
         encoder = load_encoder(lm, bar.encoded) if model.traits.needs_lm else None
-        chosen_in, fitted_in = Run(run), Run(run)
+        choosing, fitting = Run(run), Run(run)
         if isinstance(source, Split):
             dataset, protocol, valid = source.train, source.protocol, source.validation()
         else:
             dataset, protocol, valid = source, None, None
             if choose:
                 model = build(
-                    name, choose_settings(model, source, lm=encoder, seed=seed, run=chosen_in)
+                    name, choose_settings(model, source, lm=encoder, seed=seed, run=choosing)
                 )
-        model.fit(dataset, valid=valid, lm=encoder, rng=seed, run=fitted_in)
+        model.fit(dataset, valid=valid, lm=encoder, rng=seed, run=fitting)
         model.save(out)
-    seconds = {f"choose: {stage}": t for stage, t in chosen_in.seconds.items()} | fitted_in.seconds
-    _print(model, dataset, seconds)
+    seconds = {f"choose: {stage}": t for stage, t in choosing.seconds.items()} | fitting.seconds
+    _print_stages(model, dataset, seconds)
     say(str(out))
     described = {"name": dataset.name, "hash": dataset.hash, "protocol": protocol}
     results = [{"method": model.name, "config": model.chosen.model_dump(mode="json")}]
@@ -83,7 +83,7 @@ command = fit
 def _method(
     text: str, config: Path | None, overrides: list[str] | None
 ) -> tuple[str, dict[str, Any]]:
-    """Name and settings of ``--method``, ``--config`` and ``--set``."""
+    """Method name and settings; ``--method`` takes precedence over ``--set`` and ``--config``."""
     from warmstart.config import read_settings
     from warmstart.experiment.spec import parse_method
 
@@ -91,7 +91,7 @@ def _method(
     return short.method, short.with_settings(read_settings(config, overrides)).full_settings
 
 
-def _print(model: "Recommender", dataset: "Dataset", seconds: dict[str, float]) -> None:
+def _print_stages(model: "Recommender", dataset: "Dataset", seconds: dict[str, float]) -> None:
     title = f"{model.name} on {dataset.name}: {sum(seconds.values()):.1f} s"
     show(frame_table(["stage", "seconds"], list(seconds.items()), title))
     if model.fitted.choices:

@@ -1,4 +1,4 @@
-"""From the arguments of a command to the objects of the library."""
+"""Converts command-line arguments into objects of the library."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def read_data(folder: Path) -> "Dataset | Split":
-    """A saved split, or a folder of data.
+    """Load a saved split, or read a folder of data.
 
     Raises:
-        DataError: it is neither.
+        DataError: the folder is neither.
     """
     from warmstart.data.readers.files import read_dataset
 
@@ -31,7 +31,7 @@ def read_data(folder: Path) -> "Dataset | Split":
 
 
 def lm_settings(source: str | None) -> dict[str, Any]:
-    """``LMConfig`` settings from ``--lm``; empty where it was not given."""
+    """Settings of ``LMConfig`` from the value of ``--lm``; empty if the option was not given."""
     if source is None:
         return {}
     if source.endswith(".toml"):
@@ -40,18 +40,21 @@ def lm_settings(source: str | None) -> dict[str, Any]:
 
 
 def load_encoder(source: str | None, progress: "Progress") -> "TextEncoder":
-    """The language model of ``--lm``."""
+    """Load the encoder of ``--lm``, or the default one; ``progress`` follows its encoding."""
     from warmstart.lm import LMConfig, load_lm
 
     return load_lm(LMConfig.build(lm_settings(source)), progress=progress)
 
 
 def load_for_texts(folder: Path, source: str | None) -> "Recommender":
-    """A saved model that is about to read new texts: its language model is loaded and checked.
+    """Load a saved model that will encode new texts, and check its language model.
 
     Args:
         folder: the artefact.
-        source: ``--lm``, needed only where the model was fitted with one from a local folder.
+        source: value of ``--lm``; needed only if the language model came from a local folder.
+
+    Raises:
+        ConfigError: ``source`` sets something that the model fixes.
     """
     from warmstart.artefact import read_manifest
     from warmstart.methods import load_model
@@ -61,19 +64,22 @@ def load_for_texts(folder: Path, source: str | None) -> "Recommender":
         return load_model(folder)
     from warmstart.lm import TextEncoder
 
-    where = lm_settings(source)
-    foreign = sorted(set(where) - {"source", "device", "batch_size"})
+    given = lm_settings(source)
+    foreign = sorted(set(given) - {"source", "device", "batch_size"})
     if foreign:
-        raise ConfigError(f"--lm: {foreign} are fixed by the model; allowed: source, device, ...")
-    return load_model(folder, lm=TextEncoder.from_spec(spec, **where))
+        raise ConfigError(
+            f"--lm: {foreign} are fixed by the model; allowed: source, device, batch_size"
+        )
+    return load_model(folder, lm=TextEncoder.from_spec(spec, **given))
 
 
 def check_fitted_on(model: "Recommender", split: "Split") -> None:
-    """Whether a model was fitted on the training part of this very split.
+    """Check that a model was fitted on the training part of this split.
+
+    A model that has seen the test part would look better than it is.
 
     Raises:
-        DataError: other users, items or interactions. A model that saw the test part would look
-            better than it is.
+        DataError: its users, items or interactions differ from those of the training part.
     """
     fitted, train = model.fitted, split.train
     pairs = (
@@ -82,8 +88,8 @@ def check_fitted_on(model: "Recommender", split: "Split") -> None:
     )
     for what, ours, theirs in pairs:
         if ours != theirs:
-            raise DataError(f"the model was fitted on other {what} than those of the split")
-    difference = fitted.seen - train.matrix
+            raise DataError(f"the {what} of the model are not those of the split")
+    difference = fitted.positives - train.matrix
     if abs(difference).sum() > 0:
         raise DataError(
             "the model was fitted on other interactions than the training part of the split; "
@@ -92,10 +98,10 @@ def check_fitted_on(model: "Recommender", split: "Split") -> None:
 
 
 def comma_separated(text: str, what: str) -> list[str]:
-    """The parts of ``a,b,c``.
+    """Split ``a,b,c`` into its parts; ``what`` names the option in the message.
 
     Raises:
-        ConfigError: one is empty.
+        ConfigError: a part is empty.
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
@@ -104,10 +110,10 @@ def comma_separated(text: str, what: str) -> list[str]:
 
 
 def known_type(given: list[str], ids: "Ids") -> "list[ExternalId]":
-    """Ids from the command line, in the type of the fitted ones.
+    """Convert ids from the command line to the type of the model's ids.
 
     Raises:
-        DataError: those are whole numbers and one given is not.
+        DataError: the model's ids are integers and a given one is not.
     """
     if not ids.is_integer:
         return list(given)
@@ -115,12 +121,12 @@ def known_type(given: list[str], ids: "Ids") -> "list[ExternalId]":
         return [int(value) for value in given]
     except ValueError:
         raise DataError(
-            f"{ids.kind} ids {given!r}; allowed: whole numbers, as in the fitted data"
+            f"{ids.kind} ids {given!r}; allowed: integers, as in the training data"
         ) from None
 
 
 def read_new_items(path: Path, model: "Recommender") -> "Catalogue":
-    """New items for a model."""
+    """Read new items with the text columns and the id type of a model's catalogue."""
     from warmstart.data.readers.files import read_items
 
     catalogue = model.fitted.catalogue
@@ -128,7 +134,7 @@ def read_new_items(path: Path, model: "Recommender") -> "Catalogue":
 
 
 def described(model: "Recommender") -> dict[str, Any]:
-    """What ``--json`` says about the data behind a model."""
+    """The ``data`` object of ``--json`` for a command that uses a saved model."""
     fitted = model.fitted
     ids = {"users": fitted.user_ids.hash, "items": fitted.catalogue.item_ids.hash}
     return {"method": model.name, "ids": ids, "protocol": None}

@@ -18,20 +18,21 @@ app = typer.Typer(help="API keys of the service.", no_args_is_help=True)
     epilog=example("warmstart keys create --name shop --scope write --store sqlite:///shop.db")
 )
 def create(
-    name: Annotated[str, Option("--name", help="who holds it")],
+    name: Annotated[str, Option("--name", help="holder of the key")],
     scope: Annotated[str, Option("--scope", help="read, write (and read) or admin (all)")],
     store: StoreUrl = None,
 ) -> None:
-    """Make a key and print it, this once."""
+    """Create a key and print it. It cannot be shown again."""
     from warmstart.serve.storage.keys import make_key
 
-    say(make_key(_opened(store), name, scope))
+    say(make_key(_open_store(store), name, scope))
 
 
 @app.command("list", epilog=example("warmstart keys list --store sqlite:///shop.db"))
 def list_keys(store: StoreUrl = None) -> None:
-    """Show the keys, without their secrets."""
-    rows = [(k.key, k.name, k.scope, str(k.revoked)) for k in _opened(store).keys()]  # noqa: SIM118
+    """List the keys, without their secrets."""
+    keys = _open_store(store).keys()
+    rows = [(key.key, key.name, key.scope, str(key.revoked)) for key in keys]
     show(frame_table(["key", "name", "scope", "revoked"], rows))
 
 
@@ -40,15 +41,15 @@ def revoke(
     key: Annotated[str, typer.Argument(metavar="KEY")],
     store: StoreUrl = None,
 ) -> None:
-    """Let a key open nothing any more."""
+    """Revoke a key: from now on no request with it is accepted."""
     from warmstart.errors import DataError
 
-    if not _opened(store).revoke(key):
+    if not _open_store(store).revoke(key):
         raise DataError(f"there is no key {key!r}")
     say(f"{key} revoked")
 
 
-def _opened(url: str | None) -> "Store":
+def _open_store(url: str | None) -> "Store":
     from warmstart.serve.settings import StoreSettings
     from warmstart.serve.storage.store import Store
 

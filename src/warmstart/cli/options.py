@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Arguments and options that several commands share, and the examples in their help."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,15 +7,15 @@ from typer import Argument, Option
 
 
 def example(*lines: str) -> str:
-    """The example at the end of a command's help; the mark keeps its line breaks."""
+    r"""The example at the end of a command's help; the leading \b keeps its line breaks."""
     return "\n".join(["\b", "Example:", *(f"  {line}" for line in lines)])
 
 
-ModelFolder = Annotated[Path, Argument(metavar="MODEL", help="what fit wrote")]
-SplitFolder = Annotated[Path, Argument(metavar="SPLIT", help="what split wrote")]
+ModelFolder = Annotated[Path, Argument(metavar="MODEL", help="folder written by fit")]
+SplitFolder = Annotated[Path, Argument(metavar="SPLIT", help="folder written by split")]
 NewItems = Annotated[
     Path,
-    Option("--items", help="csv, jsonl or parquet with the column item and the text columns"),
+    Option("--items", help="csv, jsonl or parquet file with a column item and the text columns"),
 ]
 LM = Annotated[
     str | None,
@@ -29,8 +29,8 @@ Masks = Annotated[
     list[str] | None,
     Option(
         "--mask",
-        help="all: every known positive is left out of the ranking; train: training positives "
-        "only. Given twice: both tables  [default: all]",
+        help="positives of a user to leave out of the ranking. all: every known one; train: those "
+        "of the training part. Repeat the option for both tables  [default: all]",
     ),
 ]
 StoreUrl = Annotated[
@@ -42,51 +42,53 @@ StoreUrl = Annotated[
 ]
 Json = Annotated[Path | None, Option("--json", help="write the results as one JSON object")]
 Html = Annotated[Path | None, Option("--report", help="write an HTML report that opens offline")]
-FitSeed = Annotated[int, Option("--seed", help="of all randomness", min=0)]
+FitSeed = Annotated[int, Option("--seed", help="seed of all randomness", min=0)]
 Seed = Annotated[int | None, Option("--seed", help="the first training seed", min=0)]
 RunFolder = Annotated[
     Path | None,
-    Option("--run", help="folder for checkpoints: an interrupted command goes on where it was"),
+    Option("--run", help="folder for checkpoints: an interrupted command resumes from there"),
 ]
 Config = Annotated[Path | None, Option("--config", help="TOML file with settings")]
 Overrides = Annotated[
     list[str] | None,
-    Option("--set", help="one setting, such as backbone.kind=lightgcn; may be repeated"),
+    Option("--set", help="one setting, such as backbone.kind=lightgcn; repeatable"),
 ]
 
 Methods = Annotated[
     list[str] | None,
     Option(
         "--methods",
-        help="a,b,c: each NAME or NAME[BACKBONE], with settings NAME:key=value;key=value",
+        help="comma-separated; each is NAME or NAME[BACKBONE], with settings "
+        "NAME:key=value;key=value",
     ),
 ]
 Seeds = Annotated[
     int | None,
-    Option("--seeds", help="how many training seeds; a method without randomness runs once"),
+    Option("--seeds", help="number of training seeds; a method without randomness runs once"),
 ]
 Against = Annotated[
-    str | None, Option("--against", help="the method that the others are compared with")
+    str | None, Option("--against", help="baseline: the method that the others are compared with")
 ]
 Controls = Annotated[
     bool,
     Option(
-        "--controls", help="add the oracle, blind audiences, permuted texts, popularity and chance"
+        "--controls",
+        help="add control rows: oracle, blind audiences, permuted texts, popular, random",
     ),
 ]
 Isolate = Annotated[
     bool,
     Option(
         "--isolate",
-        help="each fit in a process of its own, so that its peak memory is its own; else it is "
-        "the highest of the process so far",
+        help="run each fit in a separate process, so that its peak memory is measured alone; "
+        "otherwise it is the highest of the process so far",
     ),
 ]
 NoCache = Annotated[
     bool,
     Option(
         "--no-cache",
-        help="every method encodes the texts anew, so that its seconds stand alone; else only "
-        "the first one pays",
+        help="let every method encode the texts again, so that its seconds include it; otherwise "
+        "only the first method pays for encoding",
     ),
 ]

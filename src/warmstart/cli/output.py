@@ -1,4 +1,4 @@
-"""What the commands print and write."""
+"""Printing to stdout and stderr, writing output files, and progress."""
 
 import json
 import logging
@@ -16,33 +16,33 @@ from warmstart import storage
 from warmstart.errors import DataError
 from warmstart.version import __version__
 
-_WIDE = 180  # columns where stdout is no terminal, so that a piped table is not cut
+_PIPE_WIDTH = 180  # columns if stdout is not a terminal: keeps piped tables from being cut
 
 
 def say(text: str) -> None:
-    """A line of the result, to stdout, as it is."""
+    """Print a line of the result to stdout, without markup or wrapping."""
     Console(soft_wrap=True).print(text, markup=False, highlight=False)
 
 
 def show(table: Table) -> None:
-    """A table of the result, to stdout."""
+    """Print a table of the result to stdout."""
     console = Console()
     if not console.is_terminal:
-        console.width = _WIDE
+        console.width = _PIPE_WIDTH
     console.print(table)
 
 
 def complain(text: str) -> None:
-    """A problem, as one line on stderr."""
+    """Print a problem as one line on stderr."""
     one_line = " ".join(text.split())
     _stderr().print(f"warmstart: {one_line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def frame_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> Table:
-    """A table of plain values; numbers stand on the right."""
+    """Build a table of plain values; columns of numbers are right-aligned."""
     table = Table(title=title or None)
-    for place, name in enumerate(columns):
-        numeric = bool(rows) and isinstance(rows[0][place], int | float)
+    for position, name in enumerate(columns):
+        numeric = bool(rows) and isinstance(rows[0][position], int | float)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
@@ -50,10 +50,10 @@ def frame_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
 
 
 def write_output(path: Path, text: str) -> None:
-    """A file that was asked for.
+    """Write a file that an option requested.
 
     Raises:
-        DataError: it cannot be written.
+        DataError: the file cannot be written.
     """
     try:
         storage.write_text(path, text)
@@ -68,7 +68,7 @@ def write_json(
     results: Sequence[Mapping[str, Any]],
     timings: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """The one JSON object of ``--json``, if it was asked for."""
+    """Write the JSON object of ``--json``; does nothing if ``path`` is None."""
     if path is None:
         return
     from warmstart.evaluation.evaluate import peak_memory_mb
@@ -85,14 +85,14 @@ def write_json(
 
 
 def timings_of(method: str, seconds: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Stages as ``write_json`` wants them."""
+    """Convert seconds by stage to the ``timings`` of ``write_json``."""
     return [{"method": method, "stage": s, "seconds": t} for s, t in seconds.items()]
 
 
 class Bar:
-    """A spinner with the stage at work, and a bar where a stage counts; on stderr.
+    """Progress on stderr: a spinner with the current stage, and a bar if the stage reports counts.
 
-    Where stderr is no terminal, each stage is a line.
+    If stderr is not a terminal, each stage is printed as a line instead.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -100,22 +100,22 @@ class Bar:
         self._task = progress.add_task("", total=None)
 
     def stage(self, text: str) -> None:
-        """A new stage, of unknown length."""
+        """Start a new stage of unknown length."""
         if self._progress.console.is_terminal:
             self._progress.reset(self._task, total=None, description=text)
         else:
             self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def ranked(self, slice_name: str, done: int, total: int) -> None:
-        """As ``warmstart.rank.Progress``."""
+        """Callback of type ``warmstart.rank.Progress``."""
         self._update(f"rank {slice_name}", done, total)
 
     def encoded(self, done: int, total: int) -> None:
-        """As ``warmstart.lm.encode.Progress``."""
+        """Callback of type ``warmstart.lm.encode.Progress``."""
         self._update("encode texts", done, total)
 
     def bytes(self, name: str, done: int, total: int | None) -> None:
-        """As ``warmstart.data.sources.download.Progress``."""
+        """Callback of type ``warmstart.data.sources.download.Progress``."""
         self._update(f"download {name}", done, total)
 
     def _update(self, text: str, done: int, total: int | None) -> None:
@@ -124,15 +124,15 @@ class Bar:
 
 @contextmanager
 def progress() -> Iterator[Bar]:
-    """Show what warmstart is doing while it works."""
+    """Show progress inside the block; the log records of warmstart become its stages."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     console = _stderr()
     logger = logging.getLogger("warmstart")
     before = logger.level
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as shown:
-        bar = Bar(shown)
+    ) as display:
+        bar = Bar(display)
         handler = _StageHandler(bar)
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
@@ -144,7 +144,7 @@ def progress() -> Iterator[Bar]:
 
 
 class _StageHandler(logging.Handler):
-    """Log records become stages of the bar; warnings stay on the screen."""
+    """Turns log records into stages of the bar; prints warnings as lines that stay."""
 
     def __init__(self, bar: Bar) -> None:
         super().__init__()

@@ -16,24 +16,26 @@ EXAMPLE = example(
 
 def recommend(
     model: ModelFolder,
-    users: Annotated[str, Option("--users", help="ids, separated by commas")],
-    k: Annotated[int, Option("-k", help="items a user")] = 10,
+    users: Annotated[str, Option("--users", help="user ids, separated by commas")],
+    k: Annotated[int, Option("-k", help="items per user")] = 10,
     items_cold_only: Annotated[
-        bool, Option("--items-cold-only", help="only items that nobody has clicked yet")
+        bool, Option("--items-cold-only", help="only items without interactions")
     ] = False,
     include_seen: Annotated[
-        bool, Option("--include-seen", help="items that the user has had too")
+        bool, Option("--include-seen", help="also items that the user has already interacted with")
     ] = False,
     json: Json = None,
 ) -> None:
-    """The best items for users."""
+    """Recommend the k best items to each user."""
     from warmstart.methods import load_model
 
     with progress() as bar:
-        bar.stage(f"read {model}")
+        bar.stage(f"load {model}")
         loaded = load_model(model)
-        wanted = known_type(comma_separated(users, "--users"), loaded.fitted.user_ids)
-        top = loaded.recommend(wanted, k, exclude_seen=not include_seen, only_cold=items_cold_only)
+        user_ids = known_type(comma_separated(users, "--users"), loaded.fitted.user_ids)
+        top = loaded.recommend(
+            user_ids, k, exclude_seen=not include_seen, only_cold=items_cold_only
+        )
     show(frame_table(top.columns, top.rows()))
     write_json(json, "recommend", described(loaded), top.to_dicts())
 

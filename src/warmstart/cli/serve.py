@@ -16,11 +16,11 @@ EXAMPLE = example(
 def serve(
     model: ModelFolder,
     store: StoreUrl = None,
-    host: Annotated[str | None, Option("--host")] = None,
-    port: Annotated[int | None, Option("--port")] = None,
+    host: Annotated[str | None, Option("--host", help="address to listen on")] = None,
+    port: Annotated[int | None, Option("--port", help="port to listen on")] = None,
     models_folder: Annotated[
         Path | None,
-        Option("--models-folder", help="models may be swapped in from below this folder"),
+        Option("--models-folder", help="models may be swapped in from this folder and below"),
     ] = None,
     lm: LM = None,
 ) -> None:

@@ -22,25 +22,26 @@ EXAMPLE = example(
 def simulate(
     model: ModelFolder,
     items: NewItems,
-    k: Annotated[int, Option("-k", help="users an item")] = 20,
+    k: Annotated[int, Option("-k", help="users per item")] = 20,
     run: RunFolder = None,
     out: Annotated[
-        Path | None, Option("--out", help="write the interactions to a parquet file, print none")
+        Path | None,
+        Option("--out", help="parquet file to write the interactions to, instead of printing them"),
     ] = None,
     lm: LM = None,
     json: Json = None,
 ) -> None:
-    """The likeliest users of new items, from their texts; the model stays as it is.
+    """Simulate the k likeliest users of new items from their texts. The model does not change.
 
-    With --run the work is kept shard by shard: killed, it goes on where it was, and items that are
-    there already, id and text unchanged, are skipped.
+    With --run the results are kept shard by shard: an interrupted command resumes, and items whose
+    id and text have not changed since an earlier run are skipped.
     """
     from warmstart.abilities import Simulates, require
     from warmstart.artefact import read_manifest
     from warmstart.shards import Shards
 
     with progress() as bar:
-        bar.stage(f"read {model}")
+        bar.stage(f"load {model}")
         loaded = load_for_texts(model, lm)
         simulator = require(loaded, Simulates, "simulate")
         new = read_new_items(items, loaded)
@@ -51,18 +52,18 @@ def simulate(
             return frame.insert_column(0, pl.Series("position", np.repeat(rows, k)))
 
         settings = f"{read_manifest(model)['files']} k={k}"
-        found = Shards(run, settings).run(_keys(new), work, "items").drop("position")
+        simulated = Shards(run, settings).run(_keys(new), work, "items").drop("position")
     if out is None:
-        show(frame_table(found.columns, found.rows()))
+        show(frame_table(simulated.columns, simulated.rows()))
     else:
         with atomic_file(out) as temporary:
-            found.write_parquet(temporary)
+            simulated.write_parquet(temporary)
         say(str(out))
-    write_json(json, "simulate", described(loaded), found.to_dicts())
+    write_json(json, "simulate", described(loaded), simulated.to_dicts())
 
 
 def _keys(items: Any) -> list[str]:
-    """What a simulation depends on besides the model: id and text."""
+    """One hash per item, of id and text: what its simulation depends on besides the model."""
     ids = items.item_ids.take(np.arange(len(items)))
     return [
         hashlib.sha256(f"{item!r} {text}".encode("utf-8", "surrogatepass")).hexdigest()

@@ -25,20 +25,28 @@ def split(
     out: Annotated[Path, Option("--out", help="folder for the split")],
     protocol: Annotated[
         Literal["time-cold", "random-cold"] | None,
-        Option("--protocol", help="time-cold where every interaction has a time, else random-cold"),
+        Option(
+            "--protocol",
+            help="default: time-cold if every interaction has a time, else random-cold",
+        ),
     ] = None,
     cutoff: Annotated[
         str | None,
         Option(
             "--cutoff",
-            help="time-cold: end of training and end of validation, as dates or unix seconds; "
-            "with one only, the rest is halved",
+            help="time-cold: end of training and end of validation, as dates or unix seconds; if "
+            "only the first is given, the interactions after it are halved",
         ),
     ] = None,
     fractions: Annotated[
-        str, Option("--fractions", help="time-cold without --cutoff: where the cuts fall")
+        str,
+        Option(
+            "--fractions",
+            help="time-cold without --cutoff: fractions of the interactions at which training and "
+            "validation end",
+        ),
     ] = "0.8,0.9",
-    seed: Annotated[int, Option("--seed", help="random-cold: of the draw", min=0)] = 42,
+    seed: Annotated[int, Option("--seed", help="random-cold: seed of the draw", min=0)] = 42,
     published: Annotated[
         Path | None,
         Option(
@@ -66,7 +74,7 @@ def split(
             parts=published,
         )
         save_split(made, out)
-    _print(made)
+    _print_summary(made)
     say(str(out))
     data = {"name": dataset.name, "hash": dataset.hash, "protocol": made.protocol}
     write_json(json, "split", data | {"split_hash": made.hash}, [made.summary()])
@@ -84,10 +92,10 @@ def _two_numbers(text: str) -> tuple[float, float]:
     return first, second
 
 
-def _print(made: "Split") -> None:
+def _print_summary(made: "Split") -> None:
     summary = made.summary()
     data: dict[str, Any] = {k: v for k, v in summary["data"].items() if k not in ("name", "hash")}
-    show(frame_table(["reading", "number"], list(data.items()), made.dataset.name))
+    show(frame_table(["count", "number"], list(data.items()), made.dataset.name))
     for title in ("parts", "slices"):
         rows = [(name, *counts.values()) for name, counts in summary[title].items()]
         columns = next(iter(summary[title].values()))

@@ -1,4 +1,4 @@
-"""Comparisons on screen and in files."""
+"""Prints comparisons as tables and writes them to files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def check_masks(given: list[str] | None) -> tuple["Mask", ...]:
-    """The masks of ``--mask``; "all" where none was given.
+    """The masks of ``--mask`` in a fixed order; "all" if the option was not given.
 
     Raises:
-        ConfigError: an unknown mask.
+        ConfigError: a mask is unknown.
     """
     from warmstart.data.splits.cold import Mask
 
@@ -32,26 +32,31 @@ def check_masks(given: list[str] | None) -> tuple["Mask", ...]:
 def write_comparisons(
     tables: Mapping["Mask", "Comparison"], json: Path | None, report: Path | None
 ) -> None:
-    """Write the files that were asked for, and say where they are.
+    """Write the requested files and print their paths.
 
-    With one mask the file has the name that was given; with two, each table has its own file,
+    With one mask the file has the given name. With two, each table has a file of its own,
     ``NAME.mask-all.json`` and ``NAME.mask-train.json``, since their numbers must not be mixed.
+
+    Args:
+        tables: one comparison per mask.
+        json: path of the JSON file; None writes none.
+        report: path of the HTML file; None writes none.
     """
     for mask, table in tables.items():
         if json is not None:
-            path = _own_name(json, mask, tables)
+            path = _path_for_mask(json, mask, tables)
             write_output(path, table.to_json() + "\n")
             say(str(path))
         if report is not None:
             from warmstart.evaluation.html_report import render_report
 
-            path = _own_name(report, mask, tables)
+            path = _path_for_mask(report, mask, tables)
             write_output(path, render_report(table))
             say(str(path))
 
 
 def cost_table(comparison: "Comparison") -> Table:
-    """Seconds of each stage and peak memory, one line a method."""
+    """Seconds of each stage and peak memory, one row per method."""
     stages: dict[str, list[str]] = {}
     total: dict[str, float] = {}
     for timing in comparison.timings:
@@ -66,7 +71,7 @@ def cost_table(comparison: "Comparison") -> Table:
 
 
 def difference_table(comparison: "Comparison") -> Table:
-    """Paired differences against the baseline."""
+    """Paired differences from the baseline, with intervals and corrected p values."""
     rows = [
         (
             *(d.method, d.slice, d.metric),
@@ -79,5 +84,5 @@ def difference_table(comparison: "Comparison") -> Table:
     return frame_table(["method", "slice", "metric", "difference", "p (Holm)"], rows, title)
 
 
-def _own_name(path: Path, mask: str, tables: Mapping["Mask", "Comparison"]) -> Path:
+def _path_for_mask(path: Path, mask: str, tables: Mapping["Mask", "Comparison"]) -> Path:
     return path if len(tables) == 1 else path.with_suffix(f".mask-{mask}{path.suffix}")

@@ -1,4 +1,4 @@
-"""A client of the service, sync and async; needs httpx and nothing else of warmstart.
+"""A client of the service, sync and async. It needs httpx and no heavy part of warmstart.
 
 from warmstart.client import Client
 

@@ -1,4 +1,4 @@
-"""The two senders; what they send is made in ``operations``, once for both."""
+"""The sync and the async client; ``operations`` makes the requests of both."""
 
 import asyncio
 import inspect
@@ -34,13 +34,13 @@ def _async(
 
 
 def _described(send: Method, make: Callable[..., Request[Any]]) -> Method:
-    """``send`` with the name, the parameters and the description of what it sends."""
-    made = inspect.signature(make)
-    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    (answer,) = made.return_annotation.__args__
+    """``send`` with the name, the docstring and the signature of ``make``, as a method."""
+    signature = inspect.signature(make)
+    receiver = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    (content,) = signature.return_annotation.__args__
     update_wrapper(send, make)
-    vars(send)["__signature__"] = made.replace(
-        parameters=[own, *made.parameters.values()], return_annotation=answer
+    vars(send)["__signature__"] = signature.replace(
+        parameters=[receiver, *signature.parameters.values()], return_annotation=content
     )
     return send
 
@@ -51,18 +51,19 @@ def _options(url: str, token: str | None, timeout: float) -> dict[str, Any]:
 
 
 class Client:
-    """Talks to a service; safe to use from several threads.
+    """Sends requests to a service; safe to use from several threads.
 
-    What the service cannot take now (429, 503) is sent again after the time it asks for, and so is
-    what got no answer; but only where sending twice is as sending once.
+    A request is sent again after status 429 or 503, or if its response is lost, unless a repetition
+    could have a second effect. The wait is what the service's ``Retry-After`` says, else 0.2
+    seconds, doubled with each attempt.
 
     Args:
         url: of the service, such as ``http://localhost:8000``.
-        token: the API key; None where the service lets anybody read.
-        timeout: seconds for an answer.
+        token: the API key; None reads without a key, if the service allows it.
+        timeout: seconds until one attempt fails without a response.
         retries: attempts beyond the first.
-        max_retry_wait: seconds; where the service asks for more, that is an error at once.
-        transport: how to connect, for tests and for TLS of your own.
+        max_retry_wait: seconds; if the service asks for a longer wait, its response is an error.
+        transport: an httpx transport, for tests or special TLS settings.
     """
 
     def __init__(
@@ -75,24 +76,24 @@ class Client:
         max_retry_wait: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._patience = RetryPolicy(retries, max_retry_wait)
+        self._retry_policy = RetryPolicy(retries, max_retry_wait)
         self._http = httpx.Client(**_options(url, token, timeout), transport=transport)
 
     def _send(self, request: Request[Answer]) -> Answer:
-        tried = 0
+        attempts = 0
         while True:
             try:
                 outcome = self._http.send(request.build(self._http))
             except httpx.TransportError as error:
                 outcome = error
-            pause = self._patience.pause(request, outcome, tried)
-            if pause is None:
+            seconds = self._retry_policy.pause(request, outcome, attempts)
+            if seconds is None:
                 return finish(request, outcome)
-            time.sleep(pause)
-            tried += 1
+            time.sleep(seconds)
+            attempts += 1
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -126,15 +127,15 @@ class Client:
 
 
 class AsyncClient:
-    """As ``Client``, for asyncio.
+    """The same methods as ``Client``, for asyncio.
 
     Args:
         url: of the service, such as ``http://localhost:8000``.
-        token: the API key; None where the service lets anybody read.
-        timeout: seconds for an answer.
+        token: the API key; None reads without a key, if the service allows it.
+        timeout: seconds until one attempt fails without a response.
         retries: attempts beyond the first.
-        max_retry_wait: seconds; where the service asks for more, that is an error at once.
-        transport: how to connect, for tests and for TLS of your own.
+        max_retry_wait: seconds; if the service asks for a longer wait, its response is an error.
+        transport: an httpx transport, for tests or special TLS settings.
     """
 
     def __init__(
@@ -147,24 +148,24 @@ class AsyncClient:
         max_retry_wait: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._patience = RetryPolicy(retries, max_retry_wait)
+        self._retry_policy = RetryPolicy(retries, max_retry_wait)
         self._http = httpx.AsyncClient(**_options(url, token, timeout), transport=transport)
 
     async def _send(self, request: Request[Answer]) -> Answer:
-        tried = 0
+        attempts = 0
         while True:
             try:
                 outcome = await self._http.send(request.build(self._http))
             except httpx.TransportError as error:
                 outcome = error
-            pause = self._patience.pause(request, outcome, tried)
-            if pause is None:
+            seconds = self._retry_policy.pause(request, outcome, attempts)
+            if seconds is None:
                 return finish(request, outcome)
-            await asyncio.sleep(pause)
-            tried += 1
+            await asyncio.sleep(seconds)
+            attempts += 1
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""What the client raises."""
+"""The error that the client raises."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,14 +7,14 @@ from warmstart.errors import WarmstartError
 
 
 class ServiceError(WarmstartError):
-    """The service refused a request, failed at it, or did not answer.
+    """The service refused a request, failed to serve it, or did not answer.
 
     Args:
-        detail: what is wrong, as the service says it.
-        status: of HTTP; None where nothing answered.
-        errors: one mapping a wrong field: "pointer", "detail", "seen".
-        request_id: names the request in the log of the service; None where nothing answered.
-        retry_after: seconds after which the service asks to be tried again.
+        detail: the service's description of the problem.
+        status: HTTP status; None without a response.
+        errors: one mapping for each wrong field, with "pointer", "detail" and "seen".
+        request_id: the request's name in the log of the service; None without a response.
+        retry_after: seconds to wait before another attempt, if the service gave a number.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Every operation of the service: what it is called, what it takes, what it gives.
+"""Every operation of the service: one function each, with its arguments and its response type.
 
-Each function makes the request; ``clients`` makes a method of each, sync and async.
+A function makes the request and sends nothing; ``clients`` turns it into a method, sync and async.
 """
 
 import operator
@@ -35,13 +35,13 @@ def write_items(
     """Add or update items, all or none; they are recommended a moment later.
 
     Args:
-        items: from the id to the columns: title, text, ... as in the training data.
+        items: columns by item id: title, text, ... as in the training data.
 
     Returns:
-        What became of each. One that was written before with the same columns is "unchanged".
+        The outcome of each; "unchanged" if it is stored with the same columns already.
 
     Raises:
-        ServiceError: see there.
+        ServiceError: the request fails.
     """
     rows = [{"id": _id(item), "columns": dict(columns)} for item, columns in items.items()]
     return Request("POST", "/v1/items", body={"items": rows})
@@ -55,60 +55,60 @@ def write_item(item: Id, columns: Mapping[str, Value]) -> Request[WrittenItems]:
         columns: title, text, ... as in the training data.
 
     Returns:
-        What became of it.
+        The outcome.
 
     Raises:
-        ServiceError: see there.
+        ServiceError: the request fails.
     """
     return Request("PUT", "/v1/items/{item}", _id(item), body={"columns": dict(columns)})
 
 
 def delete_item(item: Id) -> Request[None]:
-    """Recommend an item no more, be it written or of the training data.
+    """Stop recommending an item; it may be one of the training data.
 
     Args:
         item: its id.
 
     Raises:
-        ServiceError: there is none (404), and see there.
+        ServiceError: there is no such item (404), or the request fails.
     """
     return Request("DELETE", "/v1/items/{item}", _id(item))
 
 
 def item(item: Id) -> Request[ItemInfo]:
-    """An item as it stands: its state, its clicks, who it was simulated to interest.
+    """Look up an item: its state, its columns, its clicks, its simulated users.
 
     Args:
         item: its id.
 
     Raises:
-        ServiceError: there is none (404), and see there.
+        ServiceError: there is no such item (404), or the request fails.
     """
     return Request("GET", "/v1/items/{item}", _id(item))
 
 
 def items(*, limit: int = 100, offset: int = 0) -> Request[ItemList]:
-    """Items that were written, the newest first.
+    """List the written items, the newest first.
 
     Args:
-        limit: how many.
-        offset: how many to leave out at the beginning.
+        limit: the number of items.
+        offset: the number of newer items to skip.
 
     Raises:
-        ServiceError: see there.
+        ServiceError: the request fails.
     """
     return Request("GET", "/v1/items", query={"limit": limit, "offset": offset})
 
 
 def similar(item: Id, *, k: int = 10) -> Request[Similar]:
-    """Items whose texts are most like this one's.
+    """Find the items with the most similar texts.
 
     Args:
         item: its id.
-        k: how many.
+        k: the number of items.
 
     Raises:
-        ServiceError: there is none (404), and see there.
+        ServiceError: there is no such item (404), or the request fails.
     """
     return Request("GET", "/v1/similar/{item}", _id(item), query={"k": k})
 
@@ -125,21 +125,21 @@ def recommend(
     cold_share_max: float = 1.0,
     explain: bool = False,
 ) -> Request[Recommendations]:
-    """The best items for a user, or for a history of a user that the model does not know.
+    """Recommend items to a user, or for the history of a user whom the model does not know.
 
     Args:
-        user: their id; or
-        history: ids of items they have interacted with.
+        user: id of the user; give either this or ``history``.
+        history: ids of the items that a user has interacted with.
         k: length of the list.
-        exclude_seen: leave out what they have interacted with.
-        allow: only these items may come.
-        deny: these may not.
-        cold_share_min: share of the list that cold items have at least, where there are so many.
-        cold_share_max: and at most.
-        explain: say why.
+        exclude_seen: leave out items that the user has interacted with.
+        allow: only these items may be in the list.
+        deny: these items may not be in the list.
+        cold_share_min: smallest fraction of cold items in the list, if there are enough of them.
+        cold_share_max: largest fraction of cold items in the list.
+        explain: give the evidence for each item.
 
     Raises:
-        ServiceError: nothing is known of the user, or of the history (404), and see there.
+        ServiceError: user or history is unknown (404), or the request fails.
     """
     body = {
         "user": None if user is None else _id(user),
@@ -157,14 +157,14 @@ def recommend(
 
 
 def simulate(columns: Mapping[str, Value], *, k: int = 20) -> Request[Simulation]:
-    """Whom a text would interest, were it an item; nothing is stored.
+    """Simulate the users of a text as if it were an item; nothing is stored.
 
     Args:
         columns: title, text, ... as in the training data.
-        k: how many users.
+        k: the number of users.
 
     Raises:
-        ServiceError: see there.
+        ServiceError: the request fails.
     """
     return Request("POST", "/v1/simulate", body={"columns": dict(columns), "k": k})
 
@@ -172,117 +172,117 @@ def simulate(columns: Mapping[str, Value], *, k: int = 20) -> Request[Simulation
 def record(interactions: Iterable[Interaction]) -> Request[Recorded]:
     """Record interactions, all or none.
 
-    One without an event id gets one here, so that it counts once even where the answer is lost and
-    the request is sent again. Give ids of your own where your program may send it again.
+    An interaction without an event id gets one here, so that it counts once even if the response is
+    lost and the request is sent again. Give event ids if your program may repeat the call.
 
     Args:
-        interactions: "user", "item" and perhaps "event" of each.
+        interactions: mappings with "user", "item" and optionally "event".
 
     Raises:
-        ServiceError: an item is not known (422), and see there.
+        ServiceError: an item is unknown (422), or the request fails.
     """
     rows = [
         {
-            "user": _id(one["user"]),
-            "item": _id(one["item"]),
-            "event": one.get("event") or uuid.uuid4().hex,
+            "user": _id(interaction["user"]),
+            "item": _id(interaction["item"]),
+            "event": interaction.get("event") or uuid.uuid4().hex,
         }
-        for one in interactions
+        for interaction in interactions
     ]
     return Request("POST", "/v1/interactions", body={"interactions": rows})
 
 
 def user(user: Id) -> Request[UserInfo]:
-    """A user's history, as trained on and as recorded since.
+    """Look up a user's history: interactions of the training data and those recorded since.
 
     Args:
-        user: their id.
+        user: id of the user.
 
     Raises:
-        ServiceError: nothing is known of them (404), and see there.
+        ServiceError: the user is unknown (404), or the request fails.
     """
     return Request("GET", "/v1/users/{user}", _id(user))
 
 
 def model() -> Request[ModelInfo]:
-    """The model that is served.
+    """Describe the served model.
 
     Raises:
-        ServiceError: see there.
+        ServiceError: the request fails.
     """
     return Request("GET", "/v1/model")
 
 
 def status() -> Request[Status]:
-    """Health of index and queue.
+    """Report the state of index, queue and store.
 
     Raises:
-        ServiceError: see there.
+        ServiceError: the request fails.
     """
     return Request("GET", "/v1/status")
 
 
 def keys() -> Request[list[KeyInfo]]:
-    """All keys, without their secrets.
+    """List all keys, without their secrets.
 
     Raises:
-        ServiceError: see there.
+        ServiceError: the request fails.
     """
     return Request("GET", "/v1/admin/keys")
 
 
 def make_key(name: str, scope: Scope) -> Request[MadeKey]:
-    """Make a key; its token is given this once.
+    """Make a key; its token is in this response only.
 
-    It is not tried again where the answer is lost, as a second key might come of it.
+    The request is not sent again if its response is lost, as that could make a second key.
 
     Args:
-        name: who holds it.
-        scope: "read", "write" (and read) or "admin" (all).
+        name: of the key's holder.
+        scope: "read", "write" (includes reading) or "admin" (includes all).
 
     Raises:
-        ServiceError: see there.
+        ServiceError: the request fails.
     """
     return Request("POST", "/v1/admin/keys", body={"name": name, "scope": scope}, again=False)
 
 
 def revoke_key(key: str) -> Request[None]:
-    """Let a key open nothing any more.
+    """Revoke a key for good.
 
     Args:
-        key: its name as ``keys`` gives it, not the token.
+        key: the "key" that ``keys`` lists, not the token.
 
     Raises:
-        ServiceError: there is none (404), and see there.
+        ServiceError: there is no such key (404), or the request fails.
     """
     return Request("DELETE", "/v1/admin/keys/{key}", key)
 
 
 def swap_model(folder: str) -> Request[Health]:
-    """Serve another model, on every replica; ``model`` tells when it has come.
+    """Serve another model, on every replica; "swapping" of ``model`` is None once it is served.
 
     Args:
-        folder: below the service's folder of models.
+        folder: of the model, below the service's ``models_folder``.
 
     Raises:
-        ServiceError: it may not be, or there is none (422), and see there.
+        ServiceError: no swap is allowed or the model is wrong (422), or the request fails.
     """
     return Request("POST", "/v1/admin/model", body={"folder": folder})
 
 
 def ready() -> Request[bool]:
-    """Whether the service can make lists now; asked once.
+    """Whether the service can make lists now. The request is sent once, without retries.
 
     Raises:
-        ServiceError: nothing answers.
+        ServiceError: the service does not answer.
     """
     return Request("GET", "/health/ready", again=False, read=lambda answer: answer.is_success)
 
 
 def _id(given: Id) -> Id:
-    """A string, or a plain integer of whatever integer it is (numpy's are no JSON)."""
+    """An id as JSON can hold it: numpy's integers become plain ones."""
     return given if isinstance(given, str) else operator.index(given)
 
 
 def _ids(given: Iterable[Id]) -> list[Id]:
-    return [_id(one) for one in given]
+    return [_id(name) for name in given]

@@ -1,4 +1,4 @@
-"""One request: what is sent, when it is sent again, what its answer means. Nothing is sent here."""
+"""Requests, the policy for sending them again, and reading their responses; sends nothing."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,16 +12,16 @@ from warmstart.errors import DataError
 
 Answer = TypeVar("Answer")
 
-_FIRST_PAUSE = 0.2  # seconds; doubled from one attempt to the next
+_FIRST_PAUSE = 0.2  # seconds; doubled with each attempt
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-_QUOTED = 200  # characters of an answer that is not of the service
+_MAX_QUOTED = 200  # characters of a response that is not JSON
 
 
 def answer_of(response: httpx.Response) -> Any:
-    """The JSON of an answer; None where it has none.
+    """The JSON of a response; None without content (status 204).
 
     Raises:
-        ServiceError: it is a problem, or no answer of the service at all.
+        ServiceError: it is an error response, or not JSON.
     """
     if not response.is_success:
         raise _problem(response)
@@ -30,25 +30,28 @@ def answer_of(response: httpx.Response) -> Any:
     try:
         return response.json()
     except ValueError:
-        text = response.text[:_QUOTED]
+        text = response.text[:_MAX_QUOTED]
         raise ServiceError(
-            f"the answer is no JSON, so this may be another service: {text!r}",
+            f"the response is not JSON, so this may be another service: {text!r}",
             status=response.status_code,
         ) from None
 
 
 @dataclass(frozen=True)
 class Request(Generic[Answer]):
-    """A request, and the type of its answer.
+    """A request, generic in what ``read`` makes of its response.
 
     Attributes:
         method: of HTTP.
-        path: as the API describes it, with a name in braces where ``place`` comes.
-        place: the id in the path.
-        query: parameters behind the path.
+        path: as in the API's description; ends with a name in braces if there is a ``place``.
+        place: the id that replaces the name in braces.
+        query: parameters after the path.
         body: sent as JSON.
-        again: it may be sent again where nobody knows what became of it: twice is as once.
-        read: makes the answer of a response.
+        again: whether it may be sent again if its outcome is unknown: true if it is idempotent.
+        read: turns a response into the result.
+
+    Raises:
+        DataError: the id in the path is empty.
     """
 
     method: str
@@ -65,26 +68,26 @@ class Request(Generic[Answer]):
 
     @property
     def url(self) -> str:
-        """The path with the id in it; an id may hold anything, slashes and dots too."""
+        """The path with the quoted id; an id may have any characters, slashes and dots too."""
         if self.place is None:
             return self.path
         place = quote(str(self.place), safe="")
-        if not place.strip("."):  # "." and ".." would be taken for folders
+        if not place.strip("."):  # clients normalise "." and ".." away
             place = place.replace(".", "%2E")
         return self.path[: self.path.index("{")] + place
 
     def build(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
-        """As httpx sends it."""
+        """The request as httpx sends it."""
         return http.build_request(self.method, self.url, params=self.query or None, json=self.body)
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how long a request is tried again.
+    """When a request is sent again, and after how long.
 
     Attributes:
         retries: attempts beyond the first.
-        longest: seconds; where the service asks for more, its answer is an error at once.
+        longest: seconds; if the service asks for a longer wait, its response is an error.
     """
 
     retries: int
@@ -93,27 +96,27 @@ class RetryPolicy:
     def pause(
         self, request: Request[Any], outcome: httpx.Response | httpx.TransportError, tried: int
     ) -> float | None:
-        """Seconds until the next attempt; None if there shall be none.
+        """Seconds until the next attempt; None if there is none.
 
         Args:
-            request: that was sent.
-            outcome: what became of it.
+            request: the one that was sent.
+            outcome: its response, or the error that prevented one.
             tried: attempts before this one.
         """
         if tried >= self.retries or not _may_repeat(request, outcome):
             return None
         seconds = _FIRST_PAUSE * 2**tried
         if isinstance(outcome, httpx.Response):
-            told = _retry_after(outcome)
-            seconds = seconds if told is None else told
+            requested = _retry_after(outcome)
+            seconds = seconds if requested is None else requested
         return seconds if seconds <= self.longest else None
 
 
 def finish(request: Request[Answer], outcome: httpx.Response | httpx.TransportError) -> Answer:
-    """The answer.
+    """What the request's ``read`` makes of its response.
 
     Raises:
-        ServiceError: there is none, or it is a problem.
+        ServiceError: there is no response, or it is an error response.
     """
     if isinstance(outcome, httpx.TransportError):
         reason = str(outcome) or type(outcome).__name__
@@ -123,17 +126,17 @@ def finish(request: Request[Answer], outcome: httpx.Response | httpx.TransportEr
 
 def _may_repeat(request: Request[Any], outcome: httpx.Response | httpx.TransportError) -> bool:
     if isinstance(outcome, httpx.UnsupportedProtocol):
-        return False  # a wrong URL stays wrong
+        return False  # the URL's scheme is neither http nor https
     if isinstance(outcome, httpx.TransportError):
         return request.again or isinstance(outcome, _NEVER_SENT)
     if outcome.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        return True  # refused before anything was done
+        return True  # it was refused before it had any effect
     return outcome.status_code == httpx.codes.SERVICE_UNAVAILABLE and request.again
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    told = response.headers.get("Retry-After", "")
-    return float(told) if told.isascii() and told.isdigit() else None
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else None
 
 
 def _problem(response: httpx.Response) -> ServiceError:
@@ -144,7 +147,7 @@ def _problem(response: httpx.Response) -> ServiceError:
     body = body if isinstance(body, dict) else {}
     errors = body.get("errors")
     return ServiceError(
-        str(body.get("detail") or response.reason_phrase or "no reason given"),
+        str(body.get("detail") or response.reason_phrase or "no reason was given"),
         status=response.status_code,
         errors=errors if isinstance(errors, list) else (),
         request_id=response.headers.get("X-Request-Id"),

@@ -1,4 +1,4 @@
-"""What the service gives and takes, as plain dicts; ``docs/serving/api.md`` says what it means."""
+"""Types of the service's JSON, as plain dicts; ``docs/serving/api.md`` describes every field."""
 
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -10,7 +10,7 @@ State = Literal["trained", "ready", "waiting", "failed", "deleted"]
 
 
 class Interaction(TypedDict):
-    """An interaction to record; one event id counts once, however often it is sent."""
+    """An interaction to record; each event id counts once, however often it is sent."""
 
     user: Id
     item: Id
@@ -28,28 +28,28 @@ class RecommendedItem(TypedDict):
 
 
 class Recommendations(TypedDict):
-    """A list; ``known_user`` is false where it was made from a history."""
+    """A list; ``known_user`` is false if it was made from a history."""
 
     known_user: bool
     items: list[RecommendedItem]
 
 
 class WrittenItem(TypedDict):
-    """What became of one item."""
+    """The outcome of writing one item."""
 
     id: Id
     outcome: WriteOutcome
 
 
 class WrittenItems(TypedDict):
-    """Kept for good; ``waiting`` items are still to be read, these among them."""
+    """Stored items; ``waiting`` counts all items to be encoded, including these."""
 
     items: list[WrittenItem]
     waiting: int
 
 
 class ItemInfo(TypedDict):
-    """An item as it stands."""
+    """An item in its present state."""
 
     id: Id
     state: State
@@ -63,13 +63,13 @@ class ItemInfo(TypedDict):
 
 
 class ItemList(TypedDict):
-    """Items as they stand."""
+    """Items in their present state."""
 
     items: list[ItemInfo]
 
 
 class UserInfo(TypedDict):
-    """A user: known to the model or not, and what they have interacted with."""
+    """A user: whether the model knows them, and the items they interacted with."""
 
     id: Id
     known: bool
@@ -77,13 +77,13 @@ class UserInfo(TypedDict):
 
 
 class Similar(TypedDict):
-    """Items whose texts are alike, with the cosine."""
+    """Items with similar texts, with the cosine."""
 
     items: list[dict[str, Any]]
 
 
 class Simulation(TypedDict):
-    """Whom a text would interest."""
+    """The likely users of a text, its nearest items, and its exposure."""
 
     users: list[dict[str, Any]]
     nearest: list[dict[str, Any]]
@@ -93,13 +93,13 @@ class Simulation(TypedDict):
 
 
 class Recorded(TypedDict):
-    """How many interactions were new."""
+    """The number of interactions that were new."""
 
     new: int
 
 
 class ModelInfo(TypedDict):
-    """The model that is served."""
+    """The served model."""
 
     method: str
     hash: str
@@ -113,7 +113,7 @@ class ModelInfo(TypedDict):
 
 
 class Status(TypedDict):
-    """Health of index and queue."""
+    """The state of index, queue and store."""
 
     items: int
     warm: int

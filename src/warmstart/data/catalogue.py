@@ -1,12 +1,16 @@
 """The catalogue: every item with its text, whether or not anybody clicked it yet."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 
 from warmstart.data.ids import Ids
 from warmstart.errors import DataError
+
+LIST_COLUMNS = ("genres", "categories", "tags")
+"""Item columns that hold several values, separated by ``|``."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,8 @@ class Catalogue:
         item_ids: external ids.
         texts: the composed text of each item; "" where an item has none.
         released: int64 unix seconds, shape (n_items,), -1 where unknown; or None.
-        columns: the item columns as they were read, one row an item, without the id column.
+        columns: the item columns without the id column, one row an item, all String: texts as
+            ``values.read_texts`` writes them, lists of values joined by ``|``.
         text_columns: which columns make the text, in order.
     """
 
@@ -29,6 +34,11 @@ class Catalogue:
 
     def __len__(self) -> int:
         return len(self.item_ids)
+
+    @cached_property
+    def has_text(self) -> np.ndarray:
+        """Which items have a text: bool, shape (n_items,)."""
+        return np.array([bool(text) for text in self.texts], bool)
 
     def take(self, rows: np.ndarray) -> "Catalogue":
         """Some of the items, in this order."""
@@ -56,7 +66,7 @@ class Catalogue:
             self.item_ids.extended(new.item_ids.values),
             self.texts + new.texts,
             released,
-            pl.concat([self.columns, new.columns], how="diagonal_relaxed"),
+            pl.concat([self.columns, new.columns], how="diagonal"),
             self.text_columns,
         )
 
@@ -64,15 +74,14 @@ class Catalogue:
 def compose_texts(columns: pl.DataFrame, text_columns: tuple[str, ...]) -> tuple[str, ...]:
     """The text of each item: its text columns joined by ". ", empty ones left out.
 
-    ``genres``, ``categories`` and ``tags`` are ``|``-separated lists and read as "a, b, c".
-    White space is collapsed.
+    The values of ``LIST_COLUMNS`` read as "a, b, c". White space is collapsed.
     """
     composed = []
     for row in columns.select(text_columns).iter_rows(named=True):
         parts = []
         for name, value in row.items():
-            part = "" if value is None else str(value)
-            if name in {"genres", "categories", "tags"}:
+            part = value or ""
+            if name in LIST_COLUMNS:
                 part = part.replace("|", ", ")
             part = " ".join(part.split())
             if part:

@@ -13,7 +13,7 @@ from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Users, catalogue, interactions.
 
@@ -22,10 +22,13 @@ class Dataset:
         user_ids: external user ids in row order.
         catalogue: all items with texts, warm or not.
         interactions: the positives.
+        below_threshold: pairs that the user rated below the threshold of a positive: no positives,
+            but seen, and so not recommended. Disjoint from ``interactions``.
         counts: what reading did: rows read, duplicates merged, ratings below the threshold, ...;
             see ``assemble``.
         clock: what ``interactions.times`` mean where they are known: "unix" seconds, which order
             the events of all users, or the "position" in the user's own sequence, which does not.
+        unread_columns: columns that reading left aside, each as ``source: column``.
     """
 
     name: str
@@ -34,6 +37,15 @@ class Dataset:
     interactions: Interactions
     counts: dict[str, int] = field(default_factory=dict)
     clock: Literal["unix", "position"] = "unix"
+    unread_columns: tuple[str, ...] = ()
+    below_threshold: Interactions = field(default_factory=lambda: Interactions.of([], []))
+
+    def __repr__(self) -> str:
+        text = ", ".join(self.catalogue.text_columns) or "none"
+        return (
+            f"Dataset({self.name!r}: {self.n_users:,} users, {self.n_items:,} items, "
+            f"{len(self.interactions):,} interactions, text columns: {text})"
+        )
 
     @property
     def n_users(self) -> int:

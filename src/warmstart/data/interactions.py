@@ -22,7 +22,8 @@ class Interactions:
         items: int32, shape (events,).
         weights: float32 in (0, 1], shape (events,); 1 for an observed interaction.
         times: int64, shape (events,): unix seconds or positions in the user's sequence; or None.
-        provenance: "observed", or the name of the simulator that made the events.
+        provenance: int8, shape (events,): where each event comes from, a position in ``sources``.
+        sources: "observed", or names of simulators.
         evidence: what a simulator knows of each event beside its weight, by name: float32, shape
             (events,).
     """
@@ -30,8 +31,9 @@ class Interactions:
     users: np.ndarray
     items: np.ndarray
     weights: np.ndarray
-    times: np.ndarray | None = None
-    provenance: str = OBSERVED
+    times: np.ndarray | None
+    provenance: np.ndarray
+    sources: tuple[str, ...] = (OBSERVED,)
     evidence: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
@@ -45,13 +47,14 @@ class Interactions:
         provenance: str = OBSERVED,
         evidence: Mapping[str, np.ndarray] | None = None,
     ) -> "Interactions":
-        """Interactions from arrays of any integer type; weight 1 unless given."""
+        """Interactions from arrays of any integer type, all of one provenance; weight 1 if None."""
         users = np.asarray(users, np.int32)
         items = np.asarray(items, np.int32)
         ones = np.ones(len(users), np.float32)
         weights = ones if weights is None else np.asarray(weights, np.float32)
         times = None if times is None else np.asarray(times, np.int64)
-        return cls(users, items, weights, times, provenance, dict(evidence or {}))
+        codes = np.zeros(len(users), np.int8)
+        return cls(users, items, weights, times, codes, (provenance,), dict(evidence or {}))
 
     def __len__(self) -> int:
         return len(self.users)
@@ -60,6 +63,16 @@ class Interactions:
     def keys(self) -> np.ndarray:
         """One number a pair, equal where user and item are: int64, shape (events,)."""
         return self.users.astype(np.int64) << 32 | self.items.astype(np.int64)
+
+    @property
+    def provenance_names(self) -> list[str]:
+        """The name of each event's source."""
+        return [self.sources[code] for code in self.provenance.tolist()]
+
+    def of_source(self, name: str) -> "Interactions":
+        """The events of one source, "observed" or a simulator; none if there is no such source."""
+        codes = [code for code, source in enumerate(self.sources) if source == name]
+        return self.where(np.isin(self.provenance, codes))
 
     @cached_property
     def hash(self) -> str:
@@ -79,7 +92,8 @@ class Interactions:
             self.items[keep],
             self.weights[keep],
             times,
-            self.provenance,
+            self.provenance[keep],
+            self.sources,
             {name: values[keep] for name, values in self.evidence.items()},
         )
 
@@ -96,7 +110,8 @@ class Interactions:
 
 def concatenate(parts: Sequence[Interactions]) -> Interactions:
     """Events of several parts one after the other; times and evidence that every part has."""
-    provenances = {part.provenance for part in parts}
+    sources = tuple(dict.fromkeys(name for part in parts for name in part.sources))
+    code_of = [np.array([sources.index(name) for name in part.sources], np.int8) for part in parts]
     times = None
     if all(part.times is not None for part in parts):
         times = np.concatenate([part.times for part in parts if part.times is not None])
@@ -105,7 +120,8 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
         np.concatenate([part.items for part in parts]),
         np.concatenate([part.weights for part in parts]),
         times,
-        "+".join(sorted(provenances)),
+        np.concatenate([code[part.provenance] for code, part in zip(code_of, parts, strict=True)]),
+        sources,
         {
             name: np.concatenate([part.evidence[name] for part in parts])
             for name in (parts[0].evidence if parts else ())

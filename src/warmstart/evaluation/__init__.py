@@ -1,11 +1,11 @@
-"""Evaluation: what a number is, what it depends on, and whether a difference means anything.
+"""Evaluation: metrics of a split, the facts they depend on, and tests of differences.
 
 - ``evaluate``: ranks every slice of a split and returns a ``Report``
-- ``facts``: what every number of a report depends on, known defects included
-- ``strata``: exposure, calibration of cold against warm scores, user and item degrees
-- ``significance``: bootstrap intervals, randomisation test, Holm, detectable effect
+- ``facts``: data, protocol and known defects that every metric of a report depends on
+- ``strata``: exposure, calibration of cold against warm scores, metrics by user and item degree
+- ``significance``: bootstrap intervals, randomisation test, Holm's rule, detectable effect
 - ``simulation_quality``: quality of simulated interactions, with controls
-- ``compare``: from several Reports to one ``Comparison``; ``comparison``: that table, JSON, text
+- ``compare``: builds a ``Comparison`` from several Reports; ``comparison``: its JSON and text forms
 - ``html_report``, ``plots``: the HTML page
 
 Masking, top-k and the metric formulas are one layer below, in ``warmstart.rank``.

@@ -32,12 +32,12 @@ from warmstart.version import __version__
 
 @dataclass(frozen=True)
 class Resampling:
-    """How intervals and tests are drawn.
+    """Settings of the bootstrap intervals and the randomisation test.
 
     Attributes:
-        level: of the intervals.
-        n_resamples: of the bootstrap; the randomisation test uses five times as many.
-        seed: of both.
+        level: confidence level of the intervals.
+        n_resamples: resamples of the bootstrap; the randomisation test uses five times as many.
+        seed: random seed of both.
     """
 
     level: float = 0.95
@@ -54,25 +54,25 @@ def compare(
     command: str = "compare",
     resampling: Resampling | None = None,
 ) -> Comparison:
-    """Put reports of one split into one table; several of one method are its seeds.
+    """Compare reports of one split in one table; several reports of one method are its seeds.
 
     Users are resampled with the same counts for every method, so that differences are paired.
-    Differences are tested on the headline metrics only, the first recall and the first NDCG, and
-    all of them are corrected together by Holm's rule: testing six metrics that say nearly the same
-    would only blunt the correction.
+    Differences are tested on the headline metrics only, the first recall and the first NDCG.
+    Holm's rule corrects all of these tests together. Six metrics that measure nearly the same
+    would only cost power.
 
     Args:
         reports: at least one; same data, part, mask, metrics and slices.
-        against: the method that all others are compared with.
-        timings: seconds of fitting, of one seed; those of the evaluation, mean over seeds, are
-            added.
-        simulations: quality of what a method simulated, by method.
-        command: for the record.
-        resampling: level, number and seed; the defaults where None.
+        against: the baseline, a method that all others are compared with.
+        timings: seconds of the fit stages, for one seed; the seconds of the evaluation, averaged
+            over seeds, are added.
+        simulations: method -> quality of its simulated interactions.
+        command: recorded in the comparison.
+        resampling: level, number and seed; the defaults if None.
 
     Raises:
-        DataError: the reports do not belong into one table.
-        ConfigError: no report is of the method ``against``.
+        DataError: the reports cannot be in one table.
+        ConfigError: no report belongs to the method ``against``.
     """
     _check(reports, against)
     resampling = resampling or Resampling()
@@ -162,33 +162,33 @@ def _differences(
     names: Sequence[str],
     resampling: Resampling,
 ) -> tuple[Difference, ...]:
-    rivals = [_mean_report(reports) for method, reports in runs.items() if method != against]
-    if against is None or not rivals:
+    others = [_mean_report(reports) for method, reports in runs.items() if method != against]
+    if against is None or not others:
         return ()
     baseline = _mean_report(runs[against])
     found = [
         difference
         for name in names
-        for difference in _slice_differences(rivals, baseline, name, resampling)
+        for difference in _slice_differences(others, baseline, name, resampling)
     ]
     adjusted = holm(np.array([difference.p for difference in found])).tolist()
     return tuple(replace(row, p_holm=p) for row, p in zip(found, adjusted, strict=True))
 
 
 def _slice_differences(
-    rivals: Sequence[Report], baseline: Report, name: str, resampling: Resampling
+    others: Sequence[Report], baseline: Report, name: str, resampling: Resampling
 ) -> list[Difference]:
-    """Differences of one slice, p-values not yet corrected."""
+    """Compute the differences on one slice; the p-values are not corrected yet."""
     metrics = headline(baseline.metrics)
-    values, weights = _stack(rivals, name, metrics)
-    against, _ = _stack([baseline] * len(rivals), name, metrics)
+    values, weights = _stack(others, name, metrics)
+    against, _ = _stack([baseline] * len(others), name, metrics)
     level, n_resamples, seed = resampling.level, resampling.n_resamples, resampling.seed
     means = paired_intervals(
         values, against, weights, level=level, n_resamples=n_resamples, seed=seed
     )
     p_values = randomisation_p(values, against, weights, n_resamples=5 * n_resamples, seed=seed)
     effects = detectable_effect(values, against, weights, level=level)
-    columns = [(report.method, metric) for report in rivals for metric in metrics]
+    columns = [(report.method, metric) for report in others for metric in metrics]
     return [
         Difference(
             method=method,
@@ -210,7 +210,7 @@ def _slice_differences(
 def _stack(
     reports: Sequence[Report], name: str, metrics: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values and weights of a slice, float64, shape (users, reports * metrics)."""
+    """Stack values and weights of a slice: float64, shape (users, reports * metrics)."""
     results = [report.slices[name] for report in reports]
     values = [result.values[metric] for result in results for metric in metrics]
     weights = [result.weights(metric) for result in results for metric in metrics]
@@ -218,7 +218,7 @@ def _stack(
 
 
 def _mean_report(reports: Sequence[Report]) -> Report:
-    """One method's per-user values, averaged over its seeds."""
+    """Average one method's per-user values over its seeds."""
     slices = {}
     for name, first in reports[0].slices.items():
         values = {
@@ -246,7 +246,7 @@ def _detail(report: Report) -> Detail:
 
 def _check(reports: Sequence[Report], against: str | None) -> None:
     if not reports:
-        raise DataError("compare: there is no report to compare")
+        raise DataError("compare: there is no report to compare; allowed: at least one")
     first = reports[0]
     for report in reports[1:]:
         for what, ours, theirs in (
@@ -256,12 +256,12 @@ def _check(reports: Sequence[Report], against: str | None) -> None:
         ):
             if ours != theirs:
                 raise DataError(
-                    f"compare: {first.method!r} and {report.method!r} do not belong into one "
-                    f"table, their {what} differ: {ours} and {theirs}"
+                    f"compare: {first.method!r} and {report.method!r} cannot be in one table, "
+                    f"their {what} differ: {ours} and {theirs}"
                 )
     (run, times), *_ = Counter((report.method, report.seed) for report in reports).most_common(1)
     if times > 1:
         raise DataError(f"compare: method {run[0]!r} with seed {run[1]} occurs {times} times")
     names = list(dict.fromkeys(report.method for report in reports))
     if against is not None and against not in names:
-        raise ConfigError(f"compare: no report is of the baseline {against!r}; there are {names}")
+        raise ConfigError(f"compare: no report of the baseline {against!r}; allowed: {names}")

@@ -1,20 +1,19 @@
-"""The table of several methods as plain data: what ``--json`` writes and the HTML report shows.
+"""The table of several methods as plain data: ``--json`` writes it, the HTML report shows it.
 
-``compare`` makes it from Reports; per-user values stay there.
+``compare`` builds it from Reports and leaves out their per-user values.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from warmstart.errors import ConfigError, DataError
+from warmstart.evaluation.display import ShownAsTable
 from warmstart.evaluation.evaluate import SliceFacts
 from warmstart.evaluation.facts import DataFacts
 from warmstart.evaluation.simulation_quality import SimulationReport
@@ -24,16 +23,16 @@ from warmstart.storage import write_text
 
 @dataclass(frozen=True)
 class Row:
-    """One number of one run.
+    """One metric of one run on one slice.
 
     Attributes:
-        method: name.
+        method: name of the method.
         slice: slice name.
         metric: such as "ndcg@20".
         value: mean over users.
-        low: lower end of its bootstrap interval over users.
-        high: upper end.
-        users: users of the slice.
+        low: lower end of the bootstrap interval over users.
+        high: upper end of that interval.
+        users: number of users of the slice.
         seed: training seed; None for a deterministic method.
         control: whether the method is a control.
     """
@@ -51,19 +50,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """One number of one method over its seeds; the two sources of variance apart.
+    """One metric of one method on one slice, with the variance over users and seeds kept apart.
 
     Attributes:
-        method: name.
+        method: name of the method.
         slice: slice name.
         metric: such as "ndcg@20".
         value: mean over users of each user's mean over seeds.
-        low: lower end of the interval over users.
-        high: upper end.
-        users: users of the slice.
+        low: lower end of the bootstrap interval over users.
+        high: upper end of that interval.
+        users: number of users of the slice.
         control: whether the method is a control.
         seeds: training seeds; (None,) for a deterministic method.
-        seed_values: the mean of every seed.
+        seed_values: mean over users for each seed.
     """
 
     method: str
@@ -83,17 +82,18 @@ class Difference:
     """A method minus the baseline, paired over users.
 
     Attributes:
-        method: name.
-        against: the baseline.
+        method: name of the method.
+        against: name of the baseline.
         slice: slice name.
         metric: such as "ndcg@20".
         value: mean difference.
-        low: lower end of its interval.
-        high: upper end.
-        p: two-sided paired randomisation test.
-        p_holm: corrected for all differences of the table.
-        detectable: the smallest true difference found with 80 % power; no claim below it.
-        users: users of the slice.
+        low: lower end of the bootstrap interval over users.
+        high: upper end of that interval.
+        p: p-value of the two-sided paired randomisation test.
+        p_holm: ``p`` corrected by Holm's rule for all differences of the table.
+        detectable: smallest true difference that the test detects with 80 % power; a smaller
+            difference supports no conclusion.
+        users: number of users of the slice.
     """
 
     method: str
@@ -111,7 +111,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Timing:
-    """Wall seconds of one stage of one method."""
+    """Wall seconds of one stage of one method, fit stages and "evaluate"."""
 
     method: str
     stage: str
@@ -120,7 +120,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class SliceDetail:
-    """What lies behind one run's numbers on one slice; see ``strata``."""
+    """Diagnostics of one run on one slice; see ``strata``."""
 
     slice: str
     facts: SliceFacts
@@ -131,10 +131,10 @@ class SliceDetail:
 
 @dataclass(frozen=True)
 class Detail:
-    """What lies behind one run's numbers.
+    """Diagnostics of one run.
 
-    ``peak_memory_mb`` is the highest resident memory of the process up to the end of the run: of
-    this run alone only where each had a process of its own.
+    ``peak_memory_mb`` is the peak resident memory of the process up to the end of the run, in MiB.
+    It includes earlier runs, unless each run has a separate process.
     """
 
     method: str
@@ -145,23 +145,23 @@ class Detail:
     peak_memory_mb: float
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A table of methods on one split, and what is needed to judge it.
+@dataclass(frozen=True, repr=False)
+class Comparison(ShownAsTable):
+    """A table of methods on one split, with intervals, tests and diagnostics.
 
     Attributes:
-        command: the command that made it.
-        version: of warmstart.
-        data: what all numbers depend on; the same for every method.
-        results: one row a run, slice and metric; slices cold, warm, overall.
-        other_results: likewise for the user set that the protocol's overall does not use.
-        summary: one row a method, slice and metric, over seeds.
-        differences: against the named baseline, on the headline metrics; empty without one.
-        timings: seconds per stage.
-        details: exposure, calibration, strata of every run.
-        simulations: quality of what a method simulated, by method.
-        peak_memory_mb: the highest of all runs.
-        level: of the intervals.
+        command: the command that built it.
+        version: version of warmstart.
+        data: what all metrics depend on; the same for every method.
+        results: one row per run, slice and metric; slices cold, warm, overall.
+        other_results: the same for the user set that the protocol's overall does not use.
+        summary: one row per method, slice and metric, over seeds.
+        differences: from the baseline, on the headline metrics; empty without a baseline.
+        timings: seconds per method and stage.
+        details: exposure, calibration and strata of every run.
+        simulations: method -> quality of its simulated interactions.
+        peak_memory_mb: the highest peak of all runs, in MiB.
+        level: confidence level of the intervals.
     """
 
     command: str
@@ -189,7 +189,7 @@ class Comparison:
 
     @property
     def headline(self) -> list[str]:
-        """The metrics of the first table and of the differences."""
+        """The metrics of the default table and of the differences."""
         return headline(self.metrics)
 
     @property
@@ -198,26 +198,26 @@ class Comparison:
         return list(dict.fromkeys(row.slice for row in self.summary))
 
     def find(self, method: str, slice_name: str, metric: str) -> Summary:
-        """One number with its interval.
+        """Look up one metric of one method on one slice.
 
         Raises:
-            ConfigError: it is not in the table.
+            ConfigError: the table does not have it.
         """
         for row in self.summary:
             if (row.method, row.slice, row.metric) == (method, slice_name, metric):
                 return row
-        raise ConfigError(f"the comparison holds no {metric} of {method!r} on slice {slice_name!r}")
+        raise ConfigError(f"the comparison has no {metric} of {method!r} on slice {slice_name!r}")
 
     def to_json(self) -> str:
-        """The one JSON object of ``--json``; unrounded."""
+        """Serialise to the JSON object of ``--json``; numbers are unrounded."""
         return json.dumps(_ADAPTER.dump_python(self, mode="json"), indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Comparison":
-        """The comparison that ``to_json`` wrote.
+        """Parse the text that ``to_json`` wrote.
 
         Raises:
-            DataError: the text is no comparison.
+            DataError: the text is not a comparison.
         """
         try:
             return _ADAPTER.validate_json(text)
@@ -231,12 +231,12 @@ class Comparison:
         write_text(path, self.to_json() + "\n")
 
     def table(self, metrics: Sequence[str] | None = None) -> Table:
-        """Methods by slices and metrics, each with its interval.
+        """Build a table: one row per method, one column per slice and metric, with intervals.
 
         Args:
-            metrics: columns of every slice; the headline where None.
+            metrics: columns of every slice; the headline metrics if None.
         """
-        shown = list(metrics) if metrics is not None else self.headline
+        columns = list(metrics) if metrics is not None else self.headline
         data = self.data
         table = Table(
             title=f"{data.name}, {data.protocol}, {data.part}, mask {data.mask}",
@@ -244,26 +244,20 @@ class Comparison:
         )
         table.add_column("method")
         for name in self.slices:
-            for metric in shown:
+            for metric in columns:
                 table.add_column(f"{name} {metric}", justify="right")
         for method in self.methods:
-            rows = [self.find(method, name, metric) for name in self.slices for metric in shown]
+            rows = [self.find(method, name, metric) for name in self.slices for metric in columns]
             label = f"{method} *" if rows[0].control else method
             table.add_row(Text(label), *(_with_interval(row) for row in rows))
         return table
-
-    def text(self, metrics: Sequence[str] | None = None, width: int = 160) -> str:
-        """The table as plain text."""
-        out = io.StringIO()
-        Console(file=out, width=width, color_system=None).print(self.table(metrics))
-        return out.getvalue()
 
 
 _ADAPTER = TypeAdapter(Comparison)
 
 
 def headline(metrics: Sequence[str]) -> list[str]:
-    """The first recall and the first NDCG; the first metric where there is neither."""
+    """Pick the first recall and the first NDCG; the first metric if both are missing."""
     chosen = [
         next((metric for metric in metrics if metric.startswith(kind)), None)
         for kind in ("recall@", "ndcg@")

@@ -1,4 +1,4 @@
-"""Evaluate anything that scores: full ranking of every slice, per-user results kept."""
+"""Evaluate a scorer: rank every slice in full and keep the per-user results."""
 
 import logging
 import re
@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from rich.table import Table
 
 from warmstart.core import Recommender
 from warmstart.data.ids import Ids
 from warmstart.data.splits.cold import SLICES, Mask, Part, Slice, SliceName, Split
 from warmstart.errors import ConfigError, DataError
+from warmstart.evaluation.display import ShownAsTable
 from warmstart.evaluation.facts import DataFacts, data_facts
 from warmstart.evaluation.strata import (
     CalibrationBin,
@@ -39,24 +41,25 @@ METRICS = (
     "micro_recall@20",
     "mrr@20",
 )
-# Calibration looks at lists of at least this length: the region in which cold items compete.
+# Calibration uses lists of at least this length: cold and warm items compete for these ranks.
 _CALIBRATION_DEPTH = 100
 
 
 @dataclass(frozen=True)
 class SliceFacts:
-    """Size and health of one slice's ranking.
+    """Size and completeness of the ranking of one slice.
 
     Attributes:
-        users: users ranked: those with at least one relevant item.
-        user_share: their share of all users of the data set.
-        answered: share of them that got at least one item.
-        candidates: items ranked for each.
-        pairs: relevant pairs.
-        masked_pairs: pairs excluded from the ranking, within the candidates.
-        scored: share of the other pairs that the method could score (no NaN).
-        short_lists: users with fewer than k rankable candidates; they count in every mean.
-        tie_share: share of users with equal scores up to rank k + 1.
+        users: number of ranked users: those with at least one relevant item.
+        user_share: ranked users as a fraction of all users of the data set.
+        answered: fraction of the ranked users whose list has at least one item.
+        candidates: number of items ranked for each user.
+        pairs: number of relevant pairs.
+        masked_pairs: number of pairs with a candidate that the mask excludes.
+        scored: fraction of the unmasked pairs that the method scores (not NaN).
+        short_lists: number of users with fewer than k rankable candidates; they count in every
+            mean.
+        tie_share: fraction of users with equal scores within the first k + 1 ranks.
         k: length of the lists.
     """
 
@@ -74,18 +77,18 @@ class SliceFacts:
 
 @dataclass(frozen=True)
 class SliceResult:
-    """One slice: a value a user and metric, and what lies behind the means.
+    """Result of one slice: per-user metric values, and diagnostics of the means.
 
     Attributes:
         name: "cold", "warm", "overall"; or "overall_any", "overall_both" for the user set that
             the protocol's overall does not use.
         users: int32 row numbers, shape (users,).
-        n_relevant: int64, shape (users,).
+        n_relevant: relevant items of each user, int64, shape (users,).
         values: metric name -> float64, shape (users,).
-        facts: size and health.
-        exposure: who is shown.
+        facts: size and completeness of the ranking.
+        exposure: which items the lists show.
         user_strata: metrics by training degree of the user.
-        item_strata: hits by audience of the item.
+        item_strata: hits by audience size of the item.
     """
 
     name: str
@@ -98,30 +101,31 @@ class SliceResult:
     item_strata: tuple[ItemStratum, ...]
 
     def weights(self, metric: str) -> np.ndarray:
-        """What each user weighs in the mean of a metric, float64, shape (users,)."""
+        """Each user's weight in the mean of a metric, float64, shape (users,)."""
         return Metric.parse(metric).weights(self.n_relevant)
 
     def mean(self, metric: str) -> float:
-        """The unrounded mean of a metric."""
+        """Unrounded mean of a metric, weighted by ``weights``."""
         return float(np.average(self.values[metric], weights=self.weights(metric)))
 
 
-@dataclass(frozen=True)
-class Report:
-    """One evaluated method.
+@dataclass(frozen=True, repr=False)
+class Report(ShownAsTable):
+    """Evaluation of one method.
 
     Attributes:
-        method: its name.
+        method: name of the method.
         seed: training seed of the run; None for a deterministic method.
-        control: whether it answers "what is left without the idea?" rather than competes.
-        data: everything the numbers depend on besides the method.
+        control: whether the method is a control or ablation, shown but not ranked among the
+            methods.
+        data: everything that the metrics depend on besides the method.
         metrics: metric names, in order.
         slices: results by slice name.
         calibration: cold against warm scores in the overall slice; empty without that slice.
         score_seconds: wall seconds inside ``score``.
-        seconds: wall seconds in all.
-        memory_mb: bound on a block of scores while ranking.
-        peak_memory_mb: peak resident memory of the process so far.
+        seconds: wall seconds of the whole evaluation.
+        memory_mb: bound on a block of scores while ranking, in MiB.
+        peak_memory_mb: peak resident memory of the process so far, in MiB.
     """
 
     method: str
@@ -137,11 +141,30 @@ class Report:
     peak_memory_mb: float
 
     def value(self, slice_name: str, metric: str) -> float:
-        """The mean of a metric on a slice."""
+        """Unrounded mean of a metric on a slice."""
         return self.slices[slice_name].mean(metric)
 
+    def table(self, metrics: Sequence[str] | None = None) -> Table:
+        """Build a table with one row per slice: its size, then the means of its metrics.
+
+        Args:
+            metrics: columns; all metrics if None.
+        """
+        data, columns = self.data, self.metrics if metrics is None else tuple(metrics)
+        table = Table(
+            title=f"{self.method} on {data.name}, {data.protocol}, {data.part}, mask {data.mask}",
+            caption=f"mean over users; scored in {self.score_seconds:.3g} s",
+        )
+        table.add_column("slice")
+        for name in ("users", "candidates", *columns):
+            table.add_column(name, justify="right")
+        for name, result in self.slices.items():
+            sizes = (f"{result.facts.users:,}", f"{result.facts.candidates:,}")
+            table.add_row(name, *sizes, *(f"{result.mean(metric):.4f}" for metric in columns))
+        return table
+
     def per_user(self, user_ids: Ids) -> pl.DataFrame:
-        """All per-user values: columns method, seed, slice, metric, user, value."""
+        """Tabulate all per-user values: columns method, seed, slice, metric, user, value."""
         parts = [
             pl.DataFrame(
                 {
@@ -174,28 +197,27 @@ def evaluate(
     tie_seed: int = 0,
     progress: Progress | None = None,
 ) -> Report:
-    """Rank every slice of a split in full and measure.
+    """Rank every slice of a split in full and measure the lists.
 
     Args:
         model: anything with a ``name`` and a ``score``.
-        split: what to rank, and the truth.
-        name: what the report calls the model, to tell variants of one method apart; its own name
-            where None.
+        split: the source of the ranking tasks and of the ground truth.
+        name: name in the report, which tells variants of one method apart; ``model.name`` if None.
         part: "test", or "valid".
-        mask: "all" excludes every known positive that is not the slice's truth, "train" only
-            training positives. Never compare numbers across masks.
+        mask: "all" excludes every known positive except the slice's relevant pairs, "train" only
+            the training positives. Never compare metrics across masks.
         metrics: names such as "recall@20".
-        slices: which of "cold", "warm", "overall". Overall is measured over both user sets: the
-            one of the protocol and, as "overall_any" or "overall_both", the other.
-        seed: training seed of the model, for the record.
-        control: whether the model is a control, for the record.
-        memory_mb: bound on a block of scores; see ``rank_slice``.
-        tie_seed: seed of the tie order.
-        progress: called with slice name, users done and users in all.
+        slices: some of "cold", "warm", "overall". Overall is measured over both user sets: the
+            protocol's as "overall", the other one as "overall_any" or "overall_both".
+        seed: training seed of the model, recorded in the report.
+        control: whether the model is a control, recorded in the report.
+        memory_mb: bound on a block of scores, in MiB; see ``rank_slice``.
+        tie_seed: seed of the order of equal scores.
+        progress: called with slice name, users done and total users.
 
     Raises:
         ConfigError: an unknown metric or slice.
-        DataError: a slice without users, or scores of a wrong shape or dtype.
+        DataError: a slice has no users, or scores have a wrong shape or dtype.
     """
     started = time.perf_counter()
     k = max(metric.k for metric in _parsed(metrics))
@@ -233,9 +255,9 @@ def evaluate(
 
 
 def peak_memory_mb() -> float:
-    """Peak resident memory of this process so far, in MiB.
+    """Measure the peak resident memory of this process so far, in MiB.
 
-    On Linux from /proc: a started process inherits ``ru_maxrss`` of the one that started it.
+    On Linux it comes from /proc, because a child process inherits ``ru_maxrss`` of its parent.
     """
     try:
         status = Path("/proc/self/status").read_text()
@@ -249,7 +271,7 @@ def peak_memory_mb() -> float:
 
 
 class _Timed:
-    """A scorer that counts its seconds."""
+    """Wraps a scorer and adds up the seconds spent in ``score``."""
 
     def __init__(self, model: Scorer | Recommender) -> None:
         self.model = model
@@ -263,7 +285,7 @@ class _Timed:
 
 
 class _Measure:
-    """Turns the ranking of a slice into its result."""
+    """Computes the ``SliceResult`` of a ranking."""
 
     def __init__(self, split: Split, metrics: tuple[str, ...], k: int) -> None:
         self.metrics = metrics
@@ -290,7 +312,7 @@ class _Measure:
     def _facts(self, ranking: Ranking, task: Slice) -> SliceFacts:
         n_users, n_candidates = len(task.users), len(task.candidates)
         masked_pairs = int(task.masked[:, task.candidates].count_nonzero())
-        # The tie flag covers the whole list, which may be longer than k for the calibration.
+        # ``ranking.tied`` covers the whole list, which calibration may make longer than k.
         scores = ranking.scores[:, : self.k + 1]
         tied = (scores[:, 1:] == scores[:, :-1]).any(axis=1)
         if ranking.k == self.k:
@@ -310,7 +332,7 @@ class _Measure:
 
 
 def _task(split: Split, part: Part, name: SliceName, mask: Mask) -> Slice:
-    """The slice; overall with every user who has a positive, the larger of the two user sets."""
+    """Build the slice; overall covers every user with a positive, the larger user set."""
     if name == "overall":
         split = replace(split, overall_users="any")
     return split.slice(part, name, mask)
@@ -319,9 +341,9 @@ def _task(split: Split, part: Part, name: SliceName, mask: Mask) -> Slice:
 def _both_user_sets(
     measure: _Measure, ranking: Ranking, task: Slice, split: Split, part: Part
 ) -> dict[str, SliceResult]:
-    """Overall over all users with a positive, and over those with a cold and a warm one.
+    """Measure overall over the users with any positive, and over those with a cold and a warm one.
 
-    The set of the protocol is called "overall"; the other one carries its own name.
+    The protocol's user set is called "overall", the other one "overall_any" or "overall_both".
     """
     both = np.intersect1d(split.parts[f"cold_{part}"].users, split.parts[f"warm_{part}"].users)
     rows = np.flatnonzero(np.isin(task.users, both))

@@ -1,4 +1,4 @@
-"""What a number depends on: data, split, protocol, mask, user set, content, known defects."""
+"""Facts that a metric depends on: data, split, protocol, mask, user set, item content, defects."""
 
 from dataclasses import dataclass
 
@@ -6,24 +6,24 @@ import numpy as np
 
 from warmstart.data.splits.cold import Mask, Part, Split
 
-# Where the data layer notes R9 in the manifest of a random-cold split of dated interactions.
+# Manifest note in which ``random_cold`` records defect R9 if the interactions have dates.
 _OLDER = "share_of_cold_items_older_than_the_end_of_training"
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """Printed with every number; numbers with different facts are never put into one table.
+    """Facts printed with every table; reports with different facts cannot share a table.
 
     Attributes:
         name: name of the data set.
         hash: sha256 of ids, texts and interactions.
         protocol: "time-cold" or "random-cold".
-        split_hash: sha256 of the data hash and of all parts of the split.
+        split_hash: sha256 of the data hash, all parts of the split and the cold candidates.
         part: "valid" or "test".
         mask: "all" or "train".
-        overall_users: "any" or "both".
-        item_content: the item columns whose text a method may read.
-        defects: known defects of the protocol, as they apply here.
+        overall_users: "any" or "both"; see ``Split``.
+        item_content: the item columns that form the item text.
+        defects: known defects of the protocol that apply to this evaluation.
     """
 
     name: str
@@ -38,7 +38,7 @@ class DataFacts:
 
 
 def data_facts(split: Split, part: Part, mask: Mask) -> DataFacts:
-    """The facts of one way to evaluate a split."""
+    """Collect the facts of evaluating one part of a split under one mask."""
     return DataFacts(
         name=split.dataset.name,
         hash=split.dataset.hash,

@@ -1,4 +1,4 @@
-"""One HTML file that shows a comparison and opens without a network."""
+"""Render a comparison as one HTML file that opens without a network."""
 
 import base64
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _USER_SETS = {
 
 @dataclass(frozen=True)
 class _Section:
-    """Plots under one heading."""
+    """A heading of the page with an explanation and plots."""
 
     title: str
     text: str
@@ -31,15 +31,15 @@ class _Section:
 def write_report(comparison: Comparison, path: Path | str) -> Path:
     """Write the HTML report of a comparison.
 
-    Tables and plots are drawn from the comparison alone, so a report can be made again from the
-    JSON file. Everything is inside the file: style, plots, no script, no reference to elsewhere.
+    The page depends on the comparison only, so it can be rebuilt from the JSON file. The file
+    contains its style and plots; it has no script and no external reference.
 
     Args:
-        comparison: what to show.
+        comparison: the comparison to show.
         path: the file to write.
 
     Returns:
-        The path.
+        ``path`` as a ``Path``.
 
     Raises:
         UnsupportedError: matplotlib or jinja2 is not installed.
@@ -50,7 +50,7 @@ def write_report(comparison: Comparison, path: Path | str) -> Path:
 
 
 def check_packages() -> None:
-    """Whether a report can be made, to be asked before long work.
+    """Check that the packages of the report extra are installed; call it before long work.
 
     Raises:
         UnsupportedError: matplotlib or jinja2 is not installed.
@@ -61,7 +61,7 @@ def check_packages() -> None:
 
 
 def render_report(comparison: Comparison) -> str:
-    """The HTML report as text; see ``write_report``."""
+    """Render the HTML report as text; see ``write_report``."""
     check_packages()
     import jinja2
 
@@ -94,7 +94,7 @@ def _sections(comparison: Comparison, headline: Sequence[str]) -> list[_Section]
     sections = [
         _Section(
             "By slice",
-            f"Mean over users with its {comparison.level:.0%} bootstrap interval. Grey diamonds "
+            f"Mean over users with the {comparison.level:.0%} bootstrap interval. Grey diamonds "
             "are controls.",
             [
                 plots.interval_plot(comparison, name, metric)
@@ -107,7 +107,7 @@ def _sections(comparison: Comparison, headline: Sequence[str]) -> list[_Section]
         sections.append(
             _Section(
                 "Cold against warm",
-                "Up is better for new items, right for known ones.",
+                "Higher is better on cold items, further right is better on warm items.",
                 [plots.trade_off_plot(comparison, main)],
             )
         )
@@ -115,16 +115,16 @@ def _sections(comparison: Comparison, headline: Sequence[str]) -> list[_Section]
     if calibrated:
         sections.append(
             _Section(
-                "Do cold and warm scores mean the same?",
-                "Overall slice: share of relevant items among ranked ones, in bins of rising score "
-                "with equally many ranked pairs. Where the cold line lies under the warm one, cold "
-                "items are shown too early; over it, too late.",
+                "Calibration of cold and warm scores",
+                "Overall slice: fraction of relevant items among the ranked ones, in bins of "
+                "increasing score with equally many ranked pairs. Where the cold line is below the "
+                "warm line, cold items rank too high; where it is above, too low.",
                 [plots.calibration_plot(detail) for detail in calibrated],
             )
         )
     note = (
-        f" Shown: the best {plots.MOST_LINES} methods by {main} on {slices[-1]}; the first seed of "
-        "each. The JSON file holds all."
+        f" Shown: the best {plots.MOST_LINES} methods by {main} on {slices[-1]}, each with its "
+        "first seed. The JSON file has all runs."
     )
     by_user = [
         plots.user_strata_plot(comparison, name, metric) for metric in headline for name in slices
@@ -132,18 +132,22 @@ def _sections(comparison: Comparison, headline: Sequence[str]) -> list[_Section]
     by_item = [plots.item_strata_plot(comparison, name) for name in slices]
     return [
         *sections,
-        _Section("By user", f"Quarters of the users by training interactions.{note}", by_user),
-        _Section("By item", f"Quarters of the candidates by audience.{note}", by_item),
+        _Section(
+            "By user", f"Quarters of the users by number of training interactions.{note}", by_user
+        ),
+        _Section(
+            "By item", f"Quarters of the candidates by number of interactions.{note}", by_item
+        ),
     ]
 
 
 def _image(svg: str) -> str:
-    """A drawing as the address of an image that is inside the page."""
+    """Encode an SVG drawing as a data URL, which keeps the image inside the page."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
 def _best(comparison: Comparison) -> dict[tuple[str, str], str]:
-    """The best method of each slice and metric, controls left out."""
+    """Find the best method of each (slice, metric), excluding controls."""
     best: dict[tuple[str, str], Summary] = {}
     for row in comparison.summary:
         key = (row.slice, row.metric)
@@ -153,7 +157,7 @@ def _best(comparison: Comparison) -> dict[tuple[str, str], str]:
 
 
 def _timings(comparison: Comparison) -> dict[str, dict[str, float]]:
-    """Seconds by method and stage."""
+    """Add up the seconds by method and stage."""
     seconds: dict[str, dict[str, float]] = {}
     for timing in comparison.timings:
         stages = seconds.setdefault(timing.method, {})
@@ -162,7 +166,7 @@ def _timings(comparison: Comparison) -> dict[str, dict[str, float]]:
 
 
 def _number(value: float | None, digits: int = 4) -> str:
-    """Rounded for printing only; a dash where there is no number."""
+    """Round a number for display; None becomes a dash."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 

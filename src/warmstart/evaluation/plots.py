@@ -1,6 +1,6 @@
-"""The plots of the HTML report, as SVG text with a description for those who cannot see them.
+"""Plots of the HTML report, as SVG text with a text alternative for each plot.
 
-Imports matplotlib; only ``report`` imports this module, and only when a report is written.
+This module imports matplotlib, so ``html_report`` imports it only when it renders a report.
 """
 
 import io
@@ -18,15 +18,15 @@ from matplotlib.figure import Figure
 
 from warmstart.evaluation.comparison import Comparison, Detail, SliceDetail, Summary
 
-# Okabe and Ito: told apart with any colour vision; markers repeat the distinction without colour.
+# The palette of Okabe and Ito suits any colour vision; markers also differ between lines.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _CONTROL = "#767676"
-# Lines of one plot; the tables below the plots hold all methods.
+# Maximum number of lines in one plot; the tables have all methods.
 MOST_LINES = len(_COLOURS)
-# Characters of a tick label, of a legend's label alone in its row, and of one of two.
+# Maximum characters of a tick label, of a label in a one-column and in a two-column legend.
 _TICK, _ONE_COLUMN, _HALF_COLUMN = 22, 50, 24
-_WIDTH = 4.6  # inches; at 320 CSS pixels 9-point text is still 9 pixels high
+_WIDTH = 4.6  # inches; on a screen of 320 CSS pixels, 9-point text is still 9 pixels high
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Plot:
 
     Attributes:
         title: caption.
-        alt: what it shows, in words and numbers.
-        svg: the drawing.
+        alt: text alternative: what the plot shows, in words and numbers.
+        svg: the drawing as SVG text.
     """
 
     title: str
@@ -45,7 +45,7 @@ class Plot:
 
 
 def interval_plot(comparison: Comparison, slice_name: str, metric: str) -> Plot:
-    """One metric on one slice: every method with its interval, the best on top."""
+    """Plot one metric on one slice: every method with its interval, the best on top."""
     rows = sorted(
         (comparison.find(method, slice_name, metric) for method in comparison.methods),
         key=lambda row: row.value,
@@ -57,7 +57,7 @@ def interval_plot(comparison: Comparison, slice_name: str, metric: str) -> Plot:
             axes.errorbar(
                 row.value,
                 place,
-                xerr=_arms(row, row.value),
+                xerr=_error_bars(row, row.value),
                 fmt="D" if row.control else "o",
                 color=_CONTROL if row.control else _COLOURS[0],
                 mfc="white" if row.control else None,
@@ -74,21 +74,21 @@ def interval_plot(comparison: Comparison, slice_name: str, metric: str) -> Plot:
 
 
 def trade_off_plot(comparison: Comparison, metric: str) -> Plot:
-    """Cold against warm: what a method pays on warm items for what it wins on cold ones."""
+    """Plot the metric on cold items against warm items: the trade-off of every method."""
     labels = [
         f"{place} {_label(comparison.find(method, 'cold', metric))}"
         for place, method in enumerate(comparison.methods, start=1)
     ]
     with _drawing(3.3 + _legend_height(labels)) as (axes, finish):
-        words = []
+        descriptions = []
         for place, method in enumerate(comparison.methods):
             cold = comparison.find(method, "cold", metric)
             warm = comparison.find(method, "warm", metric)
             axes.errorbar(
                 warm.value,
                 cold.value,
-                xerr=_arms(warm, warm.value),
-                yerr=_arms(cold, cold.value),
+                xerr=_error_bars(warm, warm.value),
+                yerr=_error_bars(cold, cold.value),
                 fmt=_MARKERS[place // len(_COLOURS) % len(_MARKERS)],
                 color=_CONTROL if cold.control else _COLOURS[place % len(_COLOURS)],
                 mfc="white" if cold.control else None,
@@ -100,7 +100,7 @@ def trade_off_plot(comparison: Comparison, metric: str) -> Plot:
                 xytext=(4, 4),
                 textcoords="offset points",
             )
-            words.append(f"{_label(cold)} warm {warm.value:.3f}, cold {cold.value:.3f}")
+            descriptions.append(f"{_label(cold)} warm {warm.value:.3f}, cold {cold.value:.3f}")
         axes.set_xlabel(f"warm {metric}")
         axes.set_ylabel(f"cold {metric}")
         axes.set_xlim(left=0)
@@ -108,19 +108,19 @@ def trade_off_plot(comparison: Comparison, metric: str) -> Plot:
         axes.grid(alpha=0.3)
         _legend_below(axes, labels)
         svg = finish()
-    return Plot(f"Cold against warm, {metric}", f"{metric}: {'; '.join(words)}.", svg)
+    return Plot(f"Cold against warm, {metric}", f"{metric}: {'; '.join(descriptions)}.", svg)
 
 
 def calibration_plot(detail: Detail) -> Plot:
-    """Share of relevant items among ranked ones by score, cold beside warm."""
+    """Plot the fraction of relevant items among ranked ones by score bin, cold and warm."""
     bins = detail.calibration
     places = range(1, len(bins) + 1)
-    shares = {
-        "cold": [_share(part.cold_relevant, part.cold) for part in bins],
-        "warm": [_share(part.warm_relevant, part.warm) for part in bins],
+    fractions = {
+        "cold": [_fraction(part.cold_relevant, part.cold) for part in bins],
+        "warm": [_fraction(part.warm_relevant, part.warm) for part in bins],
     }
     with _drawing(2.9) as (axes, finish):
-        for place, (name, values) in enumerate(shares.items()):
+        for place, (name, values) in enumerate(fractions.items()):
             axes.plot(
                 places,
                 [np.nan if value is None else value for value in values],
@@ -129,22 +129,23 @@ def calibration_plot(detail: Detail) -> Plot:
                 label=f"{name} items",
             )
         axes.set_xlabel(f"score bin, from {bins[0].low:.3g} to {bins[-1].high:.3g}")
-        axes.set_ylabel("share relevant")
+        axes.set_ylabel("fraction relevant")
         axes.set_xticks(places)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend()
         svg = finish()
-    words = " ".join(
+    description = " ".join(
         f"{name}: {', '.join('none' if v is None else f'{v:.3f}' for v in values)}."
-        for name, values in shares.items()
+        for name, values in fractions.items()
     )
     label = run_label(detail)
-    return Plot(label, f"{label}, share of relevant items by rising score. {words}", svg)
+    alt = f"{label}, fraction of relevant items by increasing score. {description}"
+    return Plot(label, alt, svg)
 
 
 def user_strata_plot(comparison: Comparison, slice_name: str, metric: str) -> Plot:
-    """A metric by training degree of the user."""
+    """Plot a metric by training degree of the user."""
     lines = []
     for detail, part in _shown(comparison, slice_name):
         labels = [_range(stratum.low, stratum.high) for stratum in part.user_strata]
@@ -156,7 +157,7 @@ def user_strata_plot(comparison: Comparison, slice_name: str, metric: str) -> Pl
 
 
 def item_strata_plot(comparison: Comparison, slice_name: str) -> Plot:
-    """Share of the true pairs found, by audience of the item."""
+    """Plot the fraction of relevant pairs in the lists, by audience size of the item."""
     lines = []
     for detail, part in _shown(comparison, slice_name):
         strata = [stratum for stratum in part.item_strata if stratum.truth]
@@ -165,21 +166,21 @@ def item_strata_plot(comparison: Comparison, slice_name: str) -> Plot:
         lines.append((run_label(detail), labels, values))
     k = comparison.details[0].slices[0].exposure.k
     return _line_plot(
-        f"Found pairs by item audience, {slice_name}",
+        f"Recall of pairs by item audience size, {slice_name}",
         lines,
         "interactions of the item, held-out ones included",
-        f"share of true pairs in the first {k}",
+        f"fraction of relevant pairs in the top {k}",
     )
 
 
 def run_label(detail: Detail) -> str:
-    """Method, seed where there is one, and whether it is a control."""
+    """Format method, seed (if any) and whether it is a control."""
     seed = "" if detail.seed is None else f", seed {detail.seed}"
     return f"{detail.method}{seed}{' (control)' if detail.control else ''}"
 
 
 def _shown(comparison: Comparison, slice_name: str) -> Iterator[tuple[Detail, SliceDetail]]:
-    """The first run of the best methods, at most MOST_LINES; the same ones for every slice."""
+    """Yield the first run of the best MOST_LINES methods; the same methods for every slice."""
     last_slice, metric = comparison.slices[-1], comparison.headline[-1]
     order = sorted(
         comparison.methods,
@@ -209,23 +210,23 @@ def _line_plot(
         axes.grid(alpha=0.3)
         _legend_below(axes, names)
         svg = finish()
-    words = "; ".join(
+    description = "; ".join(
         f"{label}: "
         + ", ".join(f"{name} {value:.3f}" for name, value in zip(labels, values, strict=True))
         for label, labels, values in lines
     )
-    return Plot(title, f"{title}. {words}.", svg)
+    return Plot(title, f"{title}. {description}.", svg)
 
 
 @contextmanager
 def _drawing(height: float) -> Iterator[tuple[Axes, Callable[[], str]]]:
-    """Axes of the report's style, and a function that turns them into SVG text."""
+    """Yield axes in the report's style, and a function that renders them as SVG text."""
     style: dict[Any, Any] = {
         "font.size": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "lines.markersize": 5,
-        "svg.hashsalt": "warmstart",  # the same plot has the same bytes
+        "svg.hashsalt": "warmstart",  # equal plots get equal bytes
     }
     with mpl.rc_context(style):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
@@ -253,12 +254,12 @@ def _legend_columns(labels: Sequence[str]) -> int:
 
 
 def _legend_height(labels: Sequence[str]) -> float:
-    """Inches; the axes would be squeezed to nothing by a legend that the figure has no room for."""
+    """Height of the legend in inches; the figure needs this extra room to keep its axes."""
     lines = sum(_legend_text(label).count("\n") + 1 for label in labels)
     return 0.3 + 0.18 * math.ceil(lines / _legend_columns(labels))
 
 
-def _arms(row: Summary, value: float) -> list[list[float]]:
+def _error_bars(row: Summary, value: float) -> list[list[float]]:
     return [[max(value - row.low, 0)], [max(row.high - value, 0)]]
 
 
@@ -270,5 +271,5 @@ def _range(low: int, high: int) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
-def _share(part: int, whole: int) -> float | None:
+def _fraction(part: int, whole: int) -> float | None:
     return part / whole if whole else None

@@ -1,11 +1,11 @@
-"""Intervals and tests over users: what a difference between two methods is worth.
+"""Confidence intervals and significance tests over users.
 
-Users are the sampling unit: all functions take one value a user and method or metric, and resample
-users. ``scipy.stats.bootstrap`` and ``permutation_test`` do the same for one statistic at a time
-and build an index array per call; here one matrix of resampling counts serves all methods and all
-metrics of a slice with a single matrix product (20 methods x 7 metrics x 5,000 users x 2,000
-resamples: about a second), and using the same resamples everywhere is what makes the differences
-paired. Everything is deterministic from the seed.
+Users are the sampling unit: all functions take one value per user and column (a method and metric)
+and resample users. ``scipy.stats.bootstrap`` and ``permutation_test`` do the same for one statistic
+at a time and build an index array per call. Here one matrix of resampling counts serves all methods
+and metrics of a slice with a single matrix product (20 methods x 7 metrics x 5,000 users x 2,000
+resamples: about a second). The same resamples for all methods make the differences paired. Results
+are deterministic given the seed.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _RESAMPLES_AT_ONCE = 200
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its interval.
+    """A mean with its bootstrap interval.
 
     Attributes:
         value: the (weighted) mean over users.
@@ -39,23 +39,24 @@ def bootstrap_means(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> np.ndarray:
-    """Means over resampled users.
+    """Compute the (weighted) means over resampled users.
 
-    A resample draws as many users as there are, with replacement; that is one multinomial count a
-    user, and the means are ``counts @ values / users``. The counts depend on the number of users
-    and the seed only, so two calls with the same users are paired.
+    A resample draws n users from the n given users with replacement: one multinomial count per
+    user. The means are ``counts @ (values * weights) / (counts @ weights)``. The counts depend on
+    the number of users and the seed only, so two calls with the same users are paired.
 
     Args:
-        values: float64, shape (users, columns): one column a method or metric.
-        weights: float64, shape (users, columns): what a user weighs in the mean; 1 where None.
+        values: float64, shape (users, columns): one column per method and metric.
+        weights: float64, shape (users, columns): weight of each user in the mean; 1 if None.
         n_resamples: number of resamples.
-        seed: of the resamples.
+        seed: random seed of the resamples.
 
     Returns:
         float64, shape (n_resamples, columns).
 
     Raises:
-        DataError: values or weights are not tables of equal shape with at least one user.
+        DataError: values and weights are not two-dimensional arrays of equal shape with at least
+            one user.
     """
     values, weights = _table(values, weights)
     n_users = len(values)
@@ -77,7 +78,10 @@ def intervals(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> list[Interval]:
-    """The mean of each column with its percentile bootstrap interval; arguments as above."""
+    """Compute the mean and the percentile bootstrap interval of each column.
+
+    ``level`` is the confidence level; the other arguments are those of ``bootstrap_means``.
+    """
     values, weights = _table(values, weights)
     means = bootstrap_means(values, weights, n_resamples=n_resamples, seed=seed)
     return _summaries(np.average(values, axis=0, weights=weights), means, level)
@@ -92,7 +96,10 @@ def paired_intervals(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> list[Interval]:
-    """The mean of ``values - baseline`` of each column, the same users resampled in both."""
+    """Compute the mean of ``values - baseline`` and its interval for each column.
+
+    The same users are resampled in both, so the interval is paired. Arguments as in ``intervals``.
+    """
     return intervals(
         _difference(values, baseline), weights, level=level, n_resamples=n_resamples, seed=seed
     )
@@ -106,28 +113,29 @@ def randomisation_p(
     n_resamples: int = 10_000,
     seed: int = 0,
 ) -> np.ndarray:
-    """Two-sided paired randomisation test: were the two methods exchangeable for every user?
+    """Test two-sided whether the two methods are exchangeable for every user (paired).
 
-    Each resample swaps the two values of a random half of the users. p counts the resamples with
-    a difference at least as large as the one observed, which itself counts as one: p is never 0.
+    Each resample swaps the two values of each user with probability 1/2. p is
+    (1 + resamples with a difference at least as large as the observed one) / (1 + n_resamples),
+    so it is never 0.
 
     Args:
         values: float64, shape (users, columns).
-        baseline: the same of the other method.
-        weights: as in ``bootstrap_means``; the same for both.
+        baseline: the values of the other method, same shape.
+        weights: as in ``bootstrap_means``; the same for both methods.
         n_resamples: number of resamples; p is at least 1 / (n_resamples + 1).
-        seed: of the swaps.
+        seed: random seed of the swaps.
 
     Returns:
         p-values, float64, shape (columns,).
 
     Raises:
-        DataError: the tables do not have the same shape.
+        DataError: the arrays do not have the same shape.
     """
     difference, weights = _table(_difference(values, baseline), weights)
     weighted = difference * weights
     observed = np.abs(weighted.sum(axis=0))
-    # Sums of the same numbers in another order differ in their last bits; they count as equal.
+    # The order of summation changes the last bits; such sums must count as equal.
     threshold = observed - 1e-12 * np.abs(weighted).sum(axis=0)
     rng = np.random.default_rng(seed)
     as_large = np.zeros(weighted.shape[1], np.int64)
@@ -139,9 +147,9 @@ def randomisation_p(
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """p-values adjusted for several tests by Holm's step-down rule, float64, same shape.
+    """Adjust p-values for several tests by Holm's step-down rule; float64, same shape.
 
-    The i-th smallest of m is multiplied by m - i + 1 and never falls below the one before it.
+    The i-th smallest of m is multiplied by m - i + 1 and is at least the (i - 1)-th adjusted one.
     """
     p_values = np.asarray(p_values, np.float64)
     order = np.argsort(p_values, kind="stable")
@@ -160,10 +168,10 @@ def detectable_effect(
     level: float = 0.95,
     power: float = 0.8,
 ) -> np.ndarray:
-    """The smallest true difference that a paired test would find with the given power.
+    """Compute the smallest true difference that a paired test detects with the given power.
 
     (z_{(1 + level) / 2} + z_power) x the standard error of the paired difference, from the normal
-    approximation; float64, shape (columns,). A smaller difference is no ground for a claim.
+    approximation; float64, shape (columns,). A smaller difference supports no conclusion.
     """
     difference, weights = _table(_difference(values, baseline), weights)
     mean = np.average(difference, axis=0, weights=weights)
@@ -173,10 +181,10 @@ def detectable_effect(
 
 
 def _resample_counts(rng: np.random.Generator, n_resamples: int, n_users: int) -> np.ndarray:
-    """How often each user is drawn: float64, shape (n_resamples, n_users), rows sum to n_users.
+    """Count how often each user is drawn: float64, (n_resamples, n_users), rows sum to n_users.
 
-    Counting uniform draws is the multinomial distribution, and some ten times faster than
-    ``rng.multinomial``, which draws one binomial number a user.
+    Counts of uniform draws are multinomial. This is about ten times faster than
+    ``rng.multinomial``, which draws one binomial number per user.
     """
     drawn = rng.integers(n_users, size=(n_resamples, n_users))
     drawn += np.arange(n_resamples)[:, None] * n_users
@@ -185,7 +193,7 @@ def _resample_counts(rng: np.random.Generator, n_resamples: int, n_users: int) -
 
 
 def _random_signs(rng: np.random.Generator, n_resamples: int, n_users: int) -> np.ndarray:
-    """-1 or 1 with equal chance, float64, shape (n_resamples, n_users)."""
+    """Draw -1 or 1 with equal probability: float64, shape (n_resamples, n_users)."""
     n_bytes = -(-n_users // 8)
     packed = rng.integers(256, size=(n_resamples, n_bytes), dtype=np.uint8)
     return np.unpackbits(packed, axis=1, count=n_users).astype(np.float64) * 2 - 1
@@ -215,7 +223,7 @@ def _table(values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, 
     weights = np.ones_like(values) if weights is None else np.asarray(weights, np.float64)
     if values.ndim != 2 or len(values) == 0 or weights.shape != values.shape:
         raise DataError(
-            "resampling needs values and weights of one shape (users, columns) with at least one "
-            f"user, got {values.shape} and {weights.shape}"
+            "resampling needs values and weights of equal shape (users, columns) with at least "
+            f"one user, got {values.shape} and {weights.shape}"
         )
     return values, weights

@@ -1,9 +1,9 @@
-"""How good simulated interactions are, apart from what a backbone makes of them.
+"""Quality of simulated interactions, measured directly and not through a backbone.
 
-Precision alone misleads: a simulator that names heavy users is right more often and still loses
-downstream, because ranking metrics average users equally. So precision stands beside user-macro
-recall and the mean degree of the named users, and beside three controls that spend the same
-budget on every item without looking at it.
+Precision alone misleads: a simulator that names heavy users has more hits and still loses
+downstream, because ranking metrics average over users equally. So the report adds user-macro recall
+and the mean degree of the named users, and three controls that name the same number of users for
+every item without using the item.
 """
 
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.errors import DataError
 
-# Items by true audience, as far as the published pairs were analysed.
-_AUDIENCES = ((1, 5), (6, 10), (11, 20), (21, None))
-_USERS_AT_ONCE = 2**22
+# Ranges of the true audience size, as in the analysis of the published pairs.
+_AUDIENCE_SIZES = ((1, 5), (6, 10), (11, 20), (21, None))
+_PAIRS_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True)
 class AudienceStratum:
-    """Items with a true audience from ``low`` to ``high`` (None: no upper end).
+    """Items with a true audience of ``low`` to ``high`` users.
 
     Attributes:
-        low: smallest audience.
-        high: largest audience.
+        low: smallest audience size.
+        high: largest audience size; None if there is no upper bound.
         items: number of items.
-        pairs: simulated pairs with them.
-        precision: share of the pairs that are true; None without pairs.
+        pairs: number of simulated pairs with these items.
+        precision: fraction of the pairs that are true; None without pairs.
     """
 
     low: int
@@ -40,20 +40,22 @@ class AudienceStratum:
 
 @dataclass(frozen=True)
 class SimulationQuality:
-    """Simulated pairs of cold items against the true ones.
+    """Simulated pairs of cold items compared with the true pairs.
 
     Attributes:
-        name: the provenance, or the name of a control.
-        pairs: distinct simulated pairs.
-        repeated: simulated pairs left out because they occur twice.
-        items: items with at least one simulated pair.
-        hits: pairs that are true.
+        name: the provenance of the simulated pairs, or the name of a control.
+        pairs: number of distinct simulated pairs.
+        repeated: number of repeats among the simulated pairs, which are left out.
+        items: number of items with at least one simulated pair.
+        hits: number of simulated pairs that are true.
         precision: hits / pairs.
         recall: hits / true pairs.
-        user_recall: mean over users with a true pair of the share of theirs that was found.
-        user_degree: mean training degree of the user of a pair.
-        user_share: share of all users that occur at all.
-        calibration_error: expected calibration error of the given probabilities; None without.
+        user_recall: fraction of a user's true pairs that is simulated, averaged over the users with
+            a true pair.
+        user_degree: training degree of the user, averaged over the simulated pairs.
+        user_share: fraction of all users that occur in a simulated pair.
+        calibration_error: expected calibration error of the given probabilities; None if none are
+            given.
     """
 
     name: str
@@ -71,14 +73,15 @@ class SimulationQuality:
 
 @dataclass(frozen=True)
 class SimulationReport:
-    """A simulator, what it would have had to beat, and where it is right.
+    """Quality of a simulator and of its controls.
 
     Attributes:
-        simulated: the simulator.
-        controls: "most_active", "by_degree" and "random" users, as many per item.
-        by_audience: precision by true audience of the item.
-        true_user_degree: mean training degree of the user of a true pair.
-        base_rate: share of all pairs of these items that are true.
+        simulated: quality of the simulator.
+        controls: quality of "most_active", "by_degree" and "random" users, as many per item as the
+            simulator names.
+        by_audience: precision of the simulator by true audience size of the item.
+        true_user_degree: training degree of the user, averaged over the true pairs.
+        base_rate: fraction of all (user, item) pairs of these items that are true.
     """
 
     simulated: SimulationQuality
@@ -100,16 +103,16 @@ def simulation_quality(
 
     Args:
         simulated: pairs of cold items.
-        truth: all held-out pairs of the items that were simulated for; for a split, usually
-            ``concatenate([split.cold_valid, split.cold_test])``.
-        train: the training data, for the degrees of users.
-        probabilities: float, shape (len(simulated),): how sure the simulator is of each pair, in
-            [0, 1]. Pass the weights only where they are meant as probabilities.
-        seed: of the drawn controls.
+        truth: all held-out pairs of the items that the simulator was applied to; for a split,
+            usually ``concatenate([split.cold_valid, split.cold_test])``.
+        train: the training data; provides the degrees of users.
+        probabilities: float, shape (len(simulated),): the simulator's probability of each pair, in
+            [0, 1]. Pass the weights only if they are meant as probabilities.
+        seed: random seed of the drawn controls.
 
     Raises:
-        DataError: nothing simulated, no truth, a simulated item with training interactions, or
-            probabilities of a wrong shape or range.
+        DataError: there are no simulated or no true pairs, an item has training interactions, or
+            probabilities have a wrong shape or range.
     """
     _check(simulated, truth, train, probabilities)
     degrees = np.bincount(train.interactions.users, minlength=train.n_users)
@@ -122,7 +125,9 @@ def simulation_quality(
     blind = blind_audiences(items, budget, train, np.random.default_rng(seed))
     n_pairs = len(np.union1d(items, true % train.n_items)) * train.n_users
     return SimulationReport(
-        simulated=measure(simulated.provenance, keys, len(simulated) - len(keys), probabilities),
+        simulated=measure(
+            "+".join(simulated.sources), keys, len(simulated) - len(keys), probabilities
+        ),
         controls=tuple(measure(name, _keys(events, train)) for name, events in blind.items()),
         by_audience=_by_audience(keys, true, train.n_items),
         true_user_degree=float(degrees[true // train.n_items].mean()),
@@ -133,17 +138,18 @@ def simulation_quality(
 def blind_audiences(
     items: np.ndarray, budget: np.ndarray, train: Dataset, rng: np.random.Generator
 ) -> dict[str, Interactions]:
-    """The controls: users for items, chosen without a look at the item.
+    """Draw the controls: users for items, chosen without using the item.
 
     Args:
         items: item rows, shape (items,).
-        budget: how many users each item gets, int64, shape (items,).
-        train: the training data, for the degrees of users.
-        rng: draws the last two.
+        budget: number of users of each item, int64, shape (items,).
+        train: the training data; provides the degrees of users.
+        rng: random generator for "by_degree" and "random".
 
     Returns:
-        "most_active": the same most active users for every item; "by_degree": drawn in proportion
-        to their training degree; "random": drawn evenly. Each names an item's users once.
+        "most_active": the same most active users for every item; "by_degree": users drawn in
+        proportion to their training degree; "random": users drawn uniformly. The users of an item
+        are distinct.
     """
     degrees = np.bincount(train.interactions.users, minlength=train.n_users)
     pairs = {
@@ -160,21 +166,21 @@ def blind_audiences(
 def expected_calibration_error(
     probabilities: np.ndarray, outcomes: np.ndarray, n_bins: int = 10
 ) -> float:
-    """Mean gap between stated probability and observed share, over bins of equal width.
+    """Average the gap between predicted probability and observed frequency over bins.
 
     Args:
         probabilities: float in [0, 1], shape (pairs,).
-        outcomes: bool, shape (pairs,).
-        n_bins: number of bins; each counts by its pairs.
+        outcomes: whether each pair is true, bool, shape (pairs,).
+        n_bins: number of bins of equal width; a bin is weighted by its number of pairs.
     """
     bins = np.minimum((probabilities * n_bins).astype(int), n_bins - 1)
-    stated = np.bincount(bins, weights=probabilities, minlength=n_bins)
+    predicted = np.bincount(bins, weights=probabilities, minlength=n_bins)
     observed = np.bincount(bins, weights=outcomes, minlength=n_bins)
-    return float(np.abs(stated - observed).sum() / len(probabilities))
+    return float(np.abs(predicted - observed).sum() / len(probabilities))
 
 
 class _Measure:
-    """Quality of a set of distinct pairs, as keys user * n_items + item."""
+    """Computes the quality of distinct pairs, given as keys user * n_items + item."""
 
     def __init__(self, true: np.ndarray, degrees: np.ndarray, n_items: int) -> None:
         self.true = true
@@ -192,7 +198,7 @@ class _Measure:
         hit = np.isin(keys, self.true)
         users = keys // self.n_items
         found = np.bincount(users[hit], minlength=len(self.degrees))
-        asked = self.relevant > 0
+        has_truth = self.relevant > 0
         error = None
         if probabilities is not None:
             error = expected_calibration_error(probabilities, hit)
@@ -204,7 +210,7 @@ class _Measure:
             hits=int(hit.sum()),
             precision=float(hit.mean()),
             recall=float(hit.sum() / len(self.true)),
-            user_recall=float((found[asked] / self.relevant[asked]).mean()),
+            user_recall=float((found[has_truth] / self.relevant[has_truth]).mean()),
             user_degree=float(self.degrees[users].mean()),
             user_share=len(np.unique(users)) / len(self.degrees),
             calibration_error=error,
@@ -214,7 +220,7 @@ class _Measure:
 def _most_active(
     items: np.ndarray, budget: np.ndarray, degrees: np.ndarray, n_items: int
 ) -> np.ndarray:
-    """The same most active users for every item."""
+    """Pick the same most active users for every item; return keys."""
     order = np.argsort(-degrees, kind="stable")
     place = np.arange(budget.sum()) - np.repeat(np.cumsum(budget) - budget, budget)
     return order[place] * n_items + np.repeat(items, budget)
@@ -227,23 +233,23 @@ def _drawn(
     n_items: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Distinct users of every item, drawn one after the other in proportion to their weight.
+    """Draw distinct users of every item in proportion to their weight; return keys.
 
-    The users with the smallest exponential arrival times, with the weights as rates, are such a
-    draw (Efraimidis and Spirakis 2006); weight 0 comes last.
+    The users with the smallest exponential arrival times, with the weights as rates, are a draw
+    without replacement (Efraimidis and Spirakis 2006). Users of weight 0 come last.
     """
     n_users, width = len(weights), int(budget.max())
     rates = np.maximum(weights, 1e-12)
-    step = max(1, _USERS_AT_ONCE // n_users)
+    step = max(1, _PAIRS_AT_ONCE // n_users)
     keys = []
     for start in range(0, len(items), step):
         rows = slice(start, start + step)
         arrival = rng.standard_exponential((len(items[rows]), n_users)) / rates
         users = np.argpartition(arrival, width - 1, axis=1)[:, :width]
-        nearest = np.argsort(np.take_along_axis(arrival, users, axis=1), axis=1)
-        users = np.take_along_axis(users, nearest, axis=1)
-        wanted = np.arange(width) < budget[rows, None]
-        keys.append((users * n_items + items[rows, None])[wanted])
+        earliest = np.argsort(np.take_along_axis(arrival, users, axis=1), axis=1)
+        users = np.take_along_axis(users, earliest, axis=1)
+        within_budget = np.arange(width) < budget[rows, None]
+        keys.append((users * n_items + items[rows, None])[within_budget])
     return np.concatenate(keys)
 
 
@@ -252,7 +258,7 @@ def _by_audience(keys: np.ndarray, true: np.ndarray, n_items: int) -> tuple[Audi
     audience = np.bincount(true % n_items, minlength=n_items)
     hit = np.isin(keys, true)
     strata = []
-    for low, high in _AUDIENCES:
+    for low, high in _AUDIENCE_SIZES:
         inside = (audience >= low) & (audience <= (high or n_items * len(true)))
         pairs = inside[items]
         precision = float(hit[pairs].mean()) if pairs.any() else None
@@ -279,8 +285,8 @@ def _check(
         warm = int(train.warm[events.items].sum())
         if warm:
             raise DataError(
-                f"simulation quality is about cold items; {warm} {what} pair(s) have an item with "
-                "training interactions"
+                f"simulation quality needs cold items, but {warm} {what} pair(s) have an item "
+                "with training interactions"
             )
     if probabilities is None:
         return
@@ -290,6 +296,6 @@ def _check(
         )
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise DataError(
-            "probabilities must lie within 0 and 1, got "
+            "probabilities must be between 0 and 1, got "
             f"{np.min(probabilities)} to {np.max(probabilities)}"
         )

@@ -1,4 +1,4 @@
-"""What a mean over users hides: exposure, calibration of cold against warm, degree strata."""
+"""Diagnostics of a mean over users: exposure, cold and warm calibration, degree strata."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,15 @@ from warmstart.rank import Metric, Ranking
 
 @dataclass(frozen=True)
 class Exposure:
-    """Who is shown, within the first k of the lists.
+    """Which items the top k of the lists show.
 
     Attributes:
         k: the cut-off.
-        coverage: share of the candidates that are shown to anybody.
-        gini: inequality of how often candidates are shown: 0 all alike, near 1 a few only.
-        cold_share: share of the places that go to cold items.
-        cold_truth_share: share of the relevant pairs whose item is cold.
+        coverage: fraction of the candidates that at least one user is shown.
+        gini: Gini coefficient of how often each candidate is shown: 0 if all are shown equally
+            often, near 1 if only a few are shown.
+        cold_share: fraction of the list places that have a cold item.
+        cold_truth_share: fraction of the relevant pairs that have a cold item.
     """
 
     k: int
@@ -28,15 +29,15 @@ class Exposure:
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """Ranked pairs whose score lies in a bin, counted apart for cold and warm items.
+    """Ranked pairs with a score in one bin, counted separately for cold and warm items.
 
     Attributes:
         low: lower end of the bin.
         high: upper end; included in the last bin only.
-        cold: ranked pairs with a cold item.
-        cold_relevant: how many of them are relevant.
-        warm: ranked pairs with a warm item.
-        warm_relevant: how many of them are relevant.
+        cold: number of ranked pairs with a cold item.
+        cold_relevant: number of relevant pairs among them.
+        warm: number of ranked pairs with a warm item.
+        warm_relevant: number of relevant pairs among them.
     """
 
     low: float
@@ -49,13 +50,13 @@ class CalibrationBin:
 
 @dataclass(frozen=True)
 class UserStratum:
-    """Users with a training degree from ``low`` to ``high``.
+    """Users with ``low`` to ``high`` training interactions.
 
     Attributes:
         low: smallest degree.
         high: largest degree.
         users: number of users.
-        values: mean of each metric over them.
+        values: metric name -> mean over these users.
     """
 
     low: int
@@ -66,18 +67,18 @@ class UserStratum:
 
 @dataclass(frozen=True)
 class ItemStratum:
-    """Candidates with an audience from ``low`` to ``high``.
+    """Candidates with an audience of ``low`` to ``high`` users.
 
-    The audience counts all interactions of the data set, held-out ones too: a cold item has no
-    others. It serves this report only.
+    The audience size counts all interactions of the data set, held-out ones included, because a
+    cold item has no others. Only this report uses it.
 
     Attributes:
-        low: smallest audience.
-        high: largest audience.
+        low: smallest audience size.
+        high: largest audience size.
         candidates: number of items.
-        truth: relevant pairs with these items.
-        shown: places in the first k of the lists.
-        hits: relevant ones among them.
+        truth: number of relevant pairs with these items.
+        shown: number of places in the top k of the lists that have these items.
+        hits: number of relevant pairs among them.
     """
 
     low: int
@@ -91,7 +92,7 @@ class ItemStratum:
 def exposure(
     ranking: Ranking, candidates: np.ndarray, relevant: np.ndarray, warm: np.ndarray, k: int
 ) -> Exposure:
-    """Coverage, inequality and cold share of the first k places.
+    """Measure coverage, inequality and the cold fraction of the top k of the lists.
 
     Args:
         ranking: the lists.
@@ -107,22 +108,22 @@ def exposure(
         k=k,
         coverage=float((counts > 0).mean()),
         gini=_gini(counts),
-        cold_share=_share(~warm[shown]),
-        cold_truth_share=_share(~warm[relevant]),
+        cold_share=_fraction(~warm[shown]),
+        cold_truth_share=_fraction(~warm[relevant]),
     )
 
 
 def calibration(ranking: Ranking, warm: np.ndarray, n_bins: int = 10) -> tuple[CalibrationBin, ...]:
-    """Share of relevant pairs by score, cold beside warm.
+    """Count relevant pairs by score bin, separately for cold and warm items.
 
-    Takes the ranked pairs (all places of the lists), cuts their scores at quantiles and counts.
-    Where cold and warm scores mean the same, both shares are equal in every bin; a scorer that
-    favours cold items has fewer relevant ones among them.
+    The bins cut the scores of the ranked pairs (all places of the lists) at quantiles. If cold and
+    warm scores are calibrated alike, the fraction of relevant pairs is equal for both in every bin.
+    If a scorer favours cold items, the fraction is lower for cold pairs.
 
     Args:
-        ranking: the lists, long ones for a wide range of scores.
+        ranking: the lists; longer lists cover a wider range of scores.
         warm: bool, shape (n_items,).
-        n_bins: number of bins; fewer where scores repeat.
+        n_bins: number of bins; fewer if scores repeat.
     """
     ranked = ranking.items >= 0
     if not ranked.any():
@@ -152,20 +153,20 @@ def calibration(ranking: Ranking, warm: np.ndarray, n_bins: int = 10) -> tuple[C
 def user_strata(
     ranking: Ranking, degrees: np.ndarray, metrics: tuple[str, ...], n_strata: int = 4
 ) -> tuple[UserStratum, ...]:
-    """Metrics by training degree of the user, strata of about equal numbers of users.
+    """Average metrics by training degree of the user, in strata of about equal size.
 
     Args:
         ranking: the lists.
         degrees: training interactions of every user of the data set, shape (n_users,).
         metrics: names such as "ndcg@20".
-        n_strata: number of strata; fewer where degrees repeat.
+        n_strata: number of strata; fewer if degrees repeat.
     """
-    own = degrees[ranking.users]
+    ranked = degrees[ranking.users]
     values = {metric: ranking.per_user(metric) for metric in metrics}
     weights = {metric: Metric.parse(metric).weights(ranking.n_relevant) for metric in metrics}
     strata = []
-    for low, high in _quantile_groups(own, n_strata):
-        inside = (own >= low) & (own <= high)
+    for low, high in _quantile_groups(ranked, n_strata):
+        inside = (ranked >= low) & (ranked <= high)
         means = {
             metric: float(np.average(values[metric][inside], weights=weights[metric][inside]))
             for metric in metrics
@@ -182,31 +183,31 @@ def item_strata(
     k: int,
     n_strata: int = 4,
 ) -> tuple[ItemStratum, ...]:
-    """Truth, places and hits by audience of the item, strata of about equal numbers of candidates.
+    """Count relevant pairs, list places and hits by audience size, in strata of about equal size.
 
     Args:
         ranking: the lists.
         candidates: int32 item rows, shape (candidates,).
         relevant: item row of every relevant pair, shape (pairs,).
-        audience: interactions of every item, shape (n_items,).
+        audience: audience size (number of interactions) of every item, shape (n_items,).
         k: the cut-off.
-        n_strata: number of strata; fewer where audiences repeat.
+        n_strata: number of strata; fewer if audience sizes repeat.
     """
     items, hits = ranking.items[:, :k], ranking.hits[:, :k]
     shown, hit = audience[items[items >= 0]], audience[items[hits]]
-    own, truth = audience[candidates], audience[relevant]
+    ranked, truth = audience[candidates], audience[relevant]
 
     def count(values: np.ndarray, low: int, high: int) -> int:
         return int(((values >= low) & (values <= high)).sum())
 
     return tuple(
-        ItemStratum(low, high, *(count(values, low, high) for values in (own, truth, shown, hit)))
-        for low, high in _quantile_groups(own, n_strata)
+        ItemStratum(low, high, *(count(sizes, low, high) for sizes in (ranked, truth, shown, hit)))
+        for low, high in _quantile_groups(ranked, n_strata)
     )
 
 
 def _quantile_groups(values: np.ndarray, n_groups: int) -> list[tuple[int, int]]:
-    """Bounds (both included) of disjoint groups that cover all values, of about equal size."""
+    """Find inclusive bounds of disjoint groups of about equal size that cover all values."""
     cuts = np.quantile(values, np.linspace(0, 1, n_groups + 1)[1:], method="inverted_cdf")
     groups = []
     low = int(values.min())
@@ -217,15 +218,15 @@ def _quantile_groups(values: np.ndarray, n_groups: int) -> list[tuple[int, int]]
 
 
 def _gini(counts: np.ndarray) -> float:
-    """Gini coefficient of counts: 0 where all are equal or nothing was counted."""
+    """Compute the Gini coefficient of counts: 0 if all are equal or all are 0."""
     total = counts.sum()
     if total == 0:
         return 0.0
     ordered = np.sort(counts)
-    places = np.arange(1, len(ordered) + 1)
-    return float((2 * places - len(ordered) - 1) @ ordered / (len(ordered) * total))
+    ranks = np.arange(1, len(ordered) + 1)
+    return float((2 * ranks - len(ordered) - 1) @ ordered / (len(ordered) * total))
 
 
-def _share(flags: np.ndarray) -> float:
-    """Mean of flags; 0 where there are none."""
+def _fraction(flags: np.ndarray) -> float:
+    """Compute the mean of bool flags; 0 for an empty array."""
     return float(flags.mean()) if len(flags) else 0.0

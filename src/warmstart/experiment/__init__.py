@@ -1,9 +1,9 @@
-"""An experiment: many methods, several seeds, one split, one table; resumable.
+"""Experiments: compare many methods over several seeds on one split, resumably.
 
-- ``spec``: which methods with which settings; the grammar of ``--methods`` and the TOML file
-- ``job``: fit and evaluate one method with one seed
+- ``spec``: the methods and their settings; the grammar of ``--methods`` and the TOML file
+- ``job``: fits and evaluates one method with one seed
 - ``controls``: oracle, blind audiences, permuted texts, popularity and chance
 - ``result``: the result of a job, and its saved form
-- ``runner``: all jobs of an experiment, in this process or each in its own
-- ``production``: choose settings on an inner split, then fit on everything
+- ``runner``: runs all jobs of an experiment, in this process or each in a separate one
+- ``production``: chooses settings on an inner split, for a fit on all interactions
 """

@@ -1,13 +1,13 @@
-"""Controls: lines of the table that answer "what is left without the idea?".
+"""Controls: rows of the table that show what remains without the idea of a method.
 
-- ``oracle[b]``: the true interactions of the cold items folded into backbone b; the upper end of
-  every simulate-and-fold-in method on that backbone.
-- ``most_active[b]``, ``by_degree[b]``, ``random[b]``: as many users an item as a simulator names,
-  chosen without reading the item, folded in likewise; see ``blind_audiences``. On the first
-  backbone only: they are as far below everything else on any other.
-- ``permuted(m)``: method m on texts that are dealt out to the items at random; for every method
-  that reads texts, unless the experiment names permuted ones itself.
-- ``popular``, ``random``: no text, no personalisation; chance.
+- ``oracle[b]``: fold-in of the true interactions of the cold items into backbone b; the upper bound
+  of every simulate-and-fold-in method on that backbone.
+- ``most_active[b]``, ``by_degree[b]``, ``random[b]``: fold-in of as many users per item as a
+  simulator names, chosen without using the item; see ``blind_audiences``. They run on the first
+  backbone only, because they are equally far below all methods on the other backbones.
+- ``permuted(m)``: method m fitted on texts that are permuted among the items; for every method that
+  reads texts, unless the experiment lists permuted methods itself.
+- ``popular``: no text and no personalisation. ``random``: chance.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,10 @@ from warmstart.methods import build
 
 @dataclass(frozen=True)
 class ControlJob:
-    """Fit one backbone; fold in the true audience, then each of the blind ones."""
+    """Fit one backbone, fold in the true audiences, then each kind of blind audience.
+
+    ``blind`` switches the blind audiences on.
+    """
 
     backbone: dict[str, Any]
     seed: int
@@ -35,23 +38,27 @@ class ControlJob:
 
     @property
     def label(self) -> str:
-        """The name in the log."""
+        """Name of the job in the log, such as ``controls[ials]``."""
         return f"controls[{self.backbone['kind']}]"
 
     def parts(self) -> list[Any]:
-        """What the results depend on besides the context, as plain values."""
+        """List what the results depend on besides the context, as plain values."""
         return [self.backbone, self.seed, self.blind]
 
+    def modules(self) -> list[str]:
+        """List no module: this one imports what the results depend on."""
+        return []
+
     def run(self, context: ExperimentContext) -> list[JobResult]:
-        """One result for each audience."""
+        """Fit once and return one result per kind of audience."""
         from warmstart.methods.cf_only import CFOnly  # imports numba and torch
 
         model = CFOnly(backbone=self.backbone)
         fitted = context.fit(model, self.seed)
         results = []
         for name, events in self._audiences(context).items():
-            # An item without users keeps its previous vector: the true audience, which may lack
-            # some items, comes first.
+            # Fold-in leaves items without users at their previous vectors. The true audiences may
+            # lack some items, so they come first.
             model.fold_in(events)
             model.calibrate(context.split.train, context.split.validation())
             label = f"{name}[{self.backbone['kind']}]"
@@ -70,7 +77,7 @@ class ControlJob:
 
 
 def jobs_of(experiment: Experiment) -> list[list[MethodJob | ControlJob]]:
-    """All jobs, those of one method and different seeds together, in the order of the table."""
+    """List all jobs in table order; one group holds the jobs of one method, one per seed."""
     seeds = range(experiment.seed, experiment.seed + experiment.seeds)
     specs = list(experiment.method)
     if experiment.controls:
@@ -89,7 +96,7 @@ def jobs_of(experiment: Experiment) -> list[list[MethodJob | ControlJob]]:
 def _controls(specs: list[MethodSpec]) -> list[MethodSpec]:
     known = {spec.method for spec in specs}
     blind = [MethodSpec(name=n, control=True) for n in ("random", "popular") if n not in known]
-    if any(spec.permuted for spec in specs):  # the experiment has permuted methods of its own
+    if any(spec.permuted for spec in specs):  # the experiment chooses its permuted methods
         return blind
     permuted = [
         spec.model_copy(
@@ -102,7 +109,7 @@ def _controls(specs: list[MethodSpec]) -> list[MethodSpec]:
 
 
 def _backbones(specs: tuple[MethodSpec, ...]) -> list[dict[str, Any]]:
-    """Settings of the first backbone of each kind; of the default one if no method has any."""
+    """Collect the first backbone settings of each kind, or the default if no method has any."""
     found: dict[str, dict[str, Any]] = {}
     for spec in specs:
         config = build(spec.method, spec.full_settings).config

@@ -1,8 +1,7 @@
-"""One job of an experiment: fit a method with a seed, evaluate it under every mask."""
+"""One job of an experiment: fit a method with one seed and evaluate it under every mask."""
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import warmstart
 from warmstart.abilities import Simulates
 from warmstart.core import Recommender
 from warmstart.data.interactions import Interactions, concatenate
 from warmstart.data.splits.cold import Mask, Split
 from warmstart.evaluation.evaluate import Report, evaluate
 from warmstart.evaluation.simulation_quality import SimulationReport, simulation_quality
+from warmstart.experiment.code_hash import code_hash
 from warmstart.experiment.result import JobResult
 from warmstart.experiment.spec import MethodSpec
 from warmstart.methods import build
@@ -26,25 +25,23 @@ from warmstart.run import Run
 if TYPE_CHECKING:
     from warmstart.lm import TextEncoder
 
-_TEXTS_AT_ONCE = 256  # bounds the memory of simulated texts' scores over all users
-# What does not change a number: a change there keeps the finished results of a run folder.
-_NOT_HASHED = {"cli", "experiment", "testing"}
+_TEXTS_AT_ONCE = 256  # bounds the memory of the scores of all users for simulated texts
 
 
 @dataclass
 class ExperimentContext:
-    """What all jobs of an experiment share.
+    """Everything that the jobs of an experiment share.
 
     Attributes:
-        split: to fit and evaluate on.
-        masks: one report each.
+        split: the split to fit and evaluate on.
+        masks: masks of the rankings; one report each.
         metrics: names such as "ndcg@20".
-        audience_size: users per item, when a method or a control simulates them.
-        lm_settings: of the language model; see ``warmstart.lm.LMConfig``.
-        use_cache: whether text vectors are kept on disk, so that only the first method that reads
-            a text encodes it.
-        folder: for checkpoints and finished results; stages that several methods have in common
-            are executed once.
+        audience_size: users per item that a method or a control simulates.
+        lm_settings: settings of the language model; see ``warmstart.lm.LMConfig``.
+        use_cache: whether text vectors are cached on disk, so that a text is encoded only for the
+            first method that reads it.
+        folder: run folder for checkpoints and finished results; a stage that several methods share
+            runs once.
         progress: called while ranking.
     """
 
@@ -59,24 +56,24 @@ class ExperimentContext:
 
     @cached_property
     def lm(self) -> "TextEncoder":
-        """The language model; loaded when a method first needs it."""
+        """The text encoder, loaded on first use."""
         from warmstart.lm import LMConfig, load_lm
 
         return load_lm(LMConfig.build(self.lm_settings), use_cache=self.use_cache)
 
     def fit(self, model: Recommender, seed: int, permuted: bool = False) -> tuple[Run, bool]:
-        """Fit on the training part, choosing on validation.
+        """Fit a model on the training part; choices use the validation slices.
 
         Returns:
-            The run with its timings, and whether random numbers were drawn.
+            The run with its timings, and whether the fit drew random numbers.
         """
         train, rng, run = self.split.train, np.random.default_rng(seed), Run(self.folder)
         if permuted:
             train = train.with_permuted_texts(np.random.default_rng([seed, 1]))
-        before = _drawn_from(rng)
+        before = _generator_state(rng)
         lm = self.lm if model.traits.needs_lm else None
         model.fit(train, valid=self.split.validation(), lm=lm, rng=rng, run=run)
-        return run, permuted or _drawn_from(rng) != before
+        return run, permuted or _generator_state(rng) != before
 
     def result(
         self,
@@ -114,7 +111,7 @@ class ExperimentContext:
 
     @cached_property
     def cold_truth(self) -> Interactions:
-        """All held-out interactions of cold items."""
+        """All held-out interactions of cold items, validation and test."""
         return concatenate([self.split.cold_valid, self.split.cold_test])
 
 
@@ -132,17 +129,21 @@ class MethodJob:
 
     @property
     def needs_lm(self) -> bool:
-        """Whether a language model is read."""
+        """Whether the method needs a language model."""
         return self._model().traits.needs_lm
 
     def parts(self) -> list[Any]:
-        """What the result depends on besides the context, as plain values."""
+        """List what the result depends on besides the context, as plain values."""
         config = self._model().config.model_dump(mode="json")
         spec = self.spec
         return [self.label, spec.method, config, spec.control, spec.permuted, self.seed]
 
+    def modules(self) -> list[str]:
+        """List the modules of the method, whose code the result depends on."""
+        return [type(self._model()).__module__]
+
     def run(self, context: ExperimentContext) -> list[JobResult]:
-        """One result."""
+        """Fit, measure the simulated users if there are any, and return one result."""
         model = self._model()
         fitted = context.fit(model, self.seed, self.spec.permuted)
         quality = None
@@ -160,7 +161,10 @@ class MethodJob:
 
 
 def job_key(job: Any, context: ExperimentContext) -> str:
-    """sha256 of everything that a result depends on: job, split, LM, code."""
+    """Compute the sha256 of everything a result depends on: job, context, LM weights, code.
+
+    The code is that of the job, the evaluation and the method, with all modules they import.
+    """
     lm: list[Any] = []
     if job.needs_lm:
         from warmstart.lm import LMConfig
@@ -170,13 +174,14 @@ def job_key(job: Any, context: ExperimentContext) -> str:
         lm = [config.model_dump(mode="json", exclude={"source"}), resolve(config.source).weights]
     parts = [
         *(type(job).__name__, job.parts(), lm, context.use_cache),
-        *(context.split.hash, context.masks, context.metrics, context.audience_size, _code_hash()),
+        *(context.split.hash, context.masks, context.metrics, context.audience_size),
+        code_hash([__name__, type(job).__module__, *job.modules()]),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _simulate(model: Simulates, context: ExperimentContext) -> SimulationReport | None:
-    """Quality of the users that a method simulates for the cold candidates."""
+    """Measure the quality of the users that a method simulates for the cold candidates."""
     texts = context.split.dataset.catalogue.texts
     parts = []
     for start in range(0, len(context.cold), _TEXTS_AT_ONCE):
@@ -188,24 +193,12 @@ def _simulate(model: Simulates, context: ExperimentContext) -> SimulationReport 
 
 def _at_rows(events: Interactions, rows: np.ndarray) -> Interactions:
     return Interactions.of(
-        events.users, rows[events.items], weights=events.weights, provenance=events.provenance
+        events.users, rows[events.items], weights=events.weights, provenance=events.sources[0]
     )
 
 
-def _drawn_from(rng: np.random.Generator) -> tuple[Any, ...]:
-    """A value that changes whenever a number is drawn or a child generator is made."""
+def _generator_state(rng: np.random.Generator) -> tuple[Any, ...]:
+    """Return a value that changes when a number is drawn or a child generator is spawned."""
     bits = rng.bit_generator
     return str(bits.state), getattr(bits.seed_seq, "n_children_spawned", 0)
 
-
-def _code_hash() -> str:
-    package = Path(warmstart.__file__).parent
-    files: Sequence[Path] = sorted(
-        path
-        for path in package.rglob("*.py")
-        if path.relative_to(package).parts[0] not in _NOT_HASHED
-    )
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
-    return digest.hexdigest()

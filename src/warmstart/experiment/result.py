@@ -1,7 +1,7 @@
-"""The result of fitting and evaluating one method, and its form on disk.
+"""Result of fitting and evaluating one method, and its form on disk.
 
 A saved result is a folder with ``result.json`` and ``values.safetensors`` (the per-user values). It
-is written atomically, so an interrupted comparison finds the whole result or none.
+is written atomically, so a resumed comparison finds a complete result or none.
 """
 
 import json
@@ -24,12 +24,12 @@ from warmstart.storage import atomic_folder
 
 @dataclass(frozen=True)
 class JobResult:
-    """One method, fitted with one seed.
+    """Result of one method fitted with one seed.
 
     Attributes:
-        reports: one a mask.
-        seconds: of each stage of the fit.
-        random: whether the fit drew random numbers; if not, other seeds need not be tried.
+        reports: mask -> report.
+        seconds: stage of the fit -> wall seconds.
+        random: whether the fit drew random numbers; if not, other seeds give the same result.
         simulation: quality of the users that the method simulates; None if it simulates none.
     """
 
@@ -39,14 +39,14 @@ class JobResult:
     simulation: SimulationReport | None = None
 
     def without_seed(self) -> "JobResult":
-        """The same, as a method without randomness."""
+        """Copy the result with ``seed=None``, as for a method without randomness."""
         reports: dict[Mask, Report] = {
             mask: replace(report, seed=None) for mask, report in self.reports.items()
         }
         return replace(self, reports=reports)
 
     def same_values(self, other: "JobResult") -> bool:
-        """Whether both have bit for bit the same per-user values."""
+        """Tell whether both results have bit-identical per-user values."""
         mine, theirs = _arrays(self), _arrays(other)
         return mine.keys() == theirs.keys() and all(
             np.array_equal(mine[key], theirs[key]) for key in mine
@@ -95,7 +95,7 @@ _ADAPTER = TypeAdapter(_JobResultText)
 
 
 def save_results(results: list[JobResult], folder: Path) -> None:
-    """Write the results of one job, atomically."""
+    """Write the results of one job to a folder, atomically."""
     with atomic_folder(folder, may_replace=lambda _: True, error=WarmstartError) as new:
         for number, result in enumerate(results):
             place = new / str(number)
@@ -106,12 +106,12 @@ def save_results(results: list[JobResult], folder: Path) -> None:
 
 
 def load_results(folder: Path) -> list[JobResult] | None:
-    """The results of a job; None if they do not exist or cannot be read."""
+    """Load the results of a job; None if they do not exist or cannot be read."""
     places = sorted((path for path in folder.glob("*") if path.is_dir()), key=lambda p: int(p.name))
     try:
         return [_load(place) for place in places] or None
     except (OSError, ValidationError, SafetensorError, KeyError):
-        return None  # from another version, or damaged: the job is run again
+        return None  # from another version, or damaged: the caller runs the job again
 
 
 def _load(place: Path) -> JobResult:

@@ -1,4 +1,4 @@
-"""Run the jobs of an experiment and put their results into one table a mask."""
+"""Run the jobs of an experiment and build one table per mask from their results."""
 
 import logging
 import multiprocessing
@@ -39,19 +39,19 @@ def run_experiment(
     """Fit and evaluate every method of an experiment.
 
     Args:
-        experiment: methods, seeds, masks.
-        split: to fit and evaluate on.
-        folder: keeps checkpoints and finished results, so that an interrupted experiment resumes.
-            Results of other code, data or settings in it are not used.
-        isolate: each fit in a process of its own, so that its peak memory is its own.
-        use_cache: whether text vectors are kept on disk; see ``ExperimentContext``.
+        experiment: methods, seeds and masks.
+        split: the split to fit and evaluate on.
+        folder: run folder for checkpoints and finished results, so that an interrupted experiment
+            resumes. Results of other code, data or settings are ignored.
+        isolate: run each fit in a separate process, so that its peak memory is measured alone.
+        use_cache: whether text vectors are cached on disk; see ``ExperimentContext``.
         progress: called while ranking.
 
     Returns:
-        One table a mask.
+        Mask -> table.
 
     Raises:
-        WarmstartError: a method failed; or its process died.
+        WarmstartError: a method failed, or its process died.
     """
     with tempfile.TemporaryDirectory(prefix="warmstart-") as scratch:
         context = ExperimentContext(
@@ -79,10 +79,10 @@ def run_experiment(
 def _over_seeds(
     jobs: list[MethodJob | ControlJob], context: ExperimentContext, split_folder: Path | None
 ) -> list[JobResult]:
-    """Results of one method; a single one if the seed makes no difference."""
+    """Get the results of one method; those of one seed if the seed makes no difference."""
     runs: list[list[JobResult]] = []
     for job in jobs:
-        runs.append(_finished(job, context, split_folder))
+        runs.append(_load_or_run(job, context, split_folder))
         if not any(result.random for result in runs[-1]):
             break
     first = runs[0]
@@ -96,25 +96,25 @@ def _over_seeds(
     return [result for run in runs for result in run]
 
 
-def _finished(
+def _load_or_run(
     job: MethodJob | ControlJob, context: ExperimentContext, split_folder: Path | None
 ) -> list[JobResult]:
-    """The results of a job: read from the run folder, or computed now and stored there."""
+    """Load the results of a job from the run folder, or compute and store them."""
     assert context.folder is not None
     folder = context.folder / "results" / job_key(job, context)[:32]
     results = load_results(folder)
     if results is not None:
-        logger.info("%s, seed %d: finished before", job.label, job.seed)
+        logger.info("%s, seed %d: finished before, saved result reused", job.label, job.seed)
         return results
     if split_folder is None:
         results = job.run(context)
     else:
-        results = _in_own_process(job, context, split_folder)
+        results = _run_in_process(job, context, split_folder)
     save_results(results, folder)
     return results
 
 
-def _in_own_process(
+def _run_in_process(
     job: MethodJob | ControlJob, context: ExperimentContext, split_folder: Path
 ) -> list[JobResult]:
     settings = {
@@ -131,12 +131,15 @@ def _in_own_process(
             return pool.submit(_isolated, job, split_folder, settings).result()
         except BrokenProcessPool:
             raise WarmstartError(
-                f"{job.label}: its process died without an error; most often for lack of memory"
+                f"{job.label}: its process died without an error; usually it ran out of memory"
             ) from None
 
 
 def end_with_parent() -> None:
-    """End this process when its parent has ended: a killed parent cannot signal it."""
+    """Start a thread that ends this process when its parent ends.
+
+    A killed parent cannot signal its children.
+    """
 
     def watch() -> None:
         parent = multiprocessing.parent_process()

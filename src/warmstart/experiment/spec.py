@@ -1,4 +1,4 @@
-"""Which methods an experiment compares: the TOML file and the short form of ``--methods``.
+"""The methods that an experiment compares: the TOML file and the short form of ``--methods``.
 
 Short form, methods separated by commas:
 
@@ -8,10 +8,11 @@ Short form, methods separated by commas:
     NAME[BACKBONE]:KEY=VALUE      cf_only[ials]:backbone.width=256
     NAME@paper                    filterllm@paper             starts from the published settings
 
-Keys may be nested (``a.b``), values are TOML, a bare word is a string. A comma or semicolon inside
-brackets or quotes does not separate. The text as written is the method's label in the table.
+Keys may be nested (``a.b``). Values are TOML; an unquoted word is a string. A comma or semicolon
+inside brackets or quotes does not separate. The text as written becomes the method's label in the
+table.
 
-TOML file: the fields of ``Experiment``, one ``[[method]]`` table a method:
+TOML file: the fields of ``Experiment``, with one ``[[method]]`` table per method:
 
     against = "text_ridge"
     seeds = 3
@@ -45,11 +46,11 @@ class MethodSpec(Config):
     """One method of an experiment.
 
     Attributes:
-        name: of the method: ``NAME``, ``NAME[BACKBONE]``, ``NAME@paper``, ``NAME@paper[BACKBONE]``.
+        name: ``NAME``, ``NAME[BACKBONE]``, ``NAME@paper`` or ``NAME@paper[BACKBONE]``.
         label: the name in the table; ``name`` as written if None.
-        settings: the method's configuration.
-        control: whether it is shown as a control, not ranked among the methods.
-        permuted: whether it is fitted on texts that are permuted among the items.
+        settings: settings of the method; they override those that ``name`` implies.
+        control: whether the method is shown as a control and not ranked among the methods.
+        permuted: whether the method is fitted on texts that are permuted among the items.
     """
 
     name: str
@@ -65,12 +66,12 @@ class MethodSpec(Config):
 
     @property
     def method(self) -> str:
-        """The name of the method alone."""
+        """The method name without ``@paper`` and backbone."""
         return _parts(self.name)["name"]
 
     @property
     def full_settings(self) -> dict[str, Any]:
-        """The settings, on top of the backbone and the published settings of the name.
+        """``settings`` merged over the backbone and the published settings that ``name`` implies.
 
         Raises:
             ConfigError: the method has no published settings.
@@ -79,20 +80,21 @@ class MethodSpec(Config):
         base = _paper(parts["name"]) if parts["paper"] else {}
         backbone = parts["backbone"]
         if backbone is not None:
-            kept = base.get("backbone", {})
-            # Settings of another kind of backbone do not apply to this one.
-            base["backbone"] = kept if kept.get("kind") == backbone else {"kind": backbone}
+            published = base.get("backbone", {})
+            # Published settings of another kind of backbone do not apply to this one.
+            same_kind = published.get("kind") == backbone
+            base["backbone"] = published if same_kind else {"kind": backbone}
         return merged(base, self.settings)
 
     def with_settings(self, more: dict[str, Any]) -> "MethodSpec":
-        """The same method with more settings; its own settings take precedence."""
+        """Copy the spec with ``more`` as defaults; existing settings take precedence."""
         return self.model_copy(update={"settings": merged(more, self.settings)})
 
     def check(self) -> None:
         """Check that the method can be built.
 
         Raises:
-            ConfigError: no such method, or a wrong setting.
+            ConfigError: the method does not exist, or a setting is wrong.
         """
         try:
             build(self.method, self.full_settings)
@@ -101,13 +103,13 @@ class MethodSpec(Config):
 
 
 class Experiment(Config):
-    """Which methods to compare, and how.
+    """The methods to compare and the conditions of the comparison.
 
     Attributes:
-        method: the methods, in the order of the table.
+        method: the methods, in table order.
         seed: the first training seed.
         seeds: number of training seeds; a method without randomness is fitted once.
-        masks: one table each.
+        masks: masks of the rankings; one table each.
         metrics: names such as "ndcg@20".
         against: label of the baseline that the others are compared with, paired over users.
         controls: whether to add the oracle, blind audiences, permuted texts, popularity and chance.
@@ -130,28 +132,29 @@ class Experiment(Config):
         labels = [spec.display_name for spec in self.method]
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
-            raise ValueError(f"label(s) {twice} occur twice; give each method its own label")
+            raise ValueError(f"label(s) {twice} occur twice; give each method a different label")
         if self.against is not None and self.against not in labels:
-            raise ValueError(f"against must be one of the labels {labels}")
+            raise ValueError(f"against is {self.against!r}; allowed: one of the labels {labels}")
         return self
 
     def check(self) -> None:
-        """Check that every method can be built, before hours are spent on the first one.
+        """Check that every method can be built, before the first one is fitted.
 
         Raises:
-            ConfigError: naming the method and its wrong setting.
+            ConfigError: a method or setting is wrong; names both.
         """
         for spec in self.method:
             spec.check()
 
 
 def read_experiment(path: Path | None, methods: Sequence[str] = (), **overrides: Any) -> Experiment:
-    """An experiment from a file, from short forms, or from both.
+    """Read an experiment from a file, from short forms, or from both.
 
     Args:
-        path: the TOML file, if there is one.
-        methods: texts of comma-separated short forms; they come after those of the file.
-        overrides: fields of ``Experiment`` that replace those of the file; None does not.
+        path: the TOML file, or None.
+        methods: texts with comma-separated short forms; these methods follow those of the file.
+        overrides: fields of ``Experiment`` that replace those of the file; None keeps the file's
+            value.
 
     Raises:
         ConfigError: the file, a short form or a method's setting is wrong.
@@ -161,23 +164,23 @@ def read_experiment(path: Path | None, methods: Sequence[str] = (), **overrides:
     settings["method"] = [*settings.get("method", []), *short]
     settings |= {key: value for key, value in overrides.items() if value is not None}
     if not settings["method"]:
-        raise ConfigError("no method to compare; name some, such as popular,text_ridge")
+        raise ConfigError("no method to compare; allowed: one or more, such as popular,text_ridge")
     experiment = Experiment.build(settings)
     experiment.check()
     return experiment
 
 
 def parse_methods(text: str) -> list[MethodSpec]:
-    """Methods from the short form; see the module.
+    """Parse comma-separated methods in the short form; see the module.
 
     Raises:
-        ConfigError: naming the part that is not of that form.
+        ConfigError: a method is not of that form; names it.
     """
-    return [parse_method(part.strip()) for part in _cut(text, ",")]
+    return [parse_method(part.strip()) for part in _split(text, ",")]
 
 
 def parse_method(text: str) -> MethodSpec:
-    """One method from its short form; see the module.
+    """Parse one method in the short form; see the module.
 
     Raises:
         ConfigError: the text is not of that form.
@@ -185,11 +188,11 @@ def parse_method(text: str) -> MethodSpec:
     found = _SPEC.fullmatch(text)
     if found is None:
         raise ConfigError(
-            f"method {text!r} is not of the form NAME, NAME[BACKBONE], NAME@paper or any of these "
-            "with :key=value;key=value"
+            f"method {text!r} is not of the form NAME, NAME[BACKBONE] or NAME@paper, optionally "
+            "followed by :key=value;key=value"
         )
     settings = found["settings"]
-    overrides = [] if settings is None else [part.strip() for part in _cut(settings, ";")]
+    overrides = [] if settings is None else [part.strip() for part in _split(settings, ";")]
     name, _, _ = text.partition(":")
     return MethodSpec(name=name, label=text, settings=read_settings(None, overrides))
 
@@ -206,12 +209,12 @@ def _parts(name: str) -> re.Match[str]:
 def _paper(name: str) -> dict[str, Any]:
     paper = getattr(import_module(method(name).__module__), "PAPER", None)
     if paper is None:
-        raise ConfigError(f"{name} has no published settings, so {name}@paper means nothing")
+        raise ConfigError(f"{name} has no published settings, so {name}@paper is not allowed")
     return paper.model_dump(mode="json")
 
 
-def _cut(text: str, separator: str) -> Iterator[str]:
-    """The parts of a text; a separator within brackets or quotes does not count."""
+def _split(text: str, separator: str) -> Iterator[str]:
+    """Split a text at a separator, except within brackets and quotes."""
     depth, quote, start = 0, "", 0
     for place, character in enumerate(text):
         if quote:

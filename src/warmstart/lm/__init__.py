@@ -1,6 +1,6 @@
-"""Language models: load, encode with a cache, tune with LoRA, user tokens.
+"""Language models: loading, cached text encoding, LoRA tuning, pretraining of small ones.
 
-Only this package imports transformers, tokenizers and peft, and only when a model is needed.
+Only this package imports transformers, tokenizers and peft, and only when it needs a model.
 """
 
 from warmstart.lm.encode import TextEncoder, load_lm

@@ -1,6 +1,6 @@
-"""Language models made here, with random weights: tokenizers, small networks, folders on disk.
+"""Build tokenizers and small networks with random weights, and write model folders.
 
-A folder written here is an ordinary model folder: ``load_lm`` reads it like a downloaded one.
+A folder written here is an ordinary model folder: ``load_lm`` loads it like a downloaded one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,9 +18,9 @@ PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 
 
 def word_tokenizer(words: Iterable[str], *, closed: bool = True) -> "Tokenizer":
-    """A tokenizer with one token for each lower-case word; others are ``[UNK]``.
+    """Build a tokenizer with one token per lower-case word; other words become ``[UNK]``.
 
-    Texts read ``[CLS] words [SEP]``, or ``[CLS] words`` where not ``closed``.
+    A text becomes ``[CLS] words [SEP]``, or ``[CLS] words`` if not ``closed``.
     """
     tokenizers = _tokenizers()
     distinct = sorted({word.lower() for word in words})
@@ -36,16 +36,17 @@ def word_tokenizer(words: Iterable[str], *, closed: bool = True) -> "Tokenizer":
 
 
 def byte_pair_tokenizer(texts: Sequence[str], vocabulary_size: int) -> "Tokenizer":
-    """Byte-level byte pairs learned from ``texts``; any text can be written with it.
+    """Train a byte-level BPE tokenizer on ``texts``; it can encode any text.
 
-    Texts read ``[CLS] text``: a causal LM needs a first token.
+    A text becomes ``[CLS] text``, because a causal LM needs a first token.
 
     Raises:
         ConfigError: the vocabulary is too small for the 256 bytes and four special tokens.
     """
     if vocabulary_size < 260:
         raise ConfigError(
-            f"vocabulary_size must be at least 260 (bytes and specials), got {vocabulary_size}"
+            "vocabulary_size must be at least 260 (256 bytes and 4 special tokens), "
+            f"got {vocabulary_size}"
         )
     tokenizers = _tokenizers()
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
@@ -67,7 +68,7 @@ def byte_pair_tokenizer(texts: Sequence[str], vocabulary_size: int) -> "Tokenize
 def bert(
     tokenizer: "Tokenizer", *, width: int, layers: int, heads: int, max_tokens: int
 ) -> "PreTrainedModel":
-    """A BERT encoder; weights from torch's current random state."""
+    """Create a BERT encoder with weights from torch's global random state."""
     transformers = _transformers()
     config = transformers.BertConfig(
         vocab_size=tokenizer.get_vocab_size(),
@@ -84,7 +85,7 @@ def bert(
 def llama(
     tokenizer: "Tokenizer", *, width: int, layers: int, heads: int, max_tokens: int
 ) -> "PreTrainedModel":
-    """A causal Llama with tied embeddings; weights from torch's current random state."""
+    """Create a causal Llama with tied embeddings and weights from torch's global random state."""
     transformers = _transformers()
     config = transformers.LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(),
@@ -105,7 +106,7 @@ def llama(
 def save_lm(
     folder: Path, model: "PreTrainedModel", tokenizer: "Tokenizer", max_tokens: int
 ) -> Path:
-    """Write a model folder: config, tokenizer, safetensors weights. Returns the folder."""
+    """Write config, tokenizer and safetensors weights to a model folder and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     with quiet_transformers():
         model.save_pretrained(folder)
@@ -114,7 +115,7 @@ def save_lm(
 
 
 def wrapped(tokenizer: "Tokenizer", max_tokens: int) -> "PreTrainedTokenizerBase":
-    """The tokenizer with the interface of transformers."""
+    """Wrap the tokenizer in the interface of transformers."""
     return _transformers().PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=max_tokens,

@@ -1,8 +1,8 @@
-"""Vectors on disk, keyed by the hash of their text: one SQLite file for each LM setting.
+"""Disk cache of text vectors, keyed by the hash of the text: one SQLite file per LM setting.
 
-SQLite gives locking between processes and survives a kill. Every row carries a checksum over key
-and vector, so a damaged row reads as absent and is computed again; a damaged file is put aside. A
-cache that cannot be used (read-only folder, full disk) costs time, never the result.
+SQLite locks between processes and survives a kill. Every row has a checksum over key and vector, so
+a damaged row counts as missing and is computed again; a damaged file is moved aside. A cache that
+cannot be used (read-only folder, full disk) costs time but does not change the result.
 """
 
 import logging
@@ -22,11 +22,11 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _WAIT = 60.0  # seconds to wait for another writer
-_LOOKUP = 500  # keys a query; SQLite's oldest limit is 999
+_LOOKUP = 500  # keys per query; the lowest limit of SQLite versions is 999
 
 
 def cache_folder() -> Path:
-    """Where caches live: the environment variable WARMSTART_CACHE, else the user's cache folder."""
+    """Return the environment variable WARMSTART_CACHE, else the user's cache folder."""
     chosen = os.environ.get("WARMSTART_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -38,10 +38,10 @@ def cache_folder() -> Path:
 
 
 class VectorCache:
-    """Text hash -> float32 vector of one width.
+    """Maps the hash of a text to a float32 vector.
 
     Args:
-        file: the SQLite file; made on first use.
+        file: the SQLite file; created on first use.
         width: length of a vector.
     """
 
@@ -50,7 +50,7 @@ class VectorCache:
         self.width = width
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        """The vectors of those keys that are there and whole."""
+        """Return the vectors of the keys that are present and intact."""
         found: dict[bytes, np.ndarray] = {}
         damaged = 0
         for key, blob, check in self._guarded(lambda db: list(_rows(db, keys)), []):
@@ -76,14 +76,14 @@ class VectorCache:
         self._guarded(insert, None)
 
     def _guarded(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        """Run ``work``; where the cache fails, log why and return ``otherwise``."""
+        """Run ``work``; if the cache fails, log the reason and return ``otherwise``."""
         try:
             with self._connection() as db:
                 return work(db)
         except (OSError, sqlite3.OperationalError) as error:
-            logger.warning("embedding cache %s is not usable now: %s", self.file, error)
+            logger.warning("embedding cache %s cannot be used now: %s", self.file, error)
         except sqlite3.DatabaseError as error:
-            self._put_aside(error)
+            self._move_aside(error)
         return otherwise
 
     @contextmanager
@@ -96,7 +96,7 @@ class VectorCache:
             )
             yield db
 
-    def _put_aside(self, error: sqlite3.DatabaseError) -> None:
+    def _move_aside(self, error: sqlite3.DatabaseError) -> None:
         aside = self.file.with_name(self.file.name + ".corrupt")
         logger.warning(
             "embedding cache %s is damaged (%s); moved to %s", self.file, error, aside.name

@@ -1,8 +1,8 @@
-"""Texts -> unit vectors, once each: batched by length, cached on disk by content.
+"""Encode texts as unit vectors: each distinct text once, batched by length, cached on disk.
 
-The vector of a text depends on the text and the LM setting alone, up to float rounding (1e-6): not
-on the other texts of a call, nor on the batch size. For an encoder with mean pooling it equals
-what sentence-transformers gives.
+The vector of a text depends only on the text and the LM setting, up to float rounding (1e-6), not
+on the other texts of a call or the batch size. For an encoder with mean pooling it equals the
+vector of sentence-transformers.
 """
 
 import hashlib
@@ -23,9 +23,10 @@ from warmstart.lm.texts import check_texts, tokenize
 logger = logging.getLogger(__name__)
 
 Progress: TypeAlias = Callable[[int, int], None]
+"""Called with (texts encoded, texts to encode)."""
 
 _SLAB = 16_384  # texts tokenised and sorted together
-_SAVE = 512  # texts a cache transaction: what a kill can cost
+_SAVE = 512  # texts per cache transaction, which is the most that a kill can lose
 
 
 class TextEncoder:
@@ -34,8 +35,8 @@ class TextEncoder:
     Args:
         lm: the loaded model.
         folder: cache folder; None is WARMSTART_CACHE or the user's cache folder.
-        use_cache: False neither reads nor writes the disk.
-        progress: of every ``encode`` that is not given its own.
+        use_cache: False bypasses the disk cache.
+        progress: default for the ``progress`` of ``encode``.
     """
 
     def __init__(
@@ -65,20 +66,21 @@ class TextEncoder:
         folder: Path | None = None,
         use_cache: bool = True,
     ) -> "TextEncoder":
-        """The encoder that an artefact names, verified.
+        """Load the encoder that an artefact refers to and verify its weights.
 
         Args:
-            spec: from the artefact.
-            source: where the LM is here; needed where the artefact was made with a local folder.
+            spec: ``TextEncoder.spec`` as stored in the artefact.
+            source: where the LM is on this machine; required if the artefact was made with a local
+                folder.
             device: see ``LMConfig``.
             batch_size: see ``LMConfig``.
             folder: cache folder.
-            use_cache: False neither reads nor writes the disk.
+            use_cache: False bypasses the disk cache.
 
         Raises:
             ConfigError: the LM cannot be found or used.
-            ArtefactError: the artefact needs a local LM that was not given, or another LM was;
-                or the reference is malformed.
+            ArtefactError: the artefact needs a local LM and ``source`` is None, the LM has other
+                weights, or the reference is malformed.
         """
         lm = _verified(spec, source=source, device=device, batch_size=batch_size)
         return cls(lm, folder=folder, use_cache=use_cache)
@@ -90,14 +92,14 @@ class TextEncoder:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The portable reference that an artefact keeps: plain JSON values, no path."""
+        """Portable reference to the LM for an artefact: plain JSON values, no path."""
         return self.lm.spec.model_dump(mode="json")
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:
-        """Unit vectors of texts: float32, shape (texts, width).
+        """Encode texts as unit vectors: float32, shape (texts, width).
 
-        An empty or blank text says nothing, so its vector is zero (similarity 0 to everything),
-        whatever the prompt. Equal texts are encoded once.
+        An empty or blank text carries no information, so its vector is zero (similarity 0 to
+        everything), whatever the prompt. Equal texts are encoded once.
 
         Args:
             texts: the texts.
@@ -106,7 +108,7 @@ class TextEncoder:
 
         Raises:
             DataError: an entry is not a string.
-            ConfigError: the LM gives values that are not finite.
+            ConfigError: the LM returns values that are not finite.
         """
         check_texts(texts)
         vectors = np.zeros((len(texts), self.width), np.float32)
@@ -121,7 +123,7 @@ class TextEncoder:
     def _vectors(
         self, texts: list[str], progress: Progress | None
     ) -> Iterator[tuple[str, np.ndarray]]:
-        """Each of the distinct texts with its vector, from the cache where it is there."""
+        """Yield each of the distinct texts with its vector, from the cache if present."""
         keys = {text: _key(text) for text in texts}
         cached = {} if self.cache is None else self.cache.read(list(keys.values()))
         missing = [text for text in texts if keys[text] not in cached]
@@ -151,8 +153,8 @@ class TextEncoder:
                 finite = np.isfinite(vectors).all(1)
                 if not finite.all():
                     raise ConfigError(
-                        f"LM {self.lm.spec.source!r} gives values that are not finite for the text "
-                        f"{slab[rows[np.argmin(finite)]][:80]!r}; use dtype float32"
+                        f"LM {self.lm.spec.source!r} returns values that are not finite for the "
+                        f"text {slab[rows[np.argmin(finite)]][:80]!r}; use dtype float32"
                     )
                 yield from zip([slab[row] for row in rows], vectors, strict=True)
         if n_cut:
@@ -176,13 +178,13 @@ def load_lm(
     use_cache: bool = True,
     progress: Progress | None = None,
 ) -> TextEncoder:
-    """Load the LM of ``config`` (default: all-MiniLM-L6-v2) and encode with it.
+    """Load the LM of ``config`` (default: all-MiniLM-L6-v2) as a text encoder.
 
     Args:
-        config: which model and how it reads.
+        config: which model, and how it encodes texts.
         folder: cache folder; None is WARMSTART_CACHE or the user's cache folder.
-        use_cache: False neither reads nor writes the disk.
-        progress: of every ``encode`` that is not given its own.
+        use_cache: False bypasses the disk cache.
+        progress: default for the ``progress`` of ``encode``.
 
     Raises:
         ConfigError: see ``load_language_model``.
@@ -197,12 +199,14 @@ def _verified(
     try:
         spec = LMSpec.build(dict(written))
     except ConfigError as error:
-        raise ArtefactError(f"the artefact's reference to its language model: {error}") from None
+        raise ArtefactError(
+            f"the artefact's reference to its language model is invalid: {error}"
+        ) from None
     if source is None and spec.source.startswith(LOCAL):
         name = spec.source.removeprefix(LOCAL)
         raise ArtefactError(
             f"the artefact was made with the language model in a local folder {name!r} "
-            f"(weights sha256 {spec.weights}); give that folder again as the LM source"
+            f"(weights sha256 {spec.weights}); give that folder as the LM source"
         )
     config = LMConfig(
         source=source or spec.source,

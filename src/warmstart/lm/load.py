@@ -1,8 +1,8 @@
-"""Load an encoder or a causal LM, frozen, and turn token ids into one vector a text.
+"""Load a frozen encoder or causal LM, and turn token ids into one vector per text.
 
 Weights are float32 on a CPU (bfloat16 is an order of magnitude slower there), attention is torch's
 fused ``scaled_dot_product_attention``. Pooled vectors have unit length everywhere in this package,
-so frozen, cached and tuned vectors can stand in for each other.
+so frozen, cached and tuned vectors are interchangeable.
 """
 
 import hashlib
@@ -33,17 +33,18 @@ Pooling: TypeAlias = Literal["mean", "last", "cls"]
 
 
 class LMConfig(Config):
-    """Which language model, and how its texts are read.
+    """Which language model, and how it encodes texts.
 
     Attributes:
         source: see ``warmstart.lm.source``.
-        kind: "auto" reads it from the model's config.
+        kind: "auto" takes it from the model's config.
         pooling: over attended tokens; "auto" is "mean" for an encoder, "last" for a causal LM.
-        max_tokens: longer texts are cut, and the log says how many; never above the model's limit.
-        batch_size: texts a forward pass.
-        device: "auto" is CUDA where there is one, else the CPU.
-        dtype: of the weights; only float32 on a CPU.
-        prompt: template around each text; must hold ``{text}`` once, other braces are plain text.
+        max_tokens: longer texts are cut and counted in the log; at most the model's own limit.
+        batch_size: texts per forward pass.
+        device: "auto" is CUDA if available, else the CPU.
+        dtype: type of the weights; only float32 on a CPU.
+        prompt: template around each text; must contain ``{text}`` once, other braces are plain
+            text.
     """
 
     source: str = "default"
@@ -59,18 +60,18 @@ class LMConfig(Config):
     @classmethod
     def _one_slot(cls, prompt: str) -> str:
         if prompt.count("{text}") != 1:
-            raise ValueError("must hold {text} exactly once")
+            raise ValueError("must contain {text} exactly once")
         return prompt
 
 
 class LMSpec(Config):
-    """What an artefact keeps of its LM: enough to find and verify it, and no path.
+    """Portable reference to an LM: what an artefact needs to find and verify it, without a path.
 
     Attributes:
         source: portable name ("default", "package:...", "hub:..."), or "local:NAME".
         weights: sha256 of the weights.
-        kind, pooling, max_tokens, dtype, prompt: as resolved.
-        width: length of a vector.
+        kind, pooling, max_tokens, dtype, prompt: the resolved settings of ``LMConfig``.
+        width: length of a pooled vector.
     """
 
     source: str
@@ -88,14 +89,14 @@ class LanguageModel:
     """A loaded, frozen language model.
 
     Attributes:
-        body: the network from token ids to hidden states; no parameter asks for a gradient.
+        body: the network from token ids to hidden states; no parameter requires a gradient.
         full: the causal LM with its vocabulary head, else the body.
         tokenizer: its tokenizer; call it through ``token_ids``.
         spec: the portable reference.
-        batch_size: texts a forward pass.
-        fingerprint: sha256 over everything that decides a vector: weights, tokenizer,
-            architecture, pooling, cut, prompt, dtype, adapter.
-        lock: held while the tokenizer works; its truncation state is shared between threads.
+        batch_size: texts per forward pass.
+        fingerprint: sha256 over everything that determines a vector: weights, tokenizer,
+            architecture, pooling, max_tokens, prompt, dtype, adapter.
+        lock: held while the tokenizer runs, because threads share its truncation state.
     """
 
     body: nn.Module
@@ -113,17 +114,17 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.body.parameters()).device
 
     @property
     def pad_id(self) -> int:
-        """Token id that fills a batch; it is never attended to."""
+        """Token id of padding; it is never attended to."""
         pad = self.tokenizer.pad_token_id
         return pad if isinstance(pad, int) else 0
 
     def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Hidden states of the last layer; padding may be on either side.
+        """Compute the hidden states of the last layer; padding may be on either side.
 
         Args:
             ids: int64, shape (batch, tokens).
@@ -133,13 +134,13 @@ class LanguageModel:
             Shape (batch, tokens, width).
         """
         positions = {}
-        if self.spec.kind == "causal":  # so that left padding does not shift the positions
+        if self.spec.kind == "causal":  # left padding must not shift the positions
             positions["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)
             positions["use_cache"] = False
         return self.body(input_ids=ids, attention_mask=mask.long(), **positions).last_hidden_state
 
     def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """One vector of unit length a row: float32, shape (batch, width)."""
+        """Pool each row to a vector of unit length: float32, shape (batch, width)."""
         return nn.functional.normalize(
             pool(self.hidden(ids, mask).float(), mask, self.spec.pooling), dim=1
         )
@@ -156,17 +157,17 @@ def pool(hidden: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
         summed = (hidden * weights[:, :, None]).sum(1)
         return summed / weights.sum(1, keepdim=True).clamp(min=1)
     attended = mask.long()
-    if pooling == "last":  # cls: the first attended token; last: the one with the highest number
+    if pooling == "last":  # argmax finds the first maximum: number the tokens
         attended = attended * torch.arange(1, mask.shape[1] + 1, device=mask.device)
     position = attended.argmax(1)
     return hidden[torch.arange(len(hidden), device=hidden.device), position]
 
 
 def load_language_model(config: LMConfig | None = None) -> LanguageModel:
-    """Load the model that ``config`` names.
+    """Load and freeze the model that ``config`` names.
 
     Raises:
-        ConfigError: the source cannot be found, verified or used as asked.
+        ConfigError: the source cannot be found, verified or used with these settings.
         UnsupportedError: the extra ``lm`` is not installed.
     """
     config = config or LMConfig()
@@ -176,7 +177,7 @@ def load_language_model(config: LMConfig | None = None) -> LanguageModel:
         raise missing_extra("transformers", "lm") from None
     device = _device(config)
     source = resolve(config.source)
-    logger.info("LM %s: taken from %s", config.source, source.found)
+    logger.info("LM %s: using %s", config.source, source.found)
     try:
         architecture = transformers.AutoConfig.from_pretrained(
             source.folder, trust_remote_code=False
@@ -190,7 +191,7 @@ def load_language_model(config: LMConfig | None = None) -> LanguageModel:
     model = _weights(config, source, kind)
     body: nn.Module = model.base_model if kind == "causal" else model
     full = nn.Module.to(model, device).eval().requires_grad_(False)
-    pooling: Pooling = config.pooling if config.pooling != "auto" else _usual_pooling(kind)
+    pooling: Pooling = config.pooling if config.pooling != "auto" else _default_pooling(kind)
     spec = LMSpec(
         source=source.name,
         weights=source.weights,
@@ -215,7 +216,7 @@ def _device(config: LMConfig) -> torch.device:
     except RuntimeError:
         raise ConfigError(f"LM device {name!r} is unknown; use auto, cpu or cuda[:N]") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"LM device {name!r}: there is no CUDA here; use auto or cpu")
+        raise ConfigError(f"LM device {name!r}: no CUDA device is available; use auto or cpu")
     if device.type == "cpu" and config.dtype != "float32":
         raise ConfigError(f"LM dtype {config.dtype!r} on a CPU is slow and inexact; use float32")
     return device
@@ -234,17 +235,17 @@ def _kind(config: LMConfig, architecture: "PretrainedConfig") -> Kind:
     return "causal" if causal else "encoder"
 
 
-def _usual_pooling(kind: Kind) -> Pooling:
+def _default_pooling(kind: Kind) -> Pooling:
     return "last" if kind == "causal" else "mean"
 
 
 def _weights(config: LMConfig, source: Source, kind: Kind) -> "PreTrainedModel":
-    """The network with its weights; an absent tensor is an error, not a random one."""
+    """Load the network; a missing tensor raises an error instead of staying random."""
     import transformers
 
     family: Any = transformers.AutoModelForCausalLM if kind == "causal" else transformers.AutoModel
     try:
-        # Tensors that are missing are drawn at random before they are reported: not from the
+        # Missing tensors are drawn at random before they are reported: torch_seed protects the
         # caller's random state.
         with torch_seed(np.random.default_rng(0)), quiet_transformers():
             model, loaded = family.from_pretrained(
@@ -260,23 +261,25 @@ def _weights(config: LMConfig, source: Source, kind: Kind) -> "PreTrainedModel":
         raise ConfigError(
             f"LM {config.source!r} cannot be loaded as {kind}: {type(error).__name__}: {error}"
         ) from error
-    # Checkpoints of masked LMs have no pooler; nothing here reads it.
+    # Checkpoints of masked LMs have no pooler; nothing here uses it.
     missing = sorted(key for key in loaded["missing_keys"] if not key.startswith("pooler."))
     if missing or loaded["mismatched_keys"]:
         raise ConfigError(
             f"LM {config.source!r} as {kind}: the weights lack {len(missing)} tensor(s) "
-            f"{missing[:3]} and misfit {list(loaded['mismatched_keys'])[:3]}"
+            f"{missing[:3]}; tensors of the wrong shape: {list(loaded['mismatched_keys'])[:3]}"
         )
     return model
 
 
 def _token_limit(
-    asked: int, architecture: "PretrainedConfig", tokenizer: "PreTrainedTokenizerBase"
+    requested: int, architecture: "PretrainedConfig", tokenizer: "PreTrainedTokenizerBase"
 ) -> int:
-    limit = getattr(architecture, "max_position_embeddings", None) or asked
-    limit = min(asked, int(limit), int(min(tokenizer.model_max_length, 1 << 30)))
-    if limit < asked:
-        logger.info("LM reads at most %d tokens a text, %d were asked for", limit, asked)
+    limit = getattr(architecture, "max_position_embeddings", None) or requested
+    limit = min(requested, int(limit), int(min(tokenizer.model_max_length, 1 << 30)))
+    if limit < requested:
+        logger.info(
+            "the LM encodes at most %d tokens per text, %d were requested", limit, requested
+        )
     return limit
 
 
@@ -290,10 +293,10 @@ def _fingerprint(
     }
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        words: Any = sorted(tokenizer.get_vocab().items())
+        vocabulary: Any = sorted(tokenizer.get_vocab().items())
     else:
         backend.no_truncation()
         backend.no_padding()
-        words = backend.to_str()
-    parts = [spec.model_dump(exclude={"source"}), settings, words]
+        vocabulary = backend.to_str()
+    parts = [spec.model_dump(exclude={"source"}), settings, vocabulary]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""LoRA: a frozen language model with small trained matrices beside some of its own.
+"""LoRA: a frozen language model with small trainable matrices added to some of its linear maps.
 
 Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models": W x becomes
 W x + (alpha / rank) B A x, with B zero at the start. The base weights are shared with the frozen
-model, not copied, and never written.
+model, not copied, and never changed.
 """
 
 import copy
@@ -28,7 +28,7 @@ from warmstart.train.seed import torch_seed
 if TYPE_CHECKING:
     from peft import LoraModel
 
-# Attention's query and value maps, as the families of models call them.
+# Names of the attention's query and value maps in the common model families.
 _USUAL_TARGETS = (
     ("query", "value"),
     ("q_proj", "v_proj"),
@@ -42,13 +42,13 @@ _USUAL_TARGETS = (
 
 
 class LoRAConfig(Config):
-    """The adapter's shape.
+    """Settings of the adapter.
 
     Attributes:
-        rank: width of the added matrices; 0 leaves the LM frozen.
-        alpha: the addition is scaled by alpha / rank.
-        dropout: on the input of the added matrices, in training.
-        targets: names of the linear maps to adapt; empty: query and value of the attention.
+        rank: rank of the added matrices; 0 leaves the LM frozen.
+        alpha: the added term is scaled by alpha / rank.
+        dropout: dropout on the input of the added matrices, in training.
+        targets: names of the linear maps to adapt; empty: query and value maps of the attention.
     """
 
     rank: int = Field(default=8, ge=0)
@@ -58,12 +58,12 @@ class LoRAConfig(Config):
 
 
 class TunableEncoder(nn.Module):
-    """A language model whose adapter can be trained; gives pooled unit vectors with gradients.
+    """A language model with a trainable adapter; returns pooled unit vectors with gradients.
 
     Args:
-        lm: the frozen model; it stays usable, and bit for bit as it is.
-        config: the adapter's shape.
-        rng: draws the adapter's initial weights.
+        lm: the frozen model; it stays usable and bit for bit unchanged.
+        config: settings of the adapter.
+        rng: source of the adapter's initial weights.
 
     Raises:
         ConfigError: a target is not a linear map of this model.
@@ -83,14 +83,14 @@ class TunableEncoder(nn.Module):
         self.eval()
 
     def forward(self, batch: TokenBatch) -> Tensor:
-        """Unit vectors, float32 of shape (batch, width), on the LM's device."""
+        """Encode a batch as unit vectors: float32, shape (batch, width), on the LM's device."""
         return self._tuned().pooled(batch.ids, batch.mask)
 
     def train(self, mode: bool = True) -> "TunableEncoder":
-        """Training mode switches on the adapter's dropout alone.
+        """Switch only the adapter's dropout on or off.
 
-        The base LM's own dropout stays off: the configured dropout is all there is, and with
-        dropout in the attention torch would leave its fused kernel.
+        The base LM's own dropout stays off: only the configured dropout applies, and dropout in the
+        attention would make torch leave its fused kernel.
         """
         super().train(False)
         self.training = mode
@@ -100,11 +100,11 @@ class TunableEncoder(nn.Module):
         return self
 
     def hidden(self, batch: TokenBatch) -> Tensor:
-        """Hidden states of the last layer, shape (batch, tokens, width)."""
+        """Compute the hidden states of the last layer, shape (batch, tokens, width)."""
         return self._tuned().hidden(batch.ids, batch.mask)
 
     def adapter_parameters(self) -> dict[str, nn.Parameter]:
-        """What is trained, by a name that does not depend on the version of PEFT."""
+        """Return the trainable weights by names that do not depend on the version of PEFT."""
         return {
             _plain(name): weight
             for name, weight in self.body.named_parameters()
@@ -112,33 +112,33 @@ class TunableEncoder(nn.Module):
         }
 
     def adapter(self) -> dict[str, np.ndarray]:
-        """The adapter's tensors, float32, to be kept in an artefact; empty for rank 0."""
+        """Copy the adapter's tensors for an artefact: float32; empty for rank 0."""
         return {
             name: weight.detach().float().cpu().numpy().copy()
             for name, weight in self.adapter_parameters().items()
         }
 
     def load_adapter(self, tensors: dict[str, np.ndarray]) -> None:
-        """Take back what ``adapter`` gave.
+        """Load tensors that ``adapter`` returned.
 
         Raises:
-            ArtefactError: names or shapes are not those of this model and configuration.
+            ArtefactError: names or shapes do not match this model and configuration.
         """
-        own = self.adapter_parameters()
-        expected = {name: tuple(weight.shape) for name, weight in own.items()}
+        parameters = self.adapter_parameters()
+        expected = {name: tuple(weight.shape) for name, weight in parameters.items()}
         given = {name: tuple(array.shape) for name, array in tensors.items()}
         if given != expected:
             wrong = sorted(set(given.items()) ^ set(expected.items()))
             raise ArtefactError(
                 f"the adapter does not fit the LM {self.lm.spec.source!r} with rank "
-                f"{self.config.rank}; the first misfits (name, shape): {wrong[:4]}"
+                f"{self.config.rank}; the first mismatches (name, shape): {wrong[:4]}"
             )
         with torch.no_grad():
-            for name, weight in own.items():
+            for name, weight in parameters.items():
                 weight.copy_(torch.from_numpy(np.asarray(tensors[name])))
 
     def adapter_hash(self) -> str:
-        """sha256 over the adapter's shape and tensors."""
+        """Return the sha256 over the adapter's rank, alpha and tensors."""
         shape = self.config.model_dump(include={"rank", "alpha"})
         digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
         for name, array in sorted(self.adapter().items()):
@@ -146,7 +146,7 @@ class TunableEncoder(nn.Module):
         return digest.hexdigest()
 
     def tuned(self) -> LanguageModel:
-        """The model with the adapter as it stands, for inference; shares its tensors."""
+        """Return the LM with the current adapter, for inference; it shares the tensors."""
         if self.lora is None:
             return self.lm
         name = f"{self.lm.fingerprint} {self.adapter_hash()}"
@@ -160,10 +160,10 @@ class TunableEncoder(nn.Module):
         folder: Path | None = None,
         use_cache: bool = False,
     ) -> np.ndarray:
-        """Vectors of texts without dropout, as ``TextEncoder.encode``; shape (texts, width).
+        """Encode texts without dropout, as ``TextEncoder.encode``: float32, shape (texts, width).
 
-        The cache is off by default: every step of training is another model, and validation in
-        each epoch would fill the disk. Switch it on for the final adapter.
+        The cache is off by default: every training step changes the model, so validation in each
+        epoch would fill the disk. Switch it on for the final adapter.
         """
         training = self.training
         self.eval()
@@ -174,7 +174,7 @@ class TunableEncoder(nn.Module):
             self.train(training)
 
     def merged(self) -> LanguageModel:
-        """The same function without adapter: a copy of the LM with its own, changed weights."""
+        """Return a copy of the LM with the adapter merged into its weights; its output is equal."""
         tuned = self.tuned()
         if self.lora is None:
             return tuned
@@ -195,21 +195,22 @@ def encode_with_adapter(
     folder: Path | None = None,
     use_cache: bool = True,
 ) -> np.ndarray:
-    """Vectors of texts from a saved adapter; cached under the adapter's hash; (texts, width).
+    """Encode texts with a saved adapter, cached by the adapter's hash: float32, (texts, width).
 
     Raises:
-        ArtefactError: the adapter does not fit.
+        ArtefactError: the adapter does not match the LM and configuration.
     """
-    tunable = TunableEncoder(lm, config, np.random.default_rng(0))  # overwritten by the adapter
+    tunable = TunableEncoder(lm, config, np.random.default_rng(0))  # the adapter overwrites it
     tunable.load_adapter(adapter)
     return tunable.encode(texts, progress=progress, folder=folder, use_cache=use_cache)
 
 
 def lora_targets(lm: LanguageModel, config: LoRAConfig) -> tuple[str, ...]:
-    """The linear maps that the adapter goes beside, by the last part of their names.
+    """Return the linear maps to adapt, by the last part of their names.
 
     Raises:
-        ConfigError: not found, or the model's family is unknown and none is given.
+        ConfigError: a configured target does not exist, or none is configured and the model family
+            is unknown.
     """
     present = {
         name.rpartition(".")[2]
@@ -220,8 +221,8 @@ def lora_targets(lm: LanguageModel, config: LoRAConfig) -> tuple[str, ...]:
         absent = sorted(set(config.targets) - present)
         if absent:
             raise ConfigError(
-                f"LoRA targets {absent} are no linear maps of {lm.spec.source!r}; "
-                f"there are {sorted(present)}"
+                f"LoRA targets {absent} are not linear maps of {lm.spec.source!r}; "
+                f"choose from {sorted(present)}"
             )
         return config.targets
     for usual in _USUAL_TARGETS:
@@ -229,12 +230,12 @@ def lora_targets(lm: LanguageModel, config: LoRAConfig) -> tuple[str, ...]:
             return usual
     raise ConfigError(
         f"LoRA: the query and value maps of {lm.spec.source!r} have unknown names; "
-        f"give targets among {sorted(present)}"
+        f"set targets to some of {sorted(present)}"
     )
 
 
 def _sharing_weights(body: nn.Module) -> nn.Module:
-    """A copy of the modules around the very same tensors: PEFT swaps modules, not weights."""
+    """Copy the modules but share their tensors: PEFT replaces modules, not weights."""
     tensors = [*body.parameters(), *body.buffers()]
     memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors}
     return copy.deepcopy(body, memo)
@@ -254,10 +255,10 @@ def _adapted(body: nn.Module, config: LoRAConfig, targets: tuple[str, ...]) -> "
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules=list(targets),
-        fan_in_fan_out=conv,  # GPT-2 keeps its matrices transposed
+        fan_in_fan_out=conv,  # GPT-2 stores its matrices transposed
     )
-    # The tuner itself: its wrapper PeftModel calls what transformers 5.23 has deprecated, and adds
-    # saving and prompts that are not needed here. Adapter weights are float32 whatever the base is.
+    # Use the tuner directly: its wrapper PeftModel calls functions deprecated in transformers 5.23
+    # and adds saving and prompts, which are not needed. Adapter weights are float32 for any base.
     return peft.LoraModel(body, shape, "default")
 
 

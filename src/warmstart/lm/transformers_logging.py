@@ -1,6 +1,6 @@
 """Keep transformers from writing progress bars and load reports to the terminal.
 
-What a report would say (missing tensors) is checked by ``load.py`` and raised as an error.
+A load report would list missing tensors; ``load.py`` checks for them and raises an error.
 """
 
 import logging
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Inside, no progress bars and only errors in the log of transformers; restored afterwards."""
+    """Disable progress bars and log levels below ERROR of transformers inside the block."""
     from transformers.utils import logging as library
 
     bars, level = library.is_progress_bar_enabled(), library.get_verbosity()

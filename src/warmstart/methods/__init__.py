@@ -1,4 +1,4 @@
-"""Every method by name. A name maps to "module:Class", so that importing this stays light."""
+"""Registry of methods. A name maps to "module:Class", so that importing this package is fast."""
 
 from importlib import import_module
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from warmstart.artefact import read_artefact
 from warmstart.config import Config
-from warmstart.core import Recommender
+from warmstart.core import Encoder, Recommender
 from warmstart.errors import ArtefactError, ConfigError
 
 METHODS = {
@@ -22,10 +22,10 @@ METHODS = {
 
 
 def method(name: str) -> type[Recommender]:
-    """The class of a method.
+    """Import and return the class of a method.
 
     Raises:
-        ConfigError: no such method.
+        ConfigError: no method has this name.
     """
     if name not in METHODS:
         raise ConfigError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
@@ -34,10 +34,14 @@ def method(name: str) -> type[Recommender]:
 
 
 def build(name: str, settings: dict[str, Any] | Config | None = None) -> Recommender:
-    """An unfitted recommender.
+    """Make an unfitted recommender.
+
+    Args:
+        name: a key of ``METHODS``.
+        settings: nested plain values, or the method's configuration; None uses the defaults.
 
     Raises:
-        ConfigError: no such method, or a wrong setting.
+        ConfigError: no method has this name, or a setting is wrong.
     """
     cls = method(name)
     if isinstance(settings, Config):
@@ -45,16 +49,17 @@ def build(name: str, settings: dict[str, Any] | Config | None = None) -> Recomme
     return cls(cls.config_type.build(settings or {}))
 
 
-def load_model(folder: Path | str, *, lm: Any | None = None) -> Recommender:
-    """A recommender from its artefact.
+def load_model(folder: Path | str, *, lm: Encoder | None = None) -> Recommender:
+    """Load a fitted recommender from its artefact.
 
     Args:
-        folder: what ``save`` wrote.
-        lm: the language model, needed only where it came from a local folder and new texts are to
-            be read; else it is found again by the reference in the artefact, when first needed.
+        folder: the folder that ``save`` wrote.
+        lm: the language model, to encode new texts. It is needed only if the model was fitted with
+            one from a local folder; any other is loaded by its name in the artefact on first use.
 
     Raises:
-        ArtefactError: missing, foreign, damaged, or of an unknown method.
+        ArtefactError: the folder is missing, no artefact, damaged, of an unknown method, or was
+            fitted with another language model than ``lm``.
     """
     saved = read_artefact(Path(folder))
     name = saved.manifest["method"]
@@ -66,7 +71,7 @@ def load_model(folder: Path | str, *, lm: Any | None = None) -> Recommender:
         raise ArtefactError(f"{folder}: {error}") from error
     if lm is not None and (differs := _differences(saved.fitted.lm_spec, lm.spec)):
         raise ArtefactError(
-            f"{folder} was fitted with another language model: {differs}; give that one"
+            f"{folder} was fitted with another language model than lm ({differs}); pass that one"
         )
     model._fitted = saved.fitted
     try:
@@ -77,11 +82,11 @@ def load_model(folder: Path | str, *, lm: Any | None = None) -> Recommender:
 
 
 def _differences(wanted: dict[str, Any] | None, given: dict[str, Any]) -> str:
-    """In what a language model is not the one of an artefact; where it lies does not matter."""
+    """List how ``given`` differs from the artefact's language model; its location may differ."""
     if wanted is None:
         return ""
     return ", ".join(
-        f"{key} {wanted.get(key)!r} there, {value!r} here"
+        f"{key} {wanted.get(key)!r} in the artefact, {value!r} given"
         for key, value in given.items()
         if key != "source" and wanted.get(key) != value
     )

@@ -1,11 +1,10 @@
-"""cf_only: a collaborative-filtering backbone and nothing else.
+"""cf_only: a collaborative-filtering backbone alone.
 
-It cannot score an item that nobody has clicked (NaN). Interactions that arrive later for such an
-item are folded in (``fold_in``): users and warm items stay bit for bit as they are.
+Its score of an item without interactions is NaN. Later interactions with such an item are folded in
+(``fold_in``); users and warm items stay bit for bit as they are.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -15,7 +14,7 @@ from warmstart.backbones import BackboneConfig
 from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.fit import fit_backbone
 from warmstart.config import Config
-from warmstart.core import FitContext, Recommender, Traits
+from warmstart.core import Encoder, FitContext, Recommender, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.data.splits.cold import Validation
@@ -28,14 +27,14 @@ class CFOnlyConfig(Config):
     """Settings of cf_only.
 
     Attributes:
-        backbone: the CF model, with its settings.
+        backbone: kind and settings of the CF model.
     """
 
     backbone: BackboneConfig = Field(default_factory=BprConfig, discriminator="kind")
 
 
 class CFOnly(Recommender, AddsItems):
-    """A backbone as a recommender."""
+    """Recommends warm items by a backbone, and cold ones after ``fold_in``."""
 
     name = "cf_only"
     config_type = CFOnlyConfig
@@ -47,15 +46,16 @@ class CFOnly(Recommender, AddsItems):
         self._hybrid = HybridScorer(backbone, data.n_users)
         self._hybrid.append_unscored(int((~data.warm).sum()))
 
-    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``; NaN for an item without interactions."""
         return self._hybrid.score(users, items, self.fitted.warm)
 
     def fold_in(self, events: Interactions) -> None:
-        """Score cold items by the given interactions, simulated or observed, from now on.
+        """Give cold items vectors, and thus scores, from interactions with them.
 
         Args:
-            events: their ``items`` are rows of cold items. Items without events stay as they are.
+            events: simulated or observed interactions whose ``items`` are row numbers of cold
+                items. They replace those folded in before; other items stay as they are.
 
         Raises:
             DataError: an item is warm.
@@ -63,7 +63,7 @@ class CFOnly(Recommender, AddsItems):
         warm = self.fitted.warm
         if warm[events.items].any():
             row = int(events.items[warm[events.items]][0])
-            raise DataError(f"cf_only: only cold items are folded in, item row {row} is warm")
+            raise DataError(f"cf_only: fold_in takes cold items only, but item row {row} is warm")
         n_users = len(self.fitted.user_ids)
         rows = np.unique(events.items)
         matrix = events.matrix(n_users, len(warm)).T.tocsr()[rows]
@@ -71,13 +71,13 @@ class CFOnly(Recommender, AddsItems):
         self._hybrid.replace(position[rows], matrix)
 
     def calibrate(self, data: Dataset, valid: Validation) -> None:
-        """Calibrate the scores of folded-in items against those of warm ones.
+        """Calibrate the scores of folded-in items against those of warm items.
 
         See ``simulate.calibration``.
 
         Args:
-            data: what the backbone was fitted on.
-            valid: slices on which the constants are chosen.
+            data: the data that the backbone was fitted on.
+            valid: validation slices, on which the constants are chosen.
         """
         hybrid, position = self._hybrid, np.cumsum(~data.warm) - 1
         known = hybrid.folded[~np.isnan(hybrid.folded).any(axis=1)]
@@ -96,5 +96,5 @@ class CFOnly(Recommender, AddsItems):
     def _state(self) -> dict[str, np.ndarray]:
         return self._hybrid.state()
 
-    def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
+    def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None:
         self._hybrid = HybridScorer.restore(self.config.backbone, state)

@@ -2,28 +2,28 @@
 
 "Large Language Model Simulator for Cold-Start Recommendation", WSDM 2025 (arXiv 2402.09176).
 
-    text ──LM──▶ vector ──coupled filter──▶ the K best of all users
-                                               │ each with the L items most like this one
+    text ──LM──▶ vector ──coupled filter──▶ shortlist: the top K of all users
+                                               │ each with the L items most similar to the new one
     text ───────────────────LM (LoRA)──▶ judge ▶ log-odds of an interaction
                                                │ filter and judge stacked: a probability for each
                             fold-in with users frozen ──▶ vector of the cold item
 
-Where it differs from paper and public code, and why:
-- The judge's log-odds are kept and stacked with the filter's score. (There it gives a plain Yes,
-  which 86 % of all pairs got.)
-- Users are described by the items most similar to the one in question, as in the paper. (In the
-  code by their first 19.)
-- Negatives of the judge come from the filter's own top ranks as well as at random. (There from
-  random ones only, while the judge is used at the top ranks.) No held-out pair is read. (There 36 %
-  of the hard targets were held out.)
-- Only cold vectors move; ``update="retrain"`` is the published variant.
+Differences from paper and public code, with reasons:
+- The judge's log-odds are kept and stacked with the filter's score. (The public judge gives a plain
+  Yes or No, and 86 % of all pairs got a Yes.)
+- A user is described by the items most similar to the new item, as in the paper. (The code takes
+  the user's first 19 items.)
+- The judge is trained on users from the top of the filter's ranking as well as on random ones.
+  (The code samples random negatives only, but applies the judge at the top.) No held-out pair is
+  used. (In the code 36 % of the hard targets were held out.)
+- Only cold vectors are updated; ``update="retrain"`` is the variant of the public code.
 - The number of simulated users is chosen on validation.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -34,7 +34,7 @@ from warmstart.backbones import Backbone, BackboneConfig, FactorBackbone
 from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.fit import fit_backbone
 from warmstart.backbones.ngcf import NgcfConfig
-from warmstart.core import FitContext, Traits
+from warmstart.core import Encoder, FitContext, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions, concatenate
 from warmstart.lm.text_vectors import TextVectors
@@ -55,9 +55,9 @@ class ColdLLMConfig(FunnelConfig, HybridConfig):
     """Settings of coldllm; see also ``FunnelConfig`` and ``HybridConfig``.
 
     Attributes:
-        backbone: the CF model, with its settings.
-        update: "fold_in" moves the cold vectors only; "retrain" trains the backbone again with the
-            simulated interactions among the observed ones, as published.
+        backbone: kind and settings of the CF model.
+        update: "fold_in" updates cold vectors only; "retrain" trains the backbone again on observed
+            plus simulated interactions, as the public code does.
     """
 
     backbone: BackboneConfig = Field(default_factory=BprConfig, discriminator="kind")
@@ -76,21 +76,21 @@ PAPER = ColdLLMConfig(
     ),
     shortlist_size=20,  # code
     judge=JudgeConfig(
-        history_length=10,  # code: 4 to 9 in training, 19 in use; the paper's number is not known
+        history_length=10,  # code: 4 to 9 in training, 19 in inference; the paper's is not known
         hard_pairs=0,
         random_pairs=1,  # code: one of each label; there per user, here per item
         batch_size=16,  # not known
         learning_rate=1e-4,  # not known
     ),
     select=SelectConfig(rank_by="judge"),  # paper: the judge's Yes decides
-    update="retrain",  # code; the paper moves the cold vectors only
+    update="retrain",  # code; the paper updates cold vectors only
     cold_score="fold_in",
 )
-"""The published settings; from the public code where the paper does not say (docs/papers.md)."""
+"""Published settings; from the public code where the paper gives none (docs/papers.md)."""
 
 
 class ColdLLM(Simulator):
-    """A funnel of filter and judge, then an update of the backbone."""
+    """Simulates users by a funnel of filter and judge, and folds the item into any backbone."""
 
     name = "coldllm"
     config_type = ColdLLMConfig
@@ -103,14 +103,14 @@ class ColdLLM(Simulator):
         choices = self.fitted.choices
         choices["backbone"] = backbone.chosen.model_dump(mode="json")
         with context.run.stage("encode"):
-            self._texts = TextVectors.of(data.catalogue.texts, context.lm)
+            self._texts = TextVectors.of(data.catalogue.texts, context.encoder)
         cold = np.flatnonzero(~data.warm)
         self.config.check_table(self.name, len(cold), data.n_users)
         self._funnel, chosen = fit_funnel(
             self.config, self.name, backbone, self._texts, data, context
         )
         choices |= chosen
-        self._keep(self._judged(cold, data, context))
+        self._store_shortlist(self._judge_shortlist(cold, data, context))
         if context.valid is not None:
             with context.run.stage("select"):
                 self._funnel.select = self._funnel.choose_selection(
@@ -134,15 +134,15 @@ class ColdLLM(Simulator):
 
     # -- stages of fit --
 
-    def _judged(self, rows: np.ndarray, data: Dataset, context: FitContext) -> Shortlist:
-        """Shortlists of cold items of the catalogue, judged; kept shard by shard in a run."""
+    def _judge_shortlist(self, rows: np.ndarray, data: Dataset, context: FitContext) -> Shortlist:
+        """Return judged shortlists of cold items of the catalogue; a run stores them in shards."""
         k = min(self.config.shortlist_size, data.n_users)
         if not len(rows):
             return Shortlist.empty(k)
         texts = [data.catalogue.texts[row] for row in rows]
         vectors = self._texts.rows[rows]
         settings = [self.config.filter.model_dump_json(), data.hash, self.config.shortlist_size]
-        parts = f"{settings} {context.lm.lm.fingerprint} {self._funnel.hash()}"
+        parts = f"{settings} {context.encoder.lm.fingerprint} {self._funnel.hash()}"
         key = hashlib.sha256(parts.encode()).hexdigest()
         labels = [
             f"{row} {text}".encode("utf-8", "surrogatepass") for row, text in enumerate(texts)
@@ -166,9 +166,9 @@ class ColdLLM(Simulator):
     def _retrained(
         self, config: BackboneConfig, cold: np.ndarray, data: Dataset, context: FitContext
     ) -> Backbone:
-        """The backbone trained again, with the simulated interactions among the observed ones.
+        """Train the backbone again on observed and simulated interactions.
 
-        For as many epochs as were chosen without them.
+        ``config`` holds the number of epochs that was chosen on observed interactions.
         """
         events = relative_to_best(select(self._funnel.select, self._shortlist, self.name))
         simulated = Interactions.of(
@@ -188,8 +188,8 @@ class ColdLLM(Simulator):
             shortlist = self._shortlist.at(np.searchsorted(cold, rows))
         return self._funnel.score_as_cold(rows, shortlist, data)
 
-    def _keep(self, shortlist: Shortlist) -> None:
-        """Keep the shortlists of the items that were cold at the fit, by row and by text."""
+    def _store_shortlist(self, shortlist: Shortlist) -> None:
+        """Store the shortlists of the cold items of the fit, to be found by row and by text."""
         self._shortlist = shortlist
         cold = np.flatnonzero(~self.fitted.warm)[: len(shortlist.users)]
         texts = self.fitted.catalogue.texts
@@ -197,12 +197,12 @@ class ColdLLM(Simulator):
 
     @property
     def shortlist(self) -> Shortlist:
-        """The judged shortlists of the items that were cold at the fit, in row order."""
+        """Judged shortlists of the cold items of the fit, in row order."""
         return self._shortlist
 
     @property
     def funnel(self) -> Funnel:
-        """The fitted funnel."""
+        """The fitted funnel of filter, judge and selection."""
         return self._funnel
 
     def encode_items(self, texts: Sequence[str]) -> ItemEncoding:
@@ -237,7 +237,7 @@ class ColdLLM(Simulator):
         return self._funnel.select.model_dump(include=coefficients) != default
 
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
-        """As ``Simulates.simulate_texts``; a weight is the probability of an interaction.
+        """As ``Simulates.simulate_texts``; weights are probabilities of an interaction.
 
         Evidence: filter_score (in standard deviations) and judge_log_odds (0 without a judge).
         """
@@ -250,8 +250,8 @@ class ColdLLM(Simulator):
 
     # -- scores and state --
 
-    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``: the backbone's score, or the calibrated one of a cold item."""
+    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """As ``Recommender.score``: the backbone's scores; calibrated scores for cold items."""
         return self._hybrid.score(users, items, self.fitted.warm)
 
     def _state(self) -> dict[str, np.ndarray]:
@@ -262,16 +262,16 @@ class ColdLLM(Simulator):
             **nest("shortlist", self._shortlist.state()),
         }
 
-    def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
+    def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None:
         fitted = self.fitted
         self._texts = TextVectors(state["vectors"], fitted.lm_spec or {}, lm)
         self._hybrid = HybridScorer.restore(self.config.backbone, state)
         self._funnel = Funnel.restore(
-            self.config, self.name, state, self._texts, fitted.seen, fitted.catalogue.texts
+            self.config, self.name, state, self._texts, fitted.positives, fitted.catalogue.texts
         )
         self._funnel.select = self.chosen.select  # pyright: ignore[reportAttributeAccessIssue]
         shortlist = unnest("shortlist", state)
-        self._keep(Shortlist(*(shortlist[name] for name in _SHORTLIST_FIELDS)))
+        self._store_shortlist(Shortlist(*(shortlist[name] for name in _SHORTLIST_FIELDS)))
 
 
 def _shortlist_of(encoding: ItemEncoding) -> Shortlist:

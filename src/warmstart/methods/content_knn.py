@@ -1,11 +1,10 @@
-"""content_knn: an item is as good as the similar items that the user already has.
+"""content_knn: scores an item by its similarity to items in the user's history.
 
-For every item, warm or cold, its nearest warm items by cosine of the text vectors (itself left
-out); score(u, i) = sum of the cosines over those neighbours that u has interacted with.
+Each item, warm or cold, has its nearest warm items by cosine of the text vectors (without itself);
+score(u, i) is the sum of the cosines over those neighbours that user u has interacted with.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -13,7 +12,7 @@ from scipy import sparse
 
 from warmstart.abilities import AddsItems
 from warmstart.config import Config
-from warmstart.core import FitContext, Recommender, Traits
+from warmstart.core import Encoder, FitContext, Recommender, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.rank import top_k
@@ -25,14 +24,14 @@ class ContentKNNConfig(Config):
     """Settings of content_knn.
 
     Attributes:
-        neighbours: how many nearest warm items count.
+        neighbours: number of nearest warm items per item.
     """
 
     neighbours: int = Field(default=50, ge=1)
 
 
 class ContentKNN(Recommender, AddsItems):
-    """Item-to-item text similarity over the user's history."""
+    """Item kNN on text vectors, over the user's history."""
 
     name = "content_knn"
     config_type = ContentKNNConfig
@@ -41,34 +40,34 @@ class ContentKNN(Recommender, AddsItems):
     def _fit(self, data: Dataset, context: FitContext) -> None:
         self._remember_histories()
         with context.run.stage("encode"):
-            self._texts = TextVectors.of(data.catalogue.texts, context.lm)
+            self._texts = TextVectors.of(data.catalogue.texts, context.encoder)
         with context.run.stage("neighbours"):
-            own = np.where(data.warm, np.cumsum(data.warm) - 1, -1)
-            self._similar = self._neighbours(self._texts.rows, own)
+            warm_position = np.where(data.warm, np.cumsum(data.warm) - 1, -1)
+            self._similar = self._neighbours(self._texts.rows, warm_position)
 
-    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``; a sum of cosines."""
+    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """As ``Recommender.score``; the score is a sum of cosines."""
         return (self._histories[users] @ self._similar[items].T).toarray()
 
     def _remember_histories(self) -> None:
-        """The warm items, and the users' interactions with them."""
+        """Store the warm items and the users' interactions with them."""
         self._warm = np.flatnonzero(self.fitted.warm)
-        self._histories = self.fitted.seen[:, self._warm].tocsr()
+        self._histories = self.fitted.positives[:, self._warm].tocsr()
 
-    def _neighbours(self, vectors: np.ndarray, own: np.ndarray) -> sparse.csr_matrix:
-        """Cosines to the nearest warm items, CSR, shape (len(vectors), warm items).
+    def _neighbours(self, vectors: np.ndarray, warm_position: np.ndarray) -> sparse.csr_matrix:
+        """Compute cosines to the nearest warm items, CSR, shape (items, warm items).
 
         Args:
             vectors: float32, shape (items, width).
-            own: the place of each item among the warm ones, -1 for a cold one.
+            warm_position: position of each item among the warm items, -1 for a cold item.
         """
         k = min(self.config.neighbours, len(self._warm))
         counts, columns, values = [0], [], []
         for start in range(0, len(vectors), _BLOCK):
             rows = slice(start, start + _BLOCK)
             cosines = vectors[rows] @ self._texts.rows[self._warm].T
-            itself = np.flatnonzero(own[rows] >= 0)
-            cosines[itself, own[rows][itself]] = np.nan
+            is_warm = np.flatnonzero(warm_position[rows] >= 0)
+            cosines[is_warm, warm_position[rows][is_warm]] = np.nan  # not its own neighbour
             positions, similar = top_k(cosines, k)
             found = positions >= 0
             counts.extend(found.sum(axis=1).tolist())
@@ -92,7 +91,7 @@ class ContentKNN(Recommender, AddsItems):
             "similar.indptr": similar.indptr,
         }
 
-    def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
+    def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None:
         self._remember_histories()
         vectors = state["vectors"]
         self._texts = TextVectors(vectors, self.fitted.lm_spec or {}, lm)

@@ -1,14 +1,13 @@
-"""ease_text: EASE for warm items, closed-form text-to-distribution for cold ones.
+"""ease_text: EASE for warm items, the closed-form ridge head on texts for cold ones.
 
     interactions ──EASE──────────────────▶ scores of warm items ─┐
     text ──LM──▶ vector ──(kernel) ridge─▶ scores of cold items ─┴ x factor of the user ─▶ one list
 
-No gradient step anywhere. The two constants of the calibration (``simulate.calibration``) are
-chosen on the overall validation slice.
+Both are solved in closed form, without a gradient step. The two constants of the calibration
+(``simulate.calibration``) are chosen on the overall validation slice.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -17,7 +16,7 @@ from warmstart.abilities import AddsItems, Simulates
 from warmstart.backbones import build
 from warmstart.backbones.ease import EaseConfig
 from warmstart.backbones.fit import fit_backbone
-from warmstart.core import FitContext, Recommender, Traits
+from warmstart.core import Encoder, FitContext, Recommender, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.lm.text_vectors import TextVectors
@@ -37,8 +36,8 @@ class EaseTextConfig(CalibrationConfig):
     """Settings of ease_text; for the calibration of cold scores see ``CalibrationConfig``.
 
     Attributes:
-        ease: scores warm items.
-        ridge: scores cold items.
+        ease: settings of EASE, which scores warm items.
+        ridge: settings of the ridge head, which scores cold items.
     """
 
     ease: EaseConfig = Field(default_factory=EaseConfig)
@@ -46,7 +45,7 @@ class EaseTextConfig(CalibrationConfig):
 
 
 class EaseText(Recommender, AddsItems, Simulates):
-    """Two closed forms and a calibration of one against the other."""
+    """Scores warm items by EASE, and cold items by ridge regression on their texts."""
 
     name = "ease_text"
     config_type = EaseTextConfig
@@ -55,7 +54,7 @@ class EaseText(Recommender, AddsItems, Simulates):
     def _fit(self, data: Dataset, context: FitContext) -> None:
         self._ease = fit_backbone(self.config.ease, data, context)
         with context.run.stage("encode"):
-            self._texts = TextVectors.of(data.catalogue.texts, context.lm)
+            self._texts = TextVectors.of(data.catalogue.texts, context.encoder)
         self._head = fit_ridge(self.config.ridge, self._texts.rows, data, context)
         with context.run.stage("calibrate"):
             self._calibration, self.fitted.choices = fit_calibration(
@@ -67,8 +66,8 @@ class EaseText(Recommender, AddsItems, Simulates):
                 context.valid,
             )
 
-    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``; EASE's score, or the calibrated regression's."""
+    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """As ``Recommender.score``: EASE's scores; calibrated ridge scores for cold items."""
         return score_warm_and_cold(
             users,
             items,
@@ -78,7 +77,7 @@ class EaseText(Recommender, AddsItems, Simulates):
         )
 
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
-        """As ``Simulates.simulate_texts``; the weight is the ridge score, clipped to (0, 1]."""
+        """As ``Simulates.simulate_texts``; weights are ridge scores, clipped to (0, 1]."""
         return top_users(self._head.predict(self._texts.encode(texts)), k, self.name)
 
     def _score_text(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -90,13 +89,13 @@ class EaseText(Recommender, AddsItems, Simulates):
     def _state(self) -> dict[str, np.ndarray]:
         return {
             "vectors": self._texts.rows,
-            "user_factors": self._calibration.user_factors,
+            **self._calibration.state(),
             **self._head.state(),
             **nest("ease", self._ease.state()),
         }
 
-    def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
+    def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None:
         self._ease = build(self.config.ease).restore(unnest("ease", state))
         self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
         self._head = RidgeHead.restore(self.config.ridge, state)
-        self._calibration = ColdCalibration(state["user_factors"])
+        self._calibration = ColdCalibration.restore(state)

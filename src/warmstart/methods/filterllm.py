@@ -1,8 +1,9 @@
 """filterllm: one pass of a language model gives a distribution over all users.
 
 "FilterLLM: Text-To-Distribution LLM for Billion-Scale Cold-Start Recommendation", KDD 2025
-(arXiv 2502.16924). Every user is a token. The text of an item is read once; its likely users become
-simulated interactions; these give the cold item its vector, and nothing else moves.
+(arXiv 2502.16924). Every user is a token. The LM encodes the text of an item once; the item's
+likely users become simulated interactions; folding these in gives the cold item its vector, and no
+other vector changes.
 
     interactions ──backbone──▶ vectors of users and items ─────────────┐ initial tokens, guidance
     text ──LM (LoRA or frozen)──▶ head ──▶ logits over user tokens ◀───┘
@@ -10,17 +11,17 @@ simulated interactions; these give the cold item its vector, and nothing else mo
                                              ▼
                             fold-in with users frozen ──▶ vector of the cold item
 
-Where it differs from paper and public code, and why:
-- The guidance target is a constant. (There it is reassigned after freezing, so it is trained too.)
-- The head is signed. (There a ReLU meets signed targets, and half of the space is lost.)
-- The epoch that is best on cold validation items is kept, the start if no epoch is better. (There
-  the last epoch.)
-- Tokens have a width of their own. (There 4096, the LM's.)
+Differences from paper and public code, with reasons:
+- The guidance target is constant. (The code reassigns it after freezing, so it is trained too.)
+- The head is signed. (The code's ReLU cannot match signed targets and loses half of the space.)
+- The best epoch on cold validation items is kept, or the start if no epoch is better. (The code
+  keeps the last epoch.)
+- Tokens have a width of their own. (The code uses the LM's width, 4096.)
 - By default the distribution starts at the closed-form ridge head of ``text_ridge`` (``ridge``),
-  which the tokens correct. They are fitted to its leave-one-out predictions, so they learn what it
-  misses rather than what it has memorised. ``ridge=None`` leaves it out.
-- By default a cold item is scored by its folded-in vector and by the distribution together
-  (``cold_score``): a vector of the backbone's width cannot hold everything in the distribution.
+  and the tokens correct it. They are fitted to its leave-one-out predictions, so that they correct
+  its errors on new items, not on memorised ones. ``ridge=None`` uses the tokens alone.
+- By default a cold item's score combines its folded-in vector and the distribution
+  (``cold_score``): a vector of the backbone's width cannot hold the whole distribution.
 """
 
 import hashlib
@@ -29,7 +30,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -40,7 +40,7 @@ from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.fit import fit_backbone
 from warmstart.backbones.lightgcn import LightGcnConfig
 from warmstart.backbones.vectors import collaborative_vectors
-from warmstart.core import FitContext, Traits
+from warmstart.core import Encoder, FitContext, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.data.splits.cold import Slice
@@ -70,7 +70,7 @@ from warmstart.train import Schedule, run_epochs
 
 logger = logging.getLogger(__name__)
 
-# Settings that tuning does not depend on: variants that differ in them share one tuning.
+# Tuning does not depend on these settings, so variants that differ in them alone share one tuning.
 _AFTER_TUNING = {
     "users_per_item",
     "sample_users",
@@ -84,14 +84,17 @@ class FilterLLMConfig(TokenTuningConfig, HybridConfig):
     """Settings of filterllm; see also ``TokenTuningConfig`` and ``HybridConfig``.
 
     Attributes:
-        backbone: the CF model, with its settings.
-        ridge: the closed-form start of the distribution; None starts from the tokens alone.
-        ridge_logit_scale: factor from ridge scores to logits, with ``ridge``.
-        users_per_item: simulated users of an item.
-        sample_users: sample them from the distribution instead of taking the likeliest.
-        audience_size: expected number of users of an item; scales the weights of simulated
-            interactions. None is the mean of the warm items.
-        platt: from the distribution to these weights; fitted on validation if there is any.
+        backbone: kind and settings of the CF model.
+        ridge: settings of the closed-form start of the distribution; None starts from the tokens
+            alone, which over-fit a log of CiteULike-a's size (docs/decisions.md).
+        ridge_logit_scale: factor from ridge scores to logits, used with ``ridge``.
+        users_per_item: number of simulated users per item. With 50 fold-in had the best cold
+            ndcg@20 on CiteULike-a validation: .2339, against .2198 with 20 and .2305 with 100
+            (docs/log.md).
+        sample_users: sample users from the distribution instead of taking the likeliest.
+        audience_size: expected number of users of an item; scales the probabilities of simulated
+            interactions. None uses the mean over warm items.
+        platt: maps the distribution to these probabilities; fitted on validation if given.
     """
 
     backbone: BackboneConfig = Field(default_factory=BprConfig, discriminator="kind")
@@ -110,21 +113,21 @@ PAPER = FilterLLMConfig(
     ridge=None,  # the paper has no closed-form start
     width=200,  # code: the LM's own width, 4096; here the backbone's
     head="linear",  # code: a square linear map, then ReLU; the ReLU is left out as a flaw
-    temperature=1.0,  # code: no temperature (and none is chosen without a ridge head)
+    temperature=1.0,  # code: no temperature (only with a ridge head is one chosen)
     guidance_weight=10 / 4096,  # code: 10, on a mean over 4096 dimensions; here a sum
     epochs=20,  # code
     batch_size=16,  # code, per device
     learning_rate=1e-4,  # code: one rate for all
     head_learning_rate=1e-4,
     token_learning_rate=1e-4,
-    users_per_item=20,  # code: the top 20, although the paper says sampled
+    users_per_item=20,  # code: the top 20, although the paper samples
     cold_score="fold_in",  # paper: only the cold embedding is updated
 )
-"""The published settings; from the public code where the paper does not say (docs/papers.md)."""
+"""Published settings; from the public code where the paper gives none (docs/papers.md)."""
 
 
 class FilterLLM(Simulator):
-    """Simulates the users of an item from its text, and folds it into any backbone."""
+    """Simulates users by a distribution over all users, and folds the item into any backbone."""
 
     name = "filterllm"
     config_type = FilterLLMConfig
@@ -139,7 +142,7 @@ class FilterLLM(Simulator):
         mean_audience = len(data.interactions) / int(data.warm.sum())
         self._audience_size = self.config.audience_size or mean_audience
         with context.run.stage("encode"):
-            self._texts = TextVectors.of(data.catalogue.texts, context.lm)
+            self._texts = TextVectors.of(data.catalogue.texts, context.encoder)
         self.config.check_table(self.name, int((~data.warm).sum()), data.n_users)
         self._fit_distribution(backbone, data, context)
         self._platt = self.config.platt
@@ -159,7 +162,7 @@ class FilterLLM(Simulator):
     # -- stages of fit --
 
     def _fit_distribution(self, backbone: Backbone, data: Dataset, context: FitContext) -> None:
-        """The distribution over users: ridge in closed form, then tokens (and LM) by gradient."""
+        """Fit the ridge in closed form, then tune the tokens (and the LM) by gradient descent."""
         config, rows = self.config, np.flatnonzero(data.warm)
         vectors = self._texts.rows[rows]
         ridge = None
@@ -183,7 +186,7 @@ class FilterLLM(Simulator):
         distribution = UserDistribution(tokens, ridge, scale)
         tunable = None
         if config.lm_tuning == "lora":
-            tunable = TunableEncoder(context.lm.lm, config.lora, context.rng.spawn(1)[0])
+            tunable = TunableEncoder(context.encoder.lm, config.lora, context.rng.spawn(1)[0])
         trainee = DistributionTrainee(distribution, data, rows, vectors, guides, tunable, config)
         self._distribution, self._adapter = distribution, {}
         self._tune(trainee, data, context)
@@ -191,7 +194,7 @@ class FilterLLM(Simulator):
         if tunable is not None:
             self._adapter = tunable.adapter()
             with context.run.stage("encode"):
-                lm, texts = context.lm, data.catalogue.texts
+                lm, texts = context.encoder, data.catalogue.texts
                 self._tuned = tunable.encode(
                     texts, folder=lm.folder, use_cache=lm.cache is not None
                 )
@@ -200,17 +203,18 @@ class FilterLLM(Simulator):
         config = self.config
         if not config.epochs:
             return
-        logger.info("memory of tuning:\n%s", trainee.memory(context.lm.lm, data).table())
+        logger.info("memory of tuning:\n%s", trainee.memory(context.encoder.lm, data).table())
         validate, validated_on = None, "not"
         if context.valid is not None:
-            validated_on = context.valid["cold"].hash + context.valid["warm"].hash  # the backbone's
+            # The backbone, on which tuning depends, was validated on the warm slice.
+            validated_on = context.valid["cold"].hash + context.valid["warm"].hash
             validate = trainee.validation(self._texts.rows, data, context.valid["cold"])
             if config.ridge is not None:
                 self.fitted.choices["temperature"] = trainee.choose_temperature(validate)
         parts = (
             config.model_dump_json(exclude=_AFTER_TUNING),
             data.hash,
-            context.lm.lm.fingerprint,
+            context.encoder.lm.fingerprint,
             validated_on,
         )
         key = hashlib.sha256(f"{parts} {self._seed}".encode()).hexdigest()
@@ -227,12 +231,12 @@ class FilterLLM(Simulator):
             )
         if result.metric is not None:
             self.fitted.choices["epochs"] = result.epochs
-            if result.metric < untuned:  # no epoch was better than the start
+            if result.metric < untuned:
                 trainee.restore(start)
                 self.fitted.choices["epochs"] = 0
 
     def _fit_platt(self, task: Slice, n_users: int) -> PlattConfig:
-        """Fit probabilities to how often the likeliest users of cold validation items are true."""
+        """Fit probabilities to the labels of the likeliest users of cold validation items."""
         rows = task.candidates
         scores = self._distribution.user_scores(self._texts.rows[rows], self._tuned[rows])
         logits = self._distribution.log_probabilities(scores)
@@ -248,7 +252,7 @@ class FilterLLM(Simulator):
     def _simulate_as_cold(
         self, rows: np.ndarray, data: Dataset
     ) -> tuple[sparse.csr_matrix, np.ndarray]:
-        """Simulated interactions and user scores of catalogue items, warm ones as if cold."""
+        """Simulate interactions of catalogue items, warm ones as if cold; with user scores."""
         scores = self._distribution.user_scores(self._texts.rows[rows], self._tuned[rows])
         ridge = self._distribution.ridge
         if ridge is not None and data.warm[rows].all():
@@ -257,10 +261,10 @@ class FilterLLM(Simulator):
         return self._to_fold_in(scores), scores
 
     def _to_fold_in(self, user_scores: np.ndarray) -> sparse.csr_matrix:
-        """Simulated interactions to fold in, from scores of all users; of the same shape.
+        """Simulate interactions to fold in from user scores, CSR, of the same shape.
 
-        A sampled user weighs 1; a likely one in proportion to the score, the likeliest 1. (Their
-        probabilities would be too small beside the regulariser of fold-in: docs/log.md.)
+        Sampled users get the weight 1. Likeliest users get weights in proportion to their scores,
+        the first of them 1: probabilities are too small beside fold-in's regulariser (docs/log.md).
         """
         events = self._simulated(user_scores, self.config.users_per_item)
         if self.config.sample_users:
@@ -282,7 +286,7 @@ class FilterLLM(Simulator):
         )
 
     def encode_items(self, texts: Sequence[str]) -> ItemEncoding:
-        """As ``Simulator.encode_items``: vectors of the frozen and, if there is one, tuned LM."""
+        """As ``Simulator.encode_items``: text vectors of the frozen LM, and of a tuned LM."""
         vectors, tuned = self._vectors(texts)
         return {"vectors": vectors, **({"tuned": tuned} if self._adapter else {})}
 
@@ -302,11 +306,11 @@ class FilterLLM(Simulator):
         return self._platt != PlattConfig()
 
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
-        """As ``Simulates.simulate_texts``; a weight is the probability of an interaction."""
+        """As ``Simulates.simulate_texts``; weights are probabilities of an interaction."""
         return self._simulated(self._distribution.user_scores(*self._vectors(texts)), k)
 
     def _vectors(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors of the frozen and of the tuned LM."""
+        """Encode texts by the frozen and by the tuned LM; the same arrays without an adapter."""
         frozen = self._texts.encode(texts)
         if not self._adapter:
             return frozen, frozen
@@ -322,8 +326,8 @@ class FilterLLM(Simulator):
 
     # -- scores and state --
 
-    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``: the backbone's score, or the calibrated one of a cold item."""
+    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """As ``Recommender.score``: the backbone's scores; calibrated scores for cold items."""
         return self._hybrid.score(users, items, self.fitted.warm)
 
     def _state(self) -> dict[str, np.ndarray]:
@@ -336,7 +340,7 @@ class FilterLLM(Simulator):
             **self._distribution.state(),
         }
 
-    def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
+    def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None:
         self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
         self._audience_size = float(state["audience_size"][0])
         self._platt = self.chosen.platt  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,6 +1,6 @@
-"""popular: items by their number of training interactions, the same list for everybody.
+"""popular: ranks items by their number of training interactions, the same for every user.
 
-A cold item has none, so popularity cannot rank cold items: they all tie, below every warm item.
+A cold item has no interactions, so all cold items tie below every warm item.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from warmstart.data.dataset import Dataset
 
 
 class PopularConfig(Config):
-    """popular has no settings."""
+    """Empty: popular has no settings."""
 
 
 class Popular(Recommender, AddsItems):
-    """Score = training interactions of the item."""
+    """Scores an item by its number of training interactions."""
 
     name = "popular"
     config_type = PopularConfig
@@ -27,8 +27,8 @@ class Popular(Recommender, AddsItems):
     def _fit(self, data: Dataset, context: FitContext) -> None:
         self._counts = data.matrix.getnnz(axis=0).astype(np.float32)
 
-    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``; the number of interactions."""
+    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """As ``Recommender.score``; the score is the item's number of interactions."""
         return np.tile(self._counts[items], (len(users), 1))
 
     def _add_texts(self, texts: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""random: every item has a score drawn at random. The floor of every table."""
+"""random: scores every pair at random. The floor of every table."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(
 
 
 class RandomConfig(Config):
-    """random has no settings."""
+    """Empty: random has no settings."""
 
 
 class Random(Recommender, AddsItems):
-    """A score for each pair from a hash of seed, user and item, so that it repeats."""
+    """Scores each pair by a hash of seed, user and item, so that scores are repeatable."""
 
     name = "random"
     config_type = RandomConfig
@@ -26,8 +26,8 @@ class Random(Recommender, AddsItems):
     def _fit(self, data: Dataset, context: FitContext) -> None:
         self._seed = np.uint64(context.rng.integers(2**63))
 
-    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``; uniform in [0, 1)."""
+    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """As ``Recommender.score``; scores are uniform in [0, 1)."""
         with np.errstate(over="ignore"):  # the hash is arithmetic modulo 2^64 (splitmix64)
             rows = users.astype(np.uint64) * _MIX[0] + self._seed
             mixed = rows[:, None] * _MIX[1] + items.astype(np.uint64) * _MIX[2]
@@ -37,7 +37,7 @@ class Random(Recommender, AddsItems):
         return ((mixed >> np.uint64(40)).astype(np.float32)) / np.float32(2**24)
 
     def _add_texts(self, texts: Sequence[str]) -> None:
-        """Nothing to extend: any row number has a score."""
+        """Do nothing: any row number has a score."""
 
     def _state(self) -> dict[str, np.ndarray]:
         return {"seed": np.array([self._seed], np.uint64)}

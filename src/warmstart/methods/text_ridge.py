@@ -1,4 +1,4 @@
-"""text_ridge: from an item's text to its users in closed form. The baseline to beat.
+"""text_ridge: from an item's text to scores of all users in closed form. The baseline to beat.
 
     text ──LM──▶ vector ──(kernel) ridge, warm items' interactions──▶ a score for every user
 
@@ -6,12 +6,11 @@ See ``warmstart.simulate.ridge`` for the regression.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from warmstart.abilities import AddsItems, Simulates
-from warmstart.core import FitContext, Recommender, Traits
+from warmstart.core import Encoder, FitContext, Recommender, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.lm.text_vectors import TextVectors
@@ -21,7 +20,7 @@ from warmstart.simulate.top_users import top_users
 
 
 class TextRidge(Recommender, AddsItems, Simulates):
-    """Scores warm and cold items alike by the regression."""
+    """Scores warm and cold items alike by ridge regression on their texts."""
 
     name = "text_ridge"
     config_type = RidgeConfig
@@ -29,25 +28,27 @@ class TextRidge(Recommender, AddsItems, Simulates):
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         with context.run.stage("encode"):
-            self._texts = TextVectors.of(data.catalogue.texts, context.lm)
+            self._texts = TextVectors.of(data.catalogue.texts, context.encoder)
         self._warm_rows = data.matrix.T.tocsr()[np.flatnonzero(data.warm)]
         self._head = fit_ridge(self.config, self._texts.rows, data, context)
 
-    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``; about 1 for a likely pair, about 0 for an unlikely one."""
-        return score_warm_and_cold(users, items, self.fitted.warm, self._score_warm, self._score)
-
     def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """As ``Recommender.score``; near 1 for a likely pair, near 0 for an unlikely one."""
+        return score_warm_and_cold(
+            users, items, self.fitted.warm, self._score_warm, self._text_scores
+        )
+
+    def _text_scores(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         return self._head.predict(self._texts.rows[items], users).T
 
     def _score_warm(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``_score``, without computing a kernel if the items span the solution."""
+        """As ``_text_scores``; computes no kernel if all warm items span the solution."""
         position = (np.cumsum(self.fitted.warm) - 1)[items]
         known = self._head.fitted_scores(self._warm_rows, position, users)
-        return self._score(users, items) if known is None else known.T
+        return self._text_scores(users, items) if known is None else known.T
 
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
-        """As ``Simulates.simulate_texts``; the weight is the score, clipped to (0, 1]."""
+        """As ``Simulates.simulate_texts``; weights are scores, clipped to (0, 1]."""
         return top_users(self._head.predict(self._texts.encode(texts)), k, self.name)
 
     def _add_texts(self, texts: Sequence[str]) -> None:
@@ -56,7 +57,7 @@ class TextRidge(Recommender, AddsItems, Simulates):
     def _state(self) -> dict[str, np.ndarray]:
         return {"vectors": self._texts.rows, **self._head.state()}
 
-    def _restore(self, state: dict[str, np.ndarray], lm: Any | None) -> None:
+    def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None:
         self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
-        self._warm_rows = self.fitted.seen.T.tocsr()[np.flatnonzero(self.fitted.warm)]
+        self._warm_rows = self.fitted.positives.T.tocsr()[np.flatnonzero(self.fitted.warm)]
         self._head = RidgeHead.restore(self.config, state)

@@ -1,1 +1,1 @@
-"""The service: a durable store, an index in memory that follows it, and an API over both."""
+"""The service: a durable store, an in-memory index that follows it, and a REST API over both."""

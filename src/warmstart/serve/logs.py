@@ -1,4 +1,4 @@
-"""Logs of the service: one JSON object a line, on stderr."""
+"""Logging of the service: one JSON object per line, on stderr."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import structlog
 
 
 def set_up(level: str) -> None:
-    """Write the logs of the service and of the library as JSON."""
+    """Configure structlog and ``logging`` to write JSON, from this level on (such as "INFO")."""
     shared = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

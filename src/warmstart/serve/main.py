@@ -8,18 +8,20 @@ from warmstart.serve.api.app import create_app
 from warmstart.serve.engine.service import Service
 from warmstart.serve.settings import Settings
 
-_KEEP_ALIVE_S = 75  # an idle connection stays open longer than proxies keep theirs
-_GRACE_S = 30  # for requests in progress when the service is stopped
+_KEEP_ALIVE_S = 75  # longer than proxies keep idle connections, so that the proxy closes first
+_GRACE_S = 30  # for requests in progress to finish after a stop signal
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; requests in progress are finished, waiting items are stored.
+    """Serve until SIGTERM or SIGINT.
+
+    Requests in progress get 30 seconds to finish; items waiting to be encoded stay in the store.
 
     Raises:
         WarmstartError: the model or the store cannot be used.
     """
     logs.set_up(settings.log_level)
-    torch.set_num_threads(1)  # lists are made beside the language model
+    torch.set_num_threads(1)  # encoding leaves the other cores to the lists
     service = Service(settings)
     uvicorn.run(
         create_app(service),

@@ -1,7 +1,7 @@
-"""Every setting of the service; each can be given as an environment variable.
+"""Settings of the service; each can be given as an environment variable.
 
-The variable is ``WARMSTART_`` and the name in capitals, for example ``WARMSTART_STORE``. No other
-place of the service reads environment variables.
+The variable is ``WARMSTART_`` followed by the name of the setting in capitals, for example
+``WARMSTART_STORE``. No other module of the service reads environment variables.
 """
 
 from pathlib import Path
@@ -15,10 +15,10 @@ from warmstart.errors import ConfigError
 
 
 class StoreSettings(BaseSettings):
-    """The settings of commands that need the store only.
+    """Settings of the commands that need only the store: keys, backup and restore.
 
     Attributes:
-        store: SQLAlchemy URL of the durable store.
+        store: SQLAlchemy URL of the durable store, ``sqlite:///FILE`` or ``postgresql://...``.
     """
 
     model_config = SettingsConfigDict(env_prefix="WARMSTART_", frozen=True, extra="forbid")
@@ -27,10 +27,10 @@ class StoreSettings(BaseSettings):
 
     @classmethod
     def read(cls, **given: object) -> Self:
-        """Settings from what is given (None counts as not given) and the environment.
+        """Build the settings from the given values; None falls back to the environment.
 
         Raises:
-            ConfigError: naming every wrong setting, the value seen and what is allowed.
+            ConfigError: a setting is wrong; the message names each, its value and what is allowed.
         """
         try:
             return cls(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType]
@@ -39,27 +39,31 @@ class StoreSettings(BaseSettings):
 
 
 class Settings(StoreSettings):
-    """Settings of the service.
+    """All settings of the service.
 
     Attributes:
         model: folder of the artefact to serve.
-        lm: folder of the language model, if the artefact was made with one from a local folder.
-        host, port: address to listen on.
-        anonymous_read: whether reading needs no key; writing always needs one.
-        rate_limit: requests that one key may make, as in "500/second".
-        max_body_bytes: size of a request body, in bytes.
-        max_text_chars: size of one item, all columns together, in characters.
-        max_items_per_request: items or interactions in one request.
-        max_k: length of a list.
-        max_queue: items that may wait to be encoded; beyond it writes get status 429.
-        encode_batch_size: items that the language model encodes at once.
-        prior_strength: so many clicks count as much as the simulation of an item.
-        max_exposure: fraction of users whose first 20 an item may enter before its first click.
-        max_owner_share: fraction of one list that unclicked items of one key may take.
-        poll_seconds: seconds until a change by another process is seen without a notification.
+        lm: folder of the language model, if the artefact was fitted with one from a local folder.
+        host: address to listen on.
+        port: TCP port to listen on, 0 to 65535; 0 takes any free port.
+        anonymous_read: whether read requests need no API key; all other requests need one.
+        rate_limit: maximum rate of requests per key, or per address without a valid key, as in
+            "500/second" or "20/minute".
+        max_body_bytes: maximum size of a request body, in bytes, at least 1024.
+        max_text_chars: maximum size of one item, all columns together, in characters.
+        max_items_per_request: maximum number of items or interactions in one request.
+        max_k: maximum length of a list, in items.
+        max_queue: maximum number of items waiting to be encoded; writes beyond it get status 429.
+        encode_batch_size: number of items that the language model encodes at once.
+        prior_strength: number of clicks, above 0, that count as much as an item's simulated users.
+        max_exposure: maximum fraction of users, in (0, 1], whose top 20 an item may enter before
+            its first click.
+        max_owner_share: maximum fraction of one list, in (0, 1], for cold items of one key.
+        poll_seconds: maximum delay, in seconds, until a change by another process is noticed when
+            no notification arrives.
         cors_origins: web origins that may call the API, comma-separated; none by default.
-        models_folder: models may be swapped in from below this folder; None forbids it.
-        log_level: of the structured log.
+        models_folder: folder below which models may be swapped in; None disables swapping.
+        log_level: minimum level of the log: DEBUG, INFO, WARNING, ERROR or CRITICAL.
     """
 
     model: Path

@@ -1,1 +1,1 @@
-"""Simulators of interactions, and what brings their cold items beside the warm ones."""
+"""Simulators of interactions, and the scorer that ranks cold items together with warm ones."""

@@ -1,18 +1,23 @@
-"""Calibration of cold scores against warm scores: one factor for each user.
+"""Calibration of cold scores against warm scores: one factor per user.
 
 Warm and cold items are scored by different models, so the factor decides how much of a list is
-cold. What a text says about a user grows with the user's history: the cold scores of an active user
-are all large, those of an inactive one all small. With one factor for both, the active user's list
-is all cold and the inactive one's all warm. So every user's cold scores are first brought to one
-standard deviation:
+cold. The text model's scores grow with the user's history: the cold scores of an active user are
+all large, those of an inactive user all small. With one factor for everyone, an active user's list
+would be all cold and an inactive user's all warm. So each user's cold scores are first divided by
+their standard deviation:
 
     factor_u = cold_weight x warm^(1 - user_std_exponent) x warm_u^user_std_exponent / cold_u
 
-where warm_u and cold_u are the standard deviations of user u's scores of (unseen) warm and of cold
-items, and warm is the median of warm_u. How warm_u depends on the length of the history differs
-between backbones, hence the exponent. Both constants are chosen on the overall slice of the
-validation part. A positive factor never changes the order within a user's cold items, so the best k
-of each side are ranked once and merged for every pair of constants.
+where warm_u is the standard deviation of user u's scores of unseen warm items, cold_u that of the
+user's scores of cold items, and warm the median of warm_u over users. How warm_u depends on the
+length of the history differs between backbones, hence the exponent. Both constants are chosen on
+the overall validation slice. A positive factor never changes the order of a user's cold items, so
+the top k of each side is ranked once and merged anew for each pair of constants.
+
+Texts that tell the model nothing must not lift cold items. Where a user's cold scores hardly vary
+between items the factor is 0, since dividing by that standard deviation would blow up rounding. And
+a calibrated score stays within a tenth of the highest score of the fit, warm or cold, whatever the
+text of a later item: what exceeds that limit is compressed, in the same order.
 """
 
 from dataclasses import dataclass
@@ -28,22 +33,27 @@ from warmstart.data.dataset import Dataset
 from warmstart.data.splits.cold import Validation
 from warmstart.errors import ConfigError
 from warmstart.rank import Metric, ScoreFunction, rank_slice
+from warmstart.simulate.fusion import MIN_VARIATION
 
 COLD_WEIGHTS = tuple(float(2**exponent) for exponent in np.arange(-4, 4.01, 0.25))
 USER_STD_EXPONENTS = (0.0, 0.5, 1.0)
 _METRIC = Metric.parse("ndcg@20")
-_MAX_ITEMS = 5000  # items whose scores a standard deviation is estimated on
+_MAX_ITEMS = 5000  # maximum number of items per estimate of a standard deviation
 _USERS_AT_ONCE = 512
+_MIN_ITEMS = 20  # distinct texts that a standard deviation is estimated on
+_HEADROOM = 0.1  # of the limit; how far scores above it reach
 
 
 class CalibrationConfig(Config):
-    """The constants of cold scores against warm ones; see ``simulate.calibration``.
+    """Settings of the calibration of cold scores; see ``simulate.calibration``.
 
     Attributes:
-        cold_weight: factor on cold scores of the same standard deviation as warm ones; chosen on
-            validation if there is any. 1 favours neither side.
-        user_std_exponent: exponent on the standard deviation of the user's warm scores: 0 uses one
-            value for all users, 1 each user's own; chosen likewise. 0.5 is between the two.
+        cold_weight: factor on cold scores that are scaled to the standard deviation of warm scores;
+            above 1 it favours cold items. Chosen on validation if given; the default favours
+            neither side.
+        user_std_exponent: exponent on the standard deviation of the user's warm scores: 0 uses the
+            median over users, 1 each user's value. Chosen on validation if given, since the best
+            value differs between backbones (docs/log.md); the default is halfway.
     """
 
     cold_weight: float = Field(default=1.0, gt=0)
@@ -52,22 +62,40 @@ class CalibrationConfig(Config):
 
 @dataclass(frozen=True)
 class ColdCalibration:
-    """Factors on cold scores.
+    """Factors that bring each user's cold scores to the scale of the user's warm scores.
 
     Attributes:
-        user_factors: factor on each user's cold scores, float32, shape (n_users,).
+        user_factors: float32, shape (n_users,).
+        user_limits: each user's highest score of the fit, warm or cold; float32, shape (n_users,).
     """
 
     user_factors: np.ndarray
+    user_limits: np.ndarray
 
     @classmethod
     def identity(cls, n_users: int) -> Self:
-        """Leaves scores unchanged."""
-        return cls(np.ones(n_users, np.float32))
+        """Return the calibration that leaves all scores unchanged."""
+        return cls(np.ones(n_users, np.float32), np.full(n_users, np.inf, np.float32))
 
     def apply(self, users: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Cold scores, shape (users, items), on the scale of warm ones; float32."""
-        return scores * self.user_factors[users][:, None]
+        """Bring cold scores, float32, shape (users, items), to the scale of these users."""
+        scaled = scores * self.user_factors[users][:, None]
+        limits = self.user_limits[users][:, None]
+        above = scaled > limits
+        if above.any():
+            room = np.broadcast_to(_HEADROOM * np.abs(limits) + 1e-6, scaled.shape)[above]
+            limit = np.broadcast_to(limits, scaled.shape)[above]
+            scaled[above] = limit + room * -np.expm1((limit - scaled[above]) / room)
+        return scaled
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the arrays that ``restore`` needs."""
+        return {"user_factors": self.user_factors, "user_limits": self.user_limits}
+
+    @classmethod
+    def restore(cls, state: dict[str, np.ndarray]) -> Self:
+        """Rebuild the calibration from ``state``."""
+        return cls(state["user_factors"], state["user_limits"])
 
 
 def fit_calibration(
@@ -78,36 +106,47 @@ def fit_calibration(
     data: Dataset,
     valid: Validation | None,
 ) -> tuple[ColdCalibration, dict[str, Any]]:
-    """Compute the factors; their constants are chosen on validation if there is any.
+    """Compute the factors of all users, with constants chosen on validation if given.
 
     Args:
         config: the constants to use without validation.
-        score_warm: scores of warm items.
-        score_cold: scores of cold items, not calibrated.
+        score_warm: scores warm items.
+        score_cold: scores cold items, without calibration.
         reference: uncalibrated scores of some cold items for all users, float32, shape
             (items, n_users).
-        data: tells which items are warm and what users have seen.
+        data: defines the warm items and each user's seen items.
         valid: validation slices.
 
     Returns:
-        The factors, and the chosen constants.
+        The calibration, and the chosen constants (none without validation).
 
     Raises:
-        ConfigError: ``valid`` has no overall slice.
+        ConfigError: ``valid`` has no slice "overall".
     """
-    warm_std = _warm_std(score_warm, data)
+    warm_std, warm_max = _warm_scale(score_warm, data)
     cold_std = np.std(reference, axis=0, dtype=np.float64)
+    root_mean_square = np.hypot(cold_std, np.mean(reference, axis=0, dtype=np.float64))
+    constant = cold_std <= MIN_VARIATION * root_mean_square
+    cold_max = reference.max(axis=0, initial=-np.inf)
     median_std = float(np.median(warm_std[warm_std > 0])) if (warm_std > 0).any() else 1.0
 
     def factors(cold_weight: float, exponent: float) -> np.ndarray:
-        own_std = np.where(warm_std > 0, warm_std, median_std)
-        wanted = cold_weight * median_std ** (1 - exponent) * own_std**exponent
-        return np.divide(wanted, cold_std, out=wanted, where=cold_std > 0).astype(np.float32)
+        user_std = np.where(warm_std > 0, warm_std, median_std)
+        target = cold_weight * median_std ** (1 - exponent) * user_std**exponent
+        np.divide(target, cold_std, out=target, where=cold_std > 0)
+        return np.where(constant & (cold_std > 0), 0, target).astype(np.float32)
+
+    def calibration(cold_weight: float, exponent: float) -> ColdCalibration:
+        user_factors = factors(cold_weight, exponent)
+        highest = np.where(user_factors > 0, user_factors * cold_max, -np.inf)
+        return ColdCalibration(user_factors, np.maximum(warm_max, highest).astype(np.float32))
 
     if valid is None:
-        return ColdCalibration(factors(config.cold_weight, config.user_std_exponent)), {}
+        return calibration(config.cold_weight, config.user_std_exponent), {}
     if "overall" not in valid:
-        raise ConfigError(f"calibrating cold scores needs the overall slice, got {sorted(valid)}")
+        raise ConfigError(
+            f"calibrating cold scores needs the validation slice 'overall', got {sorted(valid)}"
+        )
     task = valid["overall"]
     warm_side, cold_side = (
         rank_slice(
@@ -130,7 +169,7 @@ def fit_calibration(
         product(COLD_WEIGHTS, USER_STD_EXPONENTS), key=lambda constants: quality(*constants)
     )
     chosen = {"cold_weight": cold_weight, "user_std_exponent": exponent}
-    return ColdCalibration(factors(cold_weight, exponent)), chosen
+    return calibration(cold_weight, exponent), chosen
 
 
 def score_warm_and_cold(
@@ -140,14 +179,14 @@ def score_warm_and_cold(
     score_warm: ScoreFunction,
     score_cold: ScoreFunction,
 ) -> np.ndarray:
-    """Scores of items for users: warm items from one model, cold items from another.
+    """Score warm items with one model and cold items with another.
 
     Args:
         users: int32, shape (queries,).
         items: int32, shape (items,).
-        warm: which items are warm, bool, shape (n_items,).
-        score_warm: scores of warm items, by row number.
-        score_cold: scores of cold items, by row number.
+        warm: mask of the warm items, bool, shape (n_items,).
+        score_warm: scores users and warm items, given by row number.
+        score_cold: scores users and cold items, given by row number.
 
     Returns:
         float32, shape (queries, items).
@@ -161,32 +200,42 @@ def score_warm_and_cold(
 
 
 def cannot_score(users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """NaN for every pair: the scores of a model that does not know these items."""
+    """Return NaN for every pair: the score function of items that are left out of a ranking."""
     return np.full((len(users), len(items)), np.nan, np.float32)
 
 
 def reference_items(data: Dataset) -> np.ndarray:
-    """Rows of the items that standard deviations of cold scores are estimated on, int32, ascending.
+    """Return the items on which standard deviations of cold scores are estimated.
 
-    These are cold items of the catalogue. If there are none they are warm items, which the method
-    must then score as if it had never seen their interactions.
+    These are cold items of the catalogue that have a text. If there are fewer than 20 different
+    texts, they are warm items, which the method must score without their interactions: scores of
+    memorised items say nothing about new ones.
+
+    Returns:
+        Row numbers, int32, ascending.
     """
-    return _evenly(np.arange(data.n_items) if data.warm.all() else np.flatnonzero(~data.warm))
+    catalogue = data.catalogue
+    cold = np.flatnonzero(~data.warm & catalogue.has_text)
+    if len({catalogue.texts[row] for row in cold}) < _MIN_ITEMS:
+        return _evenly(np.flatnonzero(data.warm & catalogue.has_text))
+    return _evenly(cold)
 
 
-def _warm_std(score_warm: ScoreFunction, data: Dataset) -> np.ndarray:
-    """Standard deviation of every user's scores of unseen warm items, float64, (n_users,)."""
+def _warm_scale(score_warm: ScoreFunction, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return each user's standard deviation over unseen warm items, and the highest warm score."""
     items = _evenly(np.flatnonzero(data.warm))
-    result = np.empty(data.n_users)
+    stds, highest = np.empty(data.n_users), np.empty(data.n_users)
     for start in range(0, data.n_users, _USERS_AT_ONCE):
         users = np.arange(start, min(start + _USERS_AT_ONCE, data.n_users), dtype=np.int32)
         scores = score_warm(users, items).astype(np.float64)
         unseen = data.matrix[users][:, items].toarray() == 0
-        result[users] = np.std(scores, axis=1, where=unseen | ~unseen.any(axis=1)[:, None])
-    return result
+        # A user who has seen every one of these items gets the standard deviation over all of them.
+        stds[users] = np.std(scores, axis=1, where=unseen | ~unseen.any(axis=1)[:, None])
+        highest[users] = scores.max(axis=1)
+    return stds, highest
 
 
 def _evenly(rows: np.ndarray) -> np.ndarray:
-    """At most ``_MAX_ITEMS`` of the rows, evenly spaced, int32."""
+    """Pick at most ``_MAX_ITEMS`` of the rows, evenly spaced; int32."""
     places = np.linspace(0, len(rows) - 1, min(_MAX_ITEMS, len(rows))).astype(np.int64)
     return rows[places].astype(np.int32)

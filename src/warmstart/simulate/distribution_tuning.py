@@ -1,4 +1,4 @@
-"""Tuning of the user distribution by gradient descent: user tokens, head, optionally the LM."""
+"""Gradient-descent tuning of the user distribution: user tokens, head and optionally the LM."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -29,30 +29,38 @@ from warmstart.train.seed import torch_seed
 
 METRIC = "ndcg@20"
 TEMPERATURES = (100.0, 30.0, 10.0, 3.0, 1.0)
-_HEAD_L2 = 10.0  # of the head's closed-form start, on unit vectors
+_HEAD_L2 = 10.0  # l2 of the regression in start_head, for unit text vectors
 
 
 class TokenTuningConfig(Config):
     """Settings of user tokens and their tuning.
 
     Attributes:
-        lm_tuning: "lora" tunes the LM by an adapter, "frozen" leaves it as it is; head and tokens
-            are always tuned.
-        lora: the adapter, for "lora".
-        width: of a user token.
-        head: "linear" or "two-layer" map from the text vector to the token space.
-        temperature: initial temperature of the token logits; it is learned. With a ridge head it is
-            chosen on validation: tokens from a backbone that has seen the training items look
-            better on those than they are.
-        guidance_weight: weight of the behaviour-guided loss.
-        negatives: users sampled for the normaliser; 0 is the full softmax.
-        epochs: maximum number; with validation the best one is kept. 0 tunes nothing.
+        lm_tuning: "lora" tunes the LM through an adapter, "frozen" does not tune it; head and
+            tokens are tuned either way. LoRA did not improve on the frozen LM on CiteULike-a
+            validation (docs/results.md).
+        lora: shape of the adapter, for "lora".
+        width: width of a user token. The closed-form head, cut to rank 256, 512 or 1024, has a cold
+            ndcg@20 of .247, .260 or .263 on CiteULike-a.
+        head: "linear" or "two-layer" map from the text vector to the token space. Only a linear
+            head starts from a closed form.
+        temperature: initial temperature of the token logits, tuned with the tokens. With a ridge
+            head and validation it is chosen on validation: the backbone has seen the training
+            items, so tokens made from it look better on these than on new items.
+        guidance_weight: weight of the behaviour-guided loss. The published weight is .0024 on this
+            scale.
+        negatives: users sampled per batch for the softmax normaliser; 0 sums over all users. Used
+            without a ridge head only.
+        epochs: maximum number of epochs; with validation the best one is kept, and the untuned
+            start if no epoch is better. 0 turns tuning off.
         patience: epochs without a new best on the cold validation slice before tuning stops.
-        batch_size: items a step.
-        learning_rate: of the adapter.
-        head_learning_rate: of head and temperature; small, since the head's inputs are scaled by
-            the root of the LM's width.
-        token_learning_rate: of user tokens and biases; small, since a user has few interactions.
+        batch_size: items per step.
+        learning_rate: learning rate of the adapter.
+        head_learning_rate: learning rate of head and temperature. It is small because the head's
+            inputs are scaled by the root of the LM's width: at 3e-4 the first epoch made the
+            distribution worse (docs/log.md).
+        token_learning_rate: learning rate of user tokens and biases; small because a user has few
+            interactions.
     """
 
     lm_tuning: Literal["frozen", "lora"] = "frozen"
@@ -71,33 +79,33 @@ class TokenTuningConfig(Config):
 
 
 def start_head(tokens: UserTokens, vectors: np.ndarray, guides: np.ndarray) -> None:
-    """Set the linear head to the ridge regression of the guides on the text vectors.
+    """Initialise the linear head with the ridge regression of CF vectors on text vectors.
 
     Args:
-        tokens: its head is set in place.
+        tokens: user tokens whose head is set in place.
         vectors: text vectors of the warm items, float32, shape (items, LM width).
-        guides: their CF vectors, float32, shape (items, at most token width).
+        guides: CF vectors of the same items, float32, shape (items, at most token width).
     """
     inputs = vectors * np.float32(np.sqrt(vectors.shape[1]))  # as UserTokens.queries scales them
     gram = inputs.T @ inputs + _HEAD_L2 * vectors.shape[1] * np.eye(vectors.shape[1])
     weights = np.linalg.solve(gram, inputs.T @ guides).T
     with torch.no_grad():
         head = tokens.get_parameter("head.weight")
-        # Rows beyond the guides' width stay as they were drawn.
+        # The guides do not determine rows beyond their width: these keep their random start.
         head[: len(weights)] = torch.from_numpy(weights.astype(np.float32))
 
 
 class DistributionTrainee(TorchTrainee):
-    """One epoch over the warm items: distribution loss and behaviour-guided loss.
+    """Trains on the warm items with the distribution loss plus the behaviour-guided loss.
 
     Args:
-        distribution: its tokens are tuned in place.
-        data: texts and interactions.
-        rows: the warm items.
-        vectors: their frozen text vectors, float32, shape (items, LM width).
+        distribution: the distribution whose tokens are tuned in place.
+        data: texts and training interactions.
+        rows: row numbers of the warm items.
+        vectors: their text vectors by the frozen LM, float32, shape (items, LM width).
         guides: their CF vectors, constants, float32, shape (items, at most token width).
-        tunable: the LM to tune as well; None leaves it frozen.
-        config: rates and sizes.
+        tunable: the LM to tune as well; None keeps it frozen.
+        config: learning rates, batch size and weight of the guidance.
     """
 
     def __init__(
@@ -146,8 +154,8 @@ class DistributionTrainee(TorchTrainee):
 
     def _batches(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
         if self.tokenized is not None:
-            every = np.arange(len(self.vectors))
-            yield from self.tokenized.shuffled_batches(every, self.config.batch_size, rng)
+            rows = np.arange(len(self.vectors))
+            yield from self.tokenized.shuffled_batches(rows, self.config.batch_size, rng)
             return
         order = rng.permutation(len(self.vectors))
         yield from np.array_split(order, max(1, len(order) // self.config.batch_size))
@@ -184,12 +192,12 @@ class DistributionTrainee(TorchTrainee):
         return loss + self.config.guidance_weight * guided
 
     def validation(self, frozen: np.ndarray, data: Dataset, task: Slice) -> Callable[[], float]:
-        """ndcg@20 of the distribution on the cold validation slice, as it is when called.
+        """Return a function that computes the distribution's present ndcg@20 on a slice.
 
         Args:
             frozen: text vectors of the catalogue by the frozen LM, float32, (n_items, LM width).
-            data: the catalogue's texts.
-            task: the slice.
+            data: holds the texts of the catalogue.
+            task: the cold validation slice.
         """
         ridge = self.distribution.ridge
         vectors = frozen[task.candidates]
@@ -206,7 +214,7 @@ class DistributionTrainee(TorchTrainee):
         return quality
 
     def choose_temperature(self, validate: Callable[[], float]) -> float:
-        """Start the tokens at the temperature of ``TEMPERATURES`` that validates best."""
+        """Set the initial temperature to the best of ``TEMPERATURES`` on validation; return it."""
         tokens = self.distribution.tokens
 
         def quality_at(temperature: float) -> float:
@@ -219,7 +227,7 @@ class DistributionTrainee(TorchTrainee):
         return best
 
     def memory(self, lm: LanguageModel, data: Dataset) -> MemoryPlan:
-        """What tuning will need."""
+        """Compute the memory plan of this tuning."""
         frozen = LoRAConfig(rank=0)
         return memory_plan(
             lm,

@@ -1,16 +1,18 @@
 """Score fusion: one score of a cold item from two scorers.
 
-Folding in passes the simulated users through the backbone, which knows which users behave alike,
-but a folded-in vector holds no more than the backbone's width. The text model's user scores hold
-everything that the text says, and nothing else. With F and T the two scores of item i over users,
+A folded-in vector uses what the backbone has learned about users who behave alike, but is limited
+to the backbone's width. The text model's user scores have no such limit, but use the text alone.
+With F and T the two scorers' scores of item i over users, and |.| the Euclidean norm over users,
 
     raw_i   = (1 - weight) F_i / sd(F) + weight T_i / sd(T)
     score_i = raw_i / (|raw_i| / mean |raw|)^(1 - norm_exponent)
 
-``norm_exponent`` is how far an item with large scores is believed to become popular: 1 as
-predicted, 0 treats all cold items alike. Both constants are chosen on the cold validation slice.
+An item with large scores is predicted to become popular. ``norm_exponent`` is how much of that
+prediction is kept: 1 keeps it, 0 gives all cold items the same norm. Both constants are chosen on
+the cold validation slice.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -22,6 +24,7 @@ from warmstart.rank import TableScorer, mean_metric
 
 ColdScore = Literal["fold_in", "text", "both"]
 
+# Both grids were extended after validation had chosen their ends (docs/log.md).
 TEXT_WEIGHTS: dict[ColdScore, tuple[float, ...]] = {
     "fold_in": (0.0,),
     "text": (1.0,),
@@ -29,15 +32,17 @@ TEXT_WEIGHTS: dict[ColdScore, tuple[float, ...]] = {
 }
 NORM_EXPONENTS = (1.0, 0.75, 0.5, 0.25)
 METRIC = "ndcg@20"
-_MAX_SAMPLE = 1000  # items that standard deviations are estimated on
+MIN_VARIATION = 1e-3
+"""Standard deviation over root mean square below which scores count as one value."""
+_MAX_SAMPLE = 1000  # standard deviations are estimated on about this many items
 
 
 @dataclass(frozen=True)
 class ScoreFusion:
-    """The constants of the weighted sum of two scorers.
+    """Weighted sum of two scorers' standardised scores, with a factor per item.
 
     Attributes:
-        weight: of the second scorer, in [0, 1].
+        weight: weight of the second scorer, in [0, 1]; the first has 1 - weight.
         norm_exponent: exponent on the norm of an item's scores, in [0, 1].
         std_first: standard deviation of the first scorer's scores.
         std_second: standard deviation of the second scorer's scores.
@@ -54,15 +59,15 @@ class ScoreFusion:
     def fit(
         cls, weight: float, norm_exponent: float, first: np.ndarray, second: np.ndarray
     ) -> "ScoreFusion":
-        """Estimate standard deviations and mean norm on the given scores, each (items, users)."""
+        """Estimate standard deviations and mean norm from both scorers' scores, (items, users)."""
         sample = slice(None, None, max(1, len(first) // _MAX_SAMPLE))
-        std_first, std_second = (float(scores[sample].std()) or 1.0 for scores in (first, second))
+        std_first, std_second = (_std(scores[sample]) for scores in (first, second))
         unscaled = cls(weight, 1.0, std_first, std_second)
         norms = np.linalg.norm(unscaled.weighted_sum(first, second), axis=1)
         return cls(weight, norm_exponent, std_first, std_second, float(norms.mean()) or 1.0)
 
     def weighted_sum(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """The weighted sum, float32, of the same shape; a scorer of weight 0 is not read."""
+        """Return the weighted sum, float32, of the same shape; scores of weight 0 are not used."""
         if self.weight == 0:
             return first / np.float32(self.std_first)
         if self.weight == 1:
@@ -71,11 +76,20 @@ class ScoreFusion:
         return scaled_first + second * np.float32(self.weight / self.std_second)
 
     def item_scales(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """The factor of each item, float32, shape (items,), from its scores over all users."""
+        """Return each item's factor, float32, shape (items,), from its scores over all users."""
         norms = np.linalg.norm(self.weighted_sum(first, second), axis=1) / self.mean_norm
         scales = np.ones(len(norms), np.float32)
         np.power(norms, self.norm_exponent - 1, out=scales, where=norms > 0)
         return scales
+
+
+def _std(scores: np.ndarray) -> float:
+    """The standard deviation; where it is mere rounding, the magnitude of the scores."""
+    if not scores.size:
+        return 1.0
+    std, mean = float(scores.std()), float(scores.mean())
+    magnitude = math.hypot(std, mean)
+    return (std if std > MIN_VARIATION * magnitude else magnitude) or 1.0
 
 
 def choose_fusion(
@@ -85,14 +99,14 @@ def choose_fusion(
     first: np.ndarray,
     second: np.ndarray,
 ) -> tuple[float, float]:
-    """The pair of weight and norm exponent with the best ndcg@20.
+    """Return the pair of weight and norm exponent with the best ndcg@20; ties go to the first pair.
 
     Args:
         constants: pairs of weight and norm exponent to choose from.
         task: the cold validation slice.
-        rows: the scored items, the candidates among them; int32, ascending.
-        first: their scores over all users by the first scorer, float32, shape (rows, n_users).
-        second: likewise by the second scorer.
+        rows: the scored items, which include the candidates; int32, ascending.
+        first: the first scorer's scores over all users, float32, shape (rows, n_users).
+        second: the second scorer's scores, of the same shape.
     """
 
     def quality(weight: float, norm_exponent: float) -> float:

@@ -1,4 +1,4 @@
-"""Logistic regression on a handful of inputs."""
+"""Logistic regression with few inputs, solved by L-BFGS-B."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ _L2 = 1e-3  # keeps coefficients finite if the inputs separate the labels
 def fit_logistic(
     inputs: np.ndarray, labels: np.ndarray, lower_bounds: Sequence[float | None] | None = None
 ) -> np.ndarray:
-    """Coefficients w of the probability sigma(inputs @ w), with a small L2 penalty.
+    """Fit the coefficients w of the probability sigma(inputs @ w), with a small L2 penalty.
 
     Args:
-        inputs: shape (pairs, inputs); a column of ones is the intercept.
+        inputs: shape (pairs, inputs); a column of ones makes its coefficient the intercept.
         labels: bool, shape (pairs,).
-        lower_bounds: the least value of each coefficient; None for an unbounded one.
+        lower_bounds: lower bound of each coefficient; None in a place leaves that one unbounded.
 
     Returns:
         float64, shape (inputs,).

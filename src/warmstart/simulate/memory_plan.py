@@ -1,7 +1,7 @@
-"""The memory that tuning with user tokens will take, computed before it starts.
+"""Memory plan: what tuning with user tokens will need, computed before it starts.
 
 Weights, gradients and optimiser state are exact. Activations (saved for the backward pass of the
-longest batch) are estimated from the shape of the network, within a factor of two as tested.
+longest batch) are estimated from the shape of the network; a test checks a factor of two.
 """
 
 from dataclasses import dataclass, fields
@@ -10,25 +10,26 @@ from warmstart.lm.load import LanguageModel
 from warmstart.lm.lora import LoRAConfig, lora_targets
 
 _FLOAT = 4  # bytes of a float32
-_MOMENTS = 2  # AdamW keeps two averages for each trained number
-# Values saved per token and layer, in hidden widths and in feed-forward widths. An encoder's frozen
-# linear maps save no input; a gated feed-forward layer and rotary positions save more.
+_MOMENTS = 2  # AdamW keeps two averages per trained parameter
+# Values saved per token and layer, as multiples of the hidden and of the feed-forward width. An
+# encoder's frozen linear maps do not save their inputs; a causal LM's gated feed-forward layer and
+# rotary positions save more.
 _SAVED_PER_TOKEN = {"encoder": (10, 1), "causal": (12, 3)}
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes by purpose.
+    """Memory of a tuning in bytes, by purpose.
 
     Attributes:
-        base_weights: the frozen LM.
+        base_weights: weights of the frozen LM.
         adapter: LoRA matrices.
-        head: from text vector to the space of user tokens.
+        head: map from text vectors to the space of user tokens.
         user_table: user tokens and user biases.
-        gradients: of all trained parameters.
+        gradients: gradients of all trained parameters.
         optimiser: AdamW's two moments of all trained parameters.
-        activations: saved by the LM for the backward pass of one batch; an estimate.
-        logits: over users for one batch, with their gradient.
+        activations: what the LM saves for the backward pass of one batch; an estimate.
+        logits: logits over users for one batch, with their gradient.
     """
 
     base_weights: int
@@ -42,11 +43,11 @@ class MemoryPlan:
 
     @property
     def total(self) -> int:
-        """Sum in bytes."""
+        """Sum of all purposes in bytes."""
         return sum(getattr(self, field.name) for field in fields(self))
 
     def table(self) -> str:
-        """One line a purpose, in MB (10^6 bytes)."""
+        """Format one line per purpose, in MB (10^6 bytes), and the total."""
         names = [field.name for field in fields(self)]
         lines = [f"{name:<14}{getattr(self, name) / 1e6:>12.1f} MB" for name in names]
         return "\n".join([*lines, f"{'total':<14}{self.total / 1e6:>12.1f} MB"])
@@ -71,11 +72,11 @@ def memory_plan(
         lora: the adapter's shape; rank 0 saves no activations.
         n_users: rows of the user table.
         token_width: width of a user token.
-        batch_size: items a step.
-        tokens: number of tokens of the longest text of a batch.
+        batch_size: items per step.
+        tokens: number of LM tokens in the longest text of a batch.
         two_layer: whether the head has two layers.
         user_bias: whether every user has a bias.
-        negatives: sampled users; 0 is the full softmax.
+        negatives: users sampled for the normaliser; 0 means the full softmax.
     """
     adapter = _adapter_size(lm, lora)
     head = lm.width * token_width + token_width
@@ -83,7 +84,7 @@ def memory_plan(
         hidden = max(lm.width, token_width)
         head = (lm.width + 1) * hidden + (hidden + 1) * token_width
     table = n_users * (token_width + user_bias)
-    trained = adapter + head + table + 1  # one: the temperature
+    trained = adapter + head + table + 1  # plus the temperature
     return MemoryPlan(
         base_weights=sum(w.numel() * w.element_size() for w in lm.full.parameters()),
         adapter=adapter * _FLOAT,

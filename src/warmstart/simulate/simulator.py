@@ -1,11 +1,10 @@
-"""The simulator: from the text of a new item to its simulated users and its place in the scorer.
+"""Simulator: turns the text of a new item into simulated users, and adds the item to the scorer.
 
     text ──encode_items (the LM)──▶ ItemEncoding ──simulate_encoded──▶ simulated interactions,
                                                                        user scores ──▶ HybridScorer
 
-Encoding takes one pass of the language model or many; the rest takes next to nothing, and gives the
-same result for the same encoding. So a service stores encodings, and a restart needs no language
-model.
+Encoding takes one or more passes of the language model. The later steps are fast and deterministic,
+so a service stores encodings and restarts without a language model.
 """
 
 from abc import abstractmethod
@@ -22,7 +21,7 @@ from warmstart.lm.text_vectors import TextVectors
 from warmstart.simulate.hybrid import HybridScorer, item_blocks
 
 ItemEncoding: TypeAlias = dict[str, np.ndarray]
-"""Every language-model output for some texts: arrays of one row a text, "vectors" among them."""
+"""Language-model outputs for some texts: arrays with one row per text, "vectors" among them."""
 
 
 class Simulator(Recommender, AddsItems, Simulates):
@@ -33,35 +32,35 @@ class Simulator(Recommender, AddsItems, Simulates):
 
     @abstractmethod
     def encode_items(self, texts: Sequence[str]) -> ItemEncoding:
-        """Encode new texts: every language-model output that is needed later."""
+        """Encode new texts: all language-model outputs that the later steps need."""
 
     @abstractmethod
     def simulate_encoded(self, encoding: ItemEncoding) -> tuple[sparse.csr_matrix, np.ndarray]:
         """Turn an encoding into simulated interactions and user scores. Deterministic.
 
         Returns:
-            Simulated interactions, weights in (0, 1], CSR, shape (texts, n_users), and the text
+            Simulated interactions, CSR with weights in (0, 1], shape (texts, n_users), and the text
             model's scores of all users, float32, of the same shape.
         """
 
     @abstractmethod
     def top_users(self, encoding: ItemEncoding, user_scores: np.ndarray, k: int) -> Interactions:
-        """The k likeliest users of each text, as ``simulate_texts`` gives them.
+        """Return the k likeliest users of each text, as ``simulate_texts`` does.
 
         Args:
-            encoding: of the texts.
-            user_scores: of the same texts, from ``simulate_encoded``.
-            k: users a text; fewer, but equally many for each, if the encoding holds no more.
+            encoding: the encoding of the texts.
+            user_scores: their user scores from ``simulate_encoded``.
+            k: users per text; if the encoding holds fewer, every text gets that smaller number.
         """
 
     @property
     @abstractmethod
     def has_calibrated_probabilities(self) -> bool:
-        """Whether weights of simulated users were fitted to the true users of held-out items."""
+        """Whether the weights of simulated users were fitted to true users of held-out items."""
 
     @property
     def hybrid(self) -> HybridScorer:
-        """The scorer of warm and cold items."""
+        """The fitted scorer of warm and cold items."""
         return self._hybrid
 
     @property

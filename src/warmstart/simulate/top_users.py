@@ -1,4 +1,4 @@
-"""From scores over users to simulated interactions: the best users of each item, with weights."""
+"""Turn scores over users into simulated interactions: each item's top users, with weights."""
 
 import math
 
@@ -15,11 +15,12 @@ from warmstart.rank import top_k
 class PlattConfig(Config):
     """Platt scaling from a distribution p over users to the probability of an interaction.
 
-    The probability is sigma(intercept + slope x log(audience_size x p)). The defaults leave small
-    values of audience_size x p as they are.
+    With x = audience_size * p the probability is sigma(intercept + slope * log x). The defaults
+    give x / (1 + x), which is close to x where x is small.
 
     Attributes:
-        intercept, slope: fitted on validation if there is any.
+        intercept, slope: fitted on validation if given: unfitted probabilities were half of the
+            observed rate on CiteULike (docs/log.md).
     """
 
     intercept: float = 0.0
@@ -27,15 +28,15 @@ class PlattConfig(Config):
 
 
 def top_users(scores: np.ndarray, k: int, provenance: str) -> Interactions:
-    """The k best users of each item, weighted by their scores.
+    """Return the k users with the highest scores for each item, weighted by their scores.
 
     Args:
-        scores: float32, shape (items, n_users); clipped to (0, 1] as weights.
-        k: users an item.
+        scores: float32, shape (items, n_users); clipped to (0, 1] they are the weights.
+        k: users per item.
         provenance: name of the simulator.
 
     Returns:
-        items x k interactions whose ``items`` are rows of ``scores``, the best user first.
+        items x k interactions whose ``items`` are rows of ``scores``, each item's best user first.
     """
     users, weights = top_k(np.ascontiguousarray(scores), k)
     return Interactions.of(
@@ -55,18 +56,19 @@ def likely_users(
     provenance: str,
     rng: np.random.Generator | None = None,
 ) -> Interactions:
-    """The k likeliest users of each item, or k sampled ones, weighted by their probability.
+    """Return each item's k likeliest users, or sample k users; weights are probabilities.
 
     Args:
         log_probabilities: of a distribution over users, float32, shape (items, n_users).
-        k: users an item.
+        k: users per item.
         audience_size: expected number of users of an item.
-        platt: from the distribution to the probability of an interaction.
+        platt: maps the distribution to the probability of an interaction.
         provenance: name of the simulator.
-        rng: sample k distinct users from the distribution (Gumbel top-k) instead of the top k.
+        rng: samples k distinct users from the distribution (Gumbel top-k); None takes the top k.
 
     Returns:
-        items x k interactions whose ``items`` are rows of ``log_probabilities``, the best first.
+        items x k interactions whose ``items`` are rows of ``log_probabilities``, each item's
+        likeliest user first (sampled users in the order of the draw).
 
     Raises:
         ConfigError: k is larger than the number of users.
@@ -89,10 +91,10 @@ def likely_users(
 
 
 def relative_weights(scores: np.ndarray) -> np.ndarray:
-    """Weights of an item's users in proportion to their scores, the best user's 1.
+    """Weight each item's users in proportion to their scores; the best user's weight is 1.
 
     Args:
-        scores: float32, shape (items, users); in a row without a positive score all weigh the same.
+        scores: float32, shape (items, users); users of an item without a positive score all get 1.
 
     Returns:
         float32 in (0, 1], of the same shape.

@@ -1,10 +1,11 @@
-"""A distribution over all users for a text: FilterLLM's output, with a closed-form start.
+"""Probability distribution over all users for a text: FilterLLM's output, with a ridge start.
 
     text ──LM (tuned)───▶ vector ──head──▶ h ──▶ h·E_u / temperature + b_u ─┐
     text ──LM (frozen)──▶ vector ──ridge──▶ ridge_logit_scale x ridge(u) ───┴─▶ softmax over users
 
-The ridge head (``simulate.ridge``) is solved first; the user tokens E, tuned by gradient descent,
-are added to it. Without a ridge head this is the published model, its known flaws repaired.
+The ridge head (``simulate.ridge``) is solved first. The user tokens E are tuned by gradient descent
+and their logits are added. Without a ridge head this is the published model with its known flaws
+repaired.
 """
 
 import numpy as np
@@ -16,11 +17,11 @@ from warmstart.storage import nest, unnest
 
 
 class UserDistribution:
-    """User tokens and a closed-form ridge head.
+    """Maps text vectors to logits over users: user tokens plus a closed-form ridge head.
 
     Args:
-        tokens: the learned part.
-        ridge: the closed-form part; None for the tokens alone.
+        tokens: the part tuned by gradient descent.
+        ridge: the closed-form part; None uses the tokens alone.
         ridge_logit_scale: factor from ridge scores to logits.
     """
 
@@ -34,12 +35,12 @@ class UserDistribution:
     def user_scores(
         self, frozen: np.ndarray, tuned: np.ndarray, users: np.ndarray | None = None
     ) -> np.ndarray:
-        """Logits on the scale of ridge scores, without user biases and per-item constants.
+        """Return logits on the scale of ridge scores, without user biases and per-item constants.
 
         Args:
             frozen: text vectors of the frozen LM, float32, shape (items, width).
-            tuned: text vectors of the tuned LM (the same vectors if it is not tuned).
-            users: int32 rows; all users if None.
+            tuned: text vectors of the tuned LM; the same vectors if the LM is not tuned.
+            users: row numbers, int32; None scores all users.
 
         Returns:
             float32, shape (items, users).
@@ -48,8 +49,8 @@ class UserDistribution:
             chosen = slice(None) if users is None else torch.from_numpy(users.astype(np.int64))
             queries = self.tokens.queries(torch.from_numpy(tuned))
             logits = self.tokens.logits(queries, chosen)
-            # What h gives to all users alike cancels in the softmax, so no training ever set it;
-            # between items it would be noise.
+            # A term that h adds to the logits of all users cancels in the softmax, so training
+            # never determines it. Between items it would be noise (docs/log.md).
             common = queries @ self.tokens.table.mean(0) * self.tokens.log_scale.exp()
             logits = logits - common[:, None]
             if self.tokens.bias is not None:
@@ -61,7 +62,7 @@ class UserDistribution:
         return learned
 
     def log_probabilities(self, user_scores: np.ndarray) -> np.ndarray:
-        """Log p(user | text) from scores of all users, float32, shape (items, n_users)."""
+        """Turn scores of all users into log p(user | text), float32, shape (items, n_users)."""
         logits = user_scores * np.float32(self.ridge_logit_scale)
         if self.tokens.bias is not None:
             logits += self.tokens.bias.detach().numpy()
@@ -70,7 +71,7 @@ class UserDistribution:
         return logits
 
     def state(self) -> dict[str, np.ndarray]:
-        """Arrays that ``restore`` needs."""
+        """Return the arrays that ``restore`` needs."""
         arrays = nest("tokens", self.tokens.state())
         arrays["ridge_logit_scale"] = np.array([self.ridge_logit_scale])
         if self.ridge is not None:
@@ -79,7 +80,7 @@ class UserDistribution:
 
     @classmethod
     def restore(cls, ridge: RidgeConfig | None, state: dict[str, np.ndarray]) -> "UserDistribution":
-        """Rebuild from ``state``."""
+        """Rebuild a distribution from ``state``."""
         tokens = UserTokens.from_state(unnest("tokens", state))
         head = None if ridge is None else RidgeHead.restore(ridge, unnest("ridge", state))
         return cls(tokens, head, float(state["ridge_logit_scale"][0]))

@@ -1,11 +1,11 @@
-"""User tokens: a vocabulary of users over which a text's vector spreads a distribution.
+"""User tokens: one trained vector per user; a text's vector gives a softmax over all of them.
 
     text --LM--> pooled vector --head--> query h --(h . E_u) * scale + b_u--> softmax over users
 
-Against the public FilterLLM code (methods page, 3.4): the head is signed (no ReLU), the tokens have
-their own width instead of the LM's, the logits have a learned scale, and an optional user bias
-carries the users' activity. Over many users training samples the normaliser, and top-k reads the
-table in blocks: no more than one block of logits exists at a time.
+Unlike in the public FilterLLM code, the head is signed (no ReLU), the tokens have their own width
+instead of the LM's, the logits have a learned scale, and an optional user bias carries the users'
+activity. For many users, training can sample the normaliser, and top-k processes the table in
+blocks, so that only one block of logits is in memory.
 """
 
 import math
@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from warmstart.errors import ArtefactError, ConfigError, DataError
 
-_BLOCK = 65_536  # users whose logits exist at a time
+_BLOCK = 65_536  # users per block of logits
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class PositivePairs:
     """The positive users of a batch of items, as parallel arrays.
 
     Attributes:
-        rows: int64, positions in the batch, shape (pairs,).
-        users: int64, shape (pairs,).
+        rows: int64, position of the item in the batch, shape (pairs,).
+        users: int64, row number of the user, shape (pairs,).
         weights: float32 above 0, shape (pairs,).
     """
 
@@ -38,7 +38,7 @@ class PositivePairs:
 
 
 class UserTokens(nn.Module):
-    """Distribution over users for pooled text vectors.
+    """Softmax distribution over users for pooled text vectors.
 
     Args:
         table: initial user tokens, float32 of shape (n_users, width); see ``initial_tokens``.
@@ -46,9 +46,13 @@ class UserTokens(nn.Module):
         rng: draws the head's initial weights.
         head: "linear", or "two-layer": linear, GELU, linear.
         temperature: initial temperature of the logits.
-        learn_temperature: whether training changes it.
-        degrees: interactions of each user, shape (n_users,): makes a trained user bias that starts
-            at log(degree + 1), the popularity prior; no bias where None.
+        learn_temperature: whether training changes the temperature.
+        degrees: number of interactions of each user, shape (n_users,). Adds a trained user bias
+            that starts at the centred log(degree + 1), an activity prior. None adds no bias.
+
+    Raises:
+        ConfigError: ``temperature`` is not above 0, or ``head`` is unknown.
+        DataError: ``table`` is not a finite matrix.
     """
 
     def __init__(
@@ -83,7 +87,7 @@ class UserTokens(nn.Module):
 
     @property
     def n_users(self) -> int:
-        """Rows of the table."""
+        """Number of users, the rows of the table."""
         return self.table.shape[0]
 
     @property
@@ -92,13 +96,13 @@ class UserTokens(nn.Module):
         return self.table.shape[1]
 
     def queries(self, pooled: Tensor) -> Tensor:
-        """Head: unit text vectors (batch, lm_width) -> queries h (batch, width)."""
-        # Entries of a unit vector shrink with its width; the head's usual initial weights and
-        # learning rates want entries of size one.
+        """Map unit text vectors (batch, lm_width) to queries h (batch, width) by the head."""
+        # Entries of a unit vector shrink with its width; the head's initial weights and learning
+        # rates assume entries of size one.
         return self.head(pooled * math.sqrt(self.lm_width))
 
     def logits(self, queries: Tensor, users: Tensor | slice = slice(None)) -> Tensor:
-        """Logits of the chosen users (all by default), shape (batch, chosen)."""
+        """Return the logits of some users (all by default), shape (batch, users)."""
         table = self.table[users] if isinstance(users, slice) else self._rows(users)
         logits = queries @ table.T * self.log_scale.exp()
         return logits if self.bias is None else logits + self.bias[users]
@@ -113,15 +117,18 @@ class UserTokens(nn.Module):
         generator: torch.Generator | None = None,
         item_weights: Tensor | None = None,
     ) -> Tensor:
-        """Text distribution loss of a batch; full softmax, or sampled with ``negatives`` > 0.
+        """Compute the text distribution loss of a batch, with a full or a sampled softmax.
 
         Args:
             queries: h, shape (batch, width).
-            positives: the users of each item.
-            negatives: users drawn for the normaliser, shared by the batch.
-            proposal: probabilities of the draw, shape (n_users,); uniform where None.
-            generator: randomness of the draw, on the CPU; needed with ``negatives``.
+            positives: the positive users of each item.
+            negatives: users sampled for the normaliser, shared by the batch; 0 sums over all users.
+            proposal: sampling probabilities, shape (n_users,); None samples uniformly.
+            generator: random generator of the sample, on the CPU; required with ``negatives``.
             item_weights: see ``text_distribution_loss``.
+
+        Raises:
+            ConfigError: ``negatives`` without ``generator``.
         """
         if not negatives:
             logits = self.logits(queries)
@@ -130,10 +137,10 @@ class UserTokens(nn.Module):
         else:
             if generator is None:
                 raise ConfigError("UserTokens.loss: sampled negatives need a generator")
-            candidates, log_weights, columns = _sample(
+            sampled, log_weights, columns = _sample(
                 positives.users, self.n_users, negatives, proposal, generator
             )
-            logits = self.logits(queries, candidates)
+            logits = self.logits(queries, sampled)
             picked = logits[positives.rows, columns]
             log_normalisers = (logits + log_weights).logsumexp(1)
         return text_distribution_loss(
@@ -142,7 +149,7 @@ class UserTokens(nn.Module):
 
     @torch.no_grad()
     def log_normalisers(self, queries: Tensor, *, block: int = _BLOCK) -> Tensor:
-        """Log of sum_u exp(logit_u) over all users, read in blocks; shape (batch,)."""
+        """Return log sum_u exp(logit_u) over all users, computed in blocks; shape (batch,)."""
         total = queries.new_full((len(queries),), -math.inf)
         for start in range(0, self.n_users, block):
             logits = self.logits(queries, slice(start, start + block))
@@ -151,20 +158,20 @@ class UserTokens(nn.Module):
 
     @torch.no_grad()
     def log_probabilities(self, queries: Tensor, users: Tensor | slice = slice(None)) -> Tensor:
-        """Log-probabilities of the chosen users under the softmax over all; (batch, chosen)."""
+        """Return log-probabilities of some users, shape (batch, users); the softmax is over all."""
         return self.logits(queries, users) - self.log_normalisers(queries)[:, None]
 
     @torch.no_grad()
     def top_k(self, queries: Tensor, k: int, *, block: int = _BLOCK) -> tuple[Tensor, Tensor]:
-        """The k likeliest users of each query and their log-probabilities, the likeliest first.
+        """Return each query's k likeliest users and their log-probabilities, likeliest first.
 
-        Equal logits are ordered by user number, so the answer does not depend on ``block``.
+        Equal logits are ordered by user number, so the result does not depend on ``block``.
 
         Returns:
             int64 users and float32 log-probabilities, each of shape (batch, k).
 
         Raises:
-            DataError: k outside 1..n_users.
+            DataError: ``k`` is outside 1..n_users.
         """
         if not 1 <= k <= self.n_users:
             raise DataError(f"top_k: k must be within 1..{self.n_users} users, got {k}")
@@ -175,22 +182,22 @@ class UserTokens(nn.Module):
             logits = self.logits(queries, slice(start, start + block))
             total = torch.logaddexp(total, logits.logsumexp(1))
             values, columns = _first_k(logits, min(k, logits.shape[1]))
-            # The users of earlier blocks stand first, so a stable sort keeps ties in user order.
+            # Users of earlier blocks come first, so a stable sort keeps ties in user order.
             merged, order = torch.cat([best, values], 1).sort(dim=1, descending=True, stable=True)
             best = merged[:, :k]
             users = torch.cat([users, columns + start], 1).gather(1, order[:, :k])
         return users, best - total[:, None]
 
     def state(self) -> dict[str, np.ndarray]:
-        """All tensors as arrays, for an artefact."""
+        """Return copies of all tensors as arrays, by name."""
         return {name: tensor.cpu().numpy().copy() for name, tensor in self.state_dict().items()}
 
     @classmethod
     def from_state(cls, state: dict[str, np.ndarray]) -> "UserTokens":
-        """Rebuild from ``state``; the shapes say which head and whether there is a bias.
+        """Rebuild user tokens from ``state``; its names determine the head and the user bias.
 
         Raises:
-            ArtefactError: tensors are missing or do not fit.
+            ArtefactError: a tensor is missing or has a wrong shape.
         """
         try:
             two_layer = "head.2.weight" in state
@@ -198,7 +205,7 @@ class UserTokens(nn.Module):
             tokens = cls(
                 state["table"],
                 first.shape[1],
-                np.random.default_rng(0),  # overwritten below
+                np.random.default_rng(0),  # the drawn weights are overwritten below
                 head="two-layer" if two_layer else "linear",
                 degrees=np.zeros(len(state["table"])) if "bias" in state else None,
             )
@@ -208,28 +215,32 @@ class UserTokens(nn.Module):
         return tokens
 
     def _rows(self, users: Tensor) -> Tensor:
-        return functional.embedding(users, self.table)  # far cheaper backwards than indexing
+        # The backward pass of embedding is much faster than that of indexing.
+        return functional.embedding(users, self.table)
 
 
 def initial_tokens(
     user_vectors: np.ndarray, item_vectors: np.ndarray, width: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """User tokens and guidance targets of one width from a backbone's vectors.
+    """Compute initial user tokens and guidance targets from a backbone's vectors.
 
-    A wider backbone is cut to the directions in which its users vary most (uncentred principal
-    components, the same for users and items, so their inner products survive best). A narrower one
-    keeps its dimensions, and the tokens get further ones, small and random, for the LM to use: the
-    targets say nothing about those. Users and items are each scaled to a root mean square length
-    of one, so that temperature and guidance weight do not depend on the backbone.
+    Vectors wider than a token are projected onto the users' first principal directions (uncentred;
+    the same for users and items, which keeps their inner products best). Narrower vectors keep
+    their dimensions, and the tokens get extra ones, small and random, for the LM to use; the
+    targets do not cover these. Users and items are each scaled to a root mean square length of one,
+    so that temperature and guidance weight do not depend on the backbone.
 
     Args:
         user_vectors: shape (n_users, d).
         item_vectors: shape (n_items, d).
-        width: of a token.
-        rng: draws the further dimensions.
+        width: width of a token.
+        rng: draws the extra dimensions.
 
     Returns:
         float32 tokens (n_users, width) and float32 targets (n_items, min(d, width)).
+
+    Raises:
+        DataError: the vectors of users and items differ in width.
     """
     users = np.asarray(user_vectors, np.float64)
     items = np.asarray(item_vectors, np.float64)
@@ -241,13 +252,13 @@ def initial_tokens(
     if width < users.shape[1]:
         _, directions = np.linalg.eigh(users.T @ users)  # ascending
         basis = directions[:, ::-1][:, :width]
-        largest = np.abs(basis).argmax(0)  # signs are arbitrary: fix them, so that runs repeat
+        largest = np.abs(basis).argmax(0)  # signs are arbitrary; fixing them makes runs repeatable
         basis = basis * np.sign(basis[largest, np.arange(width)])
         users, items = users @ basis, items @ basis
     users, items = _unit_scale(users), _unit_scale(items)
-    missing = width - users.shape[1]
-    further = rng.normal(0, 0.1 / math.sqrt(width), (len(users), missing))
-    tokens = np.concatenate([users, further], 1)
+    extra_width = width - users.shape[1]
+    extra = rng.normal(0, 0.1 / math.sqrt(width), (len(users), extra_width))
+    tokens = np.concatenate([users, extra], 1)
     return tokens.astype(np.float32), items.astype(np.float32)
 
 
@@ -266,8 +277,8 @@ def _head(kind: str, lm_width: int, width: int, rng: np.random.Generator) -> nn.
 
 
 def _linear(inputs: int, outputs: int, rng: np.random.Generator) -> nn.Linear:
-    """A linear layer that keeps unit-variance inputs at a total length of one."""
-    # skip_init draws nothing from torch's own state.
+    """Make a linear layer that maps unit-variance inputs to unit-variance outputs."""
+    # skip_init draws nothing from torch's global random state.
     layer = cast(nn.Linear, nn.utils.skip_init(nn.Linear, inputs, outputs))
     weights = rng.normal(0, 1 / math.sqrt(inputs), (outputs, inputs)).astype(np.float32)
     with torch.no_grad():
@@ -283,33 +294,33 @@ def _sample(
     proposal: Tensor | None,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Candidates for a sampled normaliser that is unbiased for Z.
+    """Sample users whose weighted sum is an unbiased estimate of the normaliser Z.
 
-    Every positive user of the batch counts once as itself. The rest of the sum is estimated from
-    draws with replacement: a drawn user u stands for 1 / (negatives * Q(u)) users (the log-Q
-    correction), and draws that hit a positive count nothing.
+    Each positive user of the batch is included once, with weight 1. The rest of the sum is
+    estimated by sampling with replacement from the proposal Q: a sampled user u has the weight
+    1 / (negatives * Q(u)) (the log-Q correction), or 0 if u is a positive user of the batch.
 
     Returns:
-        int64 candidates, float32 log-weights of the same shape (-inf for a hit), and the column
-        of each positive pair.
+        int64 users, float32 log-weights of the same shape (-inf for weight 0), and the position of
+        each positive pair's user among these users.
     """
     device = positive_users.device
     uniform = torch.full((n_users,), 1 / n_users)
-    chances = uniform if proposal is None else proposal.float().cpu()
-    chances = chances / chances.sum()
-    drawn = torch.multinomial(chances, negatives, replacement=True, generator=generator)
+    probabilities = uniform if proposal is None else proposal.float().cpu()
+    probabilities = probabilities / probabilities.sum()
+    drawn = torch.multinomial(probabilities, negatives, replacement=True, generator=generator)
     positive, columns = positive_users.unique(return_inverse=True)
-    log_weights = -(chances[drawn] * negatives).log().to(device)
+    log_weights = -(probabilities[drawn] * negatives).log().to(device)
     drawn = drawn.to(device)
     log_weights[torch.isin(drawn, positive)] = -math.inf
-    ones = log_weights.new_zeros(len(positive))
-    return torch.cat([positive, drawn]), torch.cat([ones, log_weights]), columns
+    log_ones = log_weights.new_zeros(len(positive))
+    return torch.cat([positive, drawn]), torch.cat([log_ones, log_weights]), columns
 
 
 def _first_k(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row, ties in column order."""
+    """Return the k largest values of each row and their columns, ties in column order."""
     values, columns = logits.topk(k, 1)
-    if bool(((logits >= values[:, -1:]).sum(1) > k).any()):  # a tie at the edge: topk may pick any
+    if bool(((logits >= values[:, -1:]).sum(1) > k).any()):  # on a tie topk may pick any
         values, columns = logits.sort(dim=1, descending=True, stable=True)
         return values[:, :k], columns[:, :k]
     columns, order = columns.sort(1)
@@ -330,23 +341,23 @@ def text_distribution_loss(
 ) -> Tensor:
     """Cross entropy of softmax(logits) against weighted multi-hot targets, averaged over items.
 
-    L = mean_i w_i sum_u q_iu (log Z_i - l_iu), with sum_u q_iu = 1. Only the logits of positive
-    pairs are needed beside log Z, so full and sampled softmax share it.
+    L = mean_i w_i sum_u q_iu (log Z_i - l_iu), with sum_u q_iu = 1. Apart from log Z only the
+    logits l of positive pairs are needed, so the full and the sampled softmax share this function.
 
     Args:
-        logits: of the positive pairs, shape (pairs,).
+        logits: l of the positive pairs, shape (pairs,).
         log_normalisers: log Z of each item, shape (batch,).
-        rows: int64, which item of the batch each pair belongs to, shape (pairs,).
-        weights: positive weights of the pairs, normalised here within each item, shape (pairs,).
-        item_weights: w, normalised here to mean 1; equal weights where None; shape (batch,).
+        rows: int64, position of each pair's item in the batch, shape (pairs,).
+        weights: weights of the pairs, above 0; normalised per item they are q; shape (pairs,).
+        item_weights: w, normalised here to mean 1, shape (batch,); None weights items equally.
 
     Returns:
         A scalar.
     """
     totals = log_normalisers.new_zeros(len(log_normalisers)).index_add(0, rows, weights)
-    shares = weights / totals[rows]
+    targets = weights / totals[rows]
     losses = log_normalisers.new_zeros(len(log_normalisers)).index_add(
-        0, rows, shares * (log_normalisers[rows] - logits)
+        0, rows, targets * (log_normalisers[rows] - logits)
     )
     if item_weights is None:
         return losses.mean()
@@ -356,16 +367,17 @@ def text_distribution_loss(
 def behaviour_guided_loss(queries: Tensor, targets: Tensor) -> Tensor:
     """Squared distance between the projected text and the item's frozen CF vector.
 
-    L = mean_i ||h_i - e_i||^2: summed over the dimensions, so its scale does not fall with the
-    width. (The public code averages over 4096 dimensions too: its lambda = 10 is 10 / 4096 here.)
+    L = mean_i ||h_i - e_i||^2: summed over the dimensions, so that its scale does not fall with the
+    width. (The public code also averages over 4096 dimensions: its lambda = 10 is 10 / 4096 here.)
 
     Args:
         queries: h, shape (batch, width).
         targets: e, shape (batch, width); constants.
 
     Raises:
-        ConfigError: the targets ask for a gradient; they could then move to h and void the loss.
+        ConfigError: ``targets`` requires a gradient; training could then move e to h, which makes
+            the loss meaningless.
     """
     if targets.requires_grad:
-        raise ConfigError("behaviour_guided_loss: the target vectors must be frozen")
+        raise ConfigError("behaviour_guided_loss: targets must be frozen, but require a gradient")
     return (queries - targets).square().sum(1).mean()

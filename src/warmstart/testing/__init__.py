@@ -1,1 +1,1 @@
-"""The toy world, tiny language models, and the contract checks that run over every method."""
+"""Toy data, tiny language models, and the contract checks that run on every method."""

@@ -1,4 +1,4 @@
-"""What the contract checks run on: a world, a language model, and fits that are made once."""
+"""What the contract checks run on: toy data, a language model, and fits that checks share."""
 
 import hashlib
 import json
@@ -25,8 +25,8 @@ from warmstart.lm import TextEncoder
 from warmstart.methods import load_model
 from warmstart.rank import ScoreFunction, mean_metric
 from warmstart.run import Run
-from warmstart.testing.new_process import Answers, answers
-from warmstart.testing.world import World, chance, checkerboard, world_encoder
+from warmstart.testing.new_process import Lists, lists
+from warmstart.testing.world import World, checkerboard, expected_random_ndcg, world_encoder
 from warmstart.train import loop
 
 K = 5
@@ -35,10 +35,15 @@ _METRIC = "ndcg@10"
 
 
 class Fixtures:
-    """One world and one language model for many cases.
+    """Toy data and language models that many cases share.
 
     Args:
         folder: an empty folder for models and checkpoints.
+
+    Attributes:
+        world: data of the shared fits, with string ids.
+        other_world: smaller data with integer ids.
+        cases: all cases by name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,9 +55,15 @@ class Fixtures:
     def case(
         self, cls: type[Recommender], settings: Mapping[str, Any] | None = None, name: str = ""
     ) -> "Case":
-        """A method with settings, to be checked; ``name`` tells apart several cases of one method.
+        """Return the case of this name; create it on the first call.
 
-        All cases that are answered for in a process of their own must be made before that.
+        Create all cases before ``new_process`` is used: it loads the models of the cases that exist
+        at that time.
+
+        Args:
+            cls: the method.
+            settings: nested values of its configuration; the defaults if None.
+            name: distinguishes several cases of one method; the method's name if empty.
         """
         name = name or cls.name
         if name not in self.cases:
@@ -61,7 +72,7 @@ class Fixtures:
 
     @cached_property
     def lm(self) -> TextEncoder:
-        """A tiny language model that tells even texts from odd ones."""
+        """A tiny language model whose vectors separate even from odd texts."""
         return world_encoder(self.folder)
 
     @cached_property
@@ -70,9 +81,9 @@ class Fixtures:
         return world_encoder(self.folder / "other", seed=1)
 
     @cached_property
-    def fresh(self) -> tuple[dict[str, Answers], list[str]]:
-        """Answers by case from one new process, and the modules that it imported."""
-        out = self.folder / "fresh"
+    def new_process(self) -> tuple[dict[str, Lists], list[str]]:
+        """Lists by case, made by one new process, and the modules that it imported."""
+        out = self.folder / "new-process"
         out.mkdir()
         names = {name: name.replace("/", "-") for name in self.cases}
         request = {
@@ -89,21 +100,22 @@ class Fixtures:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"a fresh process fails:\n{done.stderr}"
+        assert done.returncode == 0, f"loading in a new process fails:\n{done.stderr}"
         return (
-            {name: Answers.read(out, file) for name, file in names.items()},
+            {name: Lists.read(out, file) for name, file in names.items()},
             json.loads((out / "modules.json").read_text()),
         )
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The shared fit of a case, and what was around it.
+    """The shared fit of a case.
 
     Attributes:
-        model: the fitted recommender; checks leave it as it is.
+        model: the fitted recommender; checks must not change it.
         returned: what ``fit`` returned.
-        before, after: fingerprints of data, language model and global states.
+        before, after: fingerprints of data, language model and global state, by name, taken before
+            and after the fit.
     """
 
     model: Recommender
@@ -113,37 +125,37 @@ class Fit:
 
 
 class Case:
-    """A method with settings in the world of a lab; what is dear is made once, when first needed.
+    """A method with settings. Fits and artefacts that checks share are made on first use.
 
     Attributes:
-        lab: the lab.
+        fixtures: data and language models.
         name: of the case.
         cls: the method.
-        settings: for ``config_type.build``.
+        settings: nested values for ``config_type.build``.
     """
 
     def __init__(
-        self, lab: Fixtures, name: str, cls: type[Recommender], settings: dict[str, Any]
+        self, fixtures: Fixtures, name: str, cls: type[Recommender], settings: dict[str, Any]
     ) -> None:
-        self.lab, self.name, self.cls, self.settings = lab, name, cls, settings
+        self.fixtures, self.name, self.cls, self.settings = fixtures, name, cls, settings
 
     @property
     def world(self) -> World:
-        """The world that the shared model knows."""
-        return self.lab.world
+        """The toy data of the shared fit."""
+        return self.fixtures.world
 
     @property
     def lm(self) -> TextEncoder | None:
-        """The language model, where the method needs one."""
-        return self.lab.lm if self.cls.traits.needs_lm else None
+        """The language model; None if the method needs none."""
+        return self.fixtures.lm if self.cls.traits.needs_lm else None
 
     @property
-    def understands_cold(self) -> bool:
-        """Whether the method claims to know who likes a cold item."""
+    def ranks_cold_items(self) -> bool:
+        """Whether the method declares that its scores of cold items differ by item and user."""
         return self.cls.traits.cold_items in ("content", "simulated")
 
     def new(self) -> Recommender:
-        """An unfitted recommender with the settings of the case."""
+        """Make an unfitted recommender with the settings of the case."""
         return self.cls(self.cls.config_type.build(self.settings))
 
     def fit(
@@ -155,7 +167,15 @@ class Case:
         rng: np.random.Generator | int = _SEED,
         run: Run | None = None,
     ) -> Recommender:
-        """A fit of its own: by default as the shared one."""
+        """Fit a recommender; by default a new one, on the data and seed of the shared fit.
+
+        Args:
+            data: training data; that of ``world`` if None, with its validation slices.
+            valid: validation slices, used with ``data`` only.
+            model: recommender to fit; a new one if None.
+            rng: generator or seed.
+            run: folder for checkpoints.
+        """
         if data is None:
             data, valid = self.world.data, self.world.split.validation()
         model = model or self.new()
@@ -164,65 +184,66 @@ class Case:
 
     @cached_property
     def shared(self) -> Fit:
-        """The fit that most checks look at."""
+        """The fit that most checks use."""
         model, valid = self.new(), self.world.split.validation()
-        before = self._surroundings(valid)
+        before = self._fingerprints(valid)
         returned = model.fit(self.world.data, valid=valid, lm=self.lm, rng=_SEED)
-        return Fit(model, returned, before, self._surroundings(valid))
+        return Fit(model, returned, before, self._fingerprints(valid))
 
     @property
     def model(self) -> Recommender:
-        """The shared model."""
+        """The model of the shared fit."""
         return self.shared.model
 
     @cached_property
     def scores(self) -> np.ndarray:
-        """All scores of the shared model."""
+        """All scores of the shared model, float32, shape (n_users, n_items)."""
         return all_scores(self.model)
 
     @cached_property
     def saved(self) -> Path:
-        """Artefact of the shared model."""
+        """Folder of the shared model's artefact."""
         return self.model.save(self.folder("saved"))
 
     @cached_property
     def saved_other(self) -> Path:
-        """Artefact of a model of the other world, fitted without validation."""
-        return self.fit(self.lab.other_world.data).save(self.folder("saved-other"))
+        """Folder of the artefact of a model fitted on ``other_world`` without validation."""
+        return self.fit(self.fixtures.other_world.data).save(self.folder("saved-other"))
 
     def loaded(self, *, other: bool = False) -> Recommender:
-        """A copy to change, from the artefact."""
+        """Load a model from an artefact; unlike the shared model, it may be changed."""
         return load_model(self.saved_other if other else self.saved, lm=self.lm)
 
     def copied(self, name: str) -> Path:
-        """A copy of the artefact to spoil."""
-        return Path(shutil.copytree(self.saved, self.folder("spoiled") / name / "model"))
+        """Copy the artefact to a folder whose files may be changed."""
+        return Path(shutil.copytree(self.saved, self.folder("copies") / name / "model"))
 
     def folder(self, name: str) -> Path:
-        """A place for files of this case."""
-        return self.lab.folder / self.name.replace("/", "-") / name
+        """Path below the folder of this case; it is not created."""
+        return self.fixtures.folder / self.name.replace("/", "-") / name
 
     @property
-    def fresh(self) -> Answers:
-        """Answers of the saved model from another process."""
-        return self.lab.fresh[0][self.name]
+    def lists_of_new_process(self) -> Lists:
+        """Lists of length ``K`` of the saved model, made in a new process."""
+        return self.fixtures.new_process[0][self.name]
 
     @cached_property
-    def answers(self) -> Answers:
-        """The same from this process."""
-        return answers(self.model, K)
+    def lists(self) -> Lists:
+        """Lists of length ``K`` of the shared model, made in this process."""
+        return lists(self.model, K)
 
-    def share(self, score: ScoreFunction, part: SliceName) -> float:
-        """How good a ranking of a test slice is: 0 at random, 1 the right answer."""
+    def relative_ndcg(self, score: ScoreFunction, part: SliceName) -> float:
+        """ndcg@10 on a test slice, rescaled: 0 for a random ranking, 1 for the ideal one."""
         task = self.world.split.slice("test", part)
-        low, high = chance(task, _METRIC), mean_metric(self.world.right, task, _METRIC)
+        low = expected_random_ndcg(task, _METRIC)
+        high = mean_metric(self.world.ideal_scores, task, _METRIC)
         return (mean_metric(score, task, _METRIC) - low) / (high - low)
 
-    def _surroundings(self, valid: Validation) -> dict[str, str]:
-        """Fingerprints of everything that a fit must leave alone."""
+    def _fingerprints(self, valid: Validation) -> dict[str, str]:
+        """Fingerprints of everything that a fit must not change, by name."""
         data = self.world.data
         events, matrix = data.interactions, data.matrix
-        numpy_state: Any = np.random.get_state()  # noqa: NPY002 - only looked at
+        numpy_state: Any = np.random.get_state()  # noqa: NPY002 - only read
         tasks = [
             array
             for task in valid.values()
@@ -244,14 +265,14 @@ class Case:
         if self.lm is not None:
             network = self.lm.lm.full
             weights = [tensor.cpu().numpy() for tensor in network.state_dict().values()]
-            asking = [name for name, weight in network.named_parameters() if weight.requires_grad]
+            trainable = [n for n, weight in network.named_parameters() if weight.requires_grad]
             found["weights of the language model"] = _hash(*weights)
-            found["mode of the language model"] = repr((asking, network.training))
+            found["mode of the language model"] = repr((trainable, network.training))
         return found
 
 
 def all_scores(model: Recommender) -> np.ndarray:
-    """Scores of all items for all users."""
+    """Scores of all items for all users, float32, shape (n_users, n_items)."""
     fitted = model.fitted
     return model.score(rows(len(fitted.user_ids)), rows(len(fitted.catalogue)))
 
@@ -262,24 +283,24 @@ def rows(n: int) -> np.ndarray:
 
 
 class Killed(BaseException):
-    """Stands for a process that ends in the middle of a fit."""
+    """Simulates that the process is killed during a fit."""
 
 
 @contextmanager
 def killed_after_an_epoch() -> Iterator[None]:
-    """Every training in a folder ends in ``Killed`` once: when its first epoch is on the disk."""
-    write, begun = loop.write_checkpoint, set()
+    """Raise ``Killed`` once in each training, after the checkpoint of its first epoch."""
+    write, killed = loop.write_checkpoint, set()
 
-    def write_and_die(folder: Path, settings: str, at: Any) -> None:
+    def write_then_raise(folder: Path, settings: str, at: Any) -> None:
         write(folder, settings, at)
-        if folder not in begun:
-            begun.add(folder)
+        if folder not in killed:
+            killed.add(folder)
             raise Killed
 
-    at_once = {"checkpoint_seconds": 0.0}
+    every_epoch = {"checkpoint_seconds": 0.0}
     with (
-        patch.dict(loop.run_epochs.__kwdefaults__, at_once),
-        patch.object(loop, "write_checkpoint", write_and_die),
+        patch.dict(loop.run_epochs.__kwdefaults__, every_epoch),
+        patch.object(loop, "write_checkpoint", write_then_raise),
     ):
         yield
 

@@ -1,13 +1,13 @@
-"""The contract: what every recommender must do, as named checks in a world with a known answer.
+"""The contract of recommenders, as named checks on toy data whose ideal ranking is known.
 
-For a method of one's own, in a test::
+To check your own method, write a test::
 
     def test_my_method(tmp_path):
         run_contract(MyMethod, {"width": 8, "epochs": 20}, folder=tmp_path)
 
-Give settings that learn the toy world (48 users, 65 items) in a moment. The class must be
-importable in another process. Every check is a function of a ``Case``; the first word of its name
-is the group.
+Choose settings that learn the toy data (48 users, 65 items) within a second or so. The class must
+be importable in another process. A check is a function of a ``Case``; the first word of its name is
+its group.
 """
 
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ from unittest.mock import patch
 from warmstart.core import Recommender
 from warmstart.methods import METHODS
 from warmstart.testing.case import Fixtures
-from warmstart.testing.checks import abilities, answers, fits, honesty, shared, state
+from warmstart.testing.checks import abilities, fits, leakage, ranking, shared, state
 
 CHECKS = {
     name: check
-    for module in (fits, answers, state, abilities, honesty)
+    for module in (fits, ranking, state, abilities, leakage)
     for name, check in shared.CHECKS.items()
     if check.run.__module__ == module.__name__
 }
-"""All checks by name, in the order of the groups."""
+"""All checks by name, group by group."""
 
 
 def run_contract(
@@ -36,11 +36,11 @@ def run_contract(
 
     Args:
         cls: an importable recommender.
-        settings: for its configuration.
+        settings: nested values of its configuration; the defaults if None.
         folder: an empty folder for models and checkpoints.
 
     Raises:
-        ExceptionGroup: the checks that fail, each noted with its name.
+        ExceptionGroup: one exception per failed check, with the name of the check as a note.
     """
     failures: list[Exception] = []
     with patch.dict(METHODS, {cls.name: f"{cls.__module__}:{cls.__qualname__}"}):

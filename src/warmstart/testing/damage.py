@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a saved recommender, done to a copy of one."""
+"""Ways to damage a saved recommender, for tests that each is detected on loading."""
 
 import hashlib
 import json
@@ -16,13 +16,14 @@ FILES = (
     "users.parquet",
     "items.parquet",
     "columns.parquet",
-    "seen.safetensors",
+    "positives.safetensors",
+    "below_threshold.safetensors",
     "state.safetensors",
 )
 
 
 class _Payload:
-    """Unpickling it makes a folder: proof that code was run."""
+    """Unpickling it creates a folder, which shows that code was run."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -32,32 +33,37 @@ class _Payload:
 
 
 def damages() -> dict[str, Damage]:
-    """Every damage by name; each takes the folder of an artefact and spoils it in place.
+    """All damages by name; each changes the artefact in a folder in place.
 
-    A pickle would make the folder ``MARKER`` beside the artefact, were it ever read.
+    The damages that write a pickle would create the folder ``MARKER`` beside the artefact if the
+    pickle were loaded.
     """
     table: dict[str, Damage] = {
         "the folder is empty": lambda folder: _remove(folder, *FILES, "manifest.json"),
         "no manifest": lambda folder: _remove(folder, "manifest.json"),
-        "the manifest is no JSON": lambda folder: _write(folder, "manifest.json", b"{"),
-        "the manifest is no text": lambda folder: _write(folder, "manifest.json", b"\xff\xfe\x00"),
+        "the manifest is not JSON": lambda folder: _write(folder, "manifest.json", b"{"),
+        "the manifest is not UTF-8": lambda folder: _write(
+            folder, "manifest.json", b"\xff\xfe\x00"
+        ),
         "the manifest is a list": lambda folder: _write(folder, "manifest.json", b"[1]"),
-        "another kind of folder": _manifest(format="warmstart-split"),
-        "an older format": _manifest(format_version=FORMAT_VERSION - 1),
-        "a newer format": _manifest(format_version=FORMAT_VERSION + 1),
-        "an unknown method": _manifest(method="no_such_method"),
-        "an unknown setting": _manifest(config={"no_such_setting": 1}),
-        "settings that are no table": _manifest(config=[1]),
-        "choices that are no table": _manifest(choices="0.5"),
-        "files that are no table": _manifest(files=list(FILES)),
-        "a foreign key": _manifest(surprise=1),
+        "another kind of folder": _change_manifest(format="warmstart-split"),
+        "an older format": _change_manifest(format_version=FORMAT_VERSION - 1),
+        "a newer format": _change_manifest(format_version=FORMAT_VERSION + 1),
+        "an unknown method": _change_manifest(method="no_such_method"),
+        "an unknown setting": _change_manifest(config={"no_such_setting": 1}),
+        "settings that are not a table": _change_manifest(config=[1]),
+        "choices that are not a table": _change_manifest(choices="0.5"),
+        "files that are not a table": _change_manifest(files=list(FILES)),
+        "an unknown key": _change_manifest(surprise=1),
         "a file that is not listed": lambda folder: _write(folder, "notes.txt", b"hello"),
         "a pickle that is not listed": lambda folder: _pickle(folder, "state.pkl"),
-        "a listed file too many": lambda folder: _write(folder, "more.bin", b"", listed=True),
-        "a listed file outside": lambda folder: _list(folder, "../outside.bin", "0" * 64),
+        "an extra file that is listed": lambda folder: _write(folder, "more.bin", b"", listed=True),
+        "a listed file outside the folder": lambda folder: _set_hash(
+            folder, "../outside.bin", "0" * 64
+        ),
     }
     for key in ("method", "config", "files", "lm", "text_columns"):
-        table[f"the manifest lacks {key}"] = _manifest(drop=key)
+        table[f"the manifest lacks {key}"] = _change_manifest(drop=key)
     for name in FILES:
         table |= _file_damages(name)
     return table
@@ -66,21 +72,23 @@ def damages() -> dict[str, Damage]:
 def _file_damages(name: str) -> dict[str, Damage]:
     return {
         f"{name} is missing": lambda folder: _remove(folder, name),
-        f"{name} is not hashed": lambda folder: _list(folder, name, None),
-        f"{name} has another byte": lambda folder: _change(folder, name, _flip),
-        f"{name} is cut": lambda folder: _change(folder, name, _cut),
-        f"{name} is cut, and hashed": lambda folder: _change(folder, name, _cut, listed=True),
-        f"{name} is empty, and hashed": lambda folder: _write(folder, name, b"", listed=True),
-        f"{name} is a pickle, and hashed": lambda folder: _pickle(folder, name, listed=True),
+        f"{name} is not hashed": lambda folder: _set_hash(folder, name, None),
+        f"{name} has a changed byte": lambda folder: _change(folder, name, _flip_bit),
+        f"{name} is truncated": lambda folder: _change(folder, name, _truncate),
+        f"{name} is truncated and hashed": lambda folder: _change(
+            folder, name, _truncate, listed=True
+        ),
+        f"{name} is empty and hashed": lambda folder: _write(folder, name, b"", listed=True),
+        f"{name} is a pickle and hashed": lambda folder: _pickle(folder, name, listed=True),
     }
 
 
-def _flip(content: bytes) -> bytes:
+def _flip_bit(content: bytes) -> bytes:
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-def _cut(content: bytes) -> bytes:
+def _truncate(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
 
@@ -92,7 +100,7 @@ def _remove(folder: Path, *names: str) -> None:
 def _write(folder: Path, name: str, content: bytes, *, listed: bool = False) -> None:
     (folder / name).write_bytes(content)
     if listed:
-        _list(folder, name, hashlib.sha256(content).hexdigest())
+        _set_hash(folder, name, hashlib.sha256(content).hexdigest())
 
 
 def _change(
@@ -105,8 +113,8 @@ def _pickle(folder: Path, name: str, *, listed: bool = False) -> None:
     _write(folder, name, pickle.dumps(_Payload(folder.parent / MARKER)), listed=listed)
 
 
-def _list(folder: Path, name: str, digest: str | None) -> None:
-    """Set the hash of a file in the manifest; None takes the file off the list."""
+def _set_hash(folder: Path, name: str, digest: str | None) -> None:
+    """Set the hash of a file in the manifest; None removes the file from the list."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["files"].pop(name, None)
@@ -115,8 +123,8 @@ def _list(folder: Path, name: str, digest: str | None) -> None:
     path.write_text(json.dumps(manifest))
 
 
-def _manifest(drop: str | None = None, **values: Any) -> Damage:
-    """Sets keys of the manifest, then takes one away."""
+def _change_manifest(drop: str | None = None, **values: Any) -> Damage:
+    """A damage that sets keys of the manifest, then removes one."""
 
     def damage(folder: Path) -> None:
         path = folder / "manifest.json"

@@ -1,4 +1,4 @@
-"""Load saved recommenders in a process of their own and write down what they answer.
+"""Loads saved recommenders in a new process, and writes their recommendation lists and scores.
 
 ``python -m warmstart.testing.new_process REQUEST.json OUT`` with a request of the form
 ``{"methods": {name: "module:Class"}, "models": {case: folder}, "k": 5}``.
@@ -17,42 +17,44 @@ from warmstart.methods import METHODS, load_model
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a recommender answers.
+class Lists:
+    """Recommendation lists of all users, with all scores.
 
     Attributes:
-        lists: ``recommend`` for all users.
+        frame: what ``recommend`` returns for all users.
         scores: of all pairs, float32, shape (n_users, n_items).
     """
 
-    lists: pl.DataFrame
+    frame: pl.DataFrame
     scores: np.ndarray
 
     def write(self, folder: Path, name: str) -> None:
-        """Write two files."""
-        self.lists.write_parquet(folder / f"{name}.parquet")
+        """Write ``name.parquet`` and ``name.npy``."""
+        self.frame.write_parquet(folder / f"{name}.parquet")
         np.save(folder / f"{name}.npy", self.scores)
 
     @classmethod
-    def read(cls, folder: Path, name: str) -> "Answers":
-        """What ``write`` wrote."""
+    def read(cls, folder: Path, name: str) -> "Lists":
+        """Read the two files that ``write`` wrote."""
         return cls(pl.read_parquet(folder / f"{name}.parquet"), np.load(folder / f"{name}.npy"))
 
 
-def answers(model: Recommender, k: int) -> Answers:
-    """Lists of length k for all users, and all scores."""
+def lists(model: Recommender, k: int) -> Lists:
+    """Compute lists of length k for all users, and all scores."""
     fitted = model.fitted
     users = np.arange(len(fitted.user_ids), dtype=np.int32)
     items = np.arange(len(fitted.catalogue), dtype=np.int32)
-    return Answers(model.recommend(fitted.user_ids.values, k), model.score(users, items))
+    return Lists(
+        model.recommend(fitted.user_ids.values, k, on_unknown="popular"), model.score(users, items)
+    )
 
 
 def main(request: Path, out: Path) -> None:
-    """Answer for every model of the request; write the names of the imported modules last."""
-    asked = json.loads(request.read_text(encoding="utf-8"))
-    METHODS.update(asked["methods"])
-    for case, folder in asked["models"].items():
-        answers(load_model(folder), asked["k"]).write(out, case)
+    """Write the lists of every model in the request, then the names of all imported modules."""
+    content = json.loads(request.read_text(encoding="utf-8"))
+    METHODS.update(content["methods"])
+    for case, folder in content["models"].items():
+        lists(load_model(folder), content["k"]).write(out, case)
     (out / "modules.json").write_text(json.dumps(sorted(sys.modules)))
 
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, on a private port and data folder."""
+"""Runs a private PostgreSQL server for tests, on a free port and with its own data folder."""
 
 import os
 import pwd
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_PLACES = ("/usr/lib/postgresql/*/bin",)
+_FOLDERS = ("/usr/lib/postgresql/*/bin",)
 
 
 def binaries() -> Path | None:
-    """Where initdb and pg_ctl are; None if PostgreSQL is not installed."""
-    for pattern in _PLACES:
+    """The folder of initdb and pg_ctl; None if PostgreSQL is not installed."""
+    for pattern in _FOLDERS:
         for folder in sorted(Path("/").glob(pattern[1:]), reverse=True):
             if (folder / "initdb").exists():
                 return folder
@@ -24,22 +24,22 @@ def binaries() -> Path | None:
 
 
 class Server:
-    """A server that can be stopped and started.
+    """A PostgreSQL server that can be stopped and started.
 
     Args:
-        folder: for its data; must not exist yet.
+        folder: holds its data; must not exist yet.
 
     Raises:
         RuntimeError: PostgreSQL is not installed.
     """
 
     def __init__(self, folder: Path) -> None:
-        place = binaries()
-        if place is None:
+        found = binaries()
+        if found is None:
             raise RuntimeError("PostgreSQL is not installed: no initdb found")
-        self._place, self._data = place, folder / "data"
+        self._binaries, self._data = found, folder / "data"
         folder.mkdir(parents=True)
-        if os.getuid() == 0:  # it refuses to run as root
+        if os.getuid() == 0:  # PostgreSQL refuses to run as root
             entry = pwd.getpwnam("postgres")
             os.chown(folder, entry.pw_uid, entry.pw_gid)
         with socket.socket() as probe:
@@ -48,39 +48,39 @@ class Server:
         self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-N")
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server and wait until it accepts connections."""
         options = f"-p {self.port} -k {self._data} -c listen_addresses=127.0.0.1"
         log = str(self._data / "log")
         self._run("pg_ctl", "-D", str(self._data), "-w", "-l", log, "-o", options, "start")
 
     def stop(self) -> None:
-        """Stop it at once, as a crash would."""
+        """Stop the server immediately, without a clean shutdown, like a crash."""
         self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "immediate", "stop")
 
     def url(self, database: str = "postgres") -> str:
-        """SQLAlchemy URL of a database, which is made if there is none."""
+        """SQLAlchemy URL of a database; creates the database unless it is "postgres"."""
         if database != "postgres":
-            where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres")
-            self._run("createdb", *where, database)
+            address = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres")
+            self._run("createdb", *address, database)
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._place / program), *arguments]
+        command = [str(self._binaries / program), *arguments]
         user = "postgres" if os.getuid() == 0 else None
-        # A file and not a pipe: the server that pg_ctl leaves behind would keep a pipe open.
-        with tempfile.TemporaryFile("w+") as said:
-            done = subprocess.run(command, stdout=said, stderr=said, user=user, cwd="/")
-            said.seek(0)
+        # A file instead of a pipe: the server that pg_ctl starts would keep a pipe open.
+        with tempfile.TemporaryFile("w+") as output:
+            done = subprocess.run(command, stdout=output, stderr=output, user=user, cwd="/")
+            output.seek(0)
             if done.returncode:
-                raise RuntimeError(f"{program} failed: {said.read().strip()}")
+                raise RuntimeError(f"{program} failed: {output.read().strip()}")
 
 
 @contextmanager
 def server(folder: Path) -> Iterator[Server]:
-    """A running server; stopped at the end."""
-    found = Server(folder)
-    found.start()
+    """Start a server for the block, and stop it afterwards."""
+    running = Server(folder)
+    running.start()
     try:
-        yield found
+        yield running
     finally:
-        found.stop()
+        running.stop()

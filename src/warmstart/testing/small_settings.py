@@ -1,13 +1,13 @@
-"""Settings small enough for the toy world: one table for every contract run.
+"""Settings with which every method learns the toy data quickly; the contract tests use them.
 
-A key is ``method`` or ``method/variant``; the value is what ``build`` takes.
+A key is ``method`` or ``method/variant``; a value is a nested dict of settings for ``build``.
 """
 
 from typing import Any
 
 _GRAPH = {"width": 16, "epochs": 12, "learning_rate": 0.1, "negatives": 16}
 
-BACKBONES: dict[str, dict[str, Any]] = {
+BACKBONE_SETTINGS: dict[str, dict[str, Any]] = {
     "bpr": {"kind": "bpr", "width": 16, "epochs": 20, "learning_rate": 0.2, "negatives": 4},
     "ials": {"kind": "ials", "width": 8, "epochs": 5, "alpha": 5, "l2": 3},
     "ease": {"kind": "ease", "l2": 5},
@@ -27,16 +27,16 @@ _FUNNEL = {
     "judge": {"lora": {"rank": 2}, "history_length": 3, "hard_pool": 10, "epochs": 4},
 }
 
-SMALL: dict[str, dict[str, Any]] = {
+METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "random": {},
     "popular": {},
     "content_knn": {"neighbours": 10},
     "text_ridge": _RIDGE,
     "ease_text": {"ease": {"l2": 5}, "ridge": _RIDGE},
-    "cf_only": {"backbone": BACKBONES["bpr"]},
-    "filterllm": {"backbone": BACKBONES["bpr"], "ridge": _RIDGE, "epochs": 3, **_TOKENS},
+    "cf_only": {"backbone": BACKBONE_SETTINGS["bpr"]},
+    "filterllm": {"backbone": BACKBONE_SETTINGS["bpr"], "ridge": _RIDGE, "epochs": 3, **_TOKENS},
     "filterllm/lora": {
-        "backbone": BACKBONES["ials"],
+        "backbone": BACKBONE_SETTINGS["ials"],
         "lm_tuning": "lora",
         "lora": {"rank": 2, "alpha": 8},
         "ridge": None,
@@ -47,9 +47,9 @@ SMALL: dict[str, dict[str, Any]] = {
         "cold_score": "fold_in",
         **_TOKENS,
     },
-    "coldllm": {"backbone": BACKBONES["bpr"], **_FUNNEL},
+    "coldllm": {"backbone": BACKBONE_SETTINGS["bpr"], **_FUNNEL},
     "coldllm/towers": {
-        "backbone": BACKBONES["ials"],
+        "backbone": BACKBONE_SETTINGS["ials"],
         **_FUNNEL,
         "filter": {"ridge": None, "content": _TOWER, "behaviour": _TOWER},
         "judge": None,
@@ -57,12 +57,12 @@ SMALL: dict[str, dict[str, Any]] = {
         "cold_score": "fold_in",
     },
 }
-"""Every method, and its main variants: for all checks."""
+"""Every method and its main variants; all checks run on them."""
 
-OVER_BACKBONES: dict[str, dict[str, Any]] = {
-    f"{method}/{kind}": {**SMALL[method], "backbone": settings}
+BACKBONE_VARIANTS: dict[str, dict[str, Any]] = {
+    f"{method}/{kind}": {**METHOD_SETTINGS[method], "backbone": settings}
     for method in ("cf_only", "filterllm", "coldllm")
-    for kind, settings in BACKBONES.items()
-    if settings != SMALL[method]["backbone"]
+    for kind, settings in BACKBONE_SETTINGS.items()
+    if settings != METHOD_SETTINGS[method]["backbone"]
 }
-"""The methods with a backbone over every other kind of it: for the checks that share one fit."""
+"""Methods on each other kind of backbone; only the checks that share one fit run on them."""

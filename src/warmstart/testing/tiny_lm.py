@@ -1,7 +1,7 @@
-"""Tiny language models on disk, for tests: made in code, offline, in a fraction of a second.
+"""Writes tiny language models to disk for tests, offline and in a fraction of a second.
 
-The weights are random, but each word keeps its own direction: a text's vector is close to the sum
-of its words' vectors, so texts that share words are near each other.
+The weights are random, but the vector of a text is close to the sum of its words' vectors, so texts
+that share words have similar vectors.
 """
 
 from collections.abc import Iterable
@@ -19,19 +19,19 @@ MAX_TOKENS = 64
 def tiny_encoder(
     folder: Path, words: Iterable[str], *, seed: int = 0, width: int = 32, layers: int = 2
 ) -> Path:
-    """Write a BERT encoder over the given words to ``folder``, and return the folder."""
+    """Write a BERT encoder whose vocabulary is the given words; returns ``folder``."""
     return _write(bert, folder, words, seed, width, layers)
 
 
 def tiny_causal(
     folder: Path, words: Iterable[str], *, seed: int = 0, width: int = 32, layers: int = 2
 ) -> Path:
-    """Write a causal Llama over the given words to ``folder``, and return the folder."""
+    """Write a causal Llama whose vocabulary is the given words; returns ``folder``."""
     return _write(llama, folder, words, seed, width, layers)
 
 
 def _write(network, folder: Path, words: Iterable[str], seed: int, width: int, layers: int) -> Path:
-    # A causal text is read at its last token, which must be a word and not the same mark each time.
+    # A causal LM is pooled at the last token, which must be a word and not a constant end token.
     tokenizer = word_tokenizer(words, closed=network is bert)
     with torch_seed(np.random.default_rng(seed)):
         model = network(tokenizer, width=width, layers=layers, heads=4, max_tokens=MAX_TOKENS)
@@ -39,5 +39,7 @@ def _write(network, folder: Path, words: Iterable[str], seed: int, width: int, l
             model.get_input_embeddings().weight.normal_(0, 1.0)  # words outweigh positions
             for name, weight in model.named_parameters():
                 if name.endswith(("v_proj.weight", "o_proj.weight")):
-                    weight.normal_(0, 1.5 * width**-0.5)  # the last token hears the ones before
+                    weight.normal_(
+                        0, 1.5 * width**-0.5
+                    )  # makes the last token depend on the others
     return save_lm(folder, model, tokenizer, MAX_TOKENS)

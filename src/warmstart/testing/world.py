@@ -1,9 +1,10 @@
-"""The checkerboard: a toy world whose right answer is known.
+"""The checkerboard: toy data whose ideal ranking is known.
 
-Even users like even items, odd users odd ones, be the item warm or cold; nothing else matters. An
-item's text says which it is ("even pair of six"), so a method that claims cold items can know.
-Parity is kept apart from row numbers, and warm and cold items are mixed, so that code which takes
-one number for another fails. One user has no interactions, one warm and one cold item have no text.
+Even users like even items and odd users like odd items, whether the item is warm or cold; nothing
+else matters. The text of an item tells its parity ("even pair of six"), so a method can rank cold
+items by their texts. Parity does not depend on the row number, and warm and cold items are mixed,
+so code that confuses rows, ids and positions fails. One user has no interactions; one warm item and
+one cold item have no text.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import polars as pl
 
+from warmstart.core import Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import ExternalId, Ids
@@ -26,10 +28,10 @@ from warmstart.testing.tiny_lm import tiny_encoder
 
 EVEN = ("even", "two", "four", "six", "eight", "pair", "couple")
 ODD = ("odd", "one", "three", "five", "seven", "single", "lone")
-NEITHER = ("a", "the", "of", "book", "story")
+FILLERS = ("a", "the", "of", "book", "story")
 
-_LIKED = 0.75  # chance that a user has interacted with a given item of the own parity
-_HELD_OUT = 0.15  # share of them in validation, and in test
+_DENSITY = 0.75  # probability that a user has interacted with an item of the same parity
+_HELD_OUT = 0.15  # fraction of these interactions in validation, and again in test
 _NAMES = {
     "str": {"user": "user {:03d}", "item": "item/{:03d}"},
     "int": {"user": "1{:03d}", "item": "70{:03d}"},
@@ -39,15 +41,15 @@ IdType: TypeAlias = Literal["str", "int"]
 
 @dataclass(frozen=True)
 class World:
-    """The checkerboard with its right answer.
+    """The checkerboard with its ideal scores.
 
     Attributes:
-        split: random-cold, with train, validation and test parts.
+        split: random-cold, with training, validation and test parts.
         id_type: type of the external ids.
         user_parity: 0 even, 1 odd; int64, shape (n_users,).
-        item_parity: likewise, shape (n_items,).
+        item_parity: 0 even, 1 odd; int64, shape (n_items,).
         empty_user: row of the user without interactions.
-        textless: rows of the items without text: a warm one and a cold one.
+        textless: rows of the items without text: first the warm item, then the cold one.
     """
 
     split: Split
@@ -59,25 +61,38 @@ class World:
 
     @property
     def data(self) -> Dataset:
-        """What a method is fitted on."""
+        """The training data, for ``fit``."""
         return self.split.train
 
     @property
-    def answered_users(self) -> np.ndarray:
-        """Rows of the users with interactions, int32."""
+    def active_users(self) -> np.ndarray:
+        """Rows of the users with training interactions, int32."""
         return np.flatnonzero(np.diff(self.data.matrix.indptr)).astype(np.int32)
 
-    def right(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """The right answer as a score: 1 for a pair of one parity, else 0; float32."""
+    def unscored(self, traits: Traits) -> np.ndarray:
+        """Items that a method with these traits cannot score: bool, shape (n_items,).
+
+        These are cold items: all of them, or those without text if it learns from texts.
+        """
+        cold = ~self.data.warm
+        if traits.cold_items == "none":
+            return cold
+        return cold & ~self.data.catalogue.has_text & ("texts" in traits.reads)
+
+    def ideal_scores(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """1 if user and item have the same parity, else 0; float32, shape (users, items)."""
         same = self.user_parity[users][:, None] == self.item_parity[items][None, :]
         return same.astype(np.float32)
 
     def new_items(
         self, parities: Sequence[int] = (0, 1), *, first: int = 900, text: str | None = None
     ) -> Catalogue:
-        """Items that the world has never seen, one for each parity, numbered from ``first``.
+        """Make items that are not in the catalogue.
 
-        Their texts are of their parity, unless ``text`` is given.
+        Args:
+            parities: one item for each; 0 even, 1 odd.
+            first: number of the first item, from which its id is formed.
+            text: text of every item, instead of one that tells its parity.
         """
         rng = np.random.default_rng(first)
         numbers = range(first, first + len(parities))
@@ -85,7 +100,7 @@ class World:
         return _catalogue(_ids("item", self.id_type, numbers), texts)
 
     def with_random_interactions(self, rng: np.random.Generator) -> Dataset:
-        """The control: every user has as many training interactions, but half with even items."""
+        """A control: each user has as many training interactions, drawn half from each parity."""
         counts = np.diff(self.data.matrix.indptr)
         warm = [np.flatnonzero(self.data.warm & (self.item_parity == parity)) for parity in (0, 1)]
         items = []
@@ -95,8 +110,8 @@ class World:
         users = np.repeat(np.arange(len(counts)), counts)
         return self.data.with_interactions(Interactions.of(users, np.concatenate(items)))
 
-    def with_misleading_texts(self) -> Dataset:
-        """The control: among warm and among cold items, half of each parity swap texts."""
+    def with_swapped_texts(self) -> Dataset:
+        """A control: half of the even items swap texts with odd ones, warm and cold apart."""
         data = self.data
         texts = list(data.catalogue.texts)
         for side in (data.warm, ~data.warm):
@@ -105,15 +120,15 @@ class World:
                 texts[even], texts[odd] = texts[odd], texts[even]
         return replace(data, catalogue=_catalogue(data.catalogue.item_ids, texts))
 
-    def without_test(self) -> Split:
-        """The same split where nothing of the test part has happened."""
+    def without_test_interactions(self) -> Split:
+        """The same split with empty test parts; the interactions are not in its data set either."""
         split = self.split
         test = np.concatenate([split.warm_test.keys, split.cold_test.keys])
         kept = split.dataset.interactions
         kept = kept.where(~np.isin(kept.keys, test))
-        nothing = kept.where(np.zeros(len(kept), bool))
+        empty = kept.where(np.zeros(len(kept), bool))
         dataset = split.dataset.with_interactions(kept)
-        return replace(split, dataset=dataset, warm_test=nothing, cold_test=nothing)
+        return replace(split, dataset=dataset, warm_test=empty, cold_test=empty)
 
 
 def checkerboard(
@@ -123,11 +138,12 @@ def checkerboard(
 
     Args:
         ids: type of the external ids.
-        n_users: with the empty one.
-        n_warm: items with training interactions, with the textless one.
-        n_cold: items without, of which a quarter of each parity is liked in validation and a
-            quarter in test; one textless item that nobody ever liked comes on top.
-        seed: of all random choices.
+        n_users: number of users, including the one without interactions.
+        n_warm: number of warm items, including the one without text.
+        n_cold: number of cold items with interactions, half in validation and half in test; a
+            multiple of 4, so that each half has as many even as odd items. One more cold item has
+            neither text nor interactions.
+        seed: seed of all random choices.
     """
     rng = np.random.default_rng(seed)
     n_items = n_warm + n_cold + 1
@@ -138,12 +154,14 @@ def checkerboard(
     user_parity, item_parity = user_numbers % 2, item_numbers % 2
 
     liked = user_parity[:, None] == item_parity[None, :]
-    liked &= rng.random(liked.shape) < _LIKED
+    liked &= rng.random(liked.shape) < _DENSITY
     liked[empty_user] = False
     liked[:, textless[1]] = False
     part = rng.choice(3, liked.shape, p=(1 - 2 * _HELD_OUT, _HELD_OUT, _HELD_OUT))
-    part[:, textless[0]] = 0  # a text method cannot tell who likes it
-    part[:, ~is_warm] = 1 + (item_numbers[~is_warm] - n_warm) % 4 // 2  # 4 | n_warm: both parities
+    part[:, textless[0]] = 0  # only in training: a text method cannot rank it
+    part[:, ~is_warm] = (
+        1 + (item_numbers[~is_warm] - n_warm) % 4 // 2
+    )  # pairs of neighbours: both parities
     train, *held_out = (
         Interactions.of(*np.nonzero(liked & chosen)) for chosen in _masks(part, is_warm)
     )
@@ -175,24 +193,29 @@ def checkerboard(
 
 
 def world_encoder(folder: Path, *, seed: int = 0) -> TextEncoder:
-    """A tiny language model whose vectors tell even texts from odd ones, written to ``folder``."""
-    source = tiny_encoder(folder / "tiny-lm", (*EVEN, *ODD, *NEITHER), seed=seed)
+    """Write a tiny encoder to ``folder`` and load it; its vectors separate even from odd texts."""
+    source = tiny_encoder(folder / "tiny-lm", (*EVEN, *ODD, *FILLERS), seed=seed)
     return load_lm(LMConfig(source=str(source), device="cpu"), folder=folder / "cache")
 
 
-def chance(task: Slice, metric: str) -> float:
-    """The expected mean of a ``ndcg@k`` over the users of a slice, of a ranking at random."""
+def expected_random_ndcg(task: Slice, metric: str) -> float:
+    """The expected value of ``ndcg@k`` on a slice for a random ranking.
+
+    Args:
+        task: the slice.
+        metric: such as "ndcg@10"; only its k is used.
+    """
     k = Metric.parse(metric).k
     n_relevant = np.diff(task.relevance.indptr)
     n_candidates = len(task.candidates) - np.diff(task.masked[:, task.candidates].tocsr().indptr)
-    gains = 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.cumsum(gains)[np.minimum(n_relevant, k) - 1]
-    reached = np.cumsum(gains)[np.minimum(n_candidates, k) - 1]
-    return float((n_relevant / n_candidates * reached / ideal).mean())
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    ideal_dcg = np.cumsum(discounts)[np.minimum(n_relevant, k) - 1]
+    total_discount = np.cumsum(discounts)[np.minimum(n_candidates, k) - 1]
+    return float((n_relevant / n_candidates * total_discount / ideal_dcg).mean())
 
 
 def _masks(part: np.ndarray, is_warm: np.ndarray) -> list[np.ndarray]:
-    """Where train, warm_valid, warm_test, cold_valid and cold_test are."""
+    """Masks over all pairs of train, warm_valid, warm_test, cold_valid and cold_test."""
     return [
         (part == number) & side[None, :]
         for side, numbers in ((is_warm, (0, 1, 2)), (~is_warm, (1, 2)))
@@ -201,9 +224,9 @@ def _masks(part: np.ndarray, is_warm: np.ndarray) -> list[np.ndarray]:
 
 
 def _text(parity: int, rng: np.random.Generator) -> str:
-    own = rng.choice((EVEN, ODD)[parity], 3, replace=False)
-    other = rng.choice(NEITHER, 2, replace=False)
-    return " ".join(rng.permutation([*own, *other]))
+    words = rng.choice((EVEN, ODD)[parity], 3, replace=False)
+    fillers = rng.choice(FILLERS, 2, replace=False)
+    return " ".join(rng.permutation([*words, *fillers]))
 
 
 def _ids(kind: str, id_type: IdType, numbers: Sequence[int]) -> Ids:
@@ -213,5 +236,5 @@ def _ids(kind: str, id_type: IdType, numbers: Sequence[int]) -> Ids:
 
 
 def _catalogue(item_ids: Ids, texts: Sequence[str]) -> Catalogue:
-    columns = pl.DataFrame({"title": list(texts), "length": [len(text) for text in texts]})
+    columns = pl.DataFrame({"title": list(texts), "length": [str(len(text)) for text in texts]})
     return Catalogue(item_ids, tuple(texts), None, columns, ("title",))

@@ -24,12 +24,12 @@ _GROUPS = ("state", "optimiser", "best_state")
 
 @dataclass
 class Checkpoint:
-    """A run after some epochs.
+    """State of a training run after some epochs.
 
     Attributes:
-        history: one row for each epoch so far.
-        best_epoch, best_metric, best_state: of the best validation so far.
-        stale: validations since then.
+        history: one row per epoch so far.
+        best_epoch, best_metric, best_state: epoch, metric and arrays of the best validation so far.
+        stale: number of validations since the best one.
         state, optimiser: arrays of the trainee after the last epoch.
     """
 
@@ -43,9 +43,9 @@ class Checkpoint:
 
 
 def write_checkpoint(folder: Path, settings: str, at: Checkpoint) -> None:
-    """Replace the checkpoint of ``folder``."""
+    """Write the checkpoint of ``folder`` and delete its predecessor."""
     arrays = {
-        f"{group}/{name}": np.asarray(array, order="C")  # keeps scalars scalar
+        f"{group}/{name}": np.asarray(array, order="C")  # keeps scalars 0-dimensional
         for group in _GROUPS
         for name, array in getattr(at, group).items()
     }
@@ -68,7 +68,7 @@ def write_checkpoint(folder: Path, settings: str, at: Checkpoint) -> None:
 
 
 def read_checkpoint(folder: Path, settings: str) -> Checkpoint | None:
-    """The checkpoint of ``folder``, or None where there is none.
+    """Return the checkpoint in ``folder``, or None if there is none.
 
     Raises:
         ArtefactError: it is damaged, of another format, or of a run with other settings.

@@ -1,9 +1,9 @@
 """The training loop: epochs, early stopping on a declared metric, checkpoints, resume.
 
-What is trained is a ``Trainee``: one epoch at a time (a numba kernel, a graph model) or one batch
-at a time (a language model), its arrays in and out. The loop owns everything else. The randomness
-of an epoch depends on the seed and on the number of the epoch only, so a run that was killed and
-resumed ends bit for bit where the unbroken run ends.
+The loop drives a ``Trainee``, which trains one epoch at a time (a numba kernel, a graph model) or
+one batch at a time (a language model), and exports and imports its arrays. The loop does everything
+else. The randomness of an epoch depends only on the seed and the epoch number, so a run that is
+killed and resumed ends bit for bit where an uninterrupted run ends.
 """
 
 import json
@@ -26,42 +26,42 @@ logger = logging.getLogger(__name__)
 
 
 class Trainee(ABC):
-    """Something that learns by epochs."""
+    """A model under training, as ``run_epochs`` sees it."""
 
     @abstractmethod
     def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:
-        """Train one epoch; give the loss after each step (one step may be the whole epoch).
+        """Train one epoch; yield the loss after each step (one step may be the whole epoch).
 
         Args:
             rng: the only source of randomness; a fresh stream for every epoch.
-            epoch: number of the epoch, from 1.
+            epoch: number of the epoch, starting at 1.
         """
 
     @abstractmethod
     def state(self) -> Arrays:
-        """The learned parameters, by name; the best epoch's are kept."""
+        """Return the learned parameters by name; the loop keeps those of the best epoch."""
 
     @abstractmethod
     def restore(self, state: Arrays) -> None:
-        """Take ``state`` back; its arrays may be used as they are."""
+        """Load the arrays of ``state``; they may be used without a copy."""
 
     def optimiser_state(self) -> Arrays:
-        """What else is needed to continue (momenta, step counts), by name."""
+        """Return what else is needed to continue (momenta, step counts), by name."""
         return {}
 
     def restore_optimiser(self, state: Arrays) -> None:  # noqa: B027 - nothing to do by default
-        """Take ``optimiser_state`` back."""
+        """Load the arrays of ``optimiser_state``."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long to train.
+    """Length of training and rules of early stopping.
 
     Attributes:
-        epochs: the most epochs; exactly so many where there is no validation.
-        validate_every: epochs from one validation to the next; the last epoch is always validated.
-        patience: validations without a new best before training stops.
-        metric: how the validation metric is called in logs; bigger is better.
+        epochs: maximum number of epochs; the exact number without validation.
+        validate_every: number of epochs between validations; the last epoch is always validated.
+        patience: validations without improvement before training stops.
+        metric: name of the validation metric in logs; bigger is better.
     """
 
     epochs: int
@@ -72,12 +72,12 @@ class Schedule:
 
 @dataclass
 class TrainResult:
-    """What came of training.
+    """Chosen epoch and history of a training run.
 
     Attributes:
         epochs: the epoch whose parameters the trainee now holds.
-        metric: its validation metric; None without validation.
-        history: one row an epoch: epoch, loss, seconds, and the metric where it was measured.
+        metric: validation metric of that epoch; None without validation.
+        history: one row per epoch: epoch, loss, seconds, and the metric if it was measured.
     """
 
     epochs: int = 0
@@ -95,57 +95,61 @@ def run_epochs(
     settings: str = "",
     checkpoint_seconds: float = 30.0,
 ) -> TrainResult:
-    """Train, and leave the trainee with the parameters of its best epoch (the last without metric).
+    """Train, then restore the parameters of the best epoch (the last one without validation).
 
     Args:
-        trainee: what is trained, freshly initialised (initialise from ``rng`` before this call).
+        trainee: a freshly initialised trainee (initialise it from ``rng`` before this call).
         schedule: epochs, validation interval, patience.
-        rng: one draw is taken from it as the seed of all epochs.
-        validate: the metric of the trainee as it stands; bigger is better.
-        folder: where checkpoints and ``log.jsonl`` go; an unfinished run there is resumed, a
-            finished one is read back without training.
-        settings: what the run depends on (configuration, data hash); a checkpoint made under
-            other settings is refused.
-        checkpoint_seconds: the least time between two checkpoints.
+        rng: one draw from it seeds all epochs.
+        validate: returns the metric of the trainee's current parameters; bigger is better.
+        folder: folder of checkpoints and ``log.jsonl``; an unfinished run in it is resumed, a
+            finished one is loaded without training.
+        settings: everything the run depends on (configuration, data hash), as text; a checkpoint
+            made with other settings is refused.
+        checkpoint_seconds: minimum time between two checkpoints.
 
     Raises:
-        ConfigError: the loss is no longer finite.
-        ArtefactError: the folder holds a checkpoint of another run, or a damaged one.
+        ConfigError: the loss is not finite.
+        ArtefactError: the checkpoint in the folder belongs to another run or is damaged.
     """
     seed = int(rng.integers(2**63))
     settings = f"{settings} seed={seed} {schedule}"
-    at = Checkpoint()
+    checkpoint = Checkpoint()
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        at = read_checkpoint(folder, settings) or at
-        (folder / "log.jsonl").write_text("".join(_line(row) for row in at.history))
-    if at.history:
-        logger.info("resumed after epoch %d from %s", len(at.history), folder)
-        trainee.restore(at.state)
-        trainee.restore_optimiser(at.optimiser)
+        checkpoint = read_checkpoint(folder, settings) or checkpoint
+        (folder / "log.jsonl").write_text("".join(_line(row) for row in checkpoint.history))
+    if checkpoint.history:
+        logger.info("resumed after epoch %d from %s", len(checkpoint.history), folder)
+        trainee.restore(checkpoint.state)
+        trainee.restore_optimiser(checkpoint.optimiser)
     saved = time.monotonic()
     with Progress(
         console=(console := Console(stderr=True)), disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task(schedule.metric, total=schedule.epochs, completed=len(at.history))
-        while not _finished(at, schedule, validate is not None):
-            row = _one_epoch(trainee, schedule, seed, len(at.history) + 1, validate)
-            at.history.append(row)
-            _warn_of_divergence(at.history)
-            _keep_best(at, trainee, row, schedule, validate is not None)
-            bar.update(task, advance=1, description=f"{schedule.metric} {_best(at)}")
+        task = bar.add_task(
+            schedule.metric, total=schedule.epochs, completed=len(checkpoint.history)
+        )
+        while not _finished(checkpoint, schedule, validate is not None):
+            row = _one_epoch(trainee, schedule, seed, len(checkpoint.history) + 1, validate)
+            checkpoint.history.append(row)
+            _warn_of_divergence(checkpoint.history)
+            _keep_best(checkpoint, trainee, row, schedule, validate is not None)
+            bar.update(task, advance=1, description=f"{schedule.metric} {_best(checkpoint)}")
             if folder is None:
                 continue
             with (folder / "log.jsonl").open("a") as log:
                 log.write(_line(row))
-            done = _finished(at, schedule, validate is not None)
+            done = _finished(checkpoint, schedule, validate is not None)
             if done or time.monotonic() - saved >= checkpoint_seconds:
-                at.state, at.optimiser = trainee.state(), trainee.optimiser_state()
-                write_checkpoint(folder, settings, at)
+                checkpoint.state, checkpoint.optimiser = trainee.state(), trainee.optimiser_state()
+                write_checkpoint(folder, settings, checkpoint)
                 saved = time.monotonic()
-    if at.best_state:
-        trainee.restore(at.best_state)
-    return TrainResult(at.best_epoch or len(at.history), at.best_metric, at.history)
+    if checkpoint.best_state:
+        trainee.restore(checkpoint.best_state)
+    return TrainResult(
+        checkpoint.best_epoch or len(checkpoint.history), checkpoint.best_metric, checkpoint.history
+    )
 
 
 def _one_epoch(
@@ -174,13 +178,13 @@ def _warn_of_divergence(history: list[dict[str, float]]) -> None:
     losses = [row["loss"] for row in history]
     if losses[-1] > 2 * min(losses) > 0:
         logger.warning(
-            "training diverges: the loss is %.4g in epoch %d, it was %.4g; lower learning_rate",
+            "training diverges: the loss is %.4g in epoch %d, up from %.4g; lower learning_rate",
             *(losses[-1], len(losses), min(losses)),
         )
 
 
 def _keep_best(
-    at: Checkpoint,
+    checkpoint: Checkpoint,
     trainee: Trainee,
     row: dict[str, float],
     schedule: Schedule,
@@ -189,19 +193,27 @@ def _keep_best(
     if not validated or schedule.metric not in row:
         return
     value = row[schedule.metric]
-    if at.best_metric is None or value > at.best_metric:
-        at.best_epoch, at.best_metric, at.stale = int(row["epoch"]), value, 0
-        at.best_state = {name: np.array(array) for name, array in trainee.state().items()}
+    if checkpoint.best_metric is None or value > checkpoint.best_metric:
+        checkpoint.best_epoch, checkpoint.best_metric, checkpoint.stale = (
+            int(row["epoch"]),
+            value,
+            0,
+        )
+        checkpoint.best_state = {name: np.array(array) for name, array in trainee.state().items()}
     else:
-        at.stale += 1
+        checkpoint.stale += 1
 
 
-def _finished(at: Checkpoint, schedule: Schedule, validated: bool) -> bool:
-    return len(at.history) >= schedule.epochs or (validated and at.stale >= schedule.patience)
+def _finished(checkpoint: Checkpoint, schedule: Schedule, validated: bool) -> bool:
+    return len(checkpoint.history) >= schedule.epochs or (
+        validated and checkpoint.stale >= schedule.patience
+    )
 
 
-def _best(at: Checkpoint) -> str:
-    return "" if at.best_metric is None else f"best {at.best_metric:.4f} at {at.best_epoch}"
+def _best(checkpoint: Checkpoint) -> str:
+    if checkpoint.best_metric is None:
+        return ""
+    return f"best {checkpoint.best_metric:.4f} at {checkpoint.best_epoch}"
 
 
 def _line(row: dict[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""Randomness of libraries that read torch's global state only (initial weights, dropout)."""
+"""Seed libraries that use only torch's global random state (initial weights, dropout)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +9,11 @@ import torch
 
 @contextmanager
 def torch_seed(rng: np.random.Generator) -> Iterator[None]:
-    """Inside, torch's global randomness follows ``rng``; afterwards it is as it was before.
+    """Seed torch's global random state from ``rng`` inside the block; restore it afterwards.
 
-    Takes one draw from ``rng``. On CUDA the states of all devices are kept and given back.
+    Takes one draw from ``rng``. The states of all CUDA devices are restored too.
     """
-    devices = list(range(torch.cuda.device_count()))  # named: else torch warns where there are many
+    devices = list(range(torch.cuda.device_count()))  # explicit: torch warns of many otherwise
     with torch.random.fork_rng(devices):
         torch.manual_seed(int(rng.integers(2**63)))
         yield

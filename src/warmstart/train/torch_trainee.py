@@ -10,10 +10,10 @@ from warmstart.train.loop import Trainee
 
 
 class TorchTrainee(Trainee):
-    """Keeps named torch parameters and one optimiser; a subclass writes ``epoch``.
+    """Holds named torch parameters and one optimiser; a subclass implements ``epoch``.
 
     Args:
-        parameters: what is learned, by name. For a large frozen model pass only what is trained.
+        parameters: trainable tensors by name; leave out the frozen weights of a large model.
         optimiser: a torch optimiser over exactly these parameters.
     """
 
@@ -50,7 +50,7 @@ class TorchTrainee(Trainee):
 def torch_generator(
     rng: np.random.Generator, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """A torch generator whose stream follows from ``rng``."""
+    """Create a torch generator seeded by one draw from ``rng``."""
     return torch.Generator(device).manual_seed(int(rng.integers(2**63)))
 
 

@@ -75,7 +75,7 @@ def test_the_first_checksum_is_recorded_and_held_to(home, tmp_path):
         download(FILE, tmp_path, mirror=home.address)
     path.unlink()
     home.files["/sets/data.bin"] = b"another edition"
-    with pytest.raises(DataError, match=r"delete .*checksums\.json to accept a new one"):
+    with pytest.raises(DataError, match=r"delete .*checksums\.json to accept the new file"):
         download(FILE, tmp_path, mirror=home.address)
     assert not path.exists()
 
@@ -86,5 +86,5 @@ def test_http_errors_and_a_missing_network_are_named(home, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with pytest.raises(DataError, match="Is there a network"):
+    with pytest.raises(DataError, match="check the network connection"):
         download(FILE, tmp_path, mirror=f"http://127.0.0.1:{port}")

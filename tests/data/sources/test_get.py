@@ -203,9 +203,9 @@ BROKEN = [
         (ml_100k(u__item=b"1|A|||u|0\n"),),
         r"u\.item: row 1: got .*; allowed: 8 cells",
     ),
-    ("citeulike-a", (b"3 0 2\n", *CITE[1:]), r"users\.dat: row 1: 2 ids; its first number says 3"),
-    ("citeulike-a", (b"1 9\n", *CITE[1:]), "names items up to 9; allowed: the same items"),
-    ("citeulike-a", (*CITE[:2], b"graphs\n", CITE[3]), r"beyond the 1 of tags\.dat"),
+    ("citeulike-a", (b"3 0 2\n", *CITE[1:]), r"users\.dat: row 1: got 2 ids; allowed: 3"),
+    ("citeulike-a", (b"1 9\n", *CITE[1:]), "has item numbers up to 9; allowed: the same items"),
+    ("citeulike-a", (*CITE[:2], b"graphs\n", CITE[3]), r"beyond the 1 tags of tags\.dat"),
     ("citeulike-a", (b"1 x\n", *CITE[1:]), "got 'x'; allowed: a whole number"),
     ("amazon-2014-Beauty", (lines(OLD), lines("{'asin': ", write=str)), "row 1: cannot be read"),
     (
@@ -213,7 +213,7 @@ BROKEN = [
         (lines({"asin": "B1"}), lines()),
         "row 1: field 'reviewerID' is missing",
     ),
-    ("amazon-2014-Beauty", (lines([1]), lines()), "row 1: got .*; allowed: one object"),
+    ("amazon-2014-Beauty", (lines([1]), lines()), "row 1: got .*; allowed: an object"),
     ("amazon-2014-Beauty", (b"plain", lines()), "cannot be read: Not a gzipped file"),
     (
         "amazon-2014-Beauty",

@@ -1,4 +1,4 @@
-"""Slices against brute-force twins over sets of pairs, and splits on disk."""
+"""Slices against brute-force versions over sets of pairs, and splits on disk."""
 
 import json
 from dataclasses import replace
@@ -122,7 +122,7 @@ def flip_last_byte(path) -> None:
 
 
 def rewrite(folder, change) -> None:
-    """Changes the interactions and makes the file hashes fit, as a forger would."""
+    """Change the interactions and update the file hash, so that only the content check fails."""
     import hashlib
 
     path = folder / "interactions.parquet"
@@ -150,7 +150,7 @@ MOVE = pl.when(pl.col("part") == "cold_test").then(None).otherwise(pl.col("part"
             r"users\.parquet: the file of the split is miss",
         ),
         (lambda f: flip_last_byte(f / "items.parquet"), r"items\.parquet: changed since the split"),
-        (lambda f: edit_manifest(f, hash="0" * 64), "its manifest says 000"),
+        (lambda f: edit_manifest(f, hash="0" * 64), "its manifest states 000"),
         (lambda f: edit_manifest(f, overall_users="any"), "the content has hash"),
         (
             lambda f: rewrite(f, lambda t: t.with_columns(MOVE)),
@@ -170,7 +170,7 @@ def test_corrupt_foreign_and_changed_splits_are_refused(timed, tmp_path, breakin
 
 def test_a_folder_that_is_no_split_is_not_overwritten(timed, tmp_path):
     (tmp_path / "notes.txt").write_text("precious")
-    with pytest.raises(DataError, match="holds something else"):
+    with pytest.raises(DataError, match="something else"):
         save_split(random_cold(timed), tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "precious"
     with pytest.raises(DataError, match="not a saved split"):
@@ -180,7 +180,7 @@ def test_a_folder_that_is_no_split_is_not_overwritten(timed, tmp_path):
 def test_a_failed_save_leaves_the_old_split(timed, tmp_path):
     split = random_cold(timed)
     save_split(split, tmp_path / "split")
-    simulated = replace(timed.interactions, provenance="some simulator")
-    with pytest.raises(DataError, match="provenance 'some simulator'"):
+    simulated = replace(timed.interactions, sources=("some simulator",))
+    with pytest.raises(DataError, match=r"provenance \['some simulator'\]"):
         save_split(replace(split, dataset=timed.with_interactions(simulated)), tmp_path / "split")
     assert load_split(tmp_path / "split").hash == split.hash

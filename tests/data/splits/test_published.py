@@ -1,4 +1,4 @@
-"""The published CiteULike-a split (evaluation.md, sections 2.1 and 2.2), from the real files."""
+"""The published CiteULike-a split, read from the real files."""
 
 import numpy as np
 import pytest

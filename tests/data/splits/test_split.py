@@ -94,10 +94,10 @@ def first_row(path) -> str:
     [
         (lambda f: append(f / "warm_val.csv", "nobody,i01\n"), "column 'user': got 'nobody'"),
         (lambda f: append(f / "warm_val.csv", "u01,nothing\n"), "'item': got 'nothing'; allowed"),
-        (lambda f: append(f / "warm_val.csv", first_row(f / "warm_val.csv")), r"1 pair\(s\) twice"),
+        (lambda f: append(f / "warm_val.csv", first_row(f / "warm_val.csv")), r"1 repeated pair"),
         (
             lambda f: append(f / "warm_val.csv", first_row(f / "warm_emb.csv")),
-            r"1 pair\(s\) are both in train and warm_valid",
+            r"1 pair\(s\) are in both train and warm_valid",
         ),
         (lambda f: (f / "warm_test.csv").write_text("user,item\n"), "leaves warm_test empty"),
         (
@@ -187,7 +187,11 @@ def test_released_items_that_nobody_clicked_are_candidates_of_their_window(timed
             "item": timed.catalogue.item_ids.take(timed.interactions.items),
             "time": timed.interactions.times,
         },
-        {"item": unclicked, "released": [6500, 8500, 5000, None, 20_000]},
+        {
+            "item": [*timed.catalogue.item_ids.values, *unclicked],
+            "title": ["x"] * (timed.n_items + 5),
+            "released": [None] * timed.n_items + [6500, 8500, 5000, None, 20_000],
+        },
         time="time",
     )
     split = time_cold(data, cutoffs=(6000, 8000))
@@ -232,13 +236,13 @@ def test_too_few_interactions_for_random_cold_are_named():
 def test_check_split_refuses_a_leak(timed):
     split = random_cold(timed)
     leaked = replace(split, train_interactions=timed.interactions)
-    with pytest.raises(DataError, match="are both in train and warm_valid"):
+    with pytest.raises(DataError, match="are in both train and warm_valid"):
         check_split(leaked)
     unasked = replace(
         split, cold_candidates={**split.cold_candidates, "test": np.array([], np.int32)}
     )
     with pytest.raises(
-        DataError, match=r"pair.* of cold_test have an item that is no cold candidate"
+        DataError, match=r"pair.* of cold_test have an item that is not a cold candidate"
     ):
         check_split(unasked)
     late = time_cold(timed, cutoffs=(6000, 8000))

@@ -1,4 +1,4 @@
-"""The API as its users meet it: what it keeps, what it refuses, and how it says so."""
+"""The API over HTTP: what it stores, what it refuses, and with which status and message."""
 
 import json
 import unicodedata
@@ -26,7 +26,7 @@ def ready(item):
     return item["state"] == "ready"
 
 
-def test_a_new_item_is_recommended_a_moment_later(running, until, texts, user):
+def test_a_new_item_is_recommended_once_it_is_encoded(running, until, texts, user):
     written = running.post(
         "/v1/items", json={"items": [{"id": "p-1", "columns": {"text": texts[0]}}]}
     )
@@ -42,7 +42,9 @@ def test_a_new_item_is_recommended_a_moment_later(running, until, texts, user):
     assert again.json()["items"][0]["outcome"] == "unchanged"
 
 
-def test_an_update_moves_the_item_and_a_deletion_takes_it_away(running, until, texts, user):
+def test_an_update_changes_the_audience_and_a_deletion_removes_the_item(
+    running, until, texts, user
+):
     put = lambda text: running.put("/v1/items/p-1", json={"columns": {"text": text}})  # noqa: E731
     put(texts[0])
     first = until("/v1/items/p-1", ready).json()
@@ -57,7 +59,9 @@ def test_an_update_moves_the_item_and_a_deletion_takes_it_away(running, until, t
     assert running.delete("/v1/items/never-was").status_code == 404
 
 
-def test_an_item_that_was_cold_at_the_fit_takes_a_new_text(running, until, texts, toy_split):
+def test_the_text_of_an_item_that_was_cold_at_the_fit_can_be_changed(
+    running, until, texts, toy_split
+):
     ids, warm = toy_split.train.catalogue.item_ids.values, toy_split.train.warm
     cold = str(ids[int(np.flatnonzero(~warm)[0])])
     row = int(np.flatnonzero(warm)[0])
@@ -68,7 +72,9 @@ def test_an_item_that_was_cold_at_the_fit_takes_a_new_text(running, until, texts
     assert running.get(f"/v1/items/{cold}").json()["simulated_users"] != []
 
 
-def test_clicks_warm_an_item_and_leave_the_list(running, until, texts, toy_split, user):
+def test_clicks_warm_an_item_and_remove_it_from_the_users_lists(
+    running, until, texts, toy_split, user
+):
     running.put("/v1/items/p-1", json={"columns": {"text": texts[0]}})
     until("/v1/items/p-1", ready)
     users = [str(name) for name in toy_split.train.user_ids.values[:12]]
@@ -82,7 +88,7 @@ def test_clicks_warm_an_item_and_leave_the_list(running, until, texts, toy_split
     assert "p-1" in running.get(f"/v1/users/{users[0]}").json()["history"]
 
 
-def test_an_unknown_user_by_history_and_by_clicks(running, until, toy_split):
+def test_an_unknown_user_gets_the_same_list_by_history_and_by_clicks(running, until, toy_split):
     warm = [
         str(toy_split.train.catalogue.item_ids.values[row])
         for row in toy_split.train.warm.nonzero()[0][:3]
@@ -107,7 +113,7 @@ def test_simulate_stores_nothing(running, texts):
         (row["probability"] for row in found["users"]), reverse=True
     )
     assert found["capped_exposure"] <= 0.1
-    assert found["nearest"][0]["similarity"] > 0.99  # the item whose text it is
+    assert found["nearest"][0]["similarity"] > 0.99  # the item with this text
     assert running.get("/v1/items").json() == {"items": []}
 
 
@@ -171,7 +177,7 @@ def every_kind_of_text():
     ]
 
 
-def test_every_kind_of_text_is_kept_and_read(running, until, service):
+def test_every_kind_of_text_is_stored_and_encoded(running, until, service):
     texts = every_kind_of_text()
     assert len(texts) > 100
     items = [{"id": f"t-{n}", "columns": {"text": text}} for n, text in enumerate(texts)]
@@ -185,7 +191,7 @@ def test_every_kind_of_text_is_kept_and_read(running, until, service):
     assert {item["state"] for item in listed} == {"ready"}
 
 
-def test_too_much_is_refused(running):
+def test_oversized_and_malformed_texts_are_refused(running):
     long = running.put("/v1/items/x", json={"columns": {"text": "a" * 1_000_000}})
     assert long.status_code == 422
     assert "20000 characters" in long.json()["detail"]
@@ -200,44 +206,39 @@ def test_too_much_is_refused(running):
     assert running.get("/v1/items").json() == {"items": []}
 
 
-def test_keys_open_what_their_scope_says(settings, texts):
+def test_keys_allow_what_their_scope_includes(settings, texts):
     service = Service(settings)
     tokens = {scope: make_key(service.store, scope, scope) for scope in ("read", "write", "admin")}
     service.keys.load(service.store.keys())
-    asks = {
+    requests = {
         "read": ("get", "/v1/model", None),
         "write": ("put", "/v1/items/x", {"columns": {"text": texts[0]}}),
         "admin": ("get", "/v1/admin/keys", None),
     }
     with TestClient(create_app(service)) as client:
 
-        def status(ask, headers):
-            method, path, body = asks[ask]
+        def status(scope, headers):
+            method, path, body = requests[scope]
             return client.request(method, path, json=body, headers=headers).status_code
 
-        order = list(asks)
+        order = list(requests)
         for holder, token in tokens.items():
-            for ask in asks:
-                may = order.index(holder) >= order.index(ask)
-                got = status(ask, {"Authorization": f"Bearer {token}"})
-                assert (got < 300) == may, (holder, ask, got)
-                assert may or got == 403
+            for needed in requests:
+                allowed = order.index(holder) >= order.index(needed)
+                got = status(needed, {"Authorization": f"Bearer {token}"})
+                assert (got < 300) == allowed, (holder, needed, got)
+                assert allowed or got == 403
         for wrong in ({}, {"Authorization": "Bearer ws_x_y"}, {"Authorization": "Basic eA=="}):
-            assert {status(ask, wrong) for ask in asks} == {401}
-        assert (
-            "secret"
-            not in client.get(
-                "/v1/admin/keys", headers={"Authorization": f"Bearer {tokens['admin']}"}
-            ).text
-        )
+            assert {status(needed, wrong) for needed in requests} == {401}
         name = tokens["read"].split("_")[1]
         admin = {"Authorization": f"Bearer {tokens['admin']}"}
+        assert "secret" not in client.get("/v1/admin/keys", headers=admin).text
         assert client.delete(f"/v1/admin/keys/{name}", headers=admin).status_code == 204
         service.keys.load(service.store.keys())
         assert status("read", {"Authorization": f"Bearer {tokens['read']}"}) == 401
 
 
-def test_a_key_that_asks_too_often_is_told_to_wait(settings):
+def test_too_many_requests_get_429_with_the_seconds_to_wait(settings):
     update = {"rate_limit": "5/minute", "anonymous_read": True}
     service = Service(settings.model_copy(update=update))
     with TestClient(create_app(service)) as client:
@@ -246,21 +247,21 @@ def test_a_key_that_asks_too_often_is_told_to_wait(settings):
     assert int(answers[-1].headers["Retry-After"]) >= 1
 
 
-def test_keys_cannot_be_guessed_without_end(settings):
+def test_guesses_of_keys_are_rate_limited(settings):
     update = {"rate_limit": "5/minute", "anonymous_read": True}
     service = Service(settings.model_copy(update=update))
     wrong = {"Authorization": f"Bearer {make_key(service.store, 't', 'read')[:-1]}"}
     with TestClient(create_app(service)) as client:
         answers = [client.get("/v1/model", headers=wrong) for _ in range(7)]
         assert [answer.status_code for answer in answers] == [401] * 5 + [429] * 2
-        assert client.get("/v1/model").is_success  # those without a key are counted apart
+        assert client.get("/v1/model").is_success  # requests without a key are counted separately
 
 
-def test_a_full_queue_says_so_and_keeps_nothing(settings, texts):
+def test_a_full_queue_returns_429_and_stores_nothing(settings, texts):
     service = Service(settings.model_copy(update={"max_queue": 3}))
     token = make_key(service.store, "t", "write")
     service.keys.load(service.store.keys())
-    service.start = lambda: None  # nothing is read
+    service.start = lambda: None  # nothing is encoded
     with TestClient(create_app(service)) as client:
         client.headers["Authorization"] = f"Bearer {token}"
         put = lambda n: client.put(f"/v1/items/{n}", json={"columns": {"text": texts[n]}})  # noqa: E731
@@ -270,7 +271,7 @@ def test_a_full_queue_says_so_and_keeps_nothing(settings, texts):
         assert service.store.item("3") is None
 
 
-def test_what_was_accepted_survives_a_restart(settings, texts, user):
+def test_acknowledged_writes_survive_a_restart(settings, texts, user):
     first = Service(settings)
     token = make_key(first.store, "t", "write")
     first.keys.load(first.store.keys())
@@ -290,7 +291,7 @@ def test_what_was_accepted_survives_a_restart(settings, texts, user):
     third.close()
 
 
-def test_a_model_is_swapped_while_it_answers(
+def test_a_model_is_swapped_while_lists_are_requested(
     settings, model_folder, toy_split, lm_folder, texts, user, tmp_path
 ):
     import shutil
@@ -332,13 +333,10 @@ def test_metrics_and_health(running, until, texts):
     assert "warmstart_encoded_items_total" in text
     answer = running.get("/v1/model", headers={"X-Request-Id": "abc-123"})
     assert answer.headers["X-Request-Id"] == "abc-123"
-    assert (
-        running.get("/v1/model", headers={"X-Request-Id": "a b\tc"})
-        .headers["X-Request-Id"]
-        .isalnum()
-    )
+    malformed = running.get("/v1/model", headers={"X-Request-Id": "a b\tc"})
+    assert malformed.headers["X-Request-Id"].isalnum()
 
 
-def test_other_origins_may_not_call_it(running):
+def test_other_origins_may_not_call_the_api(running):
     answer = running.get("/v1/model", headers={"Origin": "https://elsewhere.example"})
     assert "access-control-allow-origin" not in answer.headers

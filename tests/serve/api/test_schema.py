@@ -1,4 +1,4 @@
-"""The API against its own description: whatever is sent, what comes back is as described."""
+"""The API against its own OpenAPI document: every response to any request is as described."""
 
 import json
 import re
@@ -20,12 +20,12 @@ CONFIG = {
     "continue-on-failure": True,
     "generation": {"max-examples": 10, "deterministic": True, "mode": "all", "database": "none"},
     "phases": {"stateful": {"enabled": False}},
-    # A description cannot say all: either user or history; an item that is known; a text in one of
-    # the columns that the model reads. What breaks such a rule gets 422 though it fits the schema.
+    # The document cannot express every rule: either user or history; a known item; a text in one of
+    # the text columns. A request that breaks such a rule gets 422 although it fits the schema.
     "checks": {"positive_data_acceptance": {"enabled": False}},
 }
 
-UNKNOWN = {  # they ask for a user, a key and a folder that there is
+UNKNOWN = {  # need an existing user, key or folder, which generated requests do not have
     "POST /v1/recommend",
     "DELETE /v1/admin/keys/{key}",
     "POST /v1/admin/model",
@@ -34,7 +34,7 @@ UNKNOWN = {  # they ask for a user, a key and a folder that there is
 
 @pytest.fixture
 def made(tmp_path_factory, model_folder, lm_folder):
-    """The application with all that runs behind it, and a key that may do everything."""
+    """The application with a running service, and an admin key."""
     from warmstart.serve.settings import Settings
 
     folder = tmp_path_factory.mktemp("schema")
@@ -43,7 +43,7 @@ def made(tmp_path_factory, model_folder, lm_folder):
             model=model_folder,
             lm=str(lm_folder),
             store=f"sqlite:///{folder / 'store.db'}",
-            models_folder=folder,  # no model to swap in: each would be loaded
+            models_folder=folder,  # contains no model, as each would be loaded
             rate_limit="1000000/second",
         )
     )
@@ -53,8 +53,8 @@ def made(tmp_path_factory, model_folder, lm_folder):
     asgi.shutdown_lifespans()
 
 
-def sent(app, token):
-    """Statuses by operation, and what was wrong, of a run over all operations."""
+def fuzz(app, token):
+    """Send generated requests to all operations; return statuses by operation, and failures."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     config = SchemathesisConfig.from_dict({**CONFIG, "headers": headers})
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, config=config)
@@ -69,31 +69,30 @@ def sent(app, token):
             statuses[event.recorder.label, status] += 1
             for check in event.recorder.checks.get(name, []):
                 if check.failure_info is not None:
-                    asked = f"{interaction.request.method} {interaction.request.uri}"
-                    wrong.append(f"{asked} {interaction.request.body}: {check.failure_info}")
+                    sent = f"{interaction.request.method} {interaction.request.uri}"
+                    wrong.append(f"{sent} {interaction.request.body}: {check.failure_info}")
     return statuses, wrong
 
 
 @pytest.mark.parametrize("with_key", [True, False])
-def test_whatever_is_sent_the_answer_is_as_described(made, with_key):
+def test_every_response_is_as_described(made, with_key):
     app, token = made
-    statuses, wrong = sent(app, token if with_key else None)
+    statuses, wrong = fuzz(app, token if with_key else None)
     assert not wrong, "\n\n".join(wrong[:5])
     assert all(status is not None and status < 500 for _, status in statuses)
     for verb, path, operation in operations(app.openapi()):
         label = f"{verb.upper()} {path}"
         mine = {status: n for (name, status), n in statuses.items() if name == label}
         assert sum(mine.values()) >= 5, label
-        opened = any(status < 300 for status in mine)
-        opened = any(status < 300 for status in mine)
+        succeeded = any(status < 300 for status in mine)
         if "security" in operation and not with_key:
-            assert not opened, (label, mine)
+            assert not succeeded, (label, mine)
         elif label not in UNKNOWN:
-            assert opened, (label, mine)
+            assert succeeded, (label, mine)
 
 
-def test_the_checks_would_notice(made):
-    """That a wrong answer fails, on an application that gives one."""
+def test_a_wrong_response_fails_the_checks(made):
+    """Check the checks, with a document that the application does not follow."""
     app, _ = made
     wrong = json.loads(json.dumps(app.openapi()))
     health = wrong["components"]["schemas"]["Health"]
@@ -121,12 +120,12 @@ def operations(description):
     ]
 
 
-def test_it_is_of_openapi_3_1(description):
+def test_the_document_is_openapi_3_1(description):
     assert re.fullmatch(r"3\.1\.\d+", description["openapi"])
     assert description["info"]["title"] == "warmstart"
 
 
-def test_every_schema_is_in_one_place_and_used(description):
+def test_every_schema_is_a_component_and_used(description):
     text = json.dumps(description)
     schemas = description["components"]["schemas"]
     assert "$defs" not in text
@@ -135,7 +134,7 @@ def test_every_schema_is_in_one_place_and_used(description):
     assert used == set(schemas)
 
 
-def test_every_operation_has_a_name_of_its_own_and_says_what_it_does(description):
+def test_every_operation_has_a_unique_id_and_a_summary(description):
     found = operations(description)
     assert len({operation["operationId"] for *_, operation in found}) == len(found)
     for _, path, operation in found:
@@ -145,7 +144,7 @@ def test_every_operation_has_a_name_of_its_own_and_says_what_it_does(description
         assert operation["tags"], path
 
 
-def test_keys_are_asked_for_where_they_are_needed(description):
+def test_operations_that_need_a_key_are_marked(description):
     (scheme,) = description["components"]["securitySchemes"].values()
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     for _, path, operation in operations(description):
@@ -154,25 +153,25 @@ def test_keys_are_asked_for_where_they_are_needed(description):
         assert ("401" in operation["responses"]) == needed, path
 
 
-def test_reading_needs_no_key_where_anybody_may_read(settings):
+def test_read_operations_need_no_key_with_anonymous_read(settings):
     service = Service(settings.model_copy(update={"anonymous_read": True}))
     try:
         for verb, path, operation in operations(create_app(service).openapi()):
             free = {} in operation.get("security", [])
-            ask = verb == "get" or path in {"/v1/recommend", "/v1/simulate"}
-            assert free == (ask and path.startswith("/v1/") and "/admin/" not in path), path
+            reads = verb == "get" or path in {"/v1/recommend", "/v1/simulate"}
+            assert free == (reads and path.startswith("/v1/") and "/admin/" not in path), path
     finally:
         service.close()
 
 
 def test_every_error_is_a_problem(description):
     for verb, path, operation in operations(description):
-        for status, answer in operation["responses"].items():
+        for status, response in operation["responses"].items():
             if status < "400":
                 continue
-            ((media, content),) = answer["content"].items()
+            ((media, content),) = response["content"].items()
             assert media == "application/problem+json", (verb, path, status)
             assert content["schema"] == {"$ref": "#/components/schemas/ProblemDetails"}
-            assert ("Retry-After" in answer.get("headers", {})) == (status in {"429", "503"})
+            assert ("Retry-After" in response.get("headers", {})) == (status in {"429", "503"})
         bodies = {"400", "413", "415", "422"} <= set(operation["responses"])
         assert bodies == ("requestBody" in operation), path

@@ -1,4 +1,4 @@
-"""Reader, follower, swap and requests beside each other: what each may not do to the others."""
+"""Encoder, follower, swaps and requests run concurrently without disturbing each other."""
 
 import json
 import logging
@@ -9,6 +9,8 @@ import time
 import pytest
 from starlette.testclient import TestClient
 
+from warmstart.data.ids import Ids
+from warmstart.errors import DataError
 from warmstart.serve.api.app import create_app
 from warmstart.serve.engine import service as service_module
 from warmstart.serve.engine.encodings import encode_and_place, pack
@@ -34,7 +36,8 @@ def users(service):
     return [str(name) for name in service.deployment.model.fitted.user_ids.values]
 
 
-def up_to_date(service):
+def catch_up(service):
+    """Encode and follow until nothing is left."""
     while service._encode_waiting():
         pass
     while service.follow():
@@ -46,70 +49,70 @@ def lists(index, users):
     return [{hit.item: hit.score for hit in hits} for hits in found]
 
 
-def eventually(right, seconds=20.0):
+def wait_for(condition, seconds=20.0):
     end = time.monotonic() + seconds
-    while not right():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
-# -- restart, lag --
+# -- restarts and lag --
 
 
-def grow(service, texts, users):
-    """Items that come, change, go, come again and are clicked, as the follower sees them."""
+def make_changes(service, texts, users):
+    """Create, update, delete, restore and click items, and apply the changes to the index."""
     service.write_items([item(f"p-{n}", texts[n]) for n in range(8)])
-    up_to_date(service)
+    catch_up(service)
     service.write_items([item("p-0", texts[9]), item("p-8", texts[8])])
     service.store.delete_item(item("p-1", texts[1]))
     service.store.delete_item(item("p-2", texts[2]))
     clicked = [Event(f"{u} {n}", u, f"p-{n}", "s") for n in (3, 4) for u in users[: 3 * n]]
-    service.store.record_events([*clicked, Event("guest", "a stranger", "p-5", "s")])
+    service.store.record_events([*clicked, Event("guest", "an unknown user", "p-5", "s")])
     service.follow()
     service.write_items([item("p-2", texts[7])])
-    up_to_date(service)
+    catch_up(service)
 
 
-def same(service, other, users):
+def assert_same_index(service, other, users):
     mine, theirs = (s.deployment.index for s in (service, other))
     assert mine.counts() == theirs.counts()
     for one, two in zip(lists(mine, users[:9]), lists(theirs, users[:9]), strict=True):
         assert one.keys() == two.keys()
         assert one == pytest.approx(two, rel=1e-4, abs=1e-5)
-    assert mine.history("a stranger") == theirs.history("a stranger") == ["p-5"]
+    assert mine.history("an unknown user") == theirs.history("an unknown user") == ["p-5"]
 
 
-def test_a_restart_comes_to_the_same_index(settings, service, texts, users):
-    grow(service, texts, users)
+def test_a_restart_builds_the_same_index(settings, service, texts, users):
+    make_changes(service, texts, users)
     again = Service(settings)
-    same(service, again, users)
+    assert_same_index(service, again, users)
     assert again.deployment.last == service.deployment.last
     again.close()
 
 
-def test_a_follower_too_far_behind_begins_anew(settings, service, texts, users):
+def test_a_follower_too_far_behind_rebuilds_its_index(settings, service, texts, users):
     late = Service(settings)
-    token = make_key(service.store, "made meanwhile", "read")
-    grow(service, texts, users)
+    token = make_key(service.store, "created meanwhile", "read")
+    make_changes(service, texts, users)
     service.store.trim_changes(kept=1)
     assert late.follow()
-    same(service, late, users)
+    assert_same_index(service, late, users)
     late.keys.check(f"Bearer {token}", "read", "")
     service.write_items([item("p-9", texts[0])])
-    up_to_date(service)
-    assert late.follow()  # and from there on as ever
+    catch_up(service)
+    assert late.follow()  # later changes are followed as usual
     assert late.deployment.index.entry("p-9") is not None
     late.close()
 
 
-def test_a_key_revoked_while_the_service_starts_opens_nothing(settings, monkeypatch):
+def test_a_key_revoked_while_the_service_starts_is_refused(settings, monkeypatch):
     store = Store(settings.store)
     token = make_key(store, "shop", "read")
 
     def deploy_and_revoke(self, folder, deploy=Service._deploy):
         deployment = deploy(self, folder)
         store.revoke(token.split("_")[1])
-        deployment.last = store.latest()  # as if it had been before the index was built
+        deployment.last = store.latest()  # as if the index had been built after it
         return deployment
 
     monkeypatch.setattr(Service, "_deploy", deploy_and_revoke)
@@ -123,7 +126,7 @@ def test_a_key_revoked_while_the_service_starts_opens_nothing(settings, monkeypa
 # -- the queue --
 
 
-def test_a_replica_that_does_not_lead_counts_what_others_have_read(settings, texts, monkeypatch):
+def test_a_replica_that_does_not_lead_counts_what_others_have_encoded(settings, texts, monkeypatch):
     service = Service(settings.model_copy(update={"max_queue": 4}))
     monkeypatch.setattr(service.store, "is_leader", lambda: False)
     service.start()
@@ -137,22 +140,22 @@ def test_a_replica_that_does_not_lead_counts_what_others_have_read(settings, tex
             service.store.save_encodings(
                 service.deployment.name, list(zip(items, map(pack, encodings), strict=True))
             )
-            eventually(lambda: service.waiting == 0)
+            wait_for(lambda: service.waiting == 0)
     finally:
         service.close()
     assert service.waiting == 0
 
 
-def test_no_more_wait_than_may_however_many_write_at_once(settings, texts):
+def test_concurrent_writes_do_not_exceed_the_queue(settings, texts):
     service = Service(settings.model_copy(update={"max_queue": 10}))
-    taken, refused, start = [], [], threading.Barrier(8)
+    accepted, refused, start = [], [], threading.Barrier(8)
 
     def write(thread):
         start.wait()
         for n in range(4):
             try:
                 service.write_items([item(f"{thread}-{n}", texts[n])])
-                taken.append(thread)
+                accepted.append(thread)
             except BusyError:
                 refused.append(thread)
 
@@ -161,12 +164,12 @@ def test_no_more_wait_than_may_however_many_write_at_once(settings, texts):
         thread.start()
     for thread in threads:
         thread.join()
-    assert (len(taken), len(refused)) == (10, 22)
+    assert (len(accepted), len(refused)) == (10, 22)
     assert len(service.store.unencoded(service.deployment.name)) == service.waiting == 10
     service.close()
 
 
-def test_what_was_known_or_could_not_be_written_takes_no_place(service, texts, monkeypatch):
+def test_unchanged_and_unwritten_items_take_no_place_in_the_queue(service, texts, monkeypatch):
     service.write_items([item("a", texts[0])])
     service.write_items([item("a", texts[0])])
     assert service.waiting == 1
@@ -176,10 +179,10 @@ def test_what_was_known_or_could_not_be_written_takes_no_place(service, texts, m
     assert service.waiting == 1
 
 
-# -- an item that changes while it is read --
+# -- items that change or fail while they are encoded --
 
 
-def test_an_item_changed_while_it_is_read_is_read_again(service, texts, users, monkeypatch):
+def test_an_item_changed_while_it_is_encoded_is_encoded_again(service, texts, users, monkeypatch):
     service.write_items([item("a", texts[0])])
 
     def slow(model, given):
@@ -190,47 +193,51 @@ def test_an_item_changed_while_it_is_read_is_read_again(service, texts, users, m
     monkeypatch.setattr(service_module, "encode_and_place", slow)
     assert service._encode_waiting() == 1
     service.follow()
-    assert service.deployment.index.entry("a") is None  # a encoding of what it no longer says
-    up_to_date(service)
+    assert (
+        service.deployment.index.entry("a") is None
+    )  # the encoding of its old text does not count
+    catch_up(service)
     (expected,) = encode_and_place(service.deployment.model, [texts[5]])
     found = service.deployment.index.entry("a")
     assert found.audience.tolist() == expected["audience"].tolist()
 
 
-def test_an_item_that_cannot_be_read_stops_no_other(service, texts, monkeypatch):
-    def picky(model, given):
+def test_an_item_that_cannot_be_encoded_stops_no_other(service, texts, monkeypatch):
+    def fails_for_one(model, given):
         if texts[1] in given:
-            raise RuntimeError("out of words")
+            raise RuntimeError("no such token")
         return encode_and_place(model, given)
 
-    monkeypatch.setattr(service_module, "encode_and_place", picky)
+    monkeypatch.setattr(service_module, "encode_and_place", fails_for_one)
     service.write_items([item(f"p-{n}", texts[n]) for n in range(3)])
-    up_to_date(service)
-    assert service.store.item("p-1").error == "RuntimeError: out of words"
+    catch_up(service)
+    assert service.store.item("p-1").error == "RuntimeError: no such token"
     index = service.deployment.index
     assert [index.entry(f"p-{n}") is not None for n in range(3)] == [True, False, True]
 
 
-def test_what_could_not_be_read_is_tried_again_after_a_while(service, texts, monkeypatch):
+def test_a_failed_item_is_retried_after_a_while(service, texts, monkeypatch):
     def broken(model, given):
         raise MemoryError("for a moment")
 
     monkeypatch.setattr(service_module, "encode_and_place", broken)
     service.write_items([item("a", texts[0])])
-    up_to_date(service)
+    catch_up(service)
     assert service.store.item("a").error == "MemoryError: for a moment"
     monkeypatch.undo()
-    up_to_date(service)
+    catch_up(service)
     assert service.deployment.index.entry("a") is None  # not at once
     service._clean_up_and_encode()
     service.follow()
-    up_to_date(service)
+    catch_up(service)
     assert service.deployment.index.entry("a") is not None
     assert service.store.item("a").error is None
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_a_damaged_reading_stops_nobody_and_is_made_anew(service, settings, texts, restarted):
+def test_a_damaged_encoding_stops_no_other_item_and_is_computed_again(
+    service, settings, texts, restarted
+):
     service.write_items([item(f"p-{n}", texts[n]) for n in range(3)])
     assert service._encode_waiting() == 3
     with service.store.transaction() as connection:
@@ -241,17 +248,17 @@ def test_a_damaged_reading_stops_nobody_and_is_made_anew(service, settings, text
     index = service.deployment.index
     assert [index.entry(f"p-{n}") is not None for n in range(3)] == [True, False, True]
     service.follow()
-    up_to_date(service)
+    catch_up(service)
     assert index.entry("p-1").audience is not None
     if restarted:
         service.close()
 
 
-# -- lists go on --
+# -- lists do not wait --
 
 
-class Slow:
-    """The model's backbone, which takes its time to place an item once."""
+class SlowBackbone:
+    """The model's backbone, whose fold-in waits for an event."""
 
     def __init__(self, backbone, entered, go_on):
         self._backbone, self._entered, self._go_on = backbone, entered, go_on
@@ -265,30 +272,30 @@ class Slow:
         return self._backbone.fold_in(interactions)
 
 
-def test_a_list_does_not_wait_for_changes_to_be_taken_in(service, texts, users):
+def test_a_list_does_not_wait_while_changes_are_applied(service, texts, users):
     index = service.deployment.index
     entered, go_on = threading.Event(), threading.Event()
     service.write_items([item("a", texts[0])])
-    up_to_date(service)
+    catch_up(service)
     service.store.record_events([Event("e", users[0], "a", "s")])
-    index._backbone = Slow(index._backbone, entered, go_on)
+    index._backbone = SlowBackbone(index._backbone, entered, go_on)
     follower = threading.Thread(target=service.follow)
     follower.start()
     try:
         assert entered.wait(20)
-        answered = []
-        asker = threading.Thread(target=lambda: answered.append(lists(index, users[:1])))
-        asker.start()
-        asker.join(10)
-        assert answered
+        computed = []
+        client = threading.Thread(target=lambda: computed.append(lists(index, users[:1])))
+        client.start()
+        client.join(10)
+        assert computed
     finally:
         go_on.set()
         follower.join()
     assert index.entry("a").users == {users[0]}
 
 
-def test_items_can_be_looked_up_while_they_come(service, texts):
-    """No half-made entry is ever seen; without a lock, so that nobody waits."""
+def test_items_can_be_looked_up_while_they_are_added(service, texts):
+    """Lookups take no lock, and still never see an incomplete entry."""
     model = service.deployment.model
     packed = [pack(encoding) for encoding in encode_and_place(model, texts[:4])]
     index, names = Index(model), [f"p-{n}" for n in range(400)]
@@ -302,7 +309,7 @@ def test_items_can_be_looked_up_while_they_come(service, texts):
                     if entry is not None:
                         assert (entry.audience is None) == (entry.probabilities is None)
                         assert index.click_weight(entry) == 0
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is wrong
+                except Exception as error:  # noqa: BLE001 - any error is a failure
                     wrong.append(error)
                     return
 
@@ -323,7 +330,7 @@ def test_items_can_be_looked_up_while_they_come(service, texts):
     assert not wrong, wrong[0]
 
 
-# -- swapping --
+# -- model swaps --
 
 
 @pytest.fixture
@@ -333,65 +340,65 @@ def swappable(settings):
     service.close()
 
 
-def test_a_swap_ends_though_items_keep_coming(swappable, texts, monkeypatch):
+def test_a_swap_ends_although_items_keep_coming(swappable, texts, monkeypatch):
     number = iter(range(1000))
-    read = swappable._encode
+    encode = swappable._encode
 
-    def and_one_more(deployment, names):
+    def write_another_and_encode(deployment, names):
         swappable.write_items([item(f"n-{next(number)}", texts[0])])
-        return read(deployment, names)
+        return encode(deployment, names)
 
     swappable.write_items([item(f"n-{next(number)}", texts[0])])
-    monkeypatch.setattr(swappable, "_encode", and_one_more)
+    monkeypatch.setattr(swappable, "_encode", write_another_and_encode)
     before = swappable.deployment
     swappable.swap(swappable.settings.model.name)
     assert swappable.deployment is not before
     assert next(number) < 5
     assert swappable.deployment.index.entry("n-0") is not None
     monkeypatch.undo()
-    up_to_date(swappable)
+    catch_up(swappable)
     assert swappable.deployment.index.entry("n-1") is not None
     assert swappable.waiting == 0
 
 
-def test_a_key_revoked_while_a_model_is_swapped_in_is_noticed(swappable, monkeypatch):
+def test_a_key_revoked_while_a_model_is_swapped_in_is_refused(swappable, monkeypatch):
     token = make_key(swappable.store, "shop", "read")
     swappable.follow()
     swappable.keys.check(f"Bearer {token}", "read", "")
     deploy = swappable._deploy
 
-    def revoked_before(folder):
+    def revoke_and_deploy(folder):
         swappable.store.revoke(token.split("_")[1])
         return deploy(folder)
 
-    monkeypatch.setattr(swappable, "_deploy", revoked_before)
+    monkeypatch.setattr(swappable, "_deploy", revoke_and_deploy)
     swappable.swap(swappable.settings.model.name)
     swappable.follow()
     with pytest.raises(Exception, match="was revoked"):
         swappable.keys.check(f"Bearer {token}", "read", "")
 
 
-def test_a_model_that_cannot_read_is_not_swapped_in(swappable, texts, monkeypatch):
+def test_a_model_that_cannot_encode_is_not_swapped_in(swappable, texts, monkeypatch):
     swappable.write_items([item("a", texts[0])])
     before = swappable.deployment
-    up_to_date(swappable)
+    catch_up(swappable)
     swappable.write_items([item("b", texts[1])])
 
     def broken(model, given):
         if model is not before.model and given != ["the first text takes longest"]:
-            raise RuntimeError("it reads nothing")
+            raise RuntimeError("it encodes nothing")
         return encode_and_place(model, given)
 
     monkeypatch.setattr(service_module, "encode_and_place", broken)
-    with pytest.raises(RuntimeError, match="it reads nothing"):
+    with pytest.raises(RuntimeError, match="it encodes nothing"):
         swappable.swap(swappable.settings.model.name)
     assert swappable.deployment is before
     assert (swappable.swapping, swappable.store.item("b").error) == (None, None)
-    up_to_date(swappable)
+    catch_up(swappable)
     assert before.index.entry("b") is not None
 
 
-def test_announced_models_are_swapped_in_one_by_one_and_failures_are_told(swappable, monkeypatch):
+def test_announced_models_are_swapped_in_one_by_one_despite_failures(swappable, monkeypatch):
     done = []
 
     def swap(folder):
@@ -403,7 +410,7 @@ def test_announced_models_are_swapped_in_one_by_one_and_failures_are_told(swappa
     swappable.start()
     for folder in ("bad", "good"):
         swappable.store.announce("model", folder)
-        eventually(lambda folder=folder: folder in done)
+        wait_for(lambda folder=folder: folder in done)
     assert done == ["bad", "good"]
     assert swappable.alive
 
@@ -413,7 +420,7 @@ def test_announced_models_are_swapped_in_one_by_one_and_failures_are_told(swappa
 
 @pytest.fixture
 def lines(running, monkeypatch):
-    """What goes to the log."""
+    """Entries of the structured log."""
     import structlog
 
     caught = structlog.testing.LogCapture()
@@ -425,7 +432,7 @@ def lines(running, monkeypatch):
 
 def test_a_failure_is_a_problem_and_its_log_line_has_the_request(running, lines, monkeypatch):
     index = running.app.state.service.deployment.index
-    monkeypatch.setattr(index, "recommend", lambda asks: {}["a bug, and no unknown user"])
+    monkeypatch.setattr(index, "recommend", lambda requests: {}["a bug, and no unknown user"])
     answer = running.post("/v1/recommend", json={"user": "x"}, headers={"X-Request-Id": "abc"})
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
@@ -444,13 +451,13 @@ def test_logs_hold_no_secrets(running, lines, texts, caplog):
         running.get("/v1/model", headers={"Authorization": f"Bearer {token}x"})
         made = running.post("/v1/admin/keys", json={"name": "n", "scope": "read"}).json()
     ours = [record.getMessage() for record in caplog.records if "httpx" not in record.name]
-    said = json.dumps(lines, default=str) + "".join(ours)
+    logged = json.dumps(lines, default=str) + "".join(ours)
     assert len(lines) >= 4
     for secret in (token, made["token"], "hidden", texts[0]):
-        assert secret not in said
+        assert secret not in logged
 
 
-def test_no_id_makes_a_series_of_its_own_in_the_metrics(running):
+def test_ids_and_unknown_paths_add_no_time_series_to_the_metrics(running):
     for path in ("/v1/items/cardinality", "/v1/users/cardinality", "/cardinality", "/v1/cardin"):
         running.get(path)
     running.request("BREW", "/v1/items/cardinality")
@@ -468,14 +475,14 @@ def test_no_id_makes_a_series_of_its_own_in_the_metrics(running):
         ("get", "/v1/recommend", {"POST"}),
     ],
 )
-def test_what_may_not_be_done_says_what_may(running, method, path, allowed):
+def test_a_wrong_method_gets_405_with_the_allowed_methods(running, method, path, allowed):
     answer = running.request(method, path)
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) == allowed
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
-def test_another_kind_of_body_is_refused(running, kind, texts):
+def test_a_body_of_another_content_type_is_refused(running, kind, texts):
     headers = {} if kind is None else {"Content-Type": kind}
     body = json.dumps({"columns": {"text": texts[0]}})
     answer = running.put("/v1/items/x", content=body, headers=headers)
@@ -484,7 +491,7 @@ def test_another_kind_of_body_is_refused(running, kind, texts):
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b"[" * 100_000, b"1e", b"\x00"])
-def test_what_is_no_json_is_refused(running, body):
+def test_a_body_that_is_not_json_is_refused(running, body):
     headers = {"Content-Type": "application/json"}
     answer = running.put("/v1/items/x", content=body, headers=headers)
     assert answer.status_code == 400, answer.text
@@ -493,9 +500,12 @@ def test_what_is_no_json_is_refused(running, body):
 @pytest.mark.parametrize(
     ("columns", "pointer"),
     [
-        ({"text": [1]}, "#/columns/text"),
+        ({"text": {"a": 1}}, "#/columns/text"),
+        ({"text": [{"a": 1}]}, "#/columns/text"),
+        ({"text": ["a"] * 1001}, "#/columns/text"),
         ({"a/b~c": {}}, "#/columns/a~1b~0c"),
-        ({"text": float("nan")}, "#/columns/text"),
+        ({"text": float("nan")}, "#/columns"),
+        ({"text": "None"}, "#/columns"),
         ({"text": float("inf")}, "#/columns/text"),
         ({"text": 2**63}, "#/columns/text"),
         ({"": "x"}, "#/columns/"),
@@ -504,7 +514,7 @@ def test_what_is_no_json_is_refused(running, body):
         ({str(n): [] for n in range(100_000)}, "#/columns"),
     ],
 )
-def test_a_pointer_leads_to_what_is_wrong(running, columns, pointer):
+def test_an_error_points_to_the_wrong_field(running, columns, pointer):
     answer = running.put(
         "/v1/items/x",
         content=json.dumps({"columns": columns}),
@@ -514,7 +524,7 @@ def test_a_pointer_leads_to_what_is_wrong(running, columns, pointer):
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
-def test_a_body_of_errors_is_answered_briefly(running):
+def test_a_body_full_of_errors_gets_a_short_response(running):
     answer = running.post("/v1/items", json={"items": [1] * 200_000})
     assert answer.status_code == 422
     assert len(answer.content) < 10_000
@@ -523,15 +533,15 @@ def test_a_body_of_errors_is_answered_briefly(running):
     assert len(answer.content) < 10_000
 
 
-def test_columns_are_kept_as_they_were_sent(running, texts):
+def test_columns_are_stored_as_sent(running, texts):
     columns = {"text": texts[0], "yes": True, "one": 1, "float": 1.0, "big": 2**62, "none": None}
     running.put("/v1/items/x", json={"columns": columns})
     kept = running.get("/v1/items/x").json()["columns"]
     assert json.dumps(kept, sort_keys=True) == json.dumps(columns, sort_keys=True)
 
 
-def test_counting_for_a_page_does_not_hold_up_the_others(running, until):
-    """Metrics and status wait for a list under way; nothing else waits for them."""
+def test_waiting_for_counts_does_not_block_other_requests(running, until):
+    """Metrics and status wait for a list in progress; no other request waits for them."""
     index = running.app.state.service.deployment.index
     with index._lock:
         threads = [
@@ -546,14 +556,14 @@ def test_counting_for_a_page_does_not_hold_up_the_others(running, until):
         thread.join()
 
 
-def test_many_simulations_hold_up_nothing_else(running, texts):
-    ask = {"columns": {"text": texts[0]}, "k": 1}
-    asked, answered = 60, []
+def test_many_simulations_do_not_block_other_requests(running, texts):
+    body = {"columns": {"text": texts[0]}, "k": 1}
+    n_requests, statuses = 60, []
 
     def simulate():
-        answered.append(running.post("/v1/simulate", json=ask).status_code)
+        statuses.append(running.post("/v1/simulate", json=body).status_code)
 
-    threads = [threading.Thread(target=simulate) for _ in range(asked)]
+    threads = [threading.Thread(target=simulate) for _ in range(n_requests)]
     with running.app.state.service.deployment.encode_lock:  # the language model is busy
         for thread in threads:
             thread.start()
@@ -562,22 +572,21 @@ def test_many_simulations_hold_up_nothing_else(running, texts):
         other = threading.Thread(target=lambda: looked_up.append(running.get("/v1/items")))
         other.start()
         other.join(10)
-        in_time, early = list(looked_up), list(answered)
+        in_time, early = list(looked_up), list(statuses)
     for thread in (other, *threads):
         thread.join()
     assert [answer.status_code for answer in in_time] == [200]
-    assert (early, answered) == ([], [200] * asked)
+    assert (early, statuses) == ([], [200] * n_requests)
 
 
-def test_ids_that_are_integers_have_one_form(service):
-    class Integers:
-        is_integer = True
-
+def test_integer_ids_are_normalised(service):
     fitted = service.deployment.model.fitted
-    object.__setattr__(fitted.catalogue, "item_ids", Integers())
-    assert [service.item_id(given) for given in (7, "7", "07", "-07")] == ["7", "7", "7", "-7"]
-    for wrong in ("x", "", "-", "--1", "\u0667", "1.0", 2**63, "9" * 300, "7\n"):
-        with pytest.raises(Exception, match="integers of 64 bits"):
+    object.__setattr__(fitted.catalogue, "item_ids", Ids([1, 2], "item"))
+    assert [service.item_id(given) for given in (7, "7", " 7 ", "-7", "7.0", "7\n")] == [
+        *["7", "7", "7", "-7", "7", "7"]
+    ]
+    for wrong in ("x", "", "-", "--1", "\u0667", "07", "1.5", 2**63, "9" * 300, "1\n7"):
+        with pytest.raises(DataError, match=r"id, position 1: got .*; allowed: a whole number"):
             service.item_id(wrong)
 
 

@@ -1,4 +1,4 @@
-"""A backup is the store at one moment, and restores into either kind of store, or not at all."""
+"""A backup shows the store at one moment; it restores into either kind of store, or not at all."""
 
 import sqlite3
 import tempfile
@@ -29,7 +29,7 @@ def item(name, text="a text"):
 
 
 def fill(store):
-    """Something of everything."""
+    """Write rows of every kind; return the token of a key."""
     store.write_items([item("a"), item("b", ODD), item("gone")])
     store.save_encodings("model", [(item("a"), bytes(range(256))), (item("b", ODD), b"")])
     store.mark_failed(item("b", ODD), "too odd")
@@ -55,28 +55,28 @@ def server():
     if postgres.binaries() is None:
         pytest.skip("PostgreSQL is not installed: no initdb found")
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # the server runs as another user where we are root
+        Path(folder).chmod(0o755)  # if we are root, the server runs as another user
         with postgres.server(Path(folder) / "server") as running:
             yield running
 
 
 @pytest.fixture
 def new_url(request, tmp_path):
-    """Makes URLs of new stores of a kind."""
+    """A function that returns the URL of a new store of a given kind."""
 
     def make(kind):
         name = f"store{uuid.uuid4().hex}"
         if kind == "sqlite":
             return f"sqlite:///{tmp_path / name}.db"
         url = request.getfixturevalue("server").url(name)
-        return f"{url}?options=-c%20timezone%3DAsia/Kolkata"  # times must not move
+        return f"{url}?options=-c%20timezone%3DAsia/Kolkata"  # backups must not shift times
 
     return make
 
 
 @pytest.fixture
 def full(tmp_path):
-    """URL of a SQLite store with something of everything."""
+    """URL of a SQLite store with rows of every kind."""
     url = f"sqlite:///{tmp_path / 'full.db'}"
     with closing(Store(url)) as store:
         fill(store)
@@ -85,7 +85,7 @@ def full(tmp_path):
 
 @pytest.fixture
 def made(full, tmp_path):
-    """A backup of it."""
+    """A backup of the store ``full``."""
     file = tmp_path / "made.backup"
     back_up(full, file)
     return file
@@ -96,7 +96,7 @@ KINDS = ["sqlite", "postgresql"]
 
 @pytest.mark.parametrize("target", KINDS)
 @pytest.mark.parametrize("source", KINDS)
-def test_all_that_was_stored_comes_back(source, target, new_url, tmp_path):
+def test_every_row_is_restored(source, target, new_url, tmp_path):
     file, url, other = tmp_path / "folder" / "all.backup", new_url(source), new_url(target)
     with closing(Store(url)) as store:
         token = fill(store)
@@ -132,7 +132,7 @@ def test_times_are_the_same_moments(kind, new_url, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_written_meanwhile_is_not_half_in_it(kind, new_url, tmp_path, monkeypatch):
+def test_later_writes_are_not_in_the_backup(kind, new_url, tmp_path, monkeypatch):
     url, other, file = new_url(kind), new_url("sqlite"), tmp_path / "busy.backup"
     copied, portable = [], backup._portable
     with closing(Store(url)) as store:
@@ -158,7 +158,7 @@ def test_what_is_written_meanwhile_is_not_half_in_it(kind, new_url, tmp_path, mo
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_store_that_holds_something_is_refused_and_left_alone(kind, new_url, made):
+def test_a_store_that_is_not_empty_is_refused_and_left_unchanged(kind, new_url, made):
     url = new_url(kind)
     with closing(Store(url)) as store:
         store.write_items([item("mine")])
@@ -168,7 +168,7 @@ def test_a_store_that_holds_something_is_refused_and_left_alone(kind, new_url, m
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_restore_that_fails_leaves_nothing(kind, new_url, made, monkeypatch):
+def test_a_failed_restore_leaves_the_store_empty(kind, new_url, made, monkeypatch):
     url, portable = new_url(kind), backup._portable
 
     def fails(row):
@@ -185,7 +185,7 @@ def test_a_restore_that_fails_leaves_nothing(kind, new_url, made, monkeypatch):
     assert restore(made, url)["keys"] == 1
 
 
-def test_a_backup_that_fails_leaves_no_file(full, tmp_path, monkeypatch):
+def test_a_failed_backup_leaves_no_file(full, tmp_path, monkeypatch):
     def fails(path):
         raise OSError(28, "No space left on device")
 
@@ -196,20 +196,20 @@ def test_a_backup_that_fails_leaves_no_file(full, tmp_path, monkeypatch):
     assert list(file.parent.iterdir()) == []
 
 
-def test_a_file_that_is_there_is_not_overwritten(full, made):
+def test_an_existing_file_is_not_overwritten(full, made):
     before = made.read_bytes()
-    with pytest.raises(DataError, match=r"made\.backup exists already"):
+    with pytest.raises(DataError, match=r"made\.backup already exists"):
         back_up(full, made)
     assert made.read_bytes() == before
 
 
-def test_a_store_that_is_not_there_is_not_made(tmp_path):
+def test_a_missing_store_is_not_created(tmp_path):
     with pytest.raises(DataError, match=r"no store '.*none\.db'"):
         back_up(f"sqlite:///{tmp_path / 'none.db'}", tmp_path / "no.backup")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_of_another_kind_is_refused(made, tmp_path):
+def test_another_kind_of_database_is_refused(made, tmp_path):
     for call in (
         lambda: back_up("mysql://x/y", tmp_path / "b"),
         lambda: restore(made, "mysql://x"),
@@ -218,28 +218,28 @@ def test_a_store_of_another_kind_is_refused(made, tmp_path):
             call()
 
 
-def test_a_server_that_is_away_is_told(made):
+def test_an_unreachable_server_is_a_store_error(made):
     with pytest.raises(StoreError, match="the store cannot be written"):
         restore(made, "postgresql://nobody@127.0.0.1:1/none")
 
 
-def test_what_is_no_backup_is_refused(full, tmp_path):
+def test_a_file_that_is_not_a_backup_is_refused(full, tmp_path):
     url, text, empty = f"sqlite:///{tmp_path / 'new.db'}", tmp_path / "text", tmp_path / "empty"
     text.write_text("not a database at all" * 100)
     empty.touch()
     for file, why in [
         (text, "file is not a database"),
-        (empty, "not a backup that warmstart made"),
-        (tmp_path / "full.db", "not a backup that warmstart made"),
-        (tmp_path / "nowhere", "is not there"),
-        (tmp_path, "is not there"),
+        (empty, "not a backup made by warmstart"),
+        (tmp_path / "full.db", "not a backup made by warmstart"),
+        (tmp_path / "nowhere", "is not an existing file"),
+        (tmp_path, "is not an existing file"),
     ]:
         with pytest.raises(DataError, match=f"{file.name} .*{why}"):
             restore(file, url)
     assert not (tmp_path / "new.db").exists()
 
 
-def test_any_damage_is_found(made, tmp_path):
+def test_any_damage_is_detected(made, tmp_path):
     whole, url = made.read_bytes(), f"sqlite:///{tmp_path / 'new.db'}"
     text = whole.index(b"a text")
     arrays = whole.index(bytes(range(100)))
@@ -277,19 +277,19 @@ def test_a_backup_of_a_newer_warmstart_is_refused(full, tmp_path):
         restore(file, f"sqlite:///{tmp_path / 'new.db'}")
 
 
-def test_names_with_marks_of_urls_are_files(full, tmp_path):
+def test_file_names_may_contain_special_characters_of_urls(full, tmp_path):
     file = tmp_path / "50% of #1?" / "what?.backup"
     assert back_up(full, file) == restore(file, f"sqlite:///{tmp_path / 'new.db'}")
 
 
-def test_the_backup_is_left_as_it_was(made, tmp_path):
+def test_a_restore_leaves_the_backup_unchanged(made, tmp_path):
     before = made.read_bytes()
     restore(made, f"sqlite:///{tmp_path / 'new.db'}")
     assert made.read_bytes() == before
     assert not list(tmp_path.glob("made.backup?*"))
 
 
-def test_the_commands(full, tmp_path, monkeypatch):
+def test_the_commands_back_up_and_restore(full, tmp_path, monkeypatch):
     file, new = tmp_path / "shop.backup", f"sqlite:///{tmp_path / 'new.db'}"
     done = CliRunner().invoke(app, ["backup", str(file), "--store", full])
     assert done.exit_code == 0

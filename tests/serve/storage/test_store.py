@@ -1,4 +1,4 @@
-"""The store keeps what it promises, on SQLite and on PostgreSQL."""
+"""The store, on SQLite and on PostgreSQL."""
 
 import os
 import tempfile
@@ -22,7 +22,7 @@ NUMBERS = count()
 
 @pytest.fixture(scope="session")
 def postgres():
-    """A server for all tests of this file; each takes a database of its own."""
+    """A server for all tests of this file; each test gets its own database."""
     if binaries() is None:
         pytest.skip("PostgreSQL is not installed: no initdb found")
     with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +33,7 @@ def postgres():
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path):
-    """Of an empty store."""
+    """URL of an empty store."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'store.db'}"
     return request.getfixturevalue("postgres").url(f"test_{next(NUMBERS)}")
@@ -50,18 +50,18 @@ def item(name, text="a text", *, owner="shop", deleted=False):
 
 
 def engine_of(url):
-    """Past the store, to damage it."""
+    """Open the database directly, to damage the store."""
     return sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
 
 
 # -- items --
 
 
-def test_writing_twice_is_writing_once(store):
+def test_writing_items_is_idempotent(store):
     assert store.write_items([item("a"), item("b")]) == ["created", "created"]
     last = store.latest()
     assert store.write_items([item("a"), item("b")]) == ["unchanged", "unchanged"]
-    assert store.latest() == last  # and nobody has to look at them again
+    assert store.latest() == last  # an unchanged item is no change
     assert store.write_items([item("a", "another"), item("b")]) == ["updated", "unchanged"]
     assert [change.name for change in store.changes(last)] == ["a"]
     assert store.item("a") == item("a", "another")
@@ -73,18 +73,18 @@ def test_a_deleted_item_is_created_again(store):
     store.delete_item(item("a"))
     assert store.item("a").deleted
     assert store.unencoded(MODEL) == []
-    store.delete_item(item("a"))  # twice is as once
+    store.delete_item(item("a"))  # deleting twice is allowed
     assert store.write_items([item("a")]) == ["created"]
     assert store.item("a") == item("a")
 
 
-def test_what_was_never_written_can_be_deleted(store):
+def test_an_item_that_was_never_written_can_be_deleted(store):
     store.delete_item(Item("trained", {}, "", "", "shop"))
     assert store.item("trained").deleted
     assert store.unencoded(MODEL) == []
 
 
-def test_one_item_twice_in_a_request_is_the_last_of_them(store):
+def test_the_last_of_several_versions_in_one_request_is_stored(store):
     assert store.write_items([item("a", "x"), item("a", "x")]) == ["created", "unchanged"]
     assert store.write_items([item("a", "y"), item("a", "z")]) == ["updated", "updated"]
     assert store.item("a").text == "z"
@@ -92,10 +92,10 @@ def test_one_item_twice_in_a_request_is_the_last_of_them(store):
     assert store.item("a").text == "z"
 
 
-def test_a_failed_item_is_tried_again_when_it_is_written_again(store):
+def test_a_failed_item_is_encoded_again_when_it_is_written_again(store):
     store.write_items([item("a")])
-    store.mark_failed(item("a"), "cannot be read")
-    assert store.item("a").error == "cannot be read"
+    store.mark_failed(item("a"), "cannot be encoded")
+    assert store.item("a").error == "cannot be encoded"
     assert store.unencoded(MODEL) == []
     assert store.write_items([item("a")]) == ["created"]
     assert store.item("a").error is None
@@ -104,7 +104,7 @@ def test_a_failed_item_is_tried_again_when_it_is_written_again(store):
     assert store.item("a").error is None
 
 
-def test_all_or_none(store, url):
+def test_a_write_is_done_completely_or_not_at_all(store, url):
     store.write_items([item("a")])
     last = store.latest()
     broken = Item("c", {}, None, "hash", "shop")  # pyright: ignore[reportArgumentType]
@@ -118,7 +118,7 @@ def test_all_or_none(store, url):
         store.record_events(happened)
     assert store.history("u") == []
     assert store.latest() == last
-    assert store.write_items([item("b")]) == ["created"]  # and it goes on
+    assert store.write_items([item("b")]) == ["created"]  # the store still works
 
 
 def test_an_error_does_not_quote_what_was_written(store):
@@ -126,10 +126,10 @@ def test_an_error_does_not_quote_what_was_written(store):
     with pytest.raises(StoreError) as caught:
         store.write_items([broken])
     assert "confidential" not in str(caught.value)
-    assert "parameters hidden" in str(caught.value.__cause__)  # in the log it is shown too
+    assert "parameters hidden" in str(caught.value.__cause__)  # this error is logged too
 
 
-def test_newest_first(store):
+def test_newest_returns_the_newest_items_first(store):
     for name in "abc":
         store.write_items([item(name)])
     assert [found.item for found in store.newest(2)] == ["c", "b"]
@@ -137,7 +137,7 @@ def test_newest_first(store):
 
 
 @pytest.mark.parametrize("text", ["ü ß ẞ", "\U0001f600", "\u202e rtl", "'; DROP TABLE items; --"])
-def test_every_text_is_kept(store, text):
+def test_every_text_is_stored(store, text):
     written = Item(text, {text: text, "n": 2**62, "x": 0.1, "none": None}, text, text, text)
     store.write_items([written])
     assert store.item(text) == written
@@ -148,7 +148,7 @@ def test_every_text_is_kept(store, text):
 # -- encodings --
 
 
-def test_what_waits_is_what_has_no_reading_of_its_present_text(store):
+def test_items_without_an_encoding_of_their_current_text_are_waiting(store):
     store.write_items([item("a"), item("b")])
     assert store.unencoded(MODEL) == ["a", "b"]
     assert store.unencoded_among(MODEL, ["b", "c"]) == [item("b")]
@@ -161,20 +161,20 @@ def test_what_waits_is_what_has_no_reading_of_its_present_text(store):
     assert store.item_states("another model", ["a"])["a"].encoding is None
 
 
-def test_a_reading_of_an_older_text_does_not_count(store):
+def test_an_encoding_of_an_older_text_does_not_count(store):
     store.write_items([item("a", "old")])
     (taken,) = store.unencoded_among(MODEL, ["a"])
-    store.write_items([item("a", "new")])  # while the language model is at it
+    store.write_items([item("a", "new")])  # while the old text is being encoded
     store.save_encodings(MODEL, [(taken, b"of old")])
     assert store.item_states(MODEL, ["a"])["a"].encoding is None
     assert len(store.unencoded(MODEL)) == 1
     store.save_encodings(MODEL, [(item("a", "new"), b"of new")])
     assert store.item_states(MODEL, ["a"])["a"].encoding == b"of new"
-    store.write_items([item("a", "old")])  # back again: the encoding of "new" is void
+    store.write_items([item("a", "old")])  # the encoding of "new" is invalid again
     assert store.item_states(MODEL, ["a"])["a"].encoding is None
 
 
-def test_what_was_deleted_while_it_was_read_stays_deleted(store):
+def test_an_item_deleted_while_it_is_encoded_stays_deleted(store):
     store.write_items([item("a")])
     (taken,) = store.unencoded_among(MODEL, ["a"])
     store.delete_item(taken)
@@ -185,7 +185,7 @@ def test_what_was_deleted_while_it_was_read_stays_deleted(store):
 # -- events --
 
 
-def test_an_event_told_twice_counts_once(store):
+def test_an_event_sent_twice_counts_once(store):
     happened = [Event(f"e-{n}", f"u-{n % 2}", "a", "shop") for n in range(3)]
     assert store.record_events(happened) == 3
     last = store.latest()
@@ -197,7 +197,7 @@ def test_an_event_told_twice_counts_once(store):
     assert store.history("nobody") == []
 
 
-def test_more_names_than_a_query_may_have(store):
+def test_more_names_than_one_query_may_have(store):
     many = [f"i-{n}" for n in range(1200)]
     assert set(store.write_items([item(name) for name in many])) == {"created"}
     assert set(store.write_items([item(name) for name in many])) == {"unchanged"}
@@ -210,8 +210,8 @@ def test_more_names_than_a_query_may_have(store):
 # -- changes --
 
 
-def test_a_follower_misses_nothing_of_what_many_write_at_once(url, store):
-    """Two stores as two processes would have them, four threads each."""
+def test_a_follower_misses_no_change_of_concurrent_writers(url, store):
+    """Two stores, as in two processes, with four threads each."""
     n_threads, n_writes = 8, 12
     with closing(Store(url)) as other:
         seen, done = [], threading.Event()
@@ -253,7 +253,7 @@ def test_a_follower_misses_nothing_of_what_many_write_at_once(url, store):
     }
 
 
-def test_changes_that_are_gone_are_not_passed_over(store):
+def test_lost_changes_are_an_error(store):
     for n in range(10):
         store.write_items([item(f"i-{n}")])
     first = store.changes(0)[0].number
@@ -261,14 +261,12 @@ def test_changes_that_are_gone_are_not_passed_over(store):
     assert len(store.changes(store.latest() - 4)) == 4
     with pytest.raises(ChangesLostError, match="no longer stored"):
         store.changes(first)
-    with pytest.raises(
-        ChangesLostError, match="was seen"
-    ):  # the store was put back to an older copy
+    with pytest.raises(ChangesLostError, match="was already seen"):  # the store is an older copy
         store.changes(store.latest() + 1)
     assert store.changes(store.latest()) == []
 
 
-def test_everything_page_by_page(store, monkeypatch):
+def test_all_item_states_come_page_by_page(store, monkeypatch):
     monkeypatch.setattr(store_module, "_PAGE", 3)
     names = [f"i-{n}" for n in range(8)]
     store.write_items([item(name) for name in names])
@@ -288,13 +286,13 @@ def test_everything_page_by_page(store, monkeypatch):
 # -- keys --
 
 
-def test_keys(store):
-    kept = [Key("k-1", "shop", "write", "hash"), Key("k-2", "shop", "read", "hash")]
-    for key in kept:
+def test_keys_are_stored_and_revoked(store):
+    made = [Key("k-1", "shop", "write", "hash"), Key("k-2", "shop", "read", "hash")]
+    for key in made:
         store.add_key(key)
-    assert store.keys() == kept
+    assert store.keys() == made
     with pytest.raises(StoreError):
-        store.add_key(kept[0])
+        store.add_key(made[0])
     last = store.latest()
     assert store.revoke("k-1")
     assert not store.revoke("k-9")
@@ -306,13 +304,11 @@ def test_keys(store):
 # -- processes --
 
 
-def test_only_one_leads_until_it_is_gone(url, store):
+def test_only_one_process_leads_until_it_ends(url, store):
     with closing(Store(url)) as other:
         if not store.is_postgres:
-            assert (store.is_leader(), other.is_leader()) == (
-                True,
-                True,
-            )  # one process has the file
+            assert store.is_leader()
+            assert other.is_leader()  # SQLite is for one process
             return
         assert store.is_leader()
         assert not other.is_leader()
@@ -321,7 +317,7 @@ def test_only_one_leads_until_it_is_gone(url, store):
         assert other.is_leader()
 
 
-def test_a_leader_whose_connection_was_cut_leads_no_longer(store, url):
+def test_a_leader_that_lost_its_connection_no_longer_leads(store, url):
     if not store.is_postgres:
         pytest.skip("SQLite has no connection to be cut")
     assert store.is_leader()
@@ -341,8 +337,8 @@ def test_a_leader_whose_connection_was_cut_leads_no_longer(store, url):
         assert not store.is_leader()
 
 
-def test_wait_returns_at_once_after_a_write_that_came_before_it(store):
-    store.wait(0.0)  # PostgreSQL begins to listen
+def test_wait_returns_at_once_if_a_write_preceded_it(store):
+    store.wait(0.0)  # with PostgreSQL, starts to listen
     store.wait(0.1)
     store.write_items([item("a")])
     started = time.monotonic()
@@ -366,12 +362,12 @@ def test_wait_ends_when_another_process_writes(store, url):
     assert woken[0][1] - max(started, wrote) < 1.0
 
 
-def test_wait_comes_back_though_nothing_happens(store):
+def test_wait_returns_after_the_timeout(store):
     store.wait(0.0)
     store.wait(0.05)
 
 
-# -- older and newer, missing and damaged --
+# -- older, newer, missing and damaged stores --
 
 
 def tables(url):
@@ -384,7 +380,7 @@ def tables(url):
     return found
 
 
-def test_migrations_come_to_the_tables_of_the_code(url, store):
+def test_migrations_create_the_tables_of_the_code(url, store):
     found = tables(url)
     assert found.pop("alembic_version")
     assert found == {
@@ -393,11 +389,11 @@ def test_migrations_come_to_the_tables_of_the_code(url, store):
     }
 
 
-def test_a_store_without_a_form_is_brought_to_the_present_one(url):
-    """The oldest form is none at all."""
+def test_a_store_without_tables_gets_the_current_schema(url):
+    """The oldest schema is an empty database."""
     with closing(Store(url)) as store:
         store.write_items([item("a")])
-    with closing(Store(url)) as again:  # and what is in the present form is left alone
+    with closing(Store(url)) as again:  # the current schema is left unchanged
         assert again.item("a") == item("a")
     engine = engine_of(url)
     with engine.begin() as connection:
@@ -414,12 +410,12 @@ def test_a_newer_store_is_refused(url):
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
-    with pytest.raises(ConfigError, match=r"newer warmstart.*9999.*use that one"):
+    with pytest.raises(ConfigError, match=r"newer warmstart.*9999.*use that version"):
         Store(url)
-    assert tables(url)  # and nothing was done to it
+    assert tables(url)  # nothing was changed
 
 
-def test_two_that_start_at_once_make_one_store(url):
+def test_processes_that_start_at_once_create_one_store(url):
     opened, failures = [], []
 
     def start():
@@ -438,7 +434,7 @@ def test_two_that_start_at_once_make_one_store(url):
     assert (len(opened), failures) == (4, [])
 
 
-def refused(url):
+def error_of(url):
     with pytest.raises(StoreError) as caught:
         Store(url)
     message = str(caught.value)
@@ -446,22 +442,22 @@ def refused(url):
     return message
 
 
-def test_a_missing_folder_is_one_clear_error(tmp_path):
-    message = refused(f"sqlite:///{tmp_path / 'nowhere' / 'store.db'}")
+def test_a_missing_folder_is_a_clear_error(tmp_path):
+    message = error_of(f"sqlite:///{tmp_path / 'nowhere' / 'store.db'}")
     assert "nowhere" in message
     assert "folder must exist" in message
 
 
-def test_what_is_no_store_is_one_clear_error(tmp_path):
+def test_a_file_that_is_not_a_store_is_a_clear_error(tmp_path):
     (tmp_path / "store.db").write_text("this is no database, " * 99)
-    assert "not a database" in refused(f"sqlite:///{tmp_path / 'store.db'}")
-    assert "unable to open" in refused(f"sqlite:///{tmp_path}")
+    assert "not a database" in error_of(f"sqlite:///{tmp_path / 'store.db'}")
+    assert "unable to open" in error_of(f"sqlite:///{tmp_path}")
 
 
-def test_a_store_that_may_only_be_read_is_one_clear_error(tmp_path):
+def test_a_read_only_store_is_a_clear_error(tmp_path):
     path = tmp_path / "store.db"
     read_only = f"sqlite:///file:{path}?mode=ro&uri=true"
-    assert "unable to open" in refused(read_only)
+    assert "unable to open" in error_of(read_only)
     with closing(Store(f"sqlite:///{path}")) as store:
         store.write_items([item("a")])
     with closing(Store(read_only)) as store:
@@ -471,18 +467,18 @@ def test_a_store_that_may_only_be_read_is_one_clear_error(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write to read-only folders")
-def test_a_folder_that_may_only_be_read_is_one_clear_error(tmp_path):
+def test_a_read_only_folder_is_a_clear_error(tmp_path):
     tmp_path.chmod(0o555)
-    assert "read-only" in refused(f"sqlite:///{tmp_path / 'store.db'}")
+    assert "read-only" in error_of(f"sqlite:///{tmp_path / 'store.db'}")
 
 
-def test_no_server_is_one_clear_error_without_the_password():
-    message = refused("postgresql://someone:hunter2@127.0.0.1:1/shop")
+def test_a_missing_server_is_a_clear_error_without_the_password():
+    message = error_of("postgresql://someone:hunter2@127.0.0.1:1/shop")
     assert "127.0.0.1" in message
     assert "hunter2" not in message
 
 
 @pytest.mark.parametrize("url", ["mysql://x/y", "nothing", "", "sqlite"])
-def test_another_kind_of_store_is_refused(url):
+def test_another_kind_of_database_is_refused(url):
     with pytest.raises(ConfigError):
         Store(url)

@@ -1,4 +1,4 @@
-"""ColdLLM's parts: towers and filter, pairs, selection."""
+"""Parts of ColdLLM's funnel: towers and filter, pairs, selection."""
 
 import numpy as np
 import pytest
@@ -52,20 +52,20 @@ def cold(world):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_each_side_and_both_name_the_right_users(name, world, vectors, cold):
+def test_each_side_and_both_shortlist_the_right_users(name, world, vectors, cold):
     found, choices = fitted(CONFIGS[name], world, vectors)
     users, scores = found.shortlist(found.user_scores(vectors[cold]), 8)
     assert (np.diff(scores, axis=1) <= 0).all()
     right = world.user_parity[users] == world.item_parity[cold][:, None]
     assert right.mean() > 0.9
     assert ("content_weight" in choices) == (name == "both")
-    again = CoupledFilter.restore(CONFIGS[name], found.state())
+    restored = CoupledFilter.restore(CONFIGS[name], found.state())
     np.testing.assert_array_equal(
-        again.user_scores(vectors[cold]), found.user_scores(vectors[cold])
+        restored.user_scores(vectors[cold]), found.user_scores(vectors[cold])
     )
 
 
-def test_a_tower_that_was_trained_is_read_back(world, vectors, cold, tmp_path):
+def test_trained_towers_are_reused_from_the_run_folder(world, vectors, cold, tmp_path):
     config = CONFIGS["both"]
     first, _ = fitted(config, world, vectors, folder=tmp_path)
     stages = sorted(tmp_path.rglob("checkpoint.json"))
@@ -92,7 +92,7 @@ def builder(world, vectors):
     return PairBuilder(world.data.matrix, vectors, world.data.catalogue.texts, 3)
 
 
-def test_a_history_has_the_items_most_similar_to_the_one_in_question(world, vectors, builder):
+def test_a_history_holds_the_items_most_similar_to_the_item_of_the_pair(world, vectors, builder):
     seen, rng = world.data.matrix, np.random.default_rng(0)
     items = rng.integers(world.data.n_items, size=40).astype(np.int32)
     users = rng.integers(world.data.n_users, size=40).astype(np.int32)
@@ -100,23 +100,23 @@ def test_a_history_has_the_items_most_similar_to_the_one_in_question(world, vect
     for row, (item, user) in enumerate(zip(items, users, strict=True)):
         history = [other for other in seen[user].indices if other != item]
         ranked = sorted(history, key=lambda other: -float(vectors[other] @ vectors[item]))
-        chosen = [place for place in pairs.history[row] if place >= 0]
+        chosen = [other for other in pairs.history[row] if other >= 0]
         assert chosen == ranked[:3]
         assert item not in chosen, "an item must not be in its own history"
-        assert pairs.history_texts(row) == [world.data.catalogue.texts[place] for place in chosen]
+        assert pairs.history_texts(row) == [world.data.catalogue.texts[other] for other in chosen]
         assert pairs.activity[row] == pytest.approx(np.log1p(len(history)))
     assert (pairs.similarities[pairs.history < 0] == 0).all()
 
 
-def test_a_pair_with_a_new_item_has_the_whole_history(world, vectors, builder):
+def test_activity_of_a_pair_with_a_new_item_counts_the_whole_history(world, vectors, builder):
     users = np.arange(5, dtype=np.int32)
     pairs = builder.new_item_pairs(np.zeros(5, np.int32), users, vectors[:1], ["new"])
     lengths = world.data.matrix[users].getnnz(axis=1)
     np.testing.assert_allclose(pairs.activity, np.log1p(lengths), rtol=1e-6)
 
 
-def test_training_questions_know_training_interactions_and_nothing_else(world, vectors, builder):
-    """A held-out pair at the top of the ranking must be among the pairs, as a negative."""
+def test_training_pairs_are_labelled_by_training_interactions_alone(world, vectors, builder):
+    """A held-out pair at the top of the ranking is sampled, and labelled negative."""
     data = world.data
     held_out = concatenate([world.split.warm_valid, world.split.warm_test])
     item = int(held_out.items[0])
@@ -129,22 +129,22 @@ def test_training_questions_know_training_interactions_and_nothing_else(world, v
     )
     truth = np.asarray(data.matrix[pairs.users, pairs.items]).ravel() > 0
     np.testing.assert_array_equal(labels, truth)
-    about = (pairs.items == item) & (pairs.users == planted)
-    assert about.any()
-    assert not labels[about].any()
+    is_planted = (pairs.items == item) & (pairs.users == planted)
+    assert is_planted.any()
+    assert not labels[is_planted].any()
     assert set(pairs.items) <= set(warm)
     counts = np.bincount(pairs.items[labels], minlength=data.n_items)[warm]
-    likers = data.matrix[:, warm].getnnz(axis=0)
-    assert (counts >= np.minimum(likers, 2)).all()
-    assert (counts <= np.minimum(likers, 5)).all()
-    # The top of the ranking has both labels.
+    n_positive = data.matrix[:, warm].getnnz(axis=0)
+    assert (counts >= np.minimum(n_positive, 2)).all()
+    assert (counts <= np.minimum(n_positive, 5)).all()
+    # Users from the top of the ranking get both labels.
     hard = np.isin(pairs.users, np.arange(6))
     assert 0 < labels[hard].mean() < 1
 
 
 @pytest.fixture
 def shortlist():
-    """Truth follows both scores; logistic in them, so the coefficients are known."""
+    """A shortlist, and labels drawn from a logistic model of both scores, coefficients known."""
     rng = np.random.default_rng(0)
     scores, log_odds = rng.normal(size=(2, 400, 20)).astype(np.float32)
     users = np.argsort(rng.random((400, 90)), axis=1)[:, :20].astype(np.int32)
@@ -154,7 +154,7 @@ def shortlist():
 
 
 @pytest.mark.parametrize("rank_by", ["both", "judge", "filter"])
-def test_probabilities_are_calibrated_by_the_scores_that_they_may_use(shortlist, rank_by):
+def test_probabilities_are_calibrated_for_every_rank_by(shortlist, rank_by):
     found, truth = shortlist
     config = fit_coefficients(SelectConfig(rank_by=rank_by), found, truth)
     if rank_by == "both":
@@ -172,7 +172,7 @@ def test_probabilities_are_calibrated_by_the_scores_that_they_may_use(shortlist,
         assert truth[some].mean() == pytest.approx(p[some].mean(), abs=0.04)
 
 
-def test_answers_are_known_of_validation_items_only(world):
+def test_only_validation_items_are_labelled(world):
     task, n_users = world.split.validation()["cold"], world.data.n_users
     users = np.tile(np.arange(n_users, dtype=np.int32), (len(task.candidates), 1))
     labelled, truth = labels_on(task, users, n_users)
@@ -184,26 +184,26 @@ def test_answers_are_known_of_validation_items_only(world):
 
 def test_without_a_judge_its_coefficient_is_zero(shortlist):
     found, truth = shortlist
-    silent = Shortlist(found.users, found.scores, np.zeros_like(found.scores))
-    assert fit_coefficients(SelectConfig(), silent, truth).judge_coefficient == 0
+    unjudged = Shortlist.without_judge(found.users, found.scores)
+    assert fit_coefficients(SelectConfig(), unjudged, truth).judge_coefficient == 0
 
 
-def test_the_likeliest_are_kept_with_their_evidence(shortlist):
+def test_the_likeliest_users_are_selected_with_their_evidence(shortlist):
     found, truth = shortlist
     config = fit_coefficients(SelectConfig(), found, truth)
     events, p = select(config, found, "coldllm", 5), probabilities(config, found)
-    assert events.provenance == "coldllm"
+    assert events.sources == ("coldllm",)
     np.testing.assert_array_equal(np.bincount(events.items), np.full(400, 5))
     for row in (0, 17, 399):
-        mine = np.flatnonzero(events.items == row)
+        rows = np.flatnonzero(events.items == row)
         places = np.argsort(-p[row], kind="stable")[:5]
-        np.testing.assert_array_equal(events.users[mine], found.users[row, places])
-        np.testing.assert_array_equal(events.weights[mine], p[row, places])
+        np.testing.assert_array_equal(events.users[rows], found.users[row, places])
+        np.testing.assert_array_equal(events.weights[rows], p[row, places])
         for name, table in (("filter_score", found.scores), ("judge_log_odds", found.log_odds)):
-            np.testing.assert_array_equal(events.evidence[name][mine], table[row, places])
+            np.testing.assert_array_equal(events.evidence[name][rows], table[row, places])
 
 
-def test_expected_interactions_keep_more_of_an_item_with_uncertain_users(shortlist):
+def test_expected_interactions_select_more_of_the_less_likely_users(shortlist):
     found, truth = shortlist
     config = fit_coefficients(SelectConfig(expected_interactions=2.0), found, truth)
     events = select(config, found, "coldllm")
@@ -227,19 +227,21 @@ def test_auc_counts_ties_half():
     assert auc(scores, known) == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
 
 
-def test_no_weight_is_zero():
-    sure = Shortlist(np.zeros((1, 1), np.int32), np.full((1, 1), -99, np.float32), np.zeros((1, 1)))
-    events = select(SelectConfig(filter_coefficient=10.0), sure, "coldllm")
+def test_weights_are_above_zero():
+    unlikely = Shortlist(
+        np.zeros((1, 1), np.int32), np.full((1, 1), -99, np.float32), np.zeros((1, 1))
+    )
+    events = select(SelectConfig(filter_coefficient=10.0), unlikely, "coldllm")
     assert (events.weights > 0).all()
     assert sparse.issparse(events.matrix(1, 1))
 
 
-def test_the_judge_moves_shortlisted_users_and_nobody_else():
+def test_the_judge_changes_scores_of_shortlisted_users_only():
     rng = np.random.default_rng(0)
     user_scores = rng.standard_normal((3, 6)).astype(np.float32)
     users = np.array([[4, 1], [0, 5], [2, 3]], np.int32)
     log_odds = np.array([[1, -1], [2, 2], [-3, 0]], np.float32)
     found = with_judge(2.0, Shortlist(users, np.zeros((3, 2), np.float32), log_odds), user_scores)
-    moved = np.zeros((3, 6), np.float32)
-    moved[0, [4, 1]], moved[2, [2, 3]] = (2, -2), (-3, 3)
-    np.testing.assert_allclose(found - user_scores, moved, atol=1e-6)
+    change = np.zeros((3, 6), np.float32)
+    change[0, [4, 1]], change[2, [2, 3]] = (2, -2), (-3, 3)
+    np.testing.assert_allclose(found - user_scores, change, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Both forms of the judge, on tiny language models that are made here."""
+"""Both judges, on tiny language models built here."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def judge(request, folders):
 
 
 def labelled_pairs(n=240, seed=0):
-    """Even and odd items, even and odd histories of different lengths; positive if they agree."""
+    """Even and odd items with even or odd histories of several lengths; positive if they agree."""
     rng = np.random.default_rng(seed)
     items, users = rng.integers(40, size=n), rng.integers(2, size=n)
     lengths = rng.integers(1, 4, size=n)
@@ -62,20 +62,20 @@ def context(folder=None):
     return FitContext(None, None, np.random.default_rng(1), Run(folder))
 
 
-def test_tuned_it_tells_users_apart(judge):
+def test_a_tuned_judge_separates_positives_from_negatives(judge):
     base = {name: weight.clone() for name, weight in judge.lm.body.state_dict().items()}
     held_out, truth = labelled_pairs(seed=9)
     before = auc(judge.log_odds(held_out), truth)
     assert tune_judge(judge, *labelled_pairs(), context()) >= 1
     after = judge.log_odds(held_out)
     assert auc(after, truth) > max(before, 0.95)
-    assert (after[truth] > 0).mean() > 0.75, "log-odds above zero mean yes"
+    assert (after[truth] > 0).mean() > 0.75, "log-odds of positive pairs must be above zero"
     assert (after[~truth] < 0).mean() > 0.75
     for name, weight in judge.lm.body.state_dict().items():
         torch.testing.assert_close(weight, base[name], rtol=0, atol=0)
 
 
-def test_log_odds_depend_on_the_pair_alone(judge):
+def test_log_odds_of_a_pair_do_not_depend_on_the_batch(judge):
     pairs, _ = labelled_pairs()
     together = judge.log_odds(pairs)
     for rows in (np.array([5]), np.arange(40)[::-1], np.array([3, 200, 17])):
@@ -84,16 +84,16 @@ def test_log_odds_depend_on_the_pair_alone(judge):
         )
 
 
-def test_state_holds_every_tuned_parameter(judge):
+def test_state_restores_every_tuned_parameter(judge):
     tune_judge(judge, *labelled_pairs(80), context())
-    again = type(judge)(judge.lm, CONFIG, np.random.default_rng(77))
+    other = type(judge)(judge.lm, CONFIG, np.random.default_rng(77))
     pairs, _ = labelled_pairs(seed=3)
-    assert np.abs(again.log_odds(pairs) - judge.log_odds(pairs)).max() > 1e-3
-    again.restore(judge.state())
-    np.testing.assert_array_equal(again.log_odds(pairs), judge.log_odds(pairs))
+    assert np.abs(other.log_odds(pairs) - judge.log_odds(pairs)).max() > 1e-3
+    other.restore(judge.state())
+    np.testing.assert_array_equal(other.log_odds(pairs), judge.log_odds(pairs))
 
 
-def test_tuning_is_read_back_and_depends_on_the_pairs(judge, tmp_path):
+def test_tuning_is_reused_from_the_run_folder_for_the_same_pairs(judge, tmp_path):
     lm = judge.lm
     tune_judge(judge, *labelled_pairs(80), context(tmp_path))
     other = type(judge)(lm, CONFIG, np.random.default_rng(0))
@@ -107,29 +107,29 @@ def test_tuning_is_read_back_and_depends_on_the_pairs(judge, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_the_shared_prefix_is_read_once_and_changes_nothing(folders):
+def test_encoding_the_shared_prefix_once_does_not_change_log_odds(folders):
     lm = load_language_model(LMConfig(source=str(folders[YesNoJudge]), device="cpu"))
     judge = YesNoJudge(lm, CONFIG, np.random.default_rng(0))
     prepared = judge.prepare(labelled_pairs(60)[0])
-    read = []
+    token_counts = []
     lm_forward = judge.tunable.body.forward
 
     def counted(*args, **kwargs):
-        read.append(kwargs["input_ids"].numel())
+        token_counts.append(kwargs["input_ids"].numel())
         return lm_forward(*args, **kwargs)
 
     judge.tunable.body.forward = counted
     rows = np.flatnonzero(prepared.items == 0)
     with torch.inference_mode():
         shared = prepared.log_odds(rows)
-    with_cache, read[:] = sum(read), []
+    with_cache, token_counts[:] = sum(token_counts), []
     with torch.no_grad():
         whole = prepared._full(rows).float() @ judge.direction + judge.bias
-    assert with_cache < sum(read)
+    assert with_cache < sum(token_counts)
     np.testing.assert_allclose(shared.numpy(), whole.numpy(), atol=1e-5)
 
 
-def test_log_odds_are_those_of_the_words_in_the_vocabulary(folders):
+def test_log_odds_are_those_of_yes_and_no_in_the_vocabulary(folders):
     lm = load_language_model(LMConfig(source=str(folders[YesNoJudge]), device="cpu"))
     judge = YesNoJudge(lm, CONFIG, np.random.default_rng(0))
     pairs, _ = labelled_pairs(5)
@@ -142,7 +142,7 @@ def test_log_odds_are_those_of_the_words_in_the_vocabulary(folders):
         assert found == pytest.approx(float(log_p[yes] - log_p[no]), abs=1e-4)
 
 
-def test_a_long_history_is_cut_and_the_question_stays(folders):
+def test_a_long_history_is_cut_and_the_question_is_kept(folders):
     config = LMConfig(source=str(folders[YesNoJudge]), device="cpu", max_tokens=40)
     judge = YesNoJudge(load_language_model(config), CONFIG, np.random.default_rng(0))
     long = Pairs(
@@ -157,7 +157,7 @@ def test_a_long_history_is_cut_and_the_question_stays(folders):
     assert np.isfinite(judge.log_odds(long)).all()
 
 
-def test_an_encoder_cannot_be_asked_in_words(folders):
+def test_a_yes_no_judge_on_an_encoder_is_refused(folders):
     lm = load_language_model(LMConfig(source=str(folders[CrossEncoder]), device="cpu"))
     with pytest.raises(ConfigError, match="no vocabulary head"):
         YesNoJudge(lm, CONFIG, np.random.default_rng(0))

@@ -1,6 +1,8 @@
 """From tables to a Dataset: the rules for duplicates, ratings, times, missing texts, unknown ids.
 
-1. A rating below ``positive_rating`` is not a positive; without a threshold every row is one.
+1. A rating below ``positive_rating`` is no positive, but the pair counts as seen
+   (``Dataset.below_threshold``). Without a threshold every row is a positive, and so is a row
+   without a rating with one: it is still an interaction.
 2. Rows of one (user, item) pair merge into one positive with the earliest time. The threshold is
    applied first: an item disliked in May and liked in June becomes a positive in June.
 3. Every user with a row is kept, with or without a positive.
@@ -8,6 +10,7 @@
    only interactions name is added behind, in id order, without text; or it is an error.
 5. A missing text is "". A missing or empty id, a second row for an item, a rating or a time that
    cannot be read are errors that name row, column and value.
+6. Data that can be read but are probably not meant are errors or warnings: see ``count_rules``.
 
 ``Dataset.counts`` says how often each rule applied, and
 ``rows = interactions + ratings_below_positive + duplicates_merged``.
@@ -20,12 +23,27 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from warmstart.data.catalogue import Catalogue, compose_texts
+from warmstart.data.catalogue import LIST_COLUMNS, Catalogue, compose_texts
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
-from warmstart.data.readers.columns import read_ids, read_numbers, read_times, read_whole_numbers
+from warmstart.data.readers.count_rules import (
+    check_overlap,
+    check_positives,
+    check_ratings,
+    check_users,
+    unread_columns,
+    warn_texts,
+)
 from warmstart.data.readers.tables import Table
+from warmstart.data.values import (
+    read_ids,
+    read_lists,
+    read_numbers,
+    read_texts,
+    read_times,
+    read_whole_numbers,
+)
 from warmstart.errors import ConfigError, DataError
 
 # Long text last: an encoder that cuts a text keeps its beginning.
@@ -34,13 +52,20 @@ DEFAULT_TEXT = ("title", "genres", "categories", "tags", "text")
 
 @dataclass(frozen=True)
 class Columns:
-    """How the columns of an interactions table are called; None where there is none."""
+    """How the columns of an interactions table are called; None where there is none.
+
+    Attributes:
+        names: the names that this source reads, for the warning about columns that are not read.
+        remedy: what to do about a column of another name.
+    """
 
     user: str = "user"
     item: str = "item"
     rating: str | None = None
     time: str | None = None
     position: str | None = None
+    names: tuple[str, ...] = ("user", "item", "rating", "timestamp", "position")
+    remedy: str = "rename it"
 
 
 def assemble(
@@ -71,39 +96,52 @@ def assemble(
         DataError: a cell is wrong; names source, row, column and value.
     """
     user_column, *more_users = read_ids(
-        [interactions] if users is None else [interactions, users], columns.user, "user"
+        [table.cells(columns.user) for table in (interactions, users) if table is not None], "user"
     )
     item_column, *catalogue_column = read_ids(
-        [interactions] if items is None else [interactions, items], columns.item, "item"
+        [table.cells(columns.item) for table in (interactions, items) if table is not None], "item"
     )
-    events = _events(interactions, columns, user_column, item_column)
-    positives = _positives(events, positive_rating, interactions)
-    merged = _merge(positives)
+    events = _events(interactions, columns, user_column, item_column, positive_rating)
+    positive, below = _by_threshold(events, positive_rating)
+    positives, below = _merge(positive), _merge(below)
+    below = below.join(positives, on=["user", "item"], how="anti", maintain_order="left")
 
     user_ids = pl.concat([user_column, *more_users]).unique().sort()
+    clicked = item_column.unique().sort()
     listed = catalogue_column[0] if catalogue_column else item_column.clear()
-    unknown = item_column.to_frame("item").join(listed.to_frame("item"), on="item", how="anti")
-    unknown = unknown["item"].unique().sort()
+    unknown = clicked.filter(~clicked.is_in(listed.implode()))
     if len(unknown) and on_unknown_item == "raise":
         raise DataError(
             f"{interactions.source}: {len(unknown)} item(s) are not in the catalogue, the first: "
             f"{unknown.head(5).to_list()!r}; add them to the items, or pass on_unknown_item='add'"
         )
     catalogue = build_catalogue(items, columns.item, listed, unknown, text)
-    observed = _numbered(merged, user_ids, pl.concat([listed, unknown]))
+    sizes = _sizes(positives, user_ids, catalogue)
+    names = (columns.user, columns.item, columns.rating, columns.time, columns.position)
+    unread = unread_columns(interactions, names, columns.names, columns.remedy)
+    if users is not None:
+        check_users(user_column.unique().sort(), more_users[0], interactions, users)
+        unread += unread_columns(users, [columns.user], [])
+    if items is not None:
+        check_overlap(clicked, listed, interactions, items)
+        warn_texts(items, catalogue, columns.item, DEFAULT_TEXT if text is None else ())
+    check_positives(positives["user"].n_unique(), len(user_ids), len(events), interactions.source)
+    item_ids = pl.concat([listed, unknown])
     return Dataset(
         name=name,
         user_ids=Ids(user_ids.to_list(), "user"),
         catalogue=catalogue,
-        interactions=observed,
+        interactions=_numbered(positives, user_ids, item_ids),
+        below_threshold=_numbered(below, user_ids, item_ids),
         clock="position" if columns.time is None and columns.position is not None else "unix",
         counts={
             "rows": len(events),
-            "ratings_below_positive": len(events) - len(positives),
-            "duplicates_merged": len(positives) - len(merged),
+            "ratings_below_positive": len(events) - len(positive),
+            "duplicates_merged": len(positive) - len(positives),
             "unknown_items_added": len(unknown) if items is not None else 0,
-            **_sizes(merged, user_ids, catalogue),
+            **sizes,
         },
+        unread_columns=unread,
     )
 
 
@@ -122,12 +160,14 @@ def build_catalogue(
     ids = Ids([*listed, *unknown], "item") if not listed.is_duplicated().any() else None
     if ids is None:
         assert items is not None
-        raise items.malformed(id_name, ~listed.is_first_distinct(), "each item id once")
+        raise items.cells(id_name).malformed(~listed.is_first_distinct(), "each item id once")
     if items is None:
         frame, times = pl.DataFrame(), None
     else:
-        frame = items.frame.drop(id_name)
-        times = read_times(items, "released", required=False) if "released" in frame else None
+        frame = item_texts(items, id_name)
+        times = None
+        if "released" in frame.columns:
+            times = read_times(items.cells("released"), required=False)
     if text is None:
         text = [name for name in DEFAULT_TEXT if name in frame.columns]
     missing = [name for name in text if name not in frame.columns]
@@ -136,11 +176,8 @@ def build_catalogue(
         raise DataError(
             f"{source} text column(s) {missing} are missing; the columns are {frame.columns}"
         )
-    if frame.width:
-        frame = pl.concat([frame, frame.clear(len(unknown))])
-        texts = compose_texts(frame, tuple(text))
-    else:
-        texts = ("",) * len(ids)
+    frame = pl.concat([frame, frame.clear(len(unknown))]) if frame.width else frame
+    texts = compose_texts(frame, tuple(text)) if text else ("",) * len(ids)
     released = None
     if times is not None:
         # -1 stands for unknown, so the one second before 1970 moves into 1970.
@@ -149,29 +186,49 @@ def build_catalogue(
     return Catalogue(ids, texts, released, frame, tuple(text))
 
 
+def item_texts(items: Table, id_name: str = "") -> pl.DataFrame:
+    """All columns of an items table but the ids, as text; see ``Catalogue.columns``."""
+    return pl.DataFrame(
+        [
+            (read_lists if name in LIST_COLUMNS else read_texts)(items.cells(name)).alias(name)
+            for name in items.frame.columns
+            if name != id_name
+        ]
+    )
+
+
 def _events(
-    table: Table, columns: Columns, user_column: pl.Series, item_column: pl.Series
+    table: Table,
+    columns: Columns,
+    user_column: pl.Series,
+    item_column: pl.Series,
+    threshold: float | None,
 ) -> pl.DataFrame:
     """Checked columns: user, item and, where they exist, rating, time, position."""
     checked = {"user": user_column, "item": item_column}
     if columns.rating is not None:
-        checked["rating"] = read_numbers(table, columns.rating)
+        checked["rating"] = read_numbers(table.cells(columns.rating))
+        check_ratings(checked["rating"], threshold, table, columns.rating)
+    elif threshold is not None:
+        raise ConfigError(
+            f"positive_rating = {threshold} needs a rating column; "
+            f"{table.source} has {table.frame.columns}"
+        )
     if columns.time is not None:
-        checked["time"] = read_times(table, columns.time)
+        checked["time"] = read_times(table.cells(columns.time))
     if columns.position is not None:
-        checked["position"] = read_whole_numbers(table, columns.position)
+        checked["position"] = read_whole_numbers(table.cells(columns.position))
     return pl.DataFrame(checked)
 
 
-def _positives(events: pl.DataFrame, threshold: float | None, source: Table) -> pl.DataFrame:
+def _by_threshold(
+    events: pl.DataFrame, threshold: float | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The positive rows, and those rated below the threshold."""
     if threshold is None:
-        return events
-    if "rating" not in events.columns:
-        raise ConfigError(
-            f"positive_rating = {threshold} needs a rating column; "
-            f"{source.source} has {source.frame.columns}"
-        )
-    return events.filter(pl.col("rating") >= threshold)
+        return events, events.clear()
+    is_positive = (events["rating"] >= threshold).fill_null(True)
+    return events.filter(is_positive), events.filter(~is_positive)
 
 
 def _sizes(positives: pl.DataFrame, user_ids: pl.Series, catalogue: Catalogue) -> dict[str, int]:
@@ -189,9 +246,9 @@ def _order(events: pl.DataFrame) -> list[str]:
     return [name for name in ("time", "position") if name in events.columns]
 
 
-def _merge(positives: pl.DataFrame) -> pl.DataFrame:
+def _merge(events: pl.DataFrame) -> pl.DataFrame:
     """One row a pair, the earliest one."""
-    ordered = positives.sort(["user", "item", *_order(positives)])
+    ordered = events.sort(["user", "item", *_order(events)])
     return ordered.unique(["user", "item"], keep="first", maintain_order=True)
 
 

@@ -10,8 +10,10 @@ import polars as pl
 
 from warmstart.data.dataset import Dataset
 from warmstart.data.readers.assemble import Columns, assemble
+from warmstart.data.readers.csv_files import read_csv
 from warmstart.data.readers.dataset_config import read_dataset_config
-from warmstart.data.readers.tables import SUFFIXES, Table, read_csv, read_table
+from warmstart.data.readers.table_files import SUFFIXES, read_table
+from warmstart.data.readers.tables import Table
 from warmstart.errors import DataError
 
 FILES = {
@@ -46,7 +48,7 @@ def read_parts(folder: Path) -> dict[str, Table]:
             raise DataError(f"{folder}: {found} for the part {part!r}; allowed: one {allowed}")
         parts[part] = read_csv(paths[0])
         for column in ("user", "item"):
-            parts[part].column(column)
+            parts[part].cells(column)
     return parts
 
 

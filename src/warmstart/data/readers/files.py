@@ -20,11 +20,12 @@ from typing import Any, Literal
 import polars as pl
 
 from warmstart.data.catalogue import Catalogue, compose_texts
+from warmstart.data.cells import Cells
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import Ids
+from warmstart.data.interactions import concatenate
 from warmstart.data.readers.assemble import Columns, assemble, build_catalogue
 from warmstart.data.readers.coldrec import is_coldrec, read_coldrec
-from warmstart.data.readers.columns import read_ids
 from warmstart.data.readers.dataset_config import (
     FILE,
     DatasetConfig,
@@ -32,7 +33,9 @@ from warmstart.data.readers.dataset_config import (
     read_dataset_config,
 )
 from warmstart.data.readers.recbole import is_atomic, read_atomic
-from warmstart.data.readers.tables import SUFFIXES, Table, frame_table, read_table
+from warmstart.data.readers.table_files import SUFFIXES, read_table
+from warmstart.data.readers.tables import Table, frame_table
+from warmstart.data.values import read_ids
 from warmstart.errors import DataError
 from warmstart.storage import atomic_folder
 
@@ -104,10 +107,10 @@ def read_items(
         )
     absent = [pl.lit(None, pl.String).alias(n) for n in text_columns if n not in present]
     table = Table(table.frame.with_columns(absent), table.source, table.textual)
-    tables = [table]
+    cells = [table.cells("item")]
     if like is not None and len(like):
-        tables.append(frame_table({"item": like.values[:1]}, "the catalogue"))
-    listed = read_ids(tables, "item", "item")[0]
+        cells.append(Cells(pl.Series(like.values[:1]), "the catalogue", "item"))
+    listed = read_ids(cells, "item")[0]
     return build_catalogue(table, "item", listed, listed.clear(), text_columns)
 
 
@@ -125,17 +128,23 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     if compose_texts(items, text_columns) != catalogue.texts:
         items = items.with_columns(pl.Series("composed_text", catalogue.texts))
         text_columns = ("composed_text",)
-    interactions = {
+    below = dataset.below_threshold
+    if len(below):
+        events = concatenate([events, below])
+    interactions: dict[str, Sequence[Any]] = {
         "user": dataset.user_ids.take(events.users),
         "item": catalogue.item_ids.take(events.items),
     }
     if events.times is not None:
         interactions["timestamp" if dataset.clock == "unix" else "position"] = events.times.tolist()
+    if len(below):
+        interactions["rating"] = [1.0] * len(dataset.interactions) + [0.0] * len(below)
+    threshold = 1.0 if len(below) else None
     write_folder(
         folder,
         pl.DataFrame(interactions),
         items,
-        DatasetConfig(name=dataset.name, text=text_columns),
+        DatasetConfig(name=dataset.name, text=text_columns, positive_rating=threshold),
         users=pl.DataFrame({"user": dataset.user_ids.values}),
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from warmstart.data.cells import argument_list
 from warmstart.data.dataset import Dataset
 from warmstart.data.readers.assemble import Columns, assemble
 from warmstart.data.readers.tables import frame_table
@@ -42,12 +43,21 @@ def from_frames(
     Raises:
         DataError: a frame, column, id, rating or time is wrong; names row, column and value.
     """
+    given = {"rating": rating, "timestamp": time, "position": position}
     return assemble(
         frame_table(interactions, "the interactions frame"),
         None if items is None else frame_table(items, "the items frame"),
-        columns=Columns(user, item, rating, time, position),
+        columns=Columns(
+            user,
+            item,
+            rating,
+            time,
+            position,
+            names=tuple(name for name, column in given.items() if column is None),
+            remedy="name it, such as time='timestamp'",
+        ),
         name=name,
-        text=text,
+        text=None if text is None else argument_list(text, "from_frames", "text"),
         positive_rating=positive_rating,
         on_unknown_item=on_unknown_item,
     )

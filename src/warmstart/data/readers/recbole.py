@@ -1,9 +1,9 @@
 """RecBole's atomic files: ``NAME.inter`` and, optionally, ``NAME.item``.
 
 Tab-separated, with a typed header such as ``user_id:token item_id:token rating:float
-timestamp:float``; nothing is quoted. Read are ``user_id``, ``item_id`` and, where they are there,
-``rating`` and ``timestamp``; of the items every column. The text is made of the ``token_seq``
-columns of the items in their order, unless ``dataset.toml`` names others.
+timestamp:float``; nothing is quoted. ``user_id``, ``item_id`` and, if present, ``rating`` (else
+``label``) and ``timestamp`` are read; of the items every column. The text is made of the
+``token_seq`` columns of the items in their order, unless ``dataset.toml`` names others.
 """
 
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import Literal
 
 from warmstart.data.dataset import Dataset
 from warmstart.data.readers.assemble import Columns, assemble
-from warmstart.data.readers.dataset_config import read_dataset_config
-from warmstart.data.readers.tables import Table, read_csv
+from warmstart.data.readers.csv_files import read_csv
+from warmstart.data.readers.dataset_config import FILE, read_dataset_config
+from warmstart.data.readers.tables import Table
 from warmstart.errors import DataError
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
@@ -20,6 +21,7 @@ _FIELDS = {
     "user_id": "token",
     "item_id": "token",
     "rating": "float",
+    "label": "float",
     "timestamp": "float",
 }
 
@@ -45,14 +47,21 @@ def read_atomic(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "add
         items, item_types = _read_typed(item_path)
         sequences = [name for name, kind in item_types.items() if kind == "token_seq"]
     settings = read_dataset_config(folder)
+    rating = next((name for name in ("rating", "label") if name in types), None)
+    if rating == "label" and settings.positive_rating is None:
+        raise DataError(
+            f"{found[0]}: column 'label' tells positives from negatives, and nothing says which is "
+            f"which; write positive_rating = 1 into {folder / FILE}, so that 0 is no positive"
+        )
     return assemble(
         interactions,
         items,
         columns=Columns(
             "user_id",
             "item_id",
-            rating="rating" if "rating" in types else None,
+            rating=rating,
             time="timestamp" if "timestamp" in types else None,
+            names=tuple(_FIELDS),
         ),
         name=settings.name or found[0].stem,
         text=sequences if settings.text is None else settings.text,

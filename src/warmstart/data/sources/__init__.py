@@ -1,6 +1,6 @@
-"""Public data sets by name: downloaded from their homes, checked, converted to our input format.
+"""Public data sets by name: download, verify and convert them to the package's input format.
 
-``SOURCES`` is the table; ``find_source`` also builds any Amazon category (see ``amazon``).
+``SOURCES`` lists the named ones; ``find_source`` also builds any Amazon category (see ``amazon``).
 """
 
 from collections.abc import Mapping
@@ -40,10 +40,10 @@ SOURCES: Mapping[str, Source] = {
 
 
 def find_source(name: str) -> Source:
-    """The source of that name: one of SOURCES, or ``amazon-YEAR-Category`` of any category.
+    """Look up a source in SOURCES, or build ``amazon-YEAR-Category`` for any category.
 
     Raises:
-        DataError: there is none.
+        DataError: no source has that name.
     """
     if name in SOURCES:
         return SOURCES[name]

@@ -1,8 +1,9 @@
-"""Amazon reviews of J. McAuley's group (UCSD): 2014 and 2018 (5-core), 2023 (all reviews).
+"""Amazon reviews from J. McAuley's group (UCSD): 2014 and 2018 (5-core), 2023 (all reviews).
 
-One category a data set: ``amazon-2023-Video_Games``. The publishers state no checksums. Every
-review is an interaction with its rating and time. The text is what a shop knows at release: title,
-brand, categories, description; no prices, ranks, rating counts or "also bought".
+Each category is a data set of its own, such as ``amazon-2023-Video_Games``. The publishers state no
+checksums. Each review becomes an interaction with its rating and time. The item text holds only
+what a shop has at release: title, brand, categories and description. It leaves out prices, sales
+ranks, rating counts and "also bought".
 """
 
 import ast
@@ -28,7 +29,7 @@ _UCSD = "https://mcauleylab.ucsd.edu/public_datasets/data"
 
 @dataclass(frozen=True)
 class _Edition:
-    """Where an edition keeps what: addresses with ``{}`` for the category, and field names."""
+    """Layout of one edition: URLs with ``{}`` for the category, and field names."""
 
     reviews: str
     meta: str
@@ -36,7 +37,7 @@ class _Edition:
     item: str
     rating: str
     time: str
-    ticks: int  # per second
+    ticks: int  # units of the time field per second
     brand: str
     categories: str
     texts: tuple[str, ...]
@@ -55,7 +56,7 @@ _EDITIONS = {
         brand="brand",
         categories="categories",
         texts=("description",),
-        parse=ast.literal_eval,  # its metadata are Python literals, not JSON
+        parse=ast.literal_eval,  # the metadata lines are Python literals, not JSON
     ),
     2018: _Edition(
         reviews=f"{_UCSD}/amazon_v2/categoryFilesSmall/{{}}_5.json.gz",
@@ -86,10 +87,10 @@ _NAME = re.compile(r"amazon-(\d{4})-(\w+)")
 
 
 def amazon(year: int, category: str) -> Source:
-    """The source of one category, called as in the addresses: ``Beauty``, ``Video_Games``.
+    """Build the source of one category, spelt as in the URLs: ``Beauty``, ``Video_Games``.
 
     Raises:
-        DataError: there is no edition of that year.
+        DataError: no edition of that year exists.
     """
     if year not in _EDITIONS:
         raise DataError(f"no Amazon edition {year}; allowed: {sorted(_EDITIONS)}")
@@ -108,19 +109,19 @@ def amazon(year: int, category: str) -> Source:
 
 
 def is_amazon(name: str) -> bool:
-    """Whether a name has the form ``amazon-YEAR-Category``."""
+    """Tell whether a name has the form ``amazon-YEAR-Category``."""
     return _NAME.fullmatch(name) is not None
 
 
 def parse_amazon(name: str) -> Source:
-    """The source behind such a name.
+    """Build the source of a name of the form ``amazon-YEAR-Category``.
 
     Raises:
-        DataError: another form, or no such edition.
+        DataError: the name has another form, or no edition of that year exists.
     """
     parts = _NAME.fullmatch(name)
     if parts is None:
-        raise DataError(f"{name!r}; allowed: amazon-YEAR-Category")
+        raise DataError(f"data set {name!r}; allowed: amazon-YEAR-Category")
     return amazon(int(parts[1]), parts[2])
 
 
@@ -169,24 +170,24 @@ def _records(path: Path, parse: Callable[[str], Any]) -> Iterator[tuple[int, dic
             for row, line in enumerate(lines, start=1):
                 record = parse(line)
                 if not isinstance(record, dict):
-                    raise DataError(f"{path}: row {row}: got {line[:80]!r}; allowed: one object")
+                    raise DataError(f"{path}: row {row}: got {line[:80]!r}; allowed: an object")
                 yield row, record
     except (ValueError, SyntaxError, EOFError, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: row {max(row, 1)}: cannot be read: {error}") from None
 
 
 def _texts(product: dict[str, Any], edition: _Edition) -> dict[str, str | None]:
-    described = [part for name in edition.texts for part in _flat(product.get(name))]
+    descriptions = [part for name in edition.texts for part in _flat(product.get(name))]
     return {
         "title": " ".join(_flat(product.get("title"))) or None,
         "brand": " ".join(_flat(product.get(edition.brand))) or None,
         "categories": "|".join(dict.fromkeys(_flat(product.get(edition.categories)))) or None,
-        "text": " ".join(described) or None,
+        "text": " ".join(descriptions) or None,
     }
 
 
 def _flat(value: Any) -> list[str]:
-    """The strings in a value, however nested, with white space collapsed."""
+    """Collect the strings of a value or nested list, with white space collapsed."""
     if isinstance(value, list):
         return [part for inner in value for part in _flat(inner)]
     text = " ".join(str(value).split()) if isinstance(value, str) else ""

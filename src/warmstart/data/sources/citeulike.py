@@ -1,7 +1,7 @@
-"""CiteULike-a (H. Wang, B. Chen, W.-J. Li, IJCAI 2013): who saved which paper, with titles.
+"""CiteULike-a (H. Wang, B. Chen, W.-J. Li, IJCAI 2013): papers saved by users, with titles.
 
-The release has ids, tags and citations; the titles, in the same order, are in TopicModelsVB.jl.
-The commits are fixed, the publishers state no checksums.
+The release has ids, tags and citations. The titles come from TopicModelsVB.jl and are in the same
+item order. The URLs pin a commit each; the publishers state no checksums.
 """
 
 from pathlib import Path
@@ -30,12 +30,14 @@ def _lines(path: Path) -> list[str]:
 
 
 def _lists(path: Path) -> list[list[int]]:
-    """Each line a count and that many 0-based ids."""
+    """Parse lines that hold a count, then that many 0-based ids."""
     lists = []
     for row, line in enumerate(_lines(path), start=1):
         count, *ids = whole_numbers(line.split() or ["0"], "ids", f"{path}: line {row}")
         if count != len(ids):
-            raise DataError(f"{path}: row {row}: {len(ids)} ids; its first number says {count}")
+            raise DataError(
+                f"{path}: row {row}: got {len(ids)} ids; allowed: {count}, the count at its start"
+            )
         lists.append(ids)
     return lists
 
@@ -45,7 +47,7 @@ def _convert(folder: Path) -> Converted:
     titles = [" ".join(line.split()) for line in _lines(folder / "citeutitles.txt")]
     names = [line.strip().replace("|", "/") for line in _lines(folder / "tags.dat")]
     tags = _lists(folder / "item-tag.dat")
-    _same_items(titles, tags, users)
+    _check_items(titles, tags, users)
     interactions = pl.DataFrame(
         {
             "user": [user for user, items in enumerate(users) for _ in items],
@@ -55,21 +57,23 @@ def _convert(folder: Path) -> Converted:
     try:
         tagged = ["|".join(names[tag] for tag in item) or None for item in tags]
     except IndexError:
-        raise DataError(f"item-tag.dat names a tag beyond the {len(names)} of tags.dat") from None
+        raise DataError(
+            f"item-tag.dat has a tag number beyond the {len(names)} tags of tags.dat"
+        ) from None
     items = pl.DataFrame(
         {"item": range(len(titles)), "title": titles, "tags": tagged},
         schema_overrides={"tags": pl.String},
     )
-    # Tags were written by the very users who saved the papers: kept, but no part of the text.
+    # The users who saved the papers also wrote the tags, so tags are not part of the item text.
     return Converted(interactions, items, DatasetConfig(name="citeulike-a", text=("title",)))
 
 
-def _same_items(titles: list[str], tags: list[list[int]], users: list[list[int]]) -> None:
+def _check_items(titles: list[str], tags: list[list[int]], users: list[list[int]]) -> None:
     last = max((max(items, default=-1) for items in users), default=-1)
     if len(titles) != len(tags) or last >= len(titles):
         raise DataError(
             f"citeutitles.txt has {len(titles)} items, item-tag.dat {len(tags)}, and users.dat "
-            f"names items up to {last}; allowed: the same items, counted from 0"
+            f"has item numbers up to {last}; allowed: the same items, counted from 0"
         )
 
 

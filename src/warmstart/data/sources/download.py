@@ -1,4 +1,4 @@
-"""Downloading: streamed to disk, resumed after a break, checked before use."""
+"""Download files: stream to disk, resume after an interruption, verify before use."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from warmstart.storage import file_hash, write_text
 if TYPE_CHECKING:
     import httpx
 
-# Called with the name of the file, the bytes there, and the bytes in all where known.
+# Arguments: file name, bytes downloaded so far, total bytes (None if unknown).
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 
 LOCK = "checksums.json"
@@ -24,20 +24,23 @@ _OK, _PARTIAL, _RANGE_REFUSED = 200, 206, 416
 def download(
     file: RemoteFile, folder: Path, *, mirror: str | None = None, progress: Progress | None = None
 ) -> Path:
-    """The file in ``folder``, downloaded unless it is there and unchanged.
+    """Download a file into ``folder``, unless it is already there and unchanged.
 
-    The published md5 is checked where there is one. The sha256 of the first good download is
-    recorded in ``checksums.json`` beside the file and every later one is held to it.
+    The md5 is checked if the publisher states one. The sha256 of the first verified download is
+    recorded in ``checksums.json`` beside the file; every later download must match it.
 
     Args:
-        file: what to download.
-        folder: where to; made if need be.
-        mirror: takes the place of scheme and host of the address.
-        progress: called as bytes arrive.
+        file: the file to download.
+        folder: target folder; created if missing.
+        mirror: replaces the scheme and host of the URL.
+        progress: called whenever bytes arrive.
+
+    Returns:
+        The path of the file.
 
     Raises:
         UnsupportedError: httpx is not installed.
-        DataError: no network, an HTTP error, or a checksum that differs.
+        DataError: no network, an HTTP error, or a checksum mismatch.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file.name
@@ -48,7 +51,7 @@ def download(
     part = folder / f"{file.name}.part"
     _fetch(url, part, lambda done, total: progress and progress(file.name, done, total))
     try:
-        _check(file, part, remedy=f"it came from {url}; delete {folder / LOCK} to accept a new one")
+        _check(file, part, remedy=f"source {url}; delete {folder / LOCK} to accept the new file")
     except DataError:
         part.unlink()
         _tag_path(part).unlink(missing_ok=True)
@@ -59,7 +62,7 @@ def download(
 
 
 def _fetch(url: str, part: Path, progress: Callable[[int, int | None], object]) -> None:
-    """Streams ``url`` to ``part``, going on where an earlier try stopped."""
+    """Stream ``url`` to ``part``, resuming where an earlier attempt stopped."""
     try:
         import httpx
     except ImportError:
@@ -74,8 +77,8 @@ def _fetch(url: str, part: Path, progress: Callable[[int, int | None], object]) 
                 if attempt == _ATTEMPTS:
                     have = part.stat().st_size if part.exists() else 0
                     raise DataError(
-                        f"{url}: no answer, or the connection broke ({error}); {have} bytes are "
-                        "kept and the next try goes on from there. Is there a network?"
+                        f"{url}: no response, or the connection broke ({error}); {have} bytes are "
+                        "kept and the next attempt resumes there; check the network connection"
                     ) from None
 
 
@@ -86,11 +89,11 @@ def _stream(
     have = part.stat().st_size if part.exists() and tag.exists() else 0
     headers = {"Accept-Encoding": "identity"}
     if have:
-        # If-Range: the rest of the same file, or the whole of a changed one.
+        # If-Range: get the rest of an unchanged file, or all of a changed one.
         headers |= {"Range": f"bytes={have}-", "If-Range": tag.read_text(encoding="utf-8")}
     with client.stream("GET", url, headers=headers) as response:
         if response.status_code == _RANGE_REFUSED:
-            # Nothing is left to send, or the file shrank: the checksum of a fresh copy tells.
+            # The part is complete or the file shrank: only a fresh copy can be verified.
             part.unlink()
             response.close()
             return _stream(client, url, part, progress)

@@ -1,4 +1,4 @@
-"""From a source to a folder in our input format."""
+"""Download a source and convert it to a folder in the package's input format."""
 
 import json
 from datetime import UTC, datetime
@@ -12,20 +12,20 @@ from warmstart.data.sources.source import Source
 def get_source(
     source: Source, to: Path, *, mirror: str | None = None, progress: Progress | None = None
 ) -> Path:
-    """Downloads, checks and converts; the result is in ``to/NAME``.
+    """Download, verify and convert a source; return the data folder ``to/NAME``.
 
-    The downloaded files and their checksums stay in ``to/downloads/NAME``; ``source.json`` beside
-    the data says where they came from, under which terms, and what converting counted.
+    The downloaded files and their checksums stay in ``to/downloads/NAME``. ``source.json`` beside
+    the data records their URLs, the terms of use and the counts of the conversion.
 
     Args:
-        source: one of SOURCES.
+        source: one of SOURCES, or the result of ``find_source``.
         to: the folder for all data sets.
-        mirror: takes the place of scheme and host of every address.
-        progress: called as bytes arrive.
+        mirror: replaces the scheme and host of every URL.
+        progress: called whenever bytes arrive.
 
     Raises:
         UnsupportedError: httpx is not installed.
-        DataError: no network, an HTTP error, a checksum that differs, or a malformed file.
+        DataError: no network, an HTTP error, a checksum mismatch, or a malformed file.
     """
     raw, folder = Path(to) / "downloads" / source.name, Path(to) / source.name
     for file in source.files:

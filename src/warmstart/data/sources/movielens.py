@@ -6,19 +6,19 @@ from pathlib import Path
 
 import polars as pl
 
-from warmstart.data.readers.columns import read_numbers, read_times, read_whole_numbers
+from warmstart.data.readers.csv_files import read_csv
 from warmstart.data.readers.dataset_config import DatasetConfig
-from warmstart.data.readers.tables import read_csv
 from warmstart.data.sources.source import Converted, RemoteFile, Source, split_lines, whole_numbers
+from warmstart.data.values import read_numbers, read_times, read_whole_numbers
 from warmstart.errors import DataError
 
 _HOME = "https://files.grouplens.org/datasets/movielens"
 _TERMS = "research use; cite; no redistribution or commercial use without GroupLens's permission"
-_POSITIVE = 4.0  # of 5 stars, as in most studies of implicit feedback on these data
+_POSITIVE = 4.0  # of 5 stars; the threshold of most implicit-feedback studies on these data
 
 
 def _text(path: Path, member: str, encoding: str) -> list[str]:
-    """The lines of one file of the archive, found by the last part of its name."""
+    """Read the lines of the archive member whose base name is ``member``."""
     with _archive(path) as archive:
         return archive.read(_member(archive, path, member)).decode(encoding).splitlines()
 
@@ -39,7 +39,7 @@ def _member(archive: zipfile.ZipFile, path: Path, member: str) -> str:
 
 def _ratings(rows: list[list[str]], source: str) -> pl.DataFrame:
     if not rows:
-        raise DataError(f"{source}: the file is empty; allowed: one rating a row")
+        raise DataError(f"{source}: the file is empty; allowed: one rating per row")
     columns = zip(("user", "item", "rating", "timestamp"), zip(*rows, strict=True), strict=True)
     return pl.DataFrame({name: whole_numbers(cells, name, source) for name, cells in columns})
 
@@ -94,20 +94,20 @@ def _convert_latest(folder: Path, name: str) -> Converted:
             content = archive.read(_member(archive, path, member))
             (folder / member).write_bytes(content)
     ratings, movies = read_csv(folder / "ratings.csv"), read_csv(folder / "movies.csv")
-    genres = movies.column("genres")
+    genres = movies.frame["genres"]
     items = pl.DataFrame(
         {
-            "item": read_whole_numbers(movies, "movieId"),
-            "title": movies.column("title"),
+            "item": read_whole_numbers(movies.cells("movieId")),
+            "title": movies.frame["title"],
             "genres": genres.set(genres == "(no genres listed)", None),
         }
     )
     interactions = pl.DataFrame(
         {
-            "user": read_whole_numbers(ratings, "userId"),
-            "item": read_whole_numbers(ratings, "movieId"),
-            "rating": read_numbers(ratings, "rating"),
-            "timestamp": read_times(ratings, "timestamp"),
+            "user": read_whole_numbers(ratings.cells("userId")),
+            "item": read_whole_numbers(ratings.cells("movieId")),
+            "rating": read_numbers(ratings.cells("rating")),
+            "timestamp": read_times(ratings.cells("timestamp")),
         }
     )
     return Converted(interactions, items, _settings(name))
@@ -127,7 +127,7 @@ ML_1M = Source(
     (RemoteFile(f"{_HOME}/ml-1m.zip", "ml-1m.zip", md5="c4d9eecfca2ab87c1945afe126590906"),),
     _convert_1m,
 )
-# The publisher renews this file now and then, so no checksum is stated for it.
+# The publisher updates this file from time to time, so it has no fixed checksum.
 ML_LATEST_SMALL = Source(
     "movielens-latest-small",
     "about 610 users, 9,700 films, 100,000 ratings with times (1996-2018); titles and genres",

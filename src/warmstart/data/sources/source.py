@@ -1,4 +1,4 @@
-"""What a public data set is: files at addresses, and a function that converts them."""
+"""Description of a public data set: files at URLs, and a function that converts them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ class RemoteFile:
     """A file to download.
 
     Attributes:
-        url: its home.
-        name: what it is called on disk.
-        md5: the checksum its publisher states, where there is one. For a file without, the sha256
-            of the first download is recorded beside it and every later one is held to it.
+        url: the publisher's address.
+        name: file name on disk.
+        md5: the checksum that the publisher states, or None. In both cases the sha256 of the first
+            download is recorded beside the file, and every later download must match it.
     """
 
     url: str
@@ -28,13 +28,13 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Converted:
-    """Tables in our input format.
+    """Tables in the package's input format.
 
     Attributes:
-        interactions: ``user``, ``item``, and ``rating``, ``timestamp`` where known.
-        items: ``item`` and columns of text.
-        settings: becomes ``dataset.toml``.
-        counts: what converting left out or merged.
+        interactions: columns ``user``, ``item``, and ``rating``, ``timestamp`` if known.
+        items: column ``item`` and text columns.
+        settings: the content of ``dataset.toml``.
+        counts: counts of the conversion, such as records left out, by name.
     """
 
     interactions: pl.DataFrame
@@ -48,11 +48,11 @@ class Source:
     """A public data set.
 
     Attributes:
-        name: what ``warmstart data get`` calls it.
+        name: name for ``warmstart data get``.
         description: one line.
         terms: licence or terms of use, one line.
-        files: what to download.
-        convert: from the folder with the downloaded files to tables.
+        files: the files to download; empty for generated data.
+        convert: turns the folder with the downloaded files into tables.
     """
 
     name: str
@@ -63,10 +63,10 @@ class Source:
 
 
 def split_lines(lines: Iterable[str], separator: str, cells: int, source: str) -> list[list[str]]:
-    """The cells of each line of a file without header.
+    """Split each line of a file without header into cells.
 
     Raises:
-        DataError: a line has another number of cells; names file and row, counted from 1.
+        DataError: a line does not have ``cells`` cells; names file and row, counted from 1.
     """
     rows = []
     for row, line in enumerate(lines, start=1):
@@ -78,10 +78,10 @@ def split_lines(lines: Iterable[str], separator: str, cells: int, source: str) -
 
 
 def whole_numbers(values: Iterable[str], name: str, source: str) -> list[int]:
-    """Cells as whole numbers.
+    """Parse cells as whole numbers.
 
     Raises:
-        DataError: naming the first cell that is not one.
+        DataError: a cell is not a whole number; names the first such cell.
     """
     numbers = []
     for row, value in enumerate(values, start=1):

@@ -1,8 +1,9 @@
-"""A small catalogue that the package generates: books, with titles, texts, readers and a year.
+"""Synthetic data set: generated books with titles and texts, and one year of interactions.
 
-No download is needed for a first run. Items have a sub-topic and a level; readers favour a few
-sub-topics and a level, and popular items; items come out through the year. So the text says a lot
-about who will read a new book, popularity says something, and nothing says everything.
+It makes a first run possible without a download. Each book has a sub-topic and a level. Readers
+prefer a few sub-topics, some levels, and popular books; books are released through the year. So the
+text predicts much of who will read a new book, popularity predicts some of it, and neither predicts
+all of it.
 """
 
 from collections.abc import Sequence
@@ -22,16 +23,16 @@ from warmstart.errors import ConfigError
 _START = 1_704_067_200  # 2024-01-01, UTC
 _DAY = 86_400
 _DAYS = 366
-_BACKLIST = 0.3  # share of the books that are out when the year begins
-_EVENTS = 15.0  # interactions of a user, on average
-_FEWEST = 5
-_WANDERING = 0.12  # share of choices that follow popularity only
+_BACKLIST = 0.3  # fraction of the books released before the year begins
+_MEAN_EVENTS = 15.0  # interactions per user
+_MIN_EVENTS = 5
+_POPULARITY_ONLY = 0.12  # fraction of choices that ignore the reader's preferences
 _SUBTOPICS = tuple((topic, name) for topic, names in TOPICS.items() for name in names)
 
 
 @dataclass(frozen=True)
 class _Books:
-    """Items in release order: what they are about, and how attractive they are.
+    """Generated books: text, topic, popularity and release date.
 
     All arrays have shape (items,): ``subtopic`` and ``level`` int64, ``appeal`` float64 (log of
     popularity), ``day`` float64 (release, in days after the start; negative for the backlist).
@@ -46,15 +47,15 @@ class _Books:
 
 
 def synthetic(n_users: int = 600, n_items: int = 900, *, rng: np.random.Generator) -> Dataset:
-    """The synthetic data set; equal generators give equal data.
+    """Generate the synthetic data set; generators in the same state give the same data.
 
     Args:
-        n_users: readers, each with at least five interactions.
-        n_items: books.
-        rng: all its randomness.
+        n_users: number of readers, each with at least five interactions.
+        n_items: number of books.
+        rng: source of all random draws.
 
     Raises:
-        ConfigError: fewer than one user or 50 items.
+        ConfigError: fewer than 1 user or fewer than 50 items.
     """
     interactions, items = _tables(n_users, n_items, rng)
     return from_frames(
@@ -67,7 +68,10 @@ def synthetic(n_users: int = 600, n_items: int = 900, *, rng: np.random.Generato
 
 
 def synthetic_items(n_items: int, *, rng: np.random.Generator) -> pl.DataFrame:
-    """New books that nobody has read: columns ``item`` ("new-001", ...), ``title``, ``text``."""
+    """Generate books without interactions: columns ``item`` ("new-001", ...), ``title``, ``text``.
+
+    The books are the same for generators in the same state.
+    """
     books = _write_books(n_items, rng)
     ids = [f"new-{number:03d}" for number in range(1, n_items + 1)]
     return pl.DataFrame({"item": ids, "title": books.titles, "text": books.texts})
@@ -83,11 +87,11 @@ def _tables(
     books = _write_books(n_items, rng)
     users, items, seconds = [], [], []
     for user in range(n_users):
-        read, days = _read(books, rng)
+        read, days = _draw_reader(books, rng)
         users.append(np.full(len(read), user))
         items.append(read)
         seconds.append(days)
-    # Numbers in random order, so that an id says nothing about age or topic.
+    # Random numbers, so that an id reveals neither the release date nor the topic.
     numbers = rng.permutation(n_items) + 1
     item_ids = np.array([f"book-{number:04d}" for number in numbers])
     user_ids = np.array([f"reader-{number:04d}" for number in range(1, n_users + 1)])
@@ -116,8 +120,8 @@ def _write_books(n_items: int, rng: np.random.Generator) -> _Books:
     titles: list[str] = []
     texts: list[str] = []
     taken: set[str] = set()
-    for sub, hardness in zip(subtopic, level, strict=True):
-        title, text = _write_book(int(sub), int(hardness), taken, rng)
+    for sub, grade in zip(subtopic, level, strict=True):
+        title, text = _write_book(int(sub), int(grade), taken, rng)
         taken.add(title)
         titles.append(title)
         texts.append(text)
@@ -134,7 +138,7 @@ def _write_book(sub: int, level: int, taken: set[str], rng: np.random.Generator)
     for volume in range(40):
         title = _one(forms, rng).format(subject=_one(subjects, rng))
         title = title[0].upper() + title[1:]
-        if volume >= 20:  # the plain titles are used up
+        if volume >= 20:  # the titles without a volume number are exhausted
             title = f"{title}, volume {int(rng.integers(2, 100))}"
         if title not in taken:
             break
@@ -146,32 +150,32 @@ def _one(words: Sequence[str], rng: np.random.Generator) -> str:
     return words[int(rng.integers(len(words)))]
 
 
-def _read(books: _Books, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """What one reader reads: item numbers and days, both of shape (events,), in order of time."""
-    taste = np.full(len(_SUBTOPICS), -3.0)
+def _draw_reader(books: _Books, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one reader's interactions: item rows and days, shape (events,), in order of time."""
+    preference = np.full(len(_SUBTOPICS), -3.0)  # log-weight of each sub-topic
     favourites = rng.choice(len(_SUBTOPICS), int(rng.integers(2, 5)), replace=False)
-    taste[favourites] = rng.normal(1.5, 0.5, len(favourites))
-    # A favourite rubs off on the rest of its topic.
+    preference[favourites] = rng.normal(1.5, 0.5, len(favourites))
+    # The other sub-topics of a favourite's topic get a smaller boost.
     topics = [_SUBTOPICS[f][0] for f in favourites]
     near = np.array([topic in topics for topic, _ in _SUBTOPICS])
-    taste[near & (taste < 0)] = -0.8
+    preference[near & (preference < 0)] = -0.8
     levels = rng.normal(0, 0.7, len(LEVELS))
-    liking = np.exp(taste[books.subtopic] + levels[books.level] + books.appeal)
+    personal = np.exp(preference[books.subtopic] + levels[books.level] + books.appeal)
     popularity = np.exp(1.5 * books.appeal)
 
-    count = max(_FEWEST, int(rng.lognormal(np.log(_EVENTS) - 0.125, 0.5)))
+    count = max(_MIN_EVENTS, int(rng.lognormal(np.log(_MEAN_EVENTS) - 0.125, 0.5)))
     days = np.sort(rng.uniform(0, _DAYS, count))
     unread = np.ones(len(books.day), bool)
     chosen = np.full(count, -1)
     for event, day in enumerate(days):
         age = day - books.day
-        # New books are talked about: six times the attention, fading over two months.
+        # A new book gets six times the attention, which decays with a time constant of 60 days.
         fresh = 1 + 5 * np.exp(-np.maximum(age, 0) / 60)
-        base = popularity if rng.random() < _WANDERING else liking
+        base = popularity if rng.random() < _POPULARITY_ONLY else personal
         weight = base * fresh * unread * (age >= 0)
         total = np.cumsum(weight)
         if total[-1] > 0:
-            # The first book whose cumulative weight is above the draw; one of weight 0 never is.
+            # The first book whose cumulative weight exceeds the draw; never a book of weight 0.
             chosen[event] = np.searchsorted(total, rng.random() * total[-1], side="right")
             unread[chosen[event]] = False
     return chosen[chosen >= 0], days[chosen >= 0]

@@ -1,9 +1,9 @@
-"""Words for the synthetic catalogue: topics, their sub-topics, and how titles and texts are built.
+"""Vocabulary of the synthetic catalogue: topics, sub-topics, and templates of titles and texts.
 
-A sub-topic has subjects, which titles are made of, and details, which sentences are made of.
+A title is built from one of a sub-topic's subjects, a text from two of its details.
 """
 
-# topic -> sub-topic -> (subjects, details), both "|"-separated
+# topic -> sub-topic -> (subjects, details), both separated by "|"
 TOPICS: dict[str, dict[str, tuple[str, str]]] = {
     "astronomy": {
         "telescopes": (
@@ -245,7 +245,8 @@ TOPICS: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 
-# How hard an item is; users differ in what they look for, and the words give it away.
+# Title and text templates of each level, from easy to hard. Readers prefer different levels, and
+# the wording reveals the level of a book.
 LEVELS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (
         (

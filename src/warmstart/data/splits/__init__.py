@@ -1,1 +1,1 @@
-"""Splits: what is trained on, validated and tested; how it is drawn, checked and stored."""
+"""Splits into training, validation and test parts: drawing, checking and storing them."""

@@ -1,8 +1,8 @@
-"""A split: what is trained on, what is validated and tested, and on which slices."""
+"""The ``Split``: training, validation and test parts, and the slices to rank."""
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -22,13 +22,13 @@ SLICES: tuple[SliceName, ...] = get_args(SliceName)
 
 @dataclass(frozen=True)
 class Slice:
-    """One ranking task: for each user, rank the candidates; find the relevant ones.
+    """One ranking task: rank the candidates for each user.
 
     Attributes:
         name: "cold", "warm" or "overall".
         users: int32, ascending, shape (queries,).
         candidates: int32, ascending, shape (candidates,).
-        relevance: bool CSR, shape (queries, n_items): ground truth, within the candidates.
+        relevance: bool CSR, shape (queries, n_items): ground truth, among the candidates.
         masked: bool CSR, shape (queries, n_items): pairs excluded from the ranking.
     """
 
@@ -40,7 +40,7 @@ class Slice:
 
     @cached_property
     def hash(self) -> str:
-        """sha256 over all that a metric of the slice depends on."""
+        """sha256 of everything that a metric of the slice depends on."""
         digest = hashlib.sha256(self.name.encode())
         for array in (self.users, self.candidates):
             digest.update(array.tobytes() + b"|")
@@ -52,23 +52,24 @@ class Slice:
 Validation: TypeAlias = Mapping[str, Slice]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
     """Five disjoint parts of a data set's interactions.
 
     Attributes:
         dataset: users and catalogue, with all interactions.
-        protocol: how it was made.
-        train: training interactions; an item without any is cold.
+        protocol: the protocol that drew the parts.
+        train_interactions: training interactions; an item without any is cold.
         warm_valid, warm_test: held-out interactions of warm items.
         cold_valid, cold_test: interactions of cold items.
-        cold_candidates: for "valid" and "test", the cold items ranked, int32.
-        overall_users: "both" (a cold and a warm positive: the legacy of random-cold) or "any".
-        manifest: how it was made: ``seed`` or ``cutoffs``; ``left_out``, the number of interactions
-            in none of the parts by reason; ``notes``, other counts and known defects.
+        cold_candidates: part ("valid", "test") -> cold items to rank, int32.
+        overall_users: users of the overall slice: "both" (those with a cold and a warm positive,
+            as in published random-cold results) or "any" (those with any positive).
+        manifest: how the split was made: ``seed`` or ``cutoffs``; ``left_out``, reason -> number of
+            interactions in none of the parts; ``notes``, other counts and known defects.
 
-    The parts and what is left out add up to the interactions of ``dataset``; ``split_check``
-    asserts this and the other laws.
+    The parts and the left-out interactions add up to the interactions of ``dataset``;
+    ``check_split`` checks this and the other rules.
     """
 
     dataset: Dataset
@@ -82,14 +83,22 @@ class Split:
     overall_users: Literal["both", "any"]
     manifest: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(part):,}" for name, part in self.parts.items())
+        return f"Split({self.dataset.name!r}, {self.protocol}; interactions: {sizes})"
+
     @cached_property
     def train(self) -> Dataset:
-        """The data set with the training interactions only."""
-        return self.dataset.with_interactions(self.train_interactions)
+        """The data set restricted to the training interactions."""
+        below, train = self.dataset.below_threshold, self.train_interactions
+        known = np.isin(below.items, train.items)
+        if below.times is not None and train.times is not None and self.dataset.clock == "unix":
+            known &= below.times <= train.times.max(initial=-1)
+        return replace(self.dataset, interactions=train, below_threshold=below.where(known))
 
     @property
     def parts(self) -> dict[str, Interactions]:
-        """The five parts by name."""
+        """The interactions of the five parts, by part name."""
         return {
             "train": self.train_interactions,
             "warm_valid": self.warm_valid,
@@ -99,15 +108,15 @@ class Split:
         }
 
     def slice(self, part: Part, name: SliceName, mask: Mask = "all") -> Slice:
-        """One ranking task (evaluation.md, sections 1 and 2).
+        """Build one ranking task (docs/evaluation.md defines the slices and masks).
 
-        Candidates: "cold", the cold items of ``cold_candidates[part]``; "warm", the items with a
-        training interaction; "overall", both.
+        Candidates by ``name``: "cold", the cold items of ``cold_candidates[part]``; "warm", the
+        items with a training interaction; "overall", both.
 
-        Masked, never a ground truth: "train", the user's training positives; "all", under
-        random-cold every other positive of the user in the whole data set, under time-cold the
-        training and, at test, the validation positives. On "valid", random-cold's "all" reads
-        test labels: it is there to reproduce published figures only.
+        Masked pairs by ``mask``, never ground truth: "train", the user's training positives; "all",
+        under random-cold every other positive of the user in the whole data set, under time-cold
+        the training positives and, on "test", the validation positives. On "valid", mask "all" of
+        random-cold reads test labels; use it only to reproduce published figures.
 
         Raises:
             ConfigError: an unknown part, name or mask.
@@ -135,7 +144,7 @@ class Split:
         )
 
     def validation(self) -> Validation:
-        """The validation slices, masked by training positives only, so no test label is read."""
+        """Build the validation slices with mask "train", so that no test label is read."""
         return {name: self.slice("valid", name, "train") for name in SLICES}
 
     def _candidates(self, part: Part, name: SliceName) -> np.ndarray:
@@ -154,7 +163,7 @@ class Split:
 
     @cached_property
     def hash(self) -> str:
-        """sha256 over data set, parts and candidates; how they came about is no part of it."""
+        """sha256 of data set, parts and candidates; ``manifest`` does not enter it."""
         digest = hashlib.sha256(f"{self.protocol} {self.overall_users}".encode())
         digest.update(self.dataset.hash.encode())
         for name, part in self.parts.items():
@@ -165,7 +174,7 @@ class Split:
         return digest.hexdigest()
 
     def summary(self) -> dict[str, Any]:
-        """Counts for printing: parts, slices, what was left out, and the hashes."""
+        """Collect counts of the parts and slices, the hashes and the manifest, for printing."""
         parts = {
             name: {
                 "interactions": len(part),
@@ -199,11 +208,11 @@ def _one_of(what: str, value: str, allowed: Any) -> None:
 
 
 def _pairs(events: Interactions, users: np.ndarray, n_items: int) -> sparse.csr_matrix:
-    """The pairs of ``users`` (ascending) as bool CSR, shape (len(users), n_items)."""
+    """Convert the pairs of ``users`` (ascending) to bool CSR, shape (len(users), n_items)."""
     rows = np.searchsorted(users, events.users)
     rows = np.minimum(rows, max(len(users) - 1, 0))
-    mine = users[rows] == events.users if len(users) else np.zeros(len(events), bool)
-    rows, items = rows[mine], events.items[mine]
+    kept = users[rows] == events.users if len(users) else np.zeros(len(events), bool)
+    rows, items = rows[kept], events.items[kept]
     pairs = sparse.csr_matrix((np.ones(len(rows), bool), (rows, items)), (len(users), n_items))
     pairs.sort_indices()
     return pairs

@@ -1,14 +1,17 @@
 """A split on disk: a folder that holds everything needed to train and evaluate.
 
-- ``manifest.json``: format, version, protocol, how it was made, counts, the content hash of the
-  split, and the sha256 of every other file;
+- ``manifest.json``: format, version, protocol, how the split was made, counts, the content hash of
+  the split, and the sha256 of every other file;
 - ``users.parquet``: ``user``;
-- ``items.parquet``: ``item``, ``text``, ``released``, and whether it is a cold candidate;
+- ``items.parquet``: ``item``, ``text``, ``released``, and whether the item is a cold candidate of
+  each part (``cold_in_valid``, ``cold_in_test``);
 - ``columns.parquet``: the other item columns as they were read;
-- ``interactions.parquet``: ``user``, ``item``, ``weight``, ``time`` and the ``part``, or null where
-  it is left out.
+- ``interactions.parquet``: ``user``, ``item``, ``weight``, ``time`` and ``part``, which is null for
+  a left-out interaction;
+- ``below_threshold.parquet``: ``user``, ``item`` and ``time`` of pairs that were rated below the
+  threshold of a positive; absent without any.
 
-Ids are external ones, of their own type. Nothing in it is executed on loading.
+Ids are external ids and keep their type. Loading executes nothing from the folder.
 """
 
 import json
@@ -33,7 +36,7 @@ MANIFEST = "manifest.json"
 
 
 class _Manifest(Config):
-    """What ``manifest.json`` holds."""
+    """Schema of ``manifest.json``."""
 
     format: Literal["warmstart-split"]
     version: Literal[1]
@@ -51,16 +54,18 @@ class _Manifest(Config):
 
 
 def save_split(split: Split, folder: Path) -> None:
-    """Writes the split; an existing split in its place is replaced at once.
+    """Write a split to a folder; an existing split there is replaced atomically.
 
     Raises:
-        DataError: the folder holds something that is not a split, or the split breaks a law.
+        DataError: the folder holds something else, the split breaks a rule, or its interactions
+            are not observed ones.
     """
     check_split(split)
-    if split.dataset.interactions.provenance != OBSERVED:
+    foreign = sorted(set(split.dataset.interactions.sources) - {OBSERVED})
+    if foreign:
         raise DataError(
-            f"interactions of provenance {split.dataset.interactions.provenance!r} cannot be saved "
-            f"as a split; allowed: {OBSERVED!r} ones"
+            f"interactions of provenance {foreign} cannot be saved as a split; allowed: "
+            f"provenance {OBSERVED!r}"
         )
     dataset, summary = split.dataset, split.summary()
     with atomic_folder(Path(folder), may_replace=_is_split, error=DataError) as fresh:
@@ -86,10 +91,10 @@ def save_split(split: Split, folder: Path) -> None:
 
 
 def load_split(folder: Path) -> Split:
-    """The split in a folder, after checking every hash and every law.
+    """Load a split, checking every hash and every rule of ``check_split``.
 
     Raises:
-        DataError: the folder is missing, foreign, of another version, corrupt or changed.
+        DataError: the folder is missing, not a split, of another version, corrupt or changed.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)
@@ -108,8 +113,8 @@ def load_split(folder: Path) -> Split:
     check_split(split)
     if split.hash != manifest.hash:
         raise DataError(
-            f"{folder}: the content has hash {split.hash}, its manifest says {manifest.hash}; "
-            "make the split again"
+            f"{folder}: the content has hash {split.hash}, its manifest states {manifest.hash}; "
+            "create the split again"
         )
     return split
 
@@ -140,6 +145,15 @@ def _tables(split: Split) -> dict[str, pl.DataFrame]:
             }
         ),
     }
+    below = dataset.below_threshold
+    if len(below):
+        tables["below_threshold.parquet"] = pl.DataFrame(
+            {
+                "user": dataset.user_ids.take(below.users),
+                "item": catalogue.item_ids.take(below.items),
+                "time": below.times,
+            }
+        )
     if catalogue.columns.width:
         tables["columns.parquet"] = catalogue.columns
     return tables
@@ -156,15 +170,25 @@ def _split(manifest: _Manifest, tables: dict[str, pl.DataFrame]) -> Split:
         text_columns=manifest.text_columns,
     )
     user_ids = Ids(tables["users"]["user"].to_list(), "user")
-    times = None if events["time"].dtype == pl.Null else events["time"].to_numpy()
-    interactions = Interactions.of(
-        user_ids.known_rows(events["user"].to_list()),
-        catalogue.item_ids.known_rows(events["item"].to_list()),
-        weights=events["weight"].to_numpy(),
-        times=times,
-    )
+
+    def read(rows: pl.DataFrame) -> Interactions:
+        return Interactions.of(
+            user_ids.known_rows(rows["user"].to_list()),
+            catalogue.item_ids.known_rows(rows["item"].to_list()),
+            weights=rows["weight"].to_numpy() if "weight" in rows else None,
+            times=None if rows["time"].dtype == pl.Null else rows["time"].to_numpy(),
+        )
+
+    interactions = read(events)
+    below = tables.get("below_threshold")
     dataset = Dataset(
-        manifest.name, user_ids, catalogue, interactions, manifest.dataset_counts, manifest.clock
+        manifest.name,
+        user_ids,
+        catalogue,
+        interactions,
+        manifest.dataset_counts,
+        manifest.clock,
+        below_threshold=Interactions.of([], []) if below is None else read(below),
     )
 
     def part(name: str) -> Interactions:
@@ -197,11 +221,11 @@ def _read_manifest(folder: Path) -> _Manifest:
         raise DataError(f"{path}: not JSON: {error}") from None
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
-        raise DataError(f"{path}: format {found!r}; allowed: {FORMAT!r}, a folder that split wrote")
+        raise DataError(f"{path}: format {found!r}; allowed: {FORMAT!r}, written by save_split")
     if content.get("version") != VERSION:
         raise DataError(
             f"{path}: format version {content.get('version')!r}; this version of warmstart reads "
-            f"{VERSION}; make the split again"
+            f"{VERSION}; create the split again"
         )
     try:
         return _Manifest.build(content)

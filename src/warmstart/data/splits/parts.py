@@ -1,7 +1,8 @@
-"""A checked Split from events selected by mask or by row number."""
+"""Build a checked Split from events selected by mask or by row number."""
 
 import platform
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,17 @@ def split_of_parts(
     candidates: dict[str, np.ndarray],
     manifest: dict[str, Any],
 ) -> Split:
-    """The Split whose parts are the given events, checked.
+    """Build the Split whose parts are the given events, and check it.
 
     Args:
-        dataset: what is split.
-        protocol: how it is split.
-        parts: by name the events of each part, as a bool mask or as row numbers.
-        candidates: for "valid" and "test" the cold items ranked, int row numbers.
-        manifest: how the split was made; see ``Split``.
+        dataset: the data set to split.
+        protocol: the protocol that drew the parts.
+        parts: part name -> its events, as a bool mask or as row numbers.
+        candidates: "valid" and "test" -> cold items to rank, int row numbers.
+        manifest: how the split was made, see ``Split``; ``versions`` are added to it.
 
     Raises:
-        DataError: a part is empty, or the split breaks one of its rules.
+        DataError: a part is empty, or the split breaks a rule of ``check_split``.
     """
     rows = {
         name: np.flatnonzero(chosen) if chosen.dtype == bool else np.sort(chosen)
@@ -38,9 +39,12 @@ def split_of_parts(
     }
     empty = [name for name, chosen in rows.items() if not len(chosen)]
     if empty:
+        times = dataset.interactions.times
         hint = (
-            f"cutoffs are {manifest['cutoffs']}; choose others"
-            if protocol == "time-cold"
+            f"cutoffs are {' and '.join(map(_date, manifest['cutoffs']))}, interactions run from "
+            f"{_date(times.min())} to "
+            f"{_date(times.max())}; choose others by cutoff or fractions"
+            if protocol == "time-cold" and times is not None
             else f"{len(dataset.interactions)} interactions are too few"
         )
         raise DataError(f"{dataset.name}: {protocol} leaves {', '.join(empty)} empty; {hint}")
@@ -64,3 +68,8 @@ def split_of_parts(
     )
     check_split(split)
     return split
+
+
+def _date(seconds: int) -> str:
+    """A unix time with its date."""
+    return f"{seconds} ({datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%d %H:%M})"

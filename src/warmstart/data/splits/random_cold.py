@@ -1,4 +1,4 @@
-"""Random-cold splits: items drawn at random are cold; or the parts as somebody else drew them."""
+"""Random-cold splits: cold items drawn at random, or parts read from published files."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -9,30 +9,32 @@ import numpy as np
 import polars as pl
 
 from warmstart.data.dataset import Dataset
-from warmstart.data.ids import ExternalId, Ids
+from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
 from warmstart.data.readers.coldrec import read_parts
-from warmstart.data.readers.columns import read_ids
-from warmstart.data.readers.tables import Table, frame_table
+from warmstart.data.readers.tables import Table
 from warmstart.data.splits.cold import Split
 from warmstart.data.splits.parts import split_of_parts
+from warmstart.data.values import ids_like
 from warmstart.errors import DataError
 from warmstart.storage import file_hash
 
 
 def random_cold(dataset: Dataset, *, seed: int = 42) -> Split:
-    """Splits by items drawn at random: the published legacy protocol, with seed 42.
+    """Split with cold items drawn at random; seed 42 reproduces the published protocol.
 
-    80 % of the items with an interaction are warm, in groups by item in id order, shuffled by
-    ``random``; their interactions are shuffled by numpy's legacy generator into 80/10/10; a
-    validation, then a test row whose user or item is not in train moves to train. The cold items,
-    shuffled by the same generator, are halved into validation and test. Rows of cold items whose
-    user is not in train are left out. Both generators are local: no global state is read or set.
+    1. The items with an interaction, in id order, are shuffled by ``random``. The first 80 % are
+       warm, the others cold.
+    2. The interactions of the warm items are shuffled by numpy's legacy generator and cut
+       80/10/10. Validation rows, then test rows, whose user or item is not in train move to train.
+    3. The cold items are shuffled by the same generator and halved into validation and test. Their
+       interactions with users who are not in train are left out.
 
-    On CiteULike-a and seed 42 this is the published split, pair by pair [reference test].
+    Both generators are local: no global state is read or set. On CiteULike-a, seed 42 gives the
+    published split, pair by pair (reference test).
 
     Raises:
-        DataError: too few interactions or items for every part to have some.
+        DataError: too few interactions or items to fill every part.
     """
     events = dataset.interactions
     by_item = np.lexsort(
@@ -74,16 +76,16 @@ def random_cold(dataset: Dataset, *, seed: int = 42) -> Split:
 
 
 def published(dataset: Dataset, folder: Path) -> Split:
-    """A random-cold split from files in the ColdRec layout (see ``coldrec``), checked.
+    """Read a random-cold split from files in the ColdRec layout (see ``coldrec``) and check it.
 
     Args:
-        dataset: the data that was split.
-        folder: with ``warm_emb``, ``warm_val``, ``warm_test``, ``cold_item_val``,
+        dataset: the data set that was split.
+        folder: holds ``warm_emb``, ``warm_val``, ``warm_test``, ``cold_item_val`` and
             ``cold_item_test``.
 
     Raises:
-        DataError: an id that ``dataset`` does not have, a pair twice, parts that overlap or do
-            not add up to ``dataset``, a cold item in train, or a user or warm item that is not.
+        DataError: an id is not in ``dataset``, a pair is repeated, the parts overlap or do not add
+            up to ``dataset``, a cold item is in train, or a user or warm item is not in train.
     """
     events = dataset.interactions
     order = np.argsort(events.keys)
@@ -91,14 +93,15 @@ def published(dataset: Dataset, folder: Path) -> Split:
     for name, table in read_parts(Path(folder)).items():
         keys = _known_pairs(dataset, table)
         if len(np.unique(keys)) != len(keys):
-            raise DataError(f"{table.source}: {len(keys) - len(np.unique(keys))} pair(s) twice")
+            repeats = len(keys) - len(np.unique(keys))
+            raise DataError(f"{table.source}: {repeats} repeated pair(s); allowed: each pair once")
         place = np.searchsorted(events.keys[order], keys).clip(max=len(events) - 1)
         absent = events.keys[order][place] != keys
         if absent.any():
-            first = {name: table.column(name)[int(absent.argmax())] for name in ("user", "item")}
+            first = {name: table.frame[name][int(absent.argmax())] for name in ("user", "item")}
             raise DataError(
                 f"{table.source}: {int(absent.sum())} pair(s) are not in the data set "
-                f"{dataset.name!r}, the first: {first}; allowed: its positives"
+                f"{dataset.name!r}, the first: {first}; allowed: its interactions"
             )
         parts[name] = order[place]
         file = Path(table.source)
@@ -109,7 +112,7 @@ def published(dataset: Dataset, folder: Path) -> Split:
 def _random_split(
     dataset: Dataset, parts: Mapping[str, np.ndarray], manifest: dict[str, Any]
 ) -> Split:
-    """A random-cold Split: both halves of the cold items are candidates in validation and test."""
+    """Build a random-cold Split: all cold items are candidates on validation and on test."""
     items = dataset.interactions.items
     cold = np.union1d(items[parts["cold_valid"]], items[parts["cold_test"]])
     never = int((~dataset.warm).sum())
@@ -117,7 +120,7 @@ def _random_split(
     manifest["notes"] = notes
     times = dataset.interactions.times
     if times is not None and dataset.clock == "unix" and len(parts["train"]):
-        # The defect of this protocol (R9): a cold item may be older than what is trained on.
+        # Defect R9 (docs/evaluation.md): a cold item may be older than the training data.
         first = np.full(dataset.n_items, np.iinfo(np.int64).max)
         np.minimum.at(first, items, times)
         older = first[cold] < times[parts["train"]].max()
@@ -126,7 +129,7 @@ def _random_split(
 
 
 def _id_order(ids: Ids) -> np.ndarray:
-    """The place of each row in the order of the ids: int64, shape (len(ids),)."""
+    """Compute the rank of each row's id in id order: int64, shape (len(ids),)."""
     values: Sequence[Any] = ids.values
     order = sorted(range(len(values)), key=values.__getitem__)
     places = np.empty(len(values), np.int64)
@@ -137,23 +140,22 @@ def _id_order(ids: Ids) -> np.ndarray:
 def _move_unknown(
     events: Interactions, train: np.ndarray, held: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Moves held-out rows whose user or item is not in train to train."""
+    """Move held-out rows whose user or item is not in train to train."""
     known = np.isin(events.users[held], events.users[train])
     known &= np.isin(events.items[held], events.items[train])
     return np.concatenate([train, held[~known]]), held[known]
 
 
 def _known_pairs(dataset: Dataset, table: Table) -> np.ndarray:
-    """The pairs of a part as keys by the row numbers of ``dataset``, int64."""
+    """Convert the pairs of a part to int64 keys, from the row numbers of ``dataset``."""
     users = _rows(table, "user", dataset.user_ids)
     items = _rows(table, "item", dataset.catalogue.item_ids)
     return Interactions.of(users, items).keys
 
 
 def _rows(table: Table, name: str, ids: Ids) -> np.ndarray:
-    like = frame_table({name: ids.values[:1]}, "the data set")
-    values: list[ExternalId] = read_ids([table, like], name, name)[0].to_list()
-    rows = ids.rows(values)
+    cells = table.cells(name)
+    rows = ids.rows(ids_like(cells, ids))
     if (rows < 0).any():
-        raise table.malformed(name, pl.Series(rows < 0), f"a {name} of the data set")
+        raise cells.malformed(pl.Series(rows < 0), f"{name} ids of the data set")
     return rows

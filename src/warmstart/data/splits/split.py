@@ -1,11 +1,11 @@
-"""``split``: a split by the name of its protocol.
+"""``split``: split a data set by the name of a protocol.
 
 ``time_cold``
-    Three windows in time, train < t1 <= validation < t2 <= test. A cold item appears after t1.
+    Three time windows, train < t1 <= validation < t2 <= test. A cold item appears at t1 or later.
 ``random_cold``
-    Items drawn at random: the procedure of ColdRec, ColdLLM and FilterLLM, number for number.
+    Cold items drawn at random, exactly as in ColdRec, ColdLLM and FilterLLM.
 ``published``
-    The parts as somebody else has drawn them, from files in that layout.
+    Parts read from published files in the ColdRec layout.
 
 Definitions: docs/evaluation.md.
 """
@@ -30,21 +30,22 @@ def split(
     seed: int = 42,
     parts: Path | str | None = None,
 ) -> Split:
-    """A split by the name of its protocol.
+    """Split a data set into training, validation and test parts.
 
     Args:
-        dataset: what to split.
-        protocol: "time-cold" where the interactions have times of a common clock, else
-            "random-cold", where None.
+        dataset: the data set to split.
+        protocol: "time-cold" or "random-cold". None means "time-cold" if the interactions have
+            times on a common clock and ``parts`` is None, else "random-cold".
         cutoff: time-cold: the end of training and the end of validation, as unix seconds or ISO
-            dates. Of one only, validation ends where half of the rest has passed.
+            dates. If only one is given, validation ends when half of the later interactions have
+            happened.
         fractions: time-cold without ``cutoff``; see ``time_cold``.
         seed: random-cold; see ``random_cold``.
-        parts: random-cold: a folder with the parts as published; see ``published``.
+        parts: random-cold: a folder with published parts; see ``published``.
 
     Raises:
-        ConfigError: an argument does not fit the protocol.
-        DataError: see the three functions.
+        ConfigError: an argument does not apply to the protocol.
+        DataError: see ``time_cold``, ``random_cold`` and ``published``.
     """
     if protocol is None:
         timed = dataset.interactions.times is not None and dataset.clock == "unix"
@@ -54,7 +55,7 @@ def split(
     wrong = parts if protocol == "time-cold" else cutoff
     if wrong is not None:
         name = "parts" if protocol == "time-cold" else "cutoff"
-        raise ConfigError(f"{name} = {wrong!r} does not go with the protocol {protocol}")
+        raise ConfigError(f"{name} = {wrong!r} does not apply to the protocol {protocol!r}")
     if protocol == "time-cold":
         cutoffs = None if cutoff is None else read_cutoffs(dataset, cutoff)
         return time_cold(dataset, cutoffs=cutoffs, fractions=fractions)

@@ -1,14 +1,15 @@
 """Splits by time: items that appear after the end of training are cold."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import numpy as np
 
+from warmstart.data.cells import argument_cells
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.data.splits.cold import Split
 from warmstart.data.splits.parts import split_of_parts
+from warmstart.data.values import read_times
 from warmstart.errors import ConfigError, DataError
 
 
@@ -18,23 +19,23 @@ def time_cold(
     cutoffs: tuple[int, int] | None = None,
     fractions: tuple[float, float] = (0.8, 0.9),
 ) -> Split:
-    """Splits by time: train < t1 <= validation < t2 <= test.
+    """Split by time: train < t1 <= validation < t2 <= test.
 
-    A warm item has a training interaction. Any other item appears with its first interaction, or,
-    if it never has one, on its release where that is known; it is cold in the window in which it
-    appears. An item that appears in the validation window is no candidate at test, neither warm
-    nor cold. A held-out interaction of a user without training interactions is left out. Both
-    are counted in ``manifest["left_out"]``.
+    An item is warm if it has a training interaction. Any other item appears at its first
+    interaction or, if it has none, at its release if that is known; it is cold in the window in
+    which it appears. An item that appears in the validation window is not a candidate on test,
+    neither warm nor cold, so its test interactions are left out. Held-out interactions of users
+    without training interactions are left out too. ``manifest["left_out"]`` counts both.
 
     Args:
-        dataset: with unix times.
+        dataset: a data set with unix times.
         cutoffs: t1 and t2 in unix seconds.
-        fractions: where ``cutoffs`` is None, the shares of the interactions, in order of time,
-            before which t1 and t2 fall. Interactions of one second stay together.
+        fractions: if ``cutoffs`` is None: the fractions of the interactions, in order of time, that
+            come before t1 and before t2. Interactions in the same second stay together.
 
     Raises:
-        ConfigError: cutoffs or fractions out of order.
-        DataError: there are no times of a common clock, or a part would be empty.
+        ConfigError: cutoffs or fractions are out of order.
+        DataError: the data have no times on a common clock, or a part would be empty.
     """
     events = dataset.interactions
     times = _common_times(dataset)
@@ -69,7 +70,7 @@ def time_cold(
             "users_without_training_left_out": len(np.unique(events.users[~known])),
             "items_new_in_validation_no_candidates_at_test": int(cold_in_valid.sum()),
             "items_never_interacted_no_candidates": int((~dataset.warm & ~cold).sum()),
-            "share_of_interactions_at_a_second_the_user_has_already": _tied_share(events, times),
+            "share_of_interactions_at_a_second_the_user_has_already": _tied_fraction(events, times),
         },
     }
     candidates = {"valid": np.flatnonzero(cold_in_valid), "test": np.flatnonzero(cold_in_test)}
@@ -77,16 +78,16 @@ def time_cold(
 
 
 def read_cutoffs(dataset: Dataset, cutoff: int | str | Sequence[int | str]) -> tuple[int, int]:
-    """The ends of training and validation in unix seconds, from one time or two.
+    """Parse one or two times to the ends of training and validation, in unix seconds.
 
     Args:
-        dataset: with unix times.
-        cutoff: unix seconds or ISO dates; of one only, validation ends where half of the
-            interactions after it have happened.
+        dataset: a data set with unix times.
+        cutoff: unix seconds or ISO dates (UTC if without a zone). If only one is given, validation
+            ends when half of the later interactions have happened.
 
     Raises:
-        ConfigError: not a time, more than two, or there is no interaction after it.
-        DataError: the data have no times of a common clock.
+        ConfigError: a value is not a time, there are more than two, or no interaction follows.
+        DataError: the data have no times on a common clock.
     """
     given = [cutoff] if isinstance(cutoff, int | str) else list(cutoff)
     cuts = [_unix_seconds(value) for value in given]
@@ -94,7 +95,9 @@ def read_cutoffs(dataset: Dataset, cutoff: int | str | Sequence[int | str]) -> t
         later = np.sort(_common_times(dataset))
         later = later[later >= cuts[0]]
         if not len(later):
-            raise ConfigError(f"cutoff {cutoff!r}: there is no interaction from there on")
+            raise ConfigError(
+                f"cutoff {cutoff!r}; allowed: a time with interactions at or after it"
+            )
         cuts.append(int(later[len(later) // 2]))
     if len(cuts) != 2:
         raise ConfigError(f"cutoff {cutoff!r}; allowed: one time, or two")
@@ -116,16 +119,9 @@ def _common_times(dataset: Dataset) -> np.ndarray:
 
 def _unix_seconds(value: int | str) -> int:
     try:
-        return int(value)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        raise ConfigError(
-            f"cutoff {value!r}; allowed: unix seconds, or a date such as 2024-06-01"
-        ) from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+        return int(read_times(argument_cells([value], "split", "cutoff"))[0])
+    except DataError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _cutoffs_at(times: np.ndarray, fractions: tuple[float, float]) -> tuple[int, int]:
@@ -137,7 +133,7 @@ def _cutoffs_at(times: np.ndarray, fractions: tuple[float, float]) -> tuple[int,
 
 
 def _appearance(dataset: Dataset, times: np.ndarray) -> np.ndarray:
-    """When each item appears: int64 unix seconds, shape (n_items,); the least where unknown."""
+    """Compute when each item appears: int64 unix seconds, shape (n_items,); lowest if unknown."""
     first = np.full(dataset.n_items, np.iinfo(np.int64).max)
     np.minimum.at(first, dataset.interactions.items, times)
     otherwise = np.full(dataset.n_items, np.iinfo(np.int64).min)
@@ -147,7 +143,7 @@ def _appearance(dataset: Dataset, times: np.ndarray) -> np.ndarray:
     return np.where(dataset.warm, first, otherwise)
 
 
-def _tied_share(events: Interactions, times: np.ndarray) -> float:
-    """The share of the interactions at a second that the same user has already (checklist 6)."""
+def _tied_fraction(events: Interactions, times: np.ndarray) -> float:
+    """Fraction of interactions in the same second as an earlier one of the same user."""
     moments = np.unique(np.stack([events.users, times]), axis=1)
     return 1 - moments.shape[1] / len(events)

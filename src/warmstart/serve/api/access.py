@@ -1,4 +1,4 @@
-"""Dependencies of the routes: the service, and a key with the needed scope."""
+"""FastAPI dependencies of the routes: the service, and a key with the required scope."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -11,19 +11,22 @@ from warmstart.serve.storage.keys import KeyHolder
 
 
 def service_of(request: Request) -> Service:
-    """The service behind the application."""
+    """Return the service of the application."""
     return request.app.state.service
 
 
 TheService = Annotated[Service, Depends(service_of)]
 
 
-_bearer = HTTPBearer(auto_error=False, description="An API key, as `warmstart keys` makes it.")
+_bearer = HTTPBearer(
+    auto_error=False,
+    description="An API key, `ws_<name>_<secret>`, made with `warmstart keys create`.",
+)
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
 def _needs(scope: str) -> Callable[[Request, _Bearer], KeyHolder]:
-    # async: a function without it would be sent to a thread for every request
+    # async, because FastAPI would run a plain function in a thread for every request
     async def check(request: Request, _: _Bearer) -> KeyHolder:
         address = request.client.host if request.client else ""
         keys = service_of(request).keys

@@ -1,4 +1,4 @@
-"""Keys and models."""
+"""Admin routes: API keys, and swapping the served model."""
 
 from typing import Annotated
 
@@ -17,31 +17,31 @@ KeyPath = Annotated[str, Path(min_length=1, max_length=256, description="name of
 
 @routes.get("/keys")
 async def list_keys(service: TheService, _: Admin) -> list[KeyInfo]:
-    """All keys, without their secrets."""
+    """List all API keys, including revoked ones, without their secrets."""
     found = await run_sync(service.store.keys)
     return [KeyInfo(key=k.key, name=k.name, scope=k.scope, revoked=k.revoked) for k in found]
 
 
 @routes.post("/keys", status_code=201, responses=_BODY)
 async def add_key(body: NewKey, service: TheService, _: Admin) -> MadeKey:
-    """Make a key; its token is shown this once."""
+    """Create an API key; only this response contains its token."""
     token = await run_sync(make_key, service.store, body.name, body.scope)
     return MadeKey(key=token.split("_")[1], token=token)
 
 
 @routes.delete("/keys/{key}", status_code=204, responses=error_responses(404, 422))
 async def revoke_key(key: KeyPath, service: TheService, _: Admin) -> None:
-    """Revoke a key, within a second on every replica."""
+    """Revoke an API key; every replica rejects it within ``poll_seconds``."""
     if "\0" in key or not await run_sync(service.store.revoke, key):
         raise Problem(404, "no such key", pointer="#path/key", seen=key)
 
 
 @routes.post("/model", status_code=202, responses=_BODY)
 async def swap_model(body: SwapModel, service: TheService, _: Admin) -> Health:
-    """Serve another model, on every replica; the old one is used until the new one is ready.
+    """Swap in another model on every replica; the old model serves until the new one is loaded.
 
-    The model's folder must be below the service's ``models_folder``; ``GET /v1/model`` shows when
-    it is served.
+    ``folder`` is a path relative to the service's ``models_folder``. The response does not wait for
+    the swap; ``GET /v1/model`` shows which model is served.
     """
     await run_sync(service.check_model, body.folder)
     await run_sync(service.store.announce, "model", body.folder)

@@ -1,4 +1,4 @@
-"""The REST API; ``/docs`` describes it once the service runs."""
+"""The application of the REST API; a running service describes it at ``/docs``."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,13 +23,13 @@ from warmstart.version import __version__
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application around a service; its lifetime starts and closes the service."""
+    """Build the application of a service; its lifespan starts and closes the service."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
         app.state.batcher = Batcher(service)
-        # Simulations wait for the language model; without a limit they would take every thread.
+        # Simulations wait for the language model; without a limit they would occupy every thread.
         app.state.simulations = CapacityLimiter(2)
         yield
         app.state.batcher.close()
@@ -38,7 +38,7 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(
         title="warmstart",
         version=__version__,
-        summary="Recommends items that nobody has clicked yet.",
+        summary="Recommends items, including those that nobody has clicked yet.",
         lifespan=lifespan,
         generate_unique_id_function=operation_id,
         redoc_url=None,
@@ -76,23 +76,23 @@ async def root() -> Response:
 
 @_operations.get("/health/live")
 async def live() -> Health:
-    """Whether the process responds."""
+    """Check that the process responds."""
     return Health(status="ok")
 
 
 @_operations.get("/health/ready", responses=error_responses(503))
 async def ready(request: Request) -> Health:
-    """Whether lists can be made; they can while the store does not answer."""
+    """Check that lists can be computed, which does not need the store."""
     if not request.app.state.service.alive:
-        raise Problem(503, "a thread of the service has ended; the log says why")
+        raise Problem(503, "a thread of the service has ended; its log has the reason")
     return Health(status="ok")
 
 
 @_operations.get("/metrics", response_class=PlainTextResponse)
 async def prometheus(request: Request) -> Response:
-    """Metrics for Prometheus."""
+    """Return metrics in the Prometheus text format."""
     service: Service = request.app.state.service
-    counts = await run_sync(service.deployment.index.counts)  # blocks while a list is made
+    counts = await run_sync(service.deployment.index.counts)  # waits while lists are computed
     for kind in ("warm", "cold", "warming"):
         metrics.ITEMS.labels(kind).set(counts[kind])
     metrics.WAITING.set(service.waiting)

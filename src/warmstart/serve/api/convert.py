@@ -5,10 +5,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import polars as pl
-
 from warmstart.data.catalogue import compose_texts
 from warmstart.data.ids import ExternalId
+from warmstart.data.readers.assemble import item_texts
+from warmstart.data.readers.tables import columns_table
 from warmstart.errors import DataError
 from warmstart.serve.api.problems import Problem
 from warmstart.serve.engine.service import Service
@@ -16,7 +16,12 @@ from warmstart.serve.storage.store import Item
 
 
 def external_id(service: Service, kind: str = "item") -> Callable[[str], ExternalId]:
-    """A converter from internal names to external ids (integers if the model's ids are)."""
+    """Return a function from internal names to external ids, int if the model's ids are.
+
+    Args:
+        service: service whose model has the ids.
+        kind: "item" or "user".
+    """
     fitted = service.deployment.model.fitted
     ids = fitted.user_ids if kind == "user" else fitted.catalogue.item_ids
     if not ids.is_integer:
@@ -28,10 +33,8 @@ def internal_name(service: Service, given: ExternalId, pointer: str) -> str:
     """Convert the external id of an item to its internal name.
 
     Raises:
-        Problem: it is not of the type of the model's ids.
+        Problem: the id is malformed, or does not have the type of the model's ids.
     """
-    if "\0" in str(given):
-        raise Problem(422, "must not contain the character NUL", pointer=pointer, seen=given)
     try:
         return service.item_id(given)
     except DataError as error:
@@ -39,29 +42,32 @@ def internal_name(service: Service, given: ExternalId, pointer: str) -> str:
 
 
 def composed_text(service: Service, columns: Mapping[str, Any], pointer: str) -> str:
-    """The text of an item, composed as in the training data.
+    """Compose the text of an item as in the training data.
 
     Raises:
-        Problem: the item has no text, or too much of it.
+        Problem: the item has no text, or more than ``max_text_chars`` characters.
     """
-    wanted = service.deployment.model.fitted.catalogue.text_columns
+    text_columns = service.deployment.model.fitted.catalogue.text_columns
     length = sum(len(str(value)) for value in columns.values())
     if length > service.settings.max_text_chars:
-        allowed = f"an item may have {service.settings.max_text_chars} characters"
+        allowed = f"an item may have at most {service.settings.max_text_chars} characters"
         raise Problem(422, allowed, pointer=pointer, seen=f"{length} characters")
-    row = {name: columns.get(name) for name in wanted}
-    (text,) = compose_texts(pl.DataFrame([row], strict=False), wanted)
+    row = [(name, [columns.get(name)]) for name in text_columns]
+    try:
+        (text,) = compose_texts(item_texts(columns_table(row, "the item")), text_columns)
+    except DataError as error:
+        raise Problem(422, str(error), pointer=pointer, seen=dict(columns)) from None
     if not text:
-        allowed = f"an item needs a text: at least one of the columns {list(wanted)}"
+        allowed = f"an item needs a text in at least one of the columns {list(text_columns)}"
         raise Problem(422, allowed, pointer=pointer, seen=dict(columns))
     return text
 
 
 def as_item(service: Service, name: str, columns: dict[str, Any], owner: str, at: str) -> Item:
-    """The item to write to the store.
+    """Build the item to write to the store.
 
     Raises:
-        Problem: it has no text, or too much of it.
+        Problem: the item has no text, or more than ``max_text_chars`` characters.
     """
     text = composed_text(service, columns, at)
     content = hashlib.sha256(json.dumps([text, columns], sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""``/openapi.json``: the description that FastAPI derives from the routes, completed."""
+"""The OpenAPI document, derived by FastAPI from the routes and then completed."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from warmstart.serve.api.problems import MEDIA
 
 
 def operation_id(route: APIRoute) -> str:
-    """The id of an operation: the name of its function."""
+    """Use the name of the function as the id of the operation."""
     return route.name
 
 
 def describe(app: FastAPI, *, anonymous_read: bool) -> dict[str, Any]:
-    """The description; it is made once.
+    """Build the OpenAPI document, once for each application.
 
     Args:
-        app: with all its routes.
-        anonymous_read: whether reading needs no key.
+        app: application with all its routes.
+        anonymous_read: whether read requests need no key.
     """
     if app.openapi_schema is None:
         found = get_openapi(
@@ -43,4 +43,4 @@ def _finish(operation: dict[str, Any], *, anonymous_read: bool) -> None:
             (schema,) = response["content"].values()
             response["content"] = {MEDIA: schema}
     if anonymous_read and "security" in operation and "403" not in responses:
-        operation["security"].append({})  # a route that reads: it may be called without a key
+        operation["security"].append({})  # a read route: it may be called without a key

@@ -1,4 +1,4 @@
-"""Middleware of every request: an id, a log line, a metric, a limit on the body."""
+"""Middleware for every request: request id, log line, metrics, limit on the body."""
 
 import time
 import uuid
@@ -16,9 +16,10 @@ log = structlog.get_logger("warmstart.access")
 
 
 class ObservabilityMiddleware:
-    """Gives each request an id (the client's X-Request-Id if it is well-formed), logs and measures.
+    """Gives each request an id, logs it and measures its duration.
 
-    Query, headers and body are never logged: they may hold secrets.
+    The id is the client's X-Request-Id if it has 1 to 64 ASCII letters, digits and hyphens, else a
+    new one. Query, headers and body are never logged: they may contain secrets.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -41,10 +42,12 @@ class ObservabilityMiddleware:
         try:
             await self.app(scope, receive, send_with_id)
         except Exception:
-            log.exception("request failed")  # here, where the line still has the request's id
+            log.exception("request failed")  # logged here, while the log context has the id
             if status != _CLIENT_GONE:
-                raise  # half of a response is sent
-            problem = Problem(500, "the service failed at this request; the log says where")
+                raise  # a part of the response is already sent
+            problem = Problem(
+                500, "internal error; the service logged it with the id of this request"
+            )
             await respond(Request(scope), problem)(scope, receive, send_with_id)
         finally:
             seconds, route = time.perf_counter() - started, _route(scope)
@@ -56,11 +59,11 @@ class ObservabilityMiddleware:
 
 
 _CLIENT_GONE = 499  # no response was sent
-_DEBUG_ROUTES = {"/health/live", "/health/ready", "/metrics"}
+_DEBUG_ROUTES = {"/health/live", "/health/ready", "/metrics"}  # frequent: logged at DEBUG only
 
 
 class BodyLimitMiddleware:
-    """Refuses a body that is longer than allowed, with or without a Content-Length header."""
+    """Refuses a body of more than ``limit`` bytes, with or without a Content-Length header."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self.app, self.limit = app, limit
@@ -81,7 +84,7 @@ class BodyLimitMiddleware:
                 if length > self.limit or not message.get("more_body"):
                     break
         if not stated.isdigit() or int(stated) > self.limit or length > self.limit:
-            problem = Problem(413, f"a request may have {self.limit} bytes")
+            problem = Problem(413, f"a request body may have at most {self.limit} bytes")
             await respond(Request(scope), problem)(scope, receive, send)
             return
         whole: Message | None = {"type": "http.request", "body": b"".join(body), "more_body": False}
@@ -103,7 +106,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def _route(scope: MutableMapping[str, Any]) -> str:
-    """The path as declared: with ids in it, every item would be a time series of its own."""
+    """The declared path: with ids in it, metrics would have a time series for every item."""
     declared = getattr(scope.get("route"), "path", None)
     if declared is None:
         return "other"

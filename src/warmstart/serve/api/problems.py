@@ -1,6 +1,6 @@
 """Errors of the API as problem details (RFC 9457).
 
-``errors`` names each wrong field by a JSON pointer, with the value seen and what is allowed.
+``errors`` lists each wrong field: its JSON pointer, the value seen and what is allowed.
 """
 
 import json
@@ -26,7 +26,7 @@ _MAX_SHOWN = 200  # characters of a wrong value that are quoted
 
 
 class FieldError(BaseModel):
-    """One wrong field: its JSON pointer, what is allowed, the value seen."""
+    """One wrong field: its JSON pointer, what is allowed, and the value, cut to 200 characters."""
 
     pointer: str
     detail: str
@@ -34,7 +34,7 @@ class FieldError(BaseModel):
 
 
 class ProblemDetails(BaseModel):
-    """RFC 9457."""
+    """An error (RFC 9457); ``errors`` lists the wrong fields."""
 
     type: str = "about:blank"
     title: str
@@ -45,7 +45,7 @@ class ProblemDetails(BaseModel):
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Problems with these statuses, for the OpenAPI description of a route."""
+    """Describe problem responses with these statuses, for the OpenAPI document of a route."""
     return {status: {"model": ProblemDetails, **_RESPONSES[status]} for status in statuses}
 
 
@@ -56,29 +56,33 @@ def _response(description: str, **headers: str) -> dict[str, Any]:
     return {"description": description, **({"headers": schemas} if schemas else {})}
 
 
-_RETRY = {"Retry-After": "seconds"}
+_RETRY = {"Retry-After": "seconds to wait before the next attempt"}
 _RESPONSES = {
     400: _response("The body is not JSON."),
-    401: _response("No API key, or an unknown one.", **{"WWW-Authenticate": "Bearer"}),
-    403: _response("The key's scope does not allow this."),
-    404: _response("Not found."),
-    413: _response("The body is too long."),
+    401: _response("The API key is missing, unknown or revoked.", **{"WWW-Authenticate": "Bearer"}),
+    403: _response("The scope of the key is too low."),
+    404: _response("There is no such item, user or key."),
+    413: _response("The body has more than `max_body_bytes` bytes."),
     415: _response("The body must be application/json."),
-    422: _response("Fields are wrong or missing; `errors` says which."),
-    429: _response("Too many requests with one key, or too many waiting items.", **_RETRY),
-    503: _response("The store does not answer; nothing was written.", **_RETRY),
+    422: _response("Fields are wrong or missing; `errors` lists them. Nothing was done."),
+    429: _response(
+        "Too many requests with this key, or too many items waiting to be encoded.", **_RETRY
+    ),
+    503: _response(
+        "The store cannot be reached or the service is not ready; nothing was written.", **_RETRY
+    ),
 }
 
 
 class Problem(Exception):
-    """A request that fails.
+    """Raised to answer a request with an error.
 
     Args:
         status: HTTP status.
         detail: what is wrong, the value seen and what is allowed.
-        pointer: JSON pointer to the wrong field.
-        seen: its value.
-        headers: of the response.
+        pointer: JSON pointer to the wrong field; None if the error is not about a field.
+        seen: value of that field.
+        headers: headers of the response.
     """
 
     def __init__(
@@ -96,14 +100,14 @@ class Problem(Exception):
 
 
 def field_error(pointer: str, detail: str, seen: Any) -> dict[str, str]:
-    """One entry of ``errors``; a long value is truncated."""
+    """Build one entry of ``errors``; the value is cut to 200 characters."""
     shown = repr(seen)
     shown = shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "..."
     return {"pointer": pointer, "detail": detail, "seen": shown}
 
 
 def respond(request: Request, problem: Problem) -> Response:
-    """The response; plain ASCII, so that any value can be quoted."""
+    """Build the response, in ASCII so that any value can be quoted."""
     body = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
@@ -116,7 +120,7 @@ def respond(request: Request, problem: Problem) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of the app a problem response."""
+    """Register handlers that turn every error of the app into a problem response."""
 
     def handler(convert: Any) -> Any:
         async def handle(request: Request, error: Exception) -> Response:
@@ -162,7 +166,7 @@ def _invalid(request: Request, error: RequestValidationError) -> Problem:
 def _refused(request: Request, error: HTTPException) -> Problem:
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(_methods(request))  # the router lists those of one route only
+        headers["Allow"] = ", ".join(_methods(request))  # the router names those of one route only
     return Problem(error.status_code, str(error.detail), headers=headers)
 
 
@@ -182,7 +186,7 @@ def _is_json(kind: str) -> bool:
 
 
 def _pointer(entry: Mapping[str, Any], body: Any) -> str:
-    """JSON pointer to a wrong field; pydantic appends the types it tried to the location."""
+    """JSON pointer to a wrong field; the types that pydantic appends to it are cut off."""
     place, *rest = entry["loc"]
     if place != "body":
         return "/".join([f"#{place}", *map(str, rest)])

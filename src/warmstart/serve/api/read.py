@@ -1,4 +1,4 @@
-"""Routes that read: lists, simulated users, items, users, the model."""
+"""Read routes: lists, simulated users, items, users, model, status."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -31,7 +31,7 @@ from warmstart.serve.storage.store import Item, StoreError
 
 
 class _Id(Convertor[str]):
-    """The rest of a path, line breaks included; Starlette's own converter stops at one."""
+    """The rest of a path, including line breaks, at which Starlette's converter stops."""
 
     regex = "(?s:.*)"
 
@@ -49,8 +49,8 @@ _CALIBRATION = {
     True: "fitted to the users of held-out items",
     False: "not fitted to held-out items: the model was fitted without a validation part",
 }
-ItemPath = Annotated[str, Path(min_length=1, max_length=256, description="item id")]
-UserPath = Annotated[str, Path(min_length=1, max_length=256, description="user id")]
+ItemPath = Annotated[str, Path(min_length=1, max_length=256, description="id of the item")]
+UserPath = Annotated[str, Path(min_length=1, max_length=256, description="id of the user")]
 
 
 @routes.post(
@@ -60,7 +60,7 @@ UserPath = Annotated[str, Path(min_length=1, max_length=256, description="user i
     tags=["recommend"],
 )
 async def recommend(body: Recommend, request: Request, _: Reader) -> Response:
-    """The best items for a user, or for the history of a user whom the model does not know."""
+    """Recommend the best items for a user, or for a history of items."""
     service: Service = request.app.state.service
     if body.k > service.settings.max_k:
         allowed = f"k may be at most {service.settings.max_k}"
@@ -96,13 +96,13 @@ def _unknown_user(body: Recommend) -> Problem:
             "record some, or give a history"
         )
         return Problem(404, detail, pointer="#/user", seen=body.user)
-    detail = "no user of the model has interacted with any of these items: give others"
+    detail = "no known user has interacted with any of these items: give others"
     return Problem(404, detail, pointer="#/history", seen=body.history)
 
 
 @routes.post("/simulate", responses=error_responses(400, 413, 415, 422), tags=["simulate"])
 async def simulate(body: Simulate, service: TheService, request: Request, _: Reader) -> Simulation:
-    """The likely users of a text if it were an item; nothing is stored."""
+    """Predict the likely users of a new item from its text; nothing is stored."""
     text = composed_text(service, body.columns, "#/columns")
 
     def work() -> dict[str, Any]:
@@ -124,9 +124,9 @@ async def similar(
     item: ItemPath,
     service: TheService,
     _: Reader,
-    k: Annotated[int, Query(ge=1, le=1000)] = 10,
+    k: Annotated[int, Query(ge=1, le=1000, description="maximum number of items")] = 10,
 ) -> Similar:
-    """Items with the most similar texts."""
+    """List the items with the most similar texts."""
     name = internal_name(service, item, "#path/item")
     try:
         pairs = await run_sync(service.deployment.index.similar, name, k)
@@ -142,10 +142,10 @@ async def similar(
 async def list_items(
     service: TheService,
     _: Reader,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="maximum number of items")] = 100,
+    offset: Annotated[int, Query(ge=0, le=2**31, description="number of items to skip")] = 0,
 ) -> ItemList:
-    """Items that were written, the newest first."""
+    """List the written items, the newest first."""
 
     def work() -> ItemList:
         found = service.store.newest(limit, offset)
@@ -156,7 +156,7 @@ async def list_items(
 
 @routes.get("/items/{item:id}", responses=error_responses(404, 422, 503), tags=["items"])
 async def look_up_item(item: ItemPath, service: TheService, _: Reader) -> ItemInfo:
-    """An item in its present state: its clicks, its simulated users."""
+    """Look up the state, columns, clicks and simulated users of an item."""
     name = internal_name(service, item, "#path/item")
     entry = service.deployment.index.entry(name)
     try:
@@ -164,7 +164,7 @@ async def look_up_item(item: ItemPath, service: TheService, _: Reader) -> ItemIn
     except StoreError:
         if entry is None:
             raise
-        stored = entry.item  # the store does not answer; the index has the item
+        stored = entry.item  # the store cannot be reached, but the index has the item
     if entry is None and stored is None:
         raise Problem(404, "no such item", pointer="#path/item", seen=item)
     return _item_info(service, name, stored)
@@ -208,7 +208,7 @@ def _item_info(service: Service, name: str, stored: Item | None) -> ItemInfo:
 
 @routes.get("/users/{user:id}", responses=error_responses(404, 422), tags=["users"])
 async def look_up_user(user: UserPath, service: TheService, _: Reader) -> UserInfo:
-    """A user's history: interactions of the training data and those recorded since."""
+    """Look up the history of a user: items of the training data and items recorded since."""
     index = service.deployment.index
     known, history = index.knows_user(user), await run_sync(index.history, user)
     if not known and not history:
@@ -223,7 +223,7 @@ async def look_up_user(user: UserPath, service: TheService, _: Reader) -> UserIn
 
 @routes.get("/model", tags=["operations"])
 async def model(service: TheService, _: Reader) -> ModelInfo:
-    """The served model."""
+    """Describe the served model."""
     deployment = service.deployment
     fitted = deployment.model.fitted
     return ModelInfo(
@@ -241,7 +241,7 @@ async def model(service: TheService, _: Reader) -> ModelInfo:
 
 @routes.get("/status", tags=["operations"])
 async def status(service: TheService, _: Reader) -> Status:
-    """The state of index, queue and store."""
+    """Report the state of index, queue and store."""
     deployment = service.deployment
     try:
         behind = max(0, await run_sync(service.store.latest) - deployment.last)

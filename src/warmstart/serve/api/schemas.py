@@ -11,56 +11,73 @@ from pydantic import (
     model_validator,
 )
 
+from warmstart.data.cells import argument_cells
+from warmstart.data.values import is_normal_id, read_ids
+from warmstart.errors import DataError
+
 _MAX_COLUMNS = 64  # of an item
+_MAX_VALUES = 1000  # of a column that is a list
 _INT64_LIMIT = 2**63
 
 
 def _storable(text: str) -> str:
     if "\0" in text:
-        raise ValueError("must not contain the character NUL")
+        raise ValueError("must not contain the NUL character")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("must be Unicode text, without halves of surrogate pairs") from None
+        raise ValueError("must be Unicode text without unpaired surrogates") from None
     return text
 
 
 def _exact(value: Any) -> Any:
     if isinstance(value, int) and not -_INT64_LIMIT <= value < _INT64_LIMIT:
-        raise ValueError("an integer must have 64 bits; give it as a string")
-    return value
+        raise ValueError("an integer must fit in 64 bits; send a larger one as a string")
+    return None if value != value else value  # NaN is a missing value
+
+
+def _normal_id(value: Any) -> Any:
+    if is_normal_id(value):
+        return value
+    try:
+        return read_ids([argument_cells([value], "id", "id")], "user or item")[0][0]
+    except DataError as error:
+        raise ValueError(str(error)) from None
 
 
 def _bounded(fields: Any) -> Any:
-    """Bound the number of fields: each wrong one is an error, and millions would fill memory."""
+    """Bound the number of fields: an error for each of millions would exhaust the memory."""
     if isinstance(fields, dict) and len(fields) > _MAX_COLUMNS:
-        raise ValueError(f"may have {_MAX_COLUMNS} fields, got {len(fields)}")
+        raise ValueError(f"may have at most {_MAX_COLUMNS} fields, got {len(fields)}")
     return fields
 
 
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
 Integer = Annotated[int, Field(ge=-_INT64_LIMIT, lt=_INT64_LIMIT)]
-Id = Integer | Name
-Value = Annotated[
+Id = Annotated[Integer | Name, BeforeValidator(_normal_id)]
+Scalar = Annotated[
     Text | bool | Integer | Annotated[float, Field(allow_inf_nan=False)] | None,
     BeforeValidator(_exact),
 ]
+Value = Scalar | Annotated[list[Scalar], Field(max_length=_MAX_VALUES, fail_fast=True)]
 Columns = Annotated[
     dict[Name, Value],
     Field(
         max_length=_MAX_COLUMNS,
-        description="title, text, genres, ... as in the training data",
+        description="title, text, genres, ... as in the training data; at most 64 columns",
         examples=[{"title": "A walk on Roman roads", "text": "Eight days from coast to coast."}],
     ),
     BeforeValidator(_bounded),
 ]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-K = Annotated[int, Field(ge=1, le=100_000, description="length of the list")]
+K = Annotated[
+    int, Field(ge=1, le=100_000, description="maximum length of the list; also bounded by `max_k`")
+]
 
 
 class _RequestBody(BaseModel):
-    # strict: no bool for an int and no text for a number; what is stored is what was sent
+    # strict: a bool is not an int and a string is not a number; values are stored as sent
     model_config = ConfigDict(extra="forbid", strict=True)
 
     @model_validator(mode="before")
@@ -70,7 +87,7 @@ class _RequestBody(BaseModel):
 
 
 class NewItem(_RequestBody):
-    """An item to add or to update."""
+    """An item to add or to update: its id and its columns."""
 
     id: Id
     columns: Columns
@@ -89,7 +106,13 @@ class ItemColumns(_RequestBody):
 
 
 class Recommend(_RequestBody):
-    """A list for a user, or for a history."""
+    """A request for a list, with exactly one of ``user`` and ``history``.
+
+    ``exclude_seen``: leave out the items that the user has interacted with. ``allow``: the only
+    items that may be in the list. ``deny``: items that must not be in the list.
+    ``cold_share_min``, ``cold_share_max``: bounds on the fraction of cold items in the list, from 0
+    to 1. ``explain``: return ``evidence`` for each item.
+    """
 
     user: Id | None = None
     history: Annotated[list[Id], Field(min_length=1, max_length=10_000, fail_fast=True)] | None = (
@@ -113,14 +136,14 @@ class Recommend(_RequestBody):
 
 
 class Simulate(_RequestBody):
-    """The columns of an item that is not stored."""
+    """The columns of an item that is not stored; ``k``: number of users to return."""
 
     columns: Annotated[Columns, Field(min_length=1)]
     k: Annotated[int, Field(ge=1, le=50)] = 20
 
 
 class NewEvent(_RequestBody):
-    """An interaction; one with an event id counts once, however often it is sent."""
+    """An interaction; with an ``event`` id, it counts once however often it is sent."""
 
     user: Id
     item: Id
@@ -134,20 +157,24 @@ class NewEvents(_RequestBody):
 
 
 class NewKey(_RequestBody):
-    """A key to make."""
+    """An API key to create: who holds it, and its scope; each scope includes those before it."""
 
     name: Name
     scope: Literal["read", "write", "admin"]
 
 
 class SwapModel(_RequestBody):
-    """A model to serve from now on."""
+    """A model to swap in: its folder, relative to ``models_folder``."""
 
     folder: Name
 
 
 class RecommendedItem(BaseModel):
-    """One item of a list. ``is_cold``: it has too few clicks to be scored by them."""
+    """One recommended item.
+
+    ``score``: higher is better, on the scale of the model. ``rank`` starts at 1. ``is_cold``: its
+    simulation counts for more than its clicks. ``evidence``: null unless ``explain`` was set.
+    """
 
     item: int | str
     score: float
@@ -157,7 +184,7 @@ class RecommendedItem(BaseModel):
 
 
 class Recommendations(BaseModel):
-    """A list; ``known_user`` is false if it was made from a history."""
+    """A list, best item first; ``known_user``: the request named a user of the training data."""
 
     known_user: bool
     items: list[RecommendedItem]
@@ -171,18 +198,20 @@ class WrittenItem(BaseModel):
 
 
 class WrittenItems(BaseModel):
-    """Stored items; they are recommended as soon as they are encoded."""
+    """Stored items, and the number of items ``waiting`` to be encoded, which includes them."""
 
     items: list[WrittenItem]
     waiting: int
 
 
 class ItemInfo(BaseModel):
-    """An item in its present state.
+    """The current state of an item.
 
     ``state``: trained (in the training data), ready (recommended), waiting (to be encoded), failed
-    (``error`` says why), deleted. ``click_weight``: weight of observed clicks in its score, from 0
-    (as simulated) to 1 (clicks alone). ``exposure_penalty``: subtracted from its cold scores.
+    (``error`` has the reason), deleted. ``owner``: name of the key that wrote it. ``clicks``:
+    number of users who interacted with it since the fit. ``click_weight``: weight of these in its
+    score, from 0 (simulation only) to 1 (clicks only). ``exposure_penalty``: subtracted from its
+    cold scores. ``simulated_users``: its likely users, each with a probability.
     """
 
     id: int | str
@@ -197,13 +226,13 @@ class ItemInfo(BaseModel):
 
 
 class ItemList(BaseModel):
-    """Items in their present state."""
+    """Items with their current states."""
 
     items: list[ItemInfo]
 
 
 class UserInfo(BaseModel):
-    """A user: whether the model knows them, and the items they interacted with."""
+    """A user: whether they are in the training data, and the items they interacted with."""
 
     id: int | str
     known: bool
@@ -211,18 +240,18 @@ class UserInfo(BaseModel):
 
 
 class Similar(BaseModel):
-    """Items with similar texts, with the cosine."""
+    """Items with similar texts, each with the cosine similarity."""
 
     items: list[dict[str, Any]]
 
 
 class Simulation(BaseModel):
-    """The likely users of a text.
+    """The likely users of a text, and the items with the ``nearest`` texts.
 
-    ``probability`` is that of an interaction of the user with the item; ``calibration`` says how it
-    was fitted; ``rank`` is the item's rank in that user's list. ``exposure`` is the fraction of
-    users whose first 20 the item would enter, ``capped_exposure`` that fraction before its first
-    click, under the service's ``max_exposure``.
+    ``probability`` is that of an interaction of the user with the item; ``calibration`` tells how
+    it was fitted; ``rank`` is the item's rank in that user's list. ``exposure`` is the fraction of
+    users whose top 20 the item would enter without a cap; ``capped_exposure`` is the fraction
+    before its first click, under the service's ``max_exposure``.
     """
 
     users: list[dict[str, Any]]
@@ -233,13 +262,17 @@ class Simulation(BaseModel):
 
 
 class Recorded(BaseModel):
-    """The number of interactions that were new."""
+    """The number of new interactions, without those whose event id was already stored."""
 
     new: int
 
 
 class ModelInfo(BaseModel):
-    """The served model."""
+    """The served model.
+
+    ``hash`` identifies the artefact. ``load_seconds``: time taken to load it and build the index.
+    ``swapping``: folder of the model that is being swapped in, or null.
+    """
 
     method: str
     hash: str
@@ -253,7 +286,12 @@ class ModelInfo(BaseModel):
 
 
 class Status(BaseModel):
-    """The state of index, queue and store."""
+    """The state of index, queue and store.
+
+    ``warm``: items of the training data with clicks. ``cold``: items without clicks. ``warming``:
+    cold items that were clicked since. ``waiting``: items to be encoded. ``behind``: changes in the
+    store that are not yet in the index of this process; null if the store cannot be reached.
+    """
 
     items: int
     warm: int
@@ -277,13 +315,13 @@ class KeyInfo(BaseModel):
 
 
 class MadeKey(BaseModel):
-    """A new key; ``token`` is shown this once."""
+    """A new key; only this response contains its ``token``."""
 
     key: str
     token: str
 
 
 class Health(BaseModel):
-    """``ok``."""
+    """The status is always ``ok``; failures are problems."""
 
     status: Literal["ok"]

@@ -1,23 +1,23 @@
-"""The console's files."""
+"""The static files of the console, served with security headers."""
 
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
 _HEADERS = {
-    # Nothing but these files and the API, no inline script, no HTML from strings.
+    # The page may load only these files and the API; no inline scripts, no HTML from strings.
     "Content-Security-Policy": (
         "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
         "object-src 'none'; require-trusted-types-for 'script'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",  # the files of one release belong together
+    "Cache-Control": "no-cache",  # files of different releases must not be mixed
 }
 
 
 class Console(StaticFiles):
-    """The console's files, with headers that keep a shown text from running as a script."""
+    """Serves the console with headers that keep displayed texts from running as scripts."""
 
     def __init__(self) -> None:
         super().__init__(packages=[("warmstart.serve", "console")], html=True)

@@ -1,4 +1,4 @@
-"""Routes that write: items and interactions."""
+"""Write routes: items and interactions."""
 
 import uuid
 
@@ -25,17 +25,19 @@ routes = APIRouter()
 _BODY = error_responses(400, 413, 415, 422)
 
 
-async def _write(service: Service, given: list[NewItem], owner: str) -> WrittenItems:
+async def _write(
+    service: Service, given: list[NewItem], owner: str, pointers: list[tuple[str, str]]
+) -> WrittenItems:
+    """Store items; ``pointers`` locate the id and the columns of each in the request."""
     if len(given) > service.settings.max_items_per_request:
-        allowed = f"one request may have {service.settings.max_items_per_request} items"
+        allowed = f"one request may have at most {service.settings.max_items_per_request} items"
         raise Problem(422, allowed, pointer="#/items", seen=f"{len(given)} items")
 
     def work() -> WrittenItems:
         items, to_external = [], external_id(service)
-        for position, new in enumerate(given):
-            at = f"#/items/{position}"
-            name = internal_name(service, new.id, f"{at}/id")
-            items.append(as_item(service, name, dict(new.columns), owner, f"{at}/columns"))
+        for new, (id_at, columns_at) in zip(given, pointers, strict=True):
+            name = internal_name(service, new.id, id_at)
+            items.append(as_item(service, name, dict(new.columns), owner, columns_at))
         outcomes = service.write_items(items)
         written = [
             WrittenItem(id=to_external(item.item), outcome=outcome)
@@ -48,11 +50,13 @@ async def _write(service: Service, given: list[NewItem], owner: str) -> WrittenI
 
 @routes.post("/items", status_code=202, responses=_BODY, tags=["items"])
 async def write_items(body: NewItems, service: TheService, holder: Writer) -> WrittenItems:
-    """Add or update items, all or none; an unchanged item is left as it is.
+    """Add or update items, all or none; unchanged items are left as they are.
 
-    They are stored when this returns, and recommended a moment later.
+    The response is sent once they are stored. They are recommended once they are encoded.
     """
-    return await _write(service, body.items, holder.key)
+    places = [f"#/items/{position}" for position in range(len(body.items))]
+    pointers = [(f"{at}/id", f"{at}/columns") for at in places]
+    return await _write(service, body.items, holder.key, pointers)
 
 
 @routes.put("/items/{item:id}", status_code=202, responses=_BODY, tags=["items"])
@@ -61,14 +65,15 @@ async def write_item(
 ) -> WrittenItems:
     """Add or update one item."""
     given = external_id(service)(internal_name(service, item, "#path/item"))
-    return await _write(service, [NewItem(id=given, columns=body.columns)], holder.key)
+    new = NewItem(id=given, columns=body.columns)
+    return await _write(service, [new], holder.key, [("#path/item", "#/columns")])
 
 
 @routes.delete(
     "/items/{item:id}", status_code=204, responses=error_responses(404, 422), tags=["items"]
 )
 async def delete_item(item: ItemPath, service: TheService, holder: Writer) -> None:
-    """Stop recommending an item; it may be one of the training data."""
+    """Exclude an item from all lists; it may be an item of the training data."""
     name = internal_name(service, item, "#path/item")
 
     def work() -> None:
@@ -84,12 +89,14 @@ async def delete_item(item: ItemPath, service: TheService, holder: Writer) -> No
 
 @routes.post("/interactions", status_code=202, responses=_BODY, tags=["interactions"])
 async def record(body: NewEvents, service: TheService, holder: Writer) -> Recorded:
-    """Record interactions, all or none: cold items warm up by them, users' lists leave them out.
+    """Record interactions, all or none.
 
-    Every item must be known: from the training data, or written before.
+    They move cold items towards their observed scores and remove the items from the lists of their
+    users. Every item must be in the training data or written before.
     """
     if len(body.interactions) > service.settings.max_items_per_request:
-        allowed = f"one request may have {service.settings.max_items_per_request} interactions"
+        limit = service.settings.max_items_per_request
+        allowed = f"one request may have at most {limit} interactions"
         seen = f"{len(body.interactions)} interactions"
         raise Problem(422, allowed, pointer="#/interactions", seen=seen)
 

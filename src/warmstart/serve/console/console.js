@@ -1,71 +1,71 @@
-// The console: everything it shows comes from the API, and is put in as text, never as HTML.
+// The console. All content comes from the API and is inserted as text, never as HTML.
 
-const KEPT = "warmstart-key";
-const SECONDS = 3; // between two looks at health and at the items that warm up
-const PATIENCE = 30_000; // ms that a published item is watched
+const STORAGE_KEY = "warmstart-key";
+const POLL_SECONDS = 3; // between two updates of the health and of the written items
+const PUBLISH_TIMEOUT = 30_000; // ms that a published item is followed
 
-const at = (id) => document.getElementById(id);
-const share = (value) => `${(100 * value).toFixed(1)} %`;
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+const byId = (id) => document.getElementById(id);
+const percent = (value) => `${(100 * value).toFixed(1)} %`;
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-let key = sessionStorage.getItem(KEPT) ?? "";
+let key = sessionStorage.getItem(STORAGE_KEY) ?? "";
 let model = null;
 
 async function call(method, path, body) {
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
   if (key) headers.Authorization = `Bearer ${key}`;
-  const sent = body === undefined ? undefined : JSON.stringify(body);
-  const answer = await fetch(path, { method, headers, body: sent }).catch(() => {
+  const json = body === undefined ? undefined : JSON.stringify(body);
+  const response = await fetch(path, { method, headers, body: json }).catch(() => {
     throw new Error("the service does not answer");
   });
-  const found = await answer.json().catch(() => null);
-  if (!answer.ok) {
-    const detail = found?.detail ?? `the service answered with status ${answer.status}`;
-    const fields = (found?.errors ?? []).filter((e) => e.detail !== detail);
+  const content = await response.json().catch(() => null);
+  if (!response.ok) {
+    const detail = content?.detail ?? `the service answered with status ${response.status}`;
+    const fields = (content?.errors ?? []).filter((e) => e.detail !== detail);
     const error = new Error([detail, ...fields.map((e) => `${e.pointer}: ${e.detail}`)].join("; "));
-    error.status = answer.status;
+    error.status = response.status;
     throw error;
   }
-  return found;
+  return content;
 }
 
 // -- errors --
 
-let failed = null; // what the error that is shown came from: a form, or the looks in between
+let errorSource = null; // the form whose error is shown, or "poll"
 
-function fail(source, error) {
-  failed = source;
-  at("error").hidden = false;
-  if (at("error").textContent !== error.message) at("error").textContent = error.message;
+function showError(source, error) {
+  errorSource = source;
+  byId("error").hidden = false;
+  if (byId("error").textContent !== error.message) byId("error").textContent = error.message;
 }
 
-function recover() {
-  at("error").hidden = true;
-  at("error").textContent = "";
-  failed = null;
+function clearError() {
+  byId("error").hidden = true;
+  byId("error").textContent = "";
+  errorSource = null;
 }
 
-// Buttons are not disabled while a form works: the focus would be lost.
-function on(form, work, clear = () => {}) {
-  at(form).addEventListener("submit", async (event) => {
+// Buttons stay enabled while a request runs: disabling one would take the focus away from it.
+function onSubmit(form, work, clear = () => {}) {
+  byId(form).addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (at(form).ariaBusy === "true") return;
-    at(form).ariaBusy = "true";
+    if (byId(form).ariaBusy === "true") return;
+    byId(form).ariaBusy = "true";
     try {
       await work();
-      recover();
+      clearError();
     } catch (error) {
       clear();
-      fail(form, error);
+      showError(form, error);
     } finally {
-      at(form).ariaBusy = "false";
+      byId(form).ariaBusy = "false";
     }
   });
 }
 
-// -- drawing --
+// -- elements --
 
-function make(tag, content, className = "") {
+function element(tag, content, className = "") {
   const node = document.createElement(tag);
   node.append(content instanceof Node ? content : String(content));
   node.className = className;
@@ -78,38 +78,38 @@ function row(...cells) {
   return line;
 }
 
-const name = (content) => make("td", content, "name");
-const short = (content) => make("td", content, "short");
+const nameCell = (content) => element("td", content, "name");
+const shortCell = (content) => element("td", content, "short");
 
-function fill(body, rows, none) {
-  const nothing = make("td", none);
-  nothing.colSpan = 9;
-  at(body).replaceChildren(...(rows.length ? rows : [row(nothing)]));
+function fillTable(body, rows, textIfEmpty) {
+  const empty = element("td", textIfEmpty);
+  empty.colSpan = 9;
+  byId(body).replaceChildren(...(rows.length ? rows : [row(empty)]));
 }
 
 // -- the model --
 
-async function start() {
+async function connect() {
   model = null;
-  at("work").hidden = true;
-  at("welcome").hidden = false;
-  at("model").textContent = "";
-  const found = await call("GET", "/v1/model");
-  sessionStorage.setItem(KEPT, key);
-  const reads = found.language_model ? `, language model ${found.language_model}` : "";
-  at("model").textContent = `Model ${found.folder}: ${found.method}${reads}`;
-  at("columns").replaceChildren(...found.text_columns.flatMap(field));
-  at("work").hidden = false;
-  at("welcome").hidden = true;
-  model = found;
-  await look();
+  byId("work").hidden = true;
+  byId("welcome").hidden = false;
+  byId("model").textContent = "";
+  const info = await call("GET", "/v1/model");
+  sessionStorage.setItem(STORAGE_KEY, key);
+  const lm = info.language_model ? `, language model ${info.language_model}` : "";
+  byId("model").textContent = `Model ${info.folder}: ${info.method}${lm}`;
+  byId("columns").replaceChildren(...info.text_columns.flatMap(columnField));
+  byId("work").hidden = false;
+  byId("welcome").hidden = true;
+  model = info;
+  await poll();
 }
 
-// the first of several columns is short as a rule: a title
-function field(column, place, columns) {
-  const label = make("label", column);
-  const input = document.createElement(place || columns.length === 1 ? "textarea" : "input");
-  label.htmlFor = input.id = `column-${place}`;
+// The first of several text columns is usually a title, so it gets a single line.
+function columnField(column, position, columns) {
+  const label = element("label", column);
+  const input = document.createElement(position || columns.length === 1 ? "textarea" : "input");
+  label.htmlFor = input.id = `column-${position}`;
   input.dataset.column = column;
   return [label, input];
 }
@@ -122,176 +122,192 @@ const columns = () =>
 // -- a new item --
 
 async function preview() {
-  const found = await call("POST", "/v1/simulate", { columns: columns(), k: 10 });
-  const users = found.users.map((u) => row(name(u.user), short(share(u.probability)), short(u.rank)));
-  const nearest = found.nearest.map((n) => row(name(n.item), short(n.similarity.toFixed(2))));
-  fill("audience", users, "Nobody.");
-  fill("nearest", nearest, "There are no items.");
-  at("users").replaceChildren(...found.users.map((u) => new Option(u.user)));
-  at("claim").textContent =
-    `By its text it would stand among the first 20 of ${share(found.claim)} of the users` +
-    (found.claim_granted < found.claim
-      ? `; until somebody clicks it, it is held to ${share(found.claim_granted)}.`
-      : ".");
-  at("calibration").textContent = `Probabilities are ${found.calibration}.`;
-  at("preview").hidden = false;
+  const simulation = await call("POST", "/v1/simulate", { columns: columns(), k: 10 });
+  const users = simulation.users.map((u) =>
+    row(nameCell(u.user), shortCell(percent(u.probability)), shortCell(u.rank)),
+  );
+  const nearest = simulation.nearest.map((n) =>
+    row(nameCell(n.item), shortCell(n.similarity.toFixed(2))),
+  );
+  fillTable("audience", users, "There are no users.");
+  fillTable("nearest", nearest, "There are no items.");
+  byId("users").replaceChildren(...simulation.users.map((u) => new Option(u.user)));
+  const { exposure, capped_exposure: capped } = simulation;
+  byId("exposure").textContent =
+    `Exposure by its text: in the first 20 of ${percent(exposure)} of the users` +
+    (capped < exposure ? `; capped at ${percent(capped)} until its first click.` : ".");
+  byId("calibration").textContent = `Probabilities are ${simulation.calibration}.`;
+  byId("preview").hidden = false;
 }
 
 function hidePreview() {
-  at("preview").hidden = true;
-  at("claim").textContent = "";
+  byId("preview").hidden = true;
+  byId("exposure").textContent = "";
 }
 
 async function publish() {
-  // ids are integers in some models; the form has text
-  const text = at("item-id").value;
+  // Some models have integer ids, and the form holds text.
+  const text = byId("item-id").value;
   const number = /^-?\d+$/.test(text) ? Number(text) : NaN;
   const id = model.id_type === "integer" && Number.isSafeInteger(number) ? number : text;
   const started = performance.now();
   const written = await call("POST", "/v1/items", { items: [{ id, columns: columns() }] });
   const { outcome } = written.items[0];
-  at("item-state").textContent = `${id}: ${outcome}, being read ...`;
-  let told = `${id}: ${outcome}, and still waiting; Health tells how many items wait.`;
-  while (performance.now() - started < PATIENCE) {
+  byId("item-state").textContent = `${id}: ${outcome}, being encoded ...`;
+  let message = `${id}: ${outcome}, still waiting; Health shows the number of waiting items.`;
+  while (performance.now() - started < PUBLISH_TIMEOUT) {
     const item = await call("GET", `/v1/items/${encodeURIComponent(id)}`);
-    if (item.state === "failed") throw new Error(`${id} cannot be read: ${item.error}`);
+    if (item.state === "failed") throw new Error(`${id} cannot be encoded: ${item.error}`);
     if (item.state === "trained") {
-      told = `${id}: ${outcome}; it keeps the place that the model learned for it.`;
+      message = `${id}: ${outcome}; if it has clicks in the training data, its scores stay the same.`;
       break;
     }
     const user = item.state === "ready" && (await recommendedTo(item, outcome));
     if (user) {
       const ms = Math.round(performance.now() - started);
       const when = outcome === "unchanged" ? "as before" : `after ${ms} ms`;
-      told = `${id}: ${outcome}, and recommended to ${user}, its likeliest user, ${when}.`;
+      message = `${id}: ${outcome}, and recommended to ${user}, its likeliest user, ${when}.`;
       break;
     }
-    await pause(20);
+    await sleep(20);
   }
-  at("item-state").textContent = told;
-  await look();
+  byId("item-state").textContent = message;
+  await poll();
 }
 
-// Only a list shows that an item is in the lists. One that was there before must also be read anew.
+// The likeliest user, once the item is in that user's list; else null. The list of an updated item
+// shows the old text until the new one is encoded, so the queue must be empty too.
 async function recommendedTo(item, outcome) {
   if (outcome === "updated") {
     const status = await call("GET", "/v1/status");
     if (status.waiting || status.behind) return null;
   }
   const { user } = item.simulated_users[0];
-  const ask = { user, k: 1, allow: [item.id], exclude_seen: false };
-  const found = await call("POST", "/v1/recommend", ask);
-  return found.items.length ? user : null;
+  const request = { user, k: 1, allow: [item.id], exclude_seen: false };
+  const list = await call("POST", "/v1/recommend", request);
+  return list.items.length ? user : null;
 }
 
 // -- a user's list --
 
-async function list() {
-  const user = at("user").value;
-  const ask = { user, k: 20, explain: true };
-  if (at("only-cold").checked) ask.cold_share_min = 1;
-  const found = await call("POST", "/v1/recommend", ask);
-  const rows = found.items.map((hit) =>
+async function showList() {
+  const user = byId("user").value;
+  const request = { user, k: 20, explain: true };
+  if (byId("only-cold").checked) request.cold_share_min = 1;
+  const list = await call("POST", "/v1/recommend", request);
+  const rows = list.items.map((hit) =>
     row(
-      short(hit.rank),
-      short(hit.is_cold ? make("span", "cold", "cold") : "warm"),
-      reasoned(hit),
+      shortCell(hit.rank),
+      shortCell(hit.is_cold ? element("span", "cold", "cold") : "warm"),
+      itemWithEvidence(hit),
     ),
   );
-  fill("list", rows, "There is nothing left to recommend.");
-  const cold = found.items.filter((hit) => hit.is_cold).length;
-  at("list-title").textContent = `Recommended to ${user}`;
-  at("list-state").textContent =
-    `${found.items.length} items, ${cold} of them cold: too few have clicked them to go by that.` +
-    (found.known_user ? "" : " The model does not know this user; the list is made from their clicks.");
-  at("list-table").hidden = false;
+  fillTable("list", rows, "There is no item left to recommend.");
+  const cold = list.items.filter((hit) => hit.is_cold).length;
+  byId("list-title").textContent = `Recommended to ${user}`;
+  byId("list-state").textContent =
+    `${list.items.length} items, ${cold} of them cold (too few clicks to be scored by them).` +
+    (list.known_user ? "" : " The user is unknown to the model: the list is based on their clicks.");
+  byId("list-table").hidden = false;
 }
 
-function reasoned(hit) {
-  const cell = name(make("span", hit.item, "item"));
-  const like = hit.why.because_of.map((b) => `${b.item} (${b.similarity.toFixed(2)})`);
-  if (like.length) cell.append(" ", make("span", `like ${like.join(", ")}`, "why"));
+function itemWithEvidence(hit) {
+  const cell = nameCell(element("span", hit.item, "item"));
+  const similar = hit.evidence.similar_in_history.map(
+    (s) => `${s.item} (${s.similarity.toFixed(2)})`,
+  );
+  if (similar.length) {
+    cell.append(" ", element("span", `similar to ${similar.join(", ")}`, "evidence"));
+  }
   return cell;
 }
 
 function hideList() {
-  at("list-table").hidden = true;
-  at("list-state").textContent = "";
+  byId("list-table").hidden = true;
+  byId("list-state").textContent = "";
 }
 
-// -- what goes on --
+// -- written items and health --
 
-let drawn = ""; // nothing is drawn anew that is the same: a screen reader may be reading it
+let shownRows = ""; // equal rows are not replaced: a screen reader may be in the middle of them
 
 async function refresh() {
   const status = await call("GET", "/v1/status");
-  drawHealth(status);
+  showHealth(status);
   const { items } = await call("GET", "/v1/items?limit=20");
-  const rows = items.map((i) => [i.id, i.error ? `${i.state}: ${i.error}` : i.state, i.clicks, i.warmth]);
-  const now = JSON.stringify(rows);
-  if (now === drawn) return;
-  drawn = now;
-  fill("warming", rows.map(warmingRow), "Nothing has been written yet.");
+  const rows = items.map((item) => [
+    item.id,
+    item.error ? `${item.state}: ${item.error}` : item.state,
+    item.clicks,
+    item.click_weight,
+  ]);
+  const newRows = JSON.stringify(rows);
+  if (newRows === shownRows) return;
+  shownRows = newRows;
+  fillTable("warming", rows.map(warmingRow), "No item has been written yet.");
 }
 
-function warmingRow([id, state, clicks, warmth]) {
+function warmingRow([id, state, clicks, clickWeight]) {
   const meter = document.createElement("meter");
-  meter.value = warmth;
-  meter.ariaHidden = "true"; // the number beside it says the same
-  const cell = make("td", meter, "short");
-  cell.append(share(warmth));
-  return row(name(id), make("td", state), short(clicks), cell);
+  meter.value = clickWeight;
+  meter.ariaHidden = "true"; // the number beside it has the same value
+  const cell = element("td", meter, "short");
+  cell.append(percent(clickWeight));
+  return row(nameCell(id), element("td", state), shortCell(clicks), cell);
 }
 
-function drawHealth(status) {
-  const facts = {
+function showHealth(status) {
+  const values = {
     "Items": status.items,
     "Without clicks": status.cold,
     "Warming up": status.warming,
-    "Waiting to be read": status.waiting,
+    "Waiting to be encoded": status.waiting,
     "Changes behind": status.behind ?? "unknown",
     "Store": status.store,
   };
   let state = "Up to date.";
-  if (status.waiting || status.behind) state = "Catching up: what was written is on its way.";
-  if (!status.store_answers) state = "The store does not answer: lists are made, nothing can be written.";
-  at("health-state").textContent = state;
-  at("health").replaceChildren(
-    ...Object.entries(facts).map(([term, fact]) => {
+  if (status.waiting || status.behind) state = "Catching up: some changes are not in the lists yet.";
+  if (!status.store_answers) {
+    state = "The store does not answer: lists can be made, but nothing can be written.";
+  }
+  byId("health-state").textContent = state;
+  byId("health").replaceChildren(
+    ...Object.entries(values).map(([term, value]) => {
       const box = document.createElement("div");
-      box.append(make("dt", term), make("dd", fact));
+      box.append(element("dt", term), element("dd", value));
       return box;
     }),
   );
 }
 
-async function look() {
+// An error of a form stays until that form succeeds: polling neither replaces nor clears it.
+async function poll() {
   try {
     await refresh();
-    if (failed === "look") recover();
+    if (errorSource === "poll") clearError();
   } catch (error) {
-    if (model && failed === null) fail("look", error);
+    if (model && errorSource === null) showError("poll", error);
   }
 }
 
-async function watch() {
+async function pollForever() {
   while (true) {
-    await pause(1000 * SECONDS);
-    if (model && !document.hidden) await look();
+    await sleep(1000 * POLL_SECONDS);
+    if (model && !document.hidden) await poll();
   }
 }
 
-on("key-form", () => {
-  key = at("key").value.trim();
-  return start();
+onSubmit("key-form", () => {
+  key = byId("key").value.trim();
+  return connect();
 });
-on("text-form", preview, hidePreview);
-on("publish-form", publish, () => (at("item-state").textContent = ""));
-on("user-form", list, hideList);
+onSubmit("text-form", preview, hidePreview);
+onSubmit("publish-form", publish, () => (byId("item-state").textContent = ""));
+onSubmit("user-form", showList, hideList);
 
-at("key").value = key;
-// A service may let anybody read: the first look needs no key, and is no error without one.
-start().catch((error) => {
-  if (key || error.status !== 401) fail("start", error);
+byId("key").value = key;
+// A service may allow reading without a key, so this asks without one; a refusal is no error then.
+connect().catch((error) => {
+  if (key || error.status !== 401) showError("connect", error);
 });
-watch();
+pollForever();

@@ -1,13 +1,13 @@
-"""The queue of items that wait for the language model."""
+"""The queue of items waiting for the language model."""
 
 import threading
 from collections.abc import Iterable
 
 
 class Backlog:
-    """Names in order of arrival, each once; safe to use from several threads.
+    """Queue of distinct item names in order of arrival. Thread-safe.
 
-    A taken name counts as waiting until it is done, and waits again if it is added meanwhile.
+    A taken name counts as waiting until ``done``; if it is added meanwhile, it waits again.
     """
 
     def __init__(self) -> None:
@@ -20,19 +20,19 @@ class Backlog:
             return len(self._waiting | self._taken)
 
     def add(self, names: Iterable[str]) -> None:
-        """Append names; those that wait already keep their place."""
+        """Append names; names that are already waiting keep their place."""
         with self._changed:
             self._waiting |= dict.fromkeys(names)
             self._changed.notify_all()
 
     def discard(self, names: Iterable[str]) -> None:
-        """Remove names."""
+        """Remove waiting names; taken names are not affected."""
         with self._changed:
             for name in names:
                 self._waiting.pop(name, None)
 
     def take(self, limit: int, seconds: float) -> list[str]:
-        """Take the first ``limit`` names; block up to ``seconds`` if none wait."""
+        """Take the oldest names, at most ``limit``; block up to ``seconds`` if none wait."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting, seconds)
             names = list(self._waiting)[:limit]
@@ -42,13 +42,13 @@ class Backlog:
         return names
 
     def done(self, names: Iterable[str]) -> None:
-        """Taken names are finished."""
+        """Mark taken names as finished."""
         with self._changed:
             for name in names:
                 self._taken.pop(name, None)
 
     def put_back(self, names: Iterable[str]) -> None:
-        """Taken names were not finished: they wait again, first of all."""
+        """Return unfinished taken names to the front of the queue."""
         with self._changed:
             names = list(names)
             self._waiting = dict.fromkeys(names) | self._waiting

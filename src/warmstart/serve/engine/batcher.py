@@ -1,7 +1,7 @@
-"""Batching: requests that arrive while one batch of lists is made are the next batch.
+"""Batching: requests that arrive while one batch of lists is computed form the next batch.
 
-One matrix product for many users is far cheaper than one each, and the event loop stays free while
-it runs in its thread.
+One matrix product for many users is far faster than one per user. It runs in its own thread, so the
+event loop stays free.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ _MAX_BATCH = 64
 
 
 class Batcher:
-    """Makes lists for the requests of one event loop.
+    """Computes lists for the requests of one event loop, in batches.
 
     Args:
-        service: its index makes the lists.
+        service: service whose index computes the lists.
     """
 
     def __init__(self, service: Service) -> None:
@@ -28,10 +28,10 @@ class Batcher:
         self._task: asyncio.Task[None] | None = None
 
     async def recommend(self, request: ListRequest) -> list[Hit]:
-        """The list.
+        """Compute one list, in a batch with other requests.
 
         Raises:
-            UnknownUserError: neither the user nor the history is known.
+            UnknownUserError: the user is unknown and no known user shares an item with the history.
         """
         future: asyncio.Future[list[Hit]] = asyncio.get_running_loop().create_future()
         self._requests.append((request, future))
@@ -40,7 +40,7 @@ class Batcher:
         return await future
 
     def close(self) -> None:
-        """Release the thread."""
+        """Shut down the thread without waiting for it."""
         self._worker.shutdown(wait=False)
 
     async def _work(self) -> None:

@@ -1,8 +1,8 @@
-"""Encodings of new items: computed once by the language model, stored, placed in an index.
+"""Encodings of new items: computed once by the language model, stored, and placed in an index.
 
-A stored encoding holds the method's own arrays and, beside them, the folded-in vector ("folded"),
-the item's factor from the score fusion ("item_scale"), and its simulated users ("audience",
-"probabilities"): with these an index is rebuilt without solving anything.
+A stored encoding contains the method's own arrays and four more: the folded-in vector ("folded"),
+the item scale of the score fusion ("item_scale"), and the simulated users with their probabilities
+("audience", "probabilities"). With these, an index is rebuilt without any new fold-in.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,18 @@ from safetensors.numpy import load, save
 from warmstart.errors import ArtefactError
 from warmstart.simulate.simulator import ItemEncoding, Simulator
 
-FORMAT = 2  # of a stored encoding; those of another format are computed again
-_NOT_STORED = "user_scores"  # too wide to be stored; simulate_encoded computes them again
+FORMAT = 2  # version of a stored encoding; other versions are computed again
+_NOT_STORED = "user_scores"  # too large to store; simulate_encoded computes them again
 _ADDED = frozenset({_NOT_STORED, "folded", "item_scale", "audience", "probabilities"})
-_MAX_AUDIENCE = 50  # simulated users that are stored for explanations
+_MAX_AUDIENCE = 50  # simulated users stored per item
 
 
 def encode_and_place(model: Simulator, texts: Sequence[str]) -> list[ItemEncoding]:
-    """Encode texts and fold the items in; one encoding a text, without the first axis.
+    """Encode texts and fold the items in.
 
-    They also hold the "user_scores", which are not stored.
+    Returns:
+        One encoding per text, its arrays without the axis of the texts. Each also contains the
+        "user_scores", float32, shape (n_users,), which are not stored.
     """
     encoding = model.encode_items(texts)
     interactions, user_scores = model.simulate_encoded(encoding)
@@ -40,22 +42,22 @@ def encode_and_place(model: Simulator, texts: Sequence[str]) -> list[ItemEncodin
 
 
 def stack_encodings(encodings: Sequence[ItemEncoding]) -> ItemEncoding:
-    """The method's own arrays of some encodings, stacked as ``encode_items`` returned them."""
+    """Stack the method's own arrays of some encodings, as ``encode_items`` returns them."""
     names = [name for name in encodings[0] if name not in _ADDED]
     return {name: np.stack([encoding[name] for encoding in encodings]) for name in names}
 
 
 def pack(encoding: ItemEncoding) -> bytes:
-    """An encoding as bytes for the store."""
+    """Serialise an encoding for the store (safetensors), without the "user_scores"."""
     stored = {name: array for name, array in encoding.items() if name != _NOT_STORED}
     return save({name: np.ascontiguousarray(array) for name, array in stored.items()})
 
 
 def unpack(arrays: bytes) -> ItemEncoding:
-    """The encoding that was packed into these bytes.
+    """Deserialise an encoding that ``pack`` wrote.
 
     Raises:
-        ArtefactError: they are damaged.
+        ArtefactError: the bytes are damaged.
     """
     try:
         return load(arrays)

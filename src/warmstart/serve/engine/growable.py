@@ -1,4 +1,4 @@
-"""A table of arrays that grow by doubling."""
+"""Arrays that grow by doubling."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 class GrowableTable:
-    """Arrays of one length that grow together; reading gives a view, never a copy.
+    """Named arrays of equal length that grow together; indexing returns a view, never a copy.
 
     Args:
-        arrays: by name; their first axes agree.
+        arrays: arrays by name, all of the same length on axis 0.
     """
 
     def __init__(self, **arrays: np.ndarray) -> None:
@@ -23,7 +23,7 @@ class GrowableTable:
         return self._arrays[name][: self._length]
 
     def append(self, **row: Any) -> int:
-        """Append one row and return its number; arrays that are not given get zeros."""
+        """Append one row and return its row number; arrays without a given value get zeros."""
         at = self._length
         for name, array in self._arrays.items():
             if at == len(array):

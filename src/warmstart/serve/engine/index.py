@@ -1,18 +1,19 @@
-"""The index: every item that can be recommended, in memory; a function of artefact and store.
+"""The index: all items that can be recommended, in memory; a function of artefact and store.
 
-An item of the training data keeps the backbone's score. Every other item has two scores: a cold
-one, as simulated from its text, and an observed one, folded in from the users who clicked it. With
-c clicks they are combined by shrinkage:
+A warm item of the training data keeps the backbone's score. Every other item has two scores: a cold
+score, simulated from its text, and an observed score, folded in from the users who clicked it. With
+c clicks, they are combined by shrinkage:
 
     t        = n0 / (n0 + c)                                   n0 = prior_strength, a pseudo-count
     score_ui = t (cold_ui - penalty_i) + (1 - t) observed_ui
 
-so that an item starts as simulated, moves with every click and ends as observed; no click makes it
-jump. ``penalty`` caps the exposure of an item without clicks: subtracted from its scores so that it
-enters the first 20 of at most a fraction ``max_exposure`` of the users, whatever its text says.
+An item thus starts at its simulated score, moves with every click and approaches its observed
+score; no click makes it jump. ``penalty`` caps the exposure of an item without clicks: subtracted
+from its scores so that it enters the top 20 of at most a fraction ``max_exposure`` of the users,
+whatever its text.
 
-The list of a user whom the model does not know is the mean over the 50 users with the most similar
-histories.
+A user whom the model does not know gets the mean scores of the 50 users with the most similar
+histories, weighted by similarity.
 """
 
 import threading
@@ -33,23 +34,24 @@ from warmstart.serve.storage.store import Item, ItemState
 from warmstart.simulate.hybrid import item_blocks
 from warmstart.simulate.simulator import ItemEncoding, Simulator
 
-TOP = 20  # the length of a list that exposure is measured on
-_SAMPLE_SIZE = 1000  # users that exposure is measured on
+TOP = 20  # length of the list that an item must enter to count as exposed
+_SAMPLE_SIZE = 1000  # users on whom exposure is measured
 _NEIGHBOURS = 50
+_ROUNDING = np.float32(1 + 1e-5)
 _USERS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An item without its numbers; replaced as a whole, so it can be read at any time.
+    """An item without its scores. Replaced as a whole, so it can be read without a lock.
 
     Attributes:
         name: external id, as text.
-        item: as written to the store; None if only the artefact has it.
+        item: the item as written to the store; None if only the artefact contains it.
         cold: position among the cold items; None for a warm item of the artefact.
         users: external ids of the users who interacted with it since the fit.
         audience: rows of its simulated users, the likeliest first.
-        probabilities: theirs, in (0, 1].
+        probabilities: probabilities of these users, in (0, 1].
     """
 
     name: str
@@ -61,13 +63,13 @@ class Entry:
 
 
 class Index:
-    """Makes lists; follows the store through ``apply``. Safe to use from several threads.
+    """Computes lists from scores; ``apply`` brings in changes of the store. Thread-safe.
 
     Args:
-        model: loaded; it is not changed.
-        prior_strength: n0: so many clicks count as much as the simulation.
-        max_exposure: fraction of users whose first 20 an item may enter before its first click.
-        max_owner_share: fraction of one list that unclicked items of one key may take.
+        model: loaded model; it is not changed.
+        prior_strength: n0, the number of clicks that count as much as the simulation.
+        max_exposure: fraction of users whose top 20 an item may enter before its first click.
+        max_owner_share: fraction of one list that cold items of one key may take.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Index:
         self.model, self.prior_strength, self.max_exposure = model, prior_strength, max_exposure
         self._max_owner_share = max_owner_share
         fitted, hybrid = model.fitted, model.hybrid
-        self._backbone, self._user_factors = hybrid.backbone, hybrid.calibration.user_factors
+        self._backbone, self._calibration = hybrid.backbone, hybrid.calibration
         fusion = hybrid.fusion
         self._folded_factor = np.float32((1 - fusion.weight) / fusion.std_first)
         self._text_factor = np.float32(fusion.weight / fusion.std_second)
@@ -93,7 +95,9 @@ class Index:
         self._warm_vectors = vectors
         self._users = {str(name): row for row, name in enumerate(fitted.user_ids.values)}
         self._user_names = list(self._users)
-        self._seen, self._seen_by_item = fitted.seen, fitted.seen.tocsc()
+        self._positives, self._positives_by_item = fitted.positives, fitted.positives.tocsc()
+        self._below_threshold = fitted.below_threshold
+        self._has_history = np.diff(fitted.positives.indptr) > 0
         self._clicked: dict[str, set[int]] = {}
         self._recent_scores: dict[bytes, np.ndarray] = {}
         self._deleted: set[int] = set()
@@ -125,6 +129,7 @@ class Index:
             slot=cold.astype(np.int64),
             simulated=simulated,
             observed=np.zeros_like(simulated),
+            has_text=fitted.catalogue.has_text[cold],
             prior_weight=np.ones(len(cold), np.float32),
             penalty=self._penalties(simulated, text),
         )
@@ -133,12 +138,13 @@ class Index:
     # -- following the store --
 
     def apply(self, states: Mapping[str, ItemState]) -> list[str]:
-        """Bring items to their state in the store; applying a state twice is applying it once.
+        """Set items to their state in the store. Applying a state again changes nothing.
 
-        Lists are made meanwhile: the long work is done before the lock is taken, item by item.
+        Lists are computed meanwhile: the slow work is done before the lock, which is taken for one
+        item at a time.
 
         Returns:
-            Items whose encoding is damaged: for the index they are not encoded yet.
+            Names of items whose encoding is damaged; the index treats them as not encoded yet.
         """
         with self._applying:
             encodings: dict[str, ItemEncoding] = {}
@@ -170,11 +176,11 @@ class Index:
             if placed is None:
                 return  # not encoded yet: it cannot be recommended
             slot = self._items.append(alive=True, column=len(self._warm) + len(self._cold))
-            self._cold.append(slot=slot, prior_weight=1)
+            self._cold.append(slot=slot, prior_weight=1, has_text=True)
             if self._text_scores is not None:
                 self._text_scores.append()
             self.entries.append(Entry(name, None, len(self._cold) - 1))
-            self._slots[name] = slot  # last: entry() takes no lock
+            self._slots[name] = slot  # last, because entry() reads without the lock
         entry = replace(self.entries[slot], item=state.item)
         deleted = state.item is not None and state.item.deleted
         self._items["alive"][slot] = not deleted
@@ -184,6 +190,7 @@ class Index:
             audience = {name: placed.encoding[name] for name in ("audience", "probabilities")}
             entry = replace(entry, **audience)
             self._cold["simulated"][entry.cold] = placed.simulated
+            self._cold["has_text"][entry.cold] = True
             self._cold["penalty"][entry.cold] = placed.penalty
             if self._text_scores is not None and placed.text_scores is not None:
                 self._text_scores["scores"][entry.cold] = placed.text_scores
@@ -216,7 +223,7 @@ class Index:
         return _ObservedItem(len(rows), folded)
 
     def _place(self, encodings: Mapping[str, ItemEncoding]) -> "dict[str, _PlacedItem]":
-        """The scores and penalties of encoded items; in blocks, as user scores are wide."""
+        """Compute scores and penalties of encoded items, in blocks to bound the memory."""
         placed: dict[str, _PlacedItem] = {}
         names = list(encodings)
         for rows in item_blocks(len(names), len(self._users)):
@@ -236,7 +243,7 @@ class Index:
         return placed
 
     def remember(self, encodings: Iterable[ItemEncoding]) -> None:
-        """Keep the user scores of what was just encoded, for the ``apply`` that follows."""
+        """Keep the user scores of new encodings for the next ``apply``, which needs them."""
         self._recent_scores = {
             encoding["vectors"].tobytes(): encoding["user_scores"] for encoding in encodings
         }
@@ -256,7 +263,7 @@ class Index:
     # -- exposure --
 
     def _measure_thresholds(self) -> np.ndarray:
-        """The score of each sampled user's 20th warm item: above it the first 20 begin."""
+        """Each sampled user's 20th best warm score; a higher score enters the top 20."""
         if not len(self._warm):
             return np.full(len(self._sample), np.inf, np.float32)
         thresholds = []
@@ -267,14 +274,17 @@ class Index:
         return np.concatenate(thresholds)
 
     def _margins(self, simulated: np.ndarray, text: np.ndarray | None) -> np.ndarray:
-        """How far each item is above each sampled user's threshold, float32, (items, users)."""
+        """Item scores minus the thresholds of the sampled users, float32, (items, users)."""
         scores = self._backbone.score_folded(self._sample, simulated)
         if text is not None:
             scores = scores + text[:, self._sample].T
-        factors = self._user_factors[self._sample][:, None]
-        return (scores * factors - self._thresholds[:, None]).T
+        return (self._calibration.apply(self._sample, scores) - self._thresholds[:, None]).T
 
     def _penalties(self, simulated: np.ndarray, text: np.ndarray | None) -> np.ndarray:
+        """Penalties that keep exposure within ``max_exposure``, float32, shape (items,).
+
+        They are the smallest ones but for a margin, so that rounding lets no further user in.
+        """
         allowed, penalties = int(self.max_exposure * len(self._sample)), []
         if not len(simulated) or allowed >= len(self._sample):
             return np.zeros(len(simulated), np.float32)
@@ -282,7 +292,7 @@ class Index:
             block = None if text is None else text[rows]
             margins = -self._margins(simulated[rows], block)
             penalties.append(-np.partition(margins, allowed, axis=1)[:, allowed])
-        return np.maximum(np.concatenate(penalties), 0).astype(np.float32)
+        return (np.maximum(np.concatenate(penalties), 0) * _ROUNDING).astype(np.float32)
 
     # -- scores --
 
@@ -292,23 +302,24 @@ class Index:
         return self._backbone.score(rows, self._warm)
 
     def _scores(self, rows: np.ndarray) -> np.ndarray:
-        """Scores of all columns (warm items, then cold ones), float32, (users, columns)."""
+        """Scores of all columns (warm items, then cold items), float32, (users, columns)."""
         cold, score = self._cold, self._backbone.score_folded
         weight = cold["prior_weight"]
         simulated = score(rows, cold["simulated"])
         if self._text_scores is not None:
             simulated = simulated + self._text_scores["scores"][:, rows].T
-        simulated = simulated * self._user_factors[rows][:, None] - cold["penalty"]
+        simulated = self._calibration.apply(rows, simulated) - cold["penalty"]
         if self._any_clicks:
             simulated = weight * simulated + (1 - weight) * score(rows, cold["observed"])
+        simulated[:, ~cold["has_text"] & (weight == 1)] = np.nan  # nothing is known of these
         return np.concatenate([self._warm_scores(rows), simulated], axis=1)
 
     def recommend(self, requests: Sequence[ListRequest]) -> list[list[Hit] | UnknownUserError]:
-        """Lists in the order of the requests; known users are scored together.
+        """Compute a list for each request, in order; known users are scored together.
 
         Returns:
-            A list for each request; the error if the user is unknown and no known user shares an
-            item with the given history.
+            For each request a list, or an error if the user is unknown and no known user shares an
+            item with the history.
         """
         with self._lock:
             return [
@@ -325,32 +336,37 @@ class Index:
             ],
             np.int32,
         )
+        known = rows  # a user without training interactions is ranked for by recorded clicks only
+        rows = np.where((rows >= 0) & self._has_history[rows], rows, -1)
         scores = np.empty((len(requests), len(self._warm) + len(self._cold)), np.float32)
         if (rows >= 0).any():
             scores[rows >= 0] = self._scores(rows[rows >= 0])
         is_cold = np.zeros(scores.shape[1], bool)
         is_cold[len(self._warm) :] = self._cold["prior_weight"] > 0.5
         lists: list[list[Hit] | UnknownUserError] = []
-        for request, row, line in zip(requests, rows, scores, strict=True):
+        for request, row, line, user in zip(requests, rows, scores, known.tolist(), strict=True):
             history = self._history(request, int(row))
             try:
                 if row < 0:
                     line[:] = self._scores_by_history(history)
+                if request.exclude_seen:
+                    line[self._items["column"][history]] = np.nan
+                    if user >= 0:
+                        line[self._items["column"][_row(self._below_threshold, user)]] = np.nan
                 lists.append(self._list(request, history, line, is_cold))
             except UnknownUserError as error:
                 lists.append(error)
         return lists
 
     def _history(self, request: ListRequest, row: int) -> np.ndarray:
-        """Slots of the items that a user has interacted with, int64."""
+        """Slots of the items in a user's history, int64."""
         if request.history is not None:
             known = [self._slots[name] for name in request.history if name in self._slots]
             return np.array(known, np.int64)
         clicked = np.array(sorted(self._clicked.get(request.user or "", ())), np.int64)
         if row < 0:
             return clicked
-        seen = self._seen.indices[self._seen.indptr[row] : self._seen.indptr[row + 1]]
-        return np.union1d(seen, clicked).astype(np.int64)
+        return np.union1d(_row(self._positives, row), clicked).astype(np.int64)
 
     def _scores_by_history(self, history: np.ndarray) -> np.ndarray:
         """Mean scores of the users with the most similar histories, weighted by similarity."""
@@ -358,11 +374,11 @@ class Index:
         for slot in history:
             users, weights = self._users_of(int(slot))
             similarity[users] += weights
-        similarity /= np.sqrt(np.maximum(np.diff(self._seen.indptr), 1))
+        similarity /= np.sqrt(np.maximum(np.diff(self._positives.indptr), 1))
         nearest = np.argsort(-similarity, kind="stable")[:_NEIGHBOURS].astype(np.int32)
         nearest = nearest[similarity[nearest] > 0]
         if not len(nearest):
-            raise UnknownUserError("no user of the model has interacted with any of these items")
+            raise UnknownUserError("no known user has interacted with any of these items")
         weights = similarity[nearest] / similarity[nearest].sum()
         total = np.zeros(len(self._warm) + len(self._cold), np.float32)
         for start in range(0, len(nearest), _USERS_AT_ONCE):
@@ -371,11 +387,11 @@ class Index:
         return total
 
     def _users_of(self, slot: int) -> tuple[np.ndarray, np.ndarray]:
-        """Users of an item with weights: true users if there are any, else simulated ones."""
+        """Users of an item and their weights: observed users if it has any, else simulated ones."""
         entry = self.entries[slot]
         if slot < self._n_trained and entry.cold is None:
-            column = self._seen_by_item.indptr[slot : slot + 2]
-            users = self._seen_by_item.indices[column[0] : column[1]]
+            column = self._positives_by_item.indptr[slot : slot + 2]
+            users = self._positives_by_item.indices[column[0] : column[1]]
             return users, np.ones(len(users), np.float32)
         true = [self._users[user] for user in entry.users if user in self._users]
         if true:
@@ -397,8 +413,6 @@ class Index:
     ) -> list[Hit]:
         column = self._items["column"]
         scores[column[list(self._deleted)]] = np.nan
-        if request.exclude_seen:
-            scores[column[history]] = np.nan
         scores[column[self._known_slots(request.deny)]] = np.nan
         if request.allow is not None:
             allowed = column[self._known_slots(request.allow)]
@@ -456,7 +470,7 @@ class Index:
     # -- items and users --
 
     def similar(self, name: str, k: int) -> list[tuple[str, float]]:
-        """The k items with the most similar texts, with the cosine.
+        """The k items with the most similar texts and their cosine similarities, best first.
 
         Raises:
             KeyError: the item is not in the index.
@@ -475,7 +489,7 @@ class Index:
         return [(self.entries[at].name, value) for at, value in pairs if at >= 0]
 
     def preview(self, encoding: ItemEncoding, k: int) -> dict[str, Any]:
-        """Users, neighbours and exposure of an item with this encoding if it were added now."""
+        """Likely users, nearest items and exposure of an item, as if it were added now."""
         placed = self._place({"": encoding})[""]
         text = None if placed.text_scores is None else placed.text_scores[None]
         margins = self._margins(placed.simulated[None], text)[0]
@@ -486,7 +500,7 @@ class Index:
                 scores = self._backbone.score_folded(rows, placed.simulated[None])[:, 0]
                 if placed.text_scores is not None:
                     scores = scores + placed.text_scores[rows]
-                scores = scores * self._user_factors[rows] - placed.penalty
+                scores = self._calibration.apply(rows, scores[:, None])[:, 0] - placed.penalty
                 ranks += (1 + (self._scores(rows) > scores[:, None]).sum(axis=1)).tolist()
             names = [self._user_names[row] for row in users]
             probabilities = encoding["probabilities"][:k].tolist()
@@ -513,7 +527,7 @@ class Index:
         return 1.0 if entry.cold is None else float(1 - self._cold["prior_weight"][entry.cold])
 
     def exposure_penalty(self, entry: Entry) -> float:
-        """What is subtracted from an item's cold scores."""
+        """The penalty subtracted from an item's cold scores; 0 for warm items."""
         return 0.0 if entry.cold is None else float(self._cold["penalty"][entry.cold])
 
     def knows_user(self, name: str) -> bool:
@@ -521,7 +535,7 @@ class Index:
         return name in self._users
 
     def history(self, name: str) -> list[str]:
-        """Items that a user has interacted with, those of the training data first."""
+        """Items that a user has interacted with; items of the artefact come first."""
         with self._lock:
             slots = self._history(ListRequest(user=name), self._users.get(name, -1))
             return [self.entries[slot].name for slot in slots.tolist()]
@@ -530,7 +544,7 @@ class Index:
         return int(self._items["alive"].sum())
 
     def counts(self) -> dict[str, int]:
-        """The number of items, and how many of them are warm, cold, warming; number of users."""
+        """Numbers of items, of warm, cold (no clicks) and warming (clicked) items, and of users."""
         with self._lock:
             alive = self._items["alive"]
             slots, weight = self._cold["slot"], self._cold["prior_weight"]
@@ -544,9 +558,14 @@ class Index:
             }
 
 
+def _row(matrix: sparse.csr_matrix, row: int) -> np.ndarray:
+    """Columns that a row of a matrix stores."""
+    return matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]
+
+
 @dataclass(frozen=True)
 class _ObservedItem:
-    """Number of clicks by users whom the model knows, and the item folded in from them."""
+    """Number of clicks by known users, and the item vector folded in from these."""
 
     clicks: int
     folded: np.ndarray
@@ -554,7 +573,7 @@ class _ObservedItem:
 
 @dataclass(frozen=True)
 class _PlacedItem:
-    """An encoding, and the numbers that the index derives from it."""
+    """An encoding with the scores and the penalty that the index derives from it."""
 
     encoding: ItemEncoding
     simulated: np.ndarray

@@ -1,4 +1,4 @@
-"""From scores to one list: the request, and the rules on cold items."""
+"""Requests for lists, and the selection of a list from scores under rules on cold items."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,8 +10,8 @@ import numpy as np
 
 from warmstart.rank import top_k
 
-_SAMPLE_SIZE = 16384
-_HASH_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # spreads neighbouring numbers over all of 64 bits
+_SAMPLE_SIZE = 16384  # columns from which the k-th best score is estimated
+_HASH_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: spreads neighbouring columns
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class ListRequest:
     Attributes:
         user: external id, as text.
         history: external ids of items, instead of a user.
-        k: length of the list.
-        exclude_seen: leave out items that the user has interacted with.
-        allow: only these items may be in the list.
-        deny: these items may not be in the list.
+        k: maximum length of the list.
+        exclude_seen: whether to leave out items that the user has interacted with.
+        allow: the only items that may be in the list; None allows all.
+        deny: items that must not be in the list.
         cold_share_min, cold_share_max: bounds on the fraction of cold items in the list.
-        explain: give the evidence for each item.
+        explain: whether to return evidence for each item.
     """
 
     user: str | None = None
@@ -46,7 +46,7 @@ class UnknownUserError(Exception):
 
 @dataclass(frozen=True)
 class Hit:
-    """One line of a list."""
+    """One recommended item; ``rank`` starts at 1."""
 
     item: str
     score: float
@@ -57,12 +57,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class ListRules:
-    """Length of a list and bounds on what is in it, as fractions of the list.
+    """Maximum length of a list, and bounds on its cold items as fractions of that length.
 
     Attributes:
-        k: length.
-        cold_share_min, cold_share_max: bounds on cold items.
-        max_owner_share: bound on the cold items of one owner.
+        k: maximum length.
+        cold_share_min, cold_share_max: bounds on the cold items.
+        max_owner_share: upper bound on the cold items of one owner.
     """
 
     k: int
@@ -77,17 +77,16 @@ def select_list(
     owner: Callable[[int], str | None],
     rules: ListRules,
 ) -> list[int]:
-    """Columns of one list, the best first.
+    """Select the k best columns under the rules; the best column comes first.
 
-    The best k under these rules: no more cold items of one owner than ``max_owner_share``, no more
-    cold items than ``cold_share_max``, no fewer than ``cold_share_min``, which takes precedence
-    over ``max_owner_share``.
+    ``cold_share_max`` takes precedence over ``cold_share_min``, and that over ``max_owner_share``.
+    One cold item of each owner is always allowed.
 
     Args:
-        scores: float32, shape (columns,); NaN cannot be in the list.
+        scores: float32, shape (columns,); NaN is never selected.
         is_cold: bool, shape (columns,).
-        owner: the owner of a column; None if it has none.
-        rules: of the list.
+        owner: returns the owner of a column, None if it has none.
+        rules: rules of the list.
     """
     k = rules.k
     cold = _best(scores, is_cold, 4 * k)
@@ -110,7 +109,7 @@ def select_list(
 
 
 def _best(scores: np.ndarray, side: np.ndarray, k: int) -> list[int]:
-    """The k best columns of one side, by ``rank.top_k``; new columns do not reorder ties."""
+    """The k best columns of one side; new columns do not reorder ties."""
     columns = np.flatnonzero(side & (scores >= _threshold(scores, side, k)))
     if not len(columns):
         return []
@@ -120,9 +119,9 @@ def _best(scores: np.ndarray, side: np.ndarray, k: int) -> list[int]:
 
 
 def _threshold(scores: np.ndarray, side: np.ndarray, k: int) -> float:
-    """A score that at least k columns of a side reach, and not many more; -inf if too few can."""
+    """A score that k columns of a side, and not many more, reach; -inf if there are too few."""
     stride = max(1, len(scores) // _SAMPLE_SIZE)
-    if stride > 1:  # estimated from a sample, used if at least k reach it
+    if stride > 1:  # an estimate from a sample, used only if at least k columns reach it
         sample = scores[::stride][side[::stride]]
         sample = np.sort(sample[~np.isnan(sample)])
         threshold = sample[-min(len(sample), 1 + 4 * k // stride)] if len(sample) else -np.inf

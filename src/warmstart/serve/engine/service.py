@@ -1,9 +1,9 @@
-"""What runs behind the API: the served model, and the threads that keep it up to date.
+"""The served model, and the threads that keep its index up to date.
 
-    write ──▶ store ──▶ encoder: the language model encodes new texts, the store keeps the encodings
-                 └────▶ follower: every change goes into the index
+    write ──▶ store ──▶ encoder thread: the language model encodes new texts into the store
+                 └────▶ follower thread: applies every change to the index
 
-A request for a list waits for neither of them.
+Requests for lists wait for neither thread.
 """
 
 import hashlib
@@ -14,11 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import polars as pl
 import structlog
 
 from warmstart.abilities import require
 from warmstart.artefact import read_manifest
-from warmstart.errors import ConfigError, DataError
+from warmstart.data.cells import Cells
+from warmstart.data.values import ids_like, is_normal_id
+from warmstart.errors import ConfigError
 from warmstart.lm import TextEncoder
 from warmstart.methods import load_model
 from warmstart.serve.engine import metrics
@@ -40,35 +43,34 @@ from warmstart.simulate.simulator import Simulator
 
 log = structlog.get_logger("warmstart.serve")
 
-_INT64_LIMIT = 2**63
-_CLEANUP_INTERVAL_S = 3600.0  # between two times that old changes are dropped, failures retried
+_CLEANUP_INTERVAL_S = 3600.0  # how often old changes are trimmed and failed items retried
 
 
 class BusyError(Exception):
-    """The queue is full.
+    """The queue of items waiting to be encoded is full.
 
     Args:
-        waiting: number of items in it.
-        retry_after: estimated seconds until it has room.
+        waiting: number of items in the queue.
+        retry_after: estimated seconds until the queue has room.
     """
 
     def __init__(self, waiting: int, retry_after: float) -> None:
-        super().__init__(f"{waiting} items wait to be encoded already")
+        super().__init__(f"the queue is full: {waiting} items are waiting to be encoded")
         self.waiting, self.retry_after = waiting, retry_after
 
 
 @dataclass
 class Deployment:
-    """A served model.
+    """A loaded model with its index.
 
     Attributes:
-        folder: where it was loaded from.
-        name: hash of its manifest and of the format of encodings; the store keeps encodings by it.
-        model: loaded.
-        index: follows the store.
-        last: number of the last change that is in the index.
-        load_seconds: for loading the model and building the index.
-        encode_lock: held while the model encodes, which it does for one thread at a time.
+        folder: folder of the artefact.
+        name: sha256 of the manifest and the format of encodings; identifies the model in the store.
+        model: the loaded model.
+        index: all items that can be recommended.
+        last: number of the last change applied to the index.
+        load_seconds: seconds taken to load the model and build the index.
+        encode_lock: held while the model encodes; only one thread encodes at a time.
     """
 
     folder: Path
@@ -81,14 +83,14 @@ class Deployment:
 
 
 class Service:
-    """The model, the store, and the threads between them.
+    """Serves one model from one store: loads the model, builds the index, runs the threads.
 
     Args:
-        settings: of the service.
+        settings: settings of the service.
 
     Raises:
         ArtefactError: the model is missing or damaged.
-        UnsupportedError: its method cannot be served.
+        UnsupportedError: the model's method cannot be served.
         StoreError: the store cannot be reached.
     """
 
@@ -97,21 +99,21 @@ class Service:
         self.store = Store(settings.store)
         self.keys = KeyRing(settings.rate_limit, anonymous_read=settings.anonymous_read)
         self.deployment = self._deploy(settings.model)
-        self.keys.load(self.store.keys())  # after it: what changes from now on is followed
+        self.keys.load(self.store.keys())  # after _deploy: later changes are followed
         self.swapping: str | None = None
         self._announced: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._backlog = Backlog()
         self._admitted = 0  # items that are being written
         self._admitting = threading.Lock()
-        self._items_per_second = 50.0  # of encoding; a running average
+        self._items_per_second = 50.0  # running average of the encoding speed
         self._last_cleanup = float("-inf")
         self._threads: list[threading.Thread] = []
 
-    # -- life --
+    # -- start and stop --
 
     def start(self) -> None:
-        """Start encoding and following."""
+        """Start the encoder, follower and swapper threads."""
         self._queue_unencoded()
         for work in (self._run_encoder, self._run_follower, self._run_swapper):
             thread = threading.Thread(target=work, name=work.__name__.strip("_"), daemon=True)
@@ -119,7 +121,7 @@ class Service:
             self._threads.append(thread)
 
     def close(self) -> None:
-        """Stop; a batch that is being encoded is finished, waiting items stay in the store."""
+        """Stop the threads after the current batch; waiting items stay in the store."""
         self._stop.set()
         self._announced.put(None)
         for thread in self._threads:
@@ -128,7 +130,7 @@ class Service:
 
     @property
     def alive(self) -> bool:
-        """Whether all threads run."""
+        """Whether all threads are running."""
         return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     # -- models --
@@ -136,13 +138,11 @@ class Service:
     def _deploy(self, folder: Path) -> Deployment:
         started = time.perf_counter()
         spec, source = read_manifest(folder)["lm"], self.settings.lm
-        # No cache of vectors: what clients write must not fill the disk.
+        # No vector cache: texts written by clients must not fill the disk.
         lm = None if spec is None else TextEncoder.from_spec(spec, source=source, use_cache=False)
         loaded = load_model(folder, lm=lm)
-        model: Simulator = require(
-            loaded, Simulator, "be served; methods that can are filterllm and coldllm"
-        )
-        encode_and_place(model, ["the first text takes longest"])
+        model: Simulator = require(loaded, Simulator, "be served; only filterllm and coldllm can")
+        encode_and_place(model, ["the first text takes longest"])  # before requests arrive
         content = f"{FORMAT} ".encode() + (folder / "manifest.json").read_bytes()
         name = hashlib.sha256(content).hexdigest()
         deployment = Deployment(folder, name, model, *self._build_index(model, name))
@@ -152,8 +152,8 @@ class Service:
         return deployment
 
     def _build_index(self, model: Simulator, name: str) -> tuple[Index, int]:
-        """An index of everything in the store, and a change up to which it is complete."""
-        last = self.store.latest()  # later changes are followed
+        """Build an index of the whole store; also return the last change it surely contains."""
+        last = self.store.latest()  # read first: the follower applies every later change
         index = Index(
             model,
             prior_strength=self.settings.prior_strength,
@@ -166,46 +166,49 @@ class Service:
 
     def _apply(self, index: Index, model: str, states: Mapping[str, ItemState]) -> None:
         if damaged := index.apply(states):
-            log.error("damaged encodings in the store are computed again", items=damaged)
+            log.error("damaged encodings in the store; they are computed again", items=damaged)
             self.store.delete_encodings(model, damaged)
 
     def check_model(self, folder: str) -> Path:
-        """The path of a model that may be swapped in.
+        """Return the path of a model that may be swapped in.
+
+        Args:
+            folder: path of the artefact, relative to ``models_folder``.
 
         Raises:
-            ConfigError: swapping is not allowed, or the folder is elsewhere.
-            ArtefactError: there is no artefact.
+            ConfigError: swapping is disabled, or the folder is not below ``models_folder``.
+            ArtefactError: the folder contains no artefact.
         """
         models = self.settings.models_folder
         if models is None:
             raise ConfigError(
-                "swapping models is off: set models_folder to the folder that holds them"
+                "swapping models is disabled: set models_folder to the folder of the models"
             )
         try:
             path = (models / folder).resolve()
             if not path.is_relative_to(models.resolve()):
-                raise ConfigError(f"the model must lie below the folder of models, got {folder!r}")
+                raise ConfigError(f"the model must be below models_folder, got {folder!r}")
             read_manifest(path)
-        except OSError as error:  # the name is too long, or the folder may not be read
-            raise ConfigError(f"there is no model {folder!r}: {error.strerror}") from None
+        except OSError as error:  # the name is too long, or the folder is not readable
+            raise ConfigError(f"model {folder!r} cannot be read: {error.strerror}") from None
         return path
 
     def swap(self, folder: str) -> None:
-        """Serve another model from now on; the old one is used until the new one is ready.
+        """Load another model and serve it; the old model serves until the new one is ready.
 
         Raises:
-            WarmstartError: it is not allowed, or cannot be loaded.
+            WarmstartError: the model may not be swapped in, or cannot be loaded.
         """
         path, batch = self.check_model(folder), self.settings.encode_batch_size
         self.swapping = folder
         try:
             new = self._deploy(path)
-            names = self.store.unencoded(new.name)  # items written meanwhile are for the encoder
+            names = self.store.unencoded(new.name)  # the encoder thread handles later items
             for start in range(0, len(names), batch):
                 if self._stop.is_set():
                     return
                 self._encode(new, names[start : start + batch])
-            # Keys and announcements behind this number are handled after the swap.
+            # Keys and announced models are handled up to this number; the follower does the rest.
             handled, at = self.deployment.last, new.last
             while changes := self.store.changes(at):
                 self._apply_changes(new, changes)
@@ -227,10 +230,13 @@ class Service:
     # -- writing --
 
     def write_items(self, items: Sequence[Item]) -> list[WriteOutcome]:
-        """Store items and queue them for encoding; they are recommended a moment later.
+        """Store items and queue them for encoding; once encoded, they are recommended.
+
+        Returns:
+            The outcome of each item, in order.
 
         Raises:
-            BusyError: too many items wait already.
+            BusyError: the queue would exceed ``max_queue``; nothing was written.
             StoreError: nothing was written.
         """
         with self._admitting:
@@ -248,12 +254,12 @@ class Service:
         return outcomes
 
     def _queue_unencoded(self) -> None:
-        """Queue everything in the store that is not encoded; later the follower adds to it."""
+        """Queue all unencoded items of the store; the follower queues later ones."""
         self._backlog.add(self.store.unencoded(self.deployment.name))
 
     @property
     def waiting(self) -> int:
-        """Number of items that wait to be encoded."""
+        """Number of items waiting to be encoded."""
         return len(self._backlog)
 
     # -- encoding --
@@ -262,13 +268,13 @@ class Service:
         self._until_stopped("encoder", self._clean_up_and_encode)
 
     def _until_stopped(self, who: str, step: Callable[[], None]) -> None:
-        """Repeat a step; after a failure it is logged and repeated with a delay."""
+        """Repeat a step; log a failure and retry after ``poll_seconds``."""
         while not self._stop.is_set():
             try:
                 step()
             except Exception as error:
                 if isinstance(error, StoreError):
-                    log.warning(f"{who}: the store does not answer", error=str(error))
+                    log.warning(f"{who}: the store cannot be reached", error=str(error))
                 else:
                     log.exception(f"{who}: failed")
                 self._stop.wait(self.settings.poll_seconds)
@@ -285,7 +291,7 @@ class Service:
         self._encode_waiting(self.settings.poll_seconds)
 
     def _encode_waiting(self, seconds: float = 0.0) -> int:
-        """Encode the oldest waiting items; block up to ``seconds`` if none wait."""
+        """Encode one batch of the oldest waiting items; block up to ``seconds`` if none wait."""
         names = self._backlog.take(self.settings.encode_batch_size, seconds)
         if not names:
             return 0
@@ -298,10 +304,10 @@ class Service:
         return len(names)
 
     def _encode(self, deployment: Deployment, names: Sequence[str]) -> None:
-        """Encode those of some items that are not encoded yet.
+        """Encode the given items, except those that are encoded already.
 
-        An item that cannot be encoded is marked as failed, but not for a model that is yet to be
-        swapped in: there the model is the cause.
+        The served model marks an item that it cannot encode as failed. A model that is being
+        swapped in raises the error instead: the new model is the likely cause.
         """
         served = deployment is self.deployment
         items = self.store.unencoded_among(deployment.name, names)
@@ -342,12 +348,12 @@ class Service:
             self.store.wait(self.settings.poll_seconds)
 
     def follow(self) -> int:
-        """Bring the index up to the last change; returns the number of changes."""
+        """Apply the next changes to the index; return their number, 0 if it is up to date."""
         deployment = self.deployment
         try:
             changes = self.store.changes(deployment.last)
         except ChangesLostError as error:
-            log.warning("follower: the index is built again", reason=str(error))
+            log.warning("follower: the index is rebuilt", reason=str(error))
             index, last = self._build_index(deployment.model, deployment.name)
             deployment.index, deployment.last = index, last
             self.keys.load(self.store.keys())
@@ -366,7 +372,7 @@ class Service:
         return len(changes)
 
     def _apply_changes(self, deployment: Deployment, changes: Sequence[Change]) -> None:
-        """Bring the items of some changes into an index."""
+        """Apply the items of some changes to an index, and update the queue."""
         names = {change.name: None for change in changes if change.kind in {"item", "events"}}
         if names:
             states = self.store.item_states(deployment.name, list(names))
@@ -388,19 +394,16 @@ class Service:
                         "exposure capped", item=name, owner=entry.item.owner, penalty=penalty
                     )
 
-    # -- items as written --
+    # -- item ids --
 
     def item_id(self, given: str | int) -> str:
-        """An item's id as text, if it has the type of the model's ids.
+        """Convert an item id to text, checking that it has the type of the model's ids.
 
         Raises:
-            DataError: the model's ids are integers and this is not one.
+            DataError: it is malformed, or the model's ids are integers and it is none.
         """
         ids = self.deployment.model.fitted.catalogue.item_ids
-        if not ids.is_integer:
+        if is_normal_id(given) and (isinstance(given, int) or not ids.is_integer):
             return str(given)
-        digits = str(given).removeprefix("-")
-        is_number = digits.isascii() and digits.isdecimal()
-        if not is_number or not -_INT64_LIMIT <= int(given) < _INT64_LIMIT:
-            raise DataError(f"item ids of this model are integers of 64 bits, got {given!r}")
-        return str(int(given))  # "07" is 7
+        cells = Cells(pl.Series([str(given)]), "item", "id", textual=True, argument=True)
+        return str(ids_like(cells, ids)[0])

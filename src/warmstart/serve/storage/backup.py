@@ -1,10 +1,10 @@
-"""Backup of a store to one file, and restoring from it.
+"""Back up a store to one file, and restore a store from it.
 
-    store ──▶ file: a SQLite store, and the table "backup" with a hash of every table
-    file ──▶ check ──▶ copy in the present form ──▶ empty store, SQLite or PostgreSQL
+    store ──▶ file: a SQLite store with one more table, "backup", of the hashes of all tables
+    file ──▶ check ──▶ copy, migrated to the current schema ──▶ empty store, SQLite or PostgreSQL
 
-A backup is read in one transaction, so it is the store at one moment, whatever is written
-meanwhile. Both ways: whole or not at all.
+A backup is read in one transaction, so it shows the store at one moment, whatever is written
+meanwhile. Both operations complete or change nothing.
 """
 
 import hashlib
@@ -25,33 +25,35 @@ from warmstart.serve.storage.store import Store, store_url
 from warmstart.serve.storage.tables import changes, metadata
 from warmstart.storage import atomic_file
 
-_PAGE = 500
+_PAGE = 500  # rows copied at once
 _HASHES = "backup"  # the table of hashes in a backup file
 
 
 def back_up(store: str, file: Path) -> dict[str, int]:
-    """Copy a store to a new file, while it is in use.
+    """Copy a store to a new file; the store may be in use.
 
     Args:
         store: SQLAlchemy URL.
-        file: must not exist; its folder is made.
+        file: path of the backup, which must not exist; its folder is created.
 
     Returns:
-        Rows of each table.
+        Number of rows of each table.
 
     Raises:
-        DataError: the file exists or cannot be written, or there is no such SQLite store.
+        DataError: the file exists or cannot be written, or the SQLite store does not exist.
         ConfigError: another kind of database, a malformed URL, or a store of a newer warmstart.
         StoreError: the store cannot be read, or the disk is full.
     """
     if file.exists():
-        raise DataError(f"{file} exists already; give another name: a backup is never overwritten")
+        raise DataError(
+            f"{file} already exists; a backup is never overwritten: choose another name"
+        )
     place = store_url(store)
     if place.get_backend_name() == "sqlite" and not Path(place.database or "").is_file():
-        raise DataError(f"there is no store {place.database!r}")  # opening it would make it
+        raise DataError(f"there is no store {place.database!r}")  # opening it would create it
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # In a folder of its own, for SQLite's companion files; beside the target, for renaming.
+        # A folder for SQLite's companion files, beside the target so that renaming works.
         with (
             atomic_file(file) as temporary,
             tempfile.TemporaryDirectory(prefix=".backup-", dir=file.parent) as scratch,
@@ -70,11 +72,11 @@ def restore(file: Path, store: str) -> dict[str, int]:
     """Fill an empty store from a backup.
 
     Args:
-        file: what ``back_up`` wrote.
-        store: SQLAlchemy URL; a SQLite file is made.
+        file: backup written by ``back_up``.
+        store: SQLAlchemy URL; a SQLite file is created.
 
     Returns:
-        Rows of each table.
+        Number of rows of each table.
 
     Raises:
         DataError: the file is missing, not a backup, damaged, or of a newer warmstart; or the
@@ -100,10 +102,10 @@ def _copy(source: Store, target: Store) -> dict[str, int]:
             for page in found.mappings().partitions():
                 write.execute(table.insert(), [_portable(row) for row in page])
                 rows[table.name] += len(page)
-        if target.is_postgres:  # its counter is apart from the rows; SQLite's follows the highest
+        if target.is_postgres:  # inserted numbers do not advance its counter, as they do in SQLite
             last = sa.select(sa.func.max(changes.c.number)).scalar_subquery()
             counter = sa.func.pg_get_serial_sequence(changes.name, changes.c.number.name)
-            write.execute(sa.select(sa.func.setval(counter, last)))  # null leaves it as it is
+            write.execute(sa.select(sa.func.setval(counter, last)))  # null changes nothing
     return rows
 
 
@@ -118,7 +120,7 @@ def _require_empty(write: sa.Connection) -> None:
 
 
 def _portable(row: Any) -> dict[str, Any]:
-    """SQLite stores no time zone, PostgreSQL returns that of the session: UTC in both."""
+    """Convert times to UTC: SQLite stores no time zone, PostgreSQL returns the session's."""
     return {name: _utc(value) for name, value in row.items()}
 
 
@@ -136,7 +138,7 @@ def _url(path: Path) -> sa.URL:
 
 
 def _seal(path: Path) -> None:
-    """Make one file of a SQLite store, with a hash of every table."""
+    """Turn a SQLite store into a single file and add a hash of every table."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")
         found = _hashed(connection)
@@ -146,9 +148,9 @@ def _seal(path: Path) -> None:
 
 @contextmanager
 def _checked(file: Path) -> Iterator[Store]:
-    """The store in a backup, from a copy that is migrated to the present form and checked."""
+    """Open a checked copy of a backup as a store, migrated to the current schema."""
     if not file.is_file():
-        raise DataError(f"{file} is not there; give a file that warmstart backup wrote")
+        raise DataError(f"{file} is not an existing file; give one written by 'warmstart backup'")
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "store"
         try:
@@ -165,15 +167,15 @@ def _checked(file: Path) -> Iterator[Store]:
 
 
 def _check(copy: Path) -> None:
-    """Check that every table is, to the last byte, what was backed up.
+    """Check that every table still has the hash from the time of the backup.
 
     Raises:
-        DataError: it is not, or this is not a backup.
-        sqlite3.DatabaseError: likewise.
+        DataError: a table differs, the file is damaged, or it is not a backup.
+        sqlite3.DatabaseError: the file is damaged, or not a database.
     """
     with closing(sqlite3.connect(copy)) as connection:
         if _HASHES not in _tables(connection):
-            raise DataError("it is not a backup that warmstart made")
+            raise DataError("it is not a backup made by warmstart")
         (result,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if result != "ok":
             raise DataError(f"it is damaged: {result}")
@@ -181,7 +183,7 @@ def _check(copy: Path) -> None:
         found = _hashed(connection)
     wrong = sorted({str(name) for name, *_ in {*expected} ^ {*found}})
     if wrong:
-        raise DataError(f"it is damaged, or was changed after it was made: table {wrong}")
+        raise DataError(f"it is damaged or was changed after it was made: table {wrong}")
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
@@ -190,7 +192,7 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 
 
 def _hashed(connection: sqlite3.Connection) -> list[tuple[str, int, str]]:
-    """Name, number of rows and a hash of them, of every table."""
+    """Name, number of rows and sha256 of every table."""
     found = []
     for name in _tables(connection):
         if name == _HASHES:

@@ -1,7 +1,7 @@
-"""API keys: made, hashed, checked; scopes and rate limits.
+"""API keys: creation, checks, scopes and rate limits.
 
-A key is ``ws_<its name>_<secret>``. The store keeps a sha256 of the secret: it has 256 random bits,
-so a slow hash would protect nothing more.
+A token is ``ws_<name of the key>_<secret>``. The store keeps the sha256 of the secret, which has
+256 random bits: a slow hash would not protect it better.
 """
 
 import hashlib
@@ -18,16 +18,16 @@ from warmstart.errors import ConfigError
 from warmstart.serve.storage.store import Key, Store
 
 SCOPES = ("read", "write", "admin")
-"""In ascending order: each allows what those before it allow."""
+"""In ascending order; each scope includes those before it."""
 
 
 class AccessError(Exception):
-    """A request that its key does not allow.
+    """A request is refused because of its key.
 
     Args:
-        status: HTTP status 401, 403 or 429.
+        status: HTTP status: 401, 403 or 429.
         detail: what is wrong and what is allowed.
-        retry_after: seconds, for 429.
+        retry_after: seconds to wait, for status 429.
     """
 
     def __init__(self, status: int, detail: str, retry_after: float = 0.0) -> None:
@@ -37,17 +37,17 @@ class AccessError(Exception):
 
 @dataclass(frozen=True)
 class KeyHolder:
-    """The caller: name of the key, and its scope."""
+    """The caller: name of the key ("" for anonymous reads) and its scope."""
 
     key: str
     scope: str
 
 
 def make_key(store: Store, name: str, scope: str) -> str:
-    """Make a key and return it; it cannot be retrieved again.
+    """Create a key and return its token, which cannot be retrieved again.
 
     Raises:
-        ConfigError: there is no such scope.
+        ConfigError: the scope is not one of ``SCOPES``.
     """
     if scope not in SCOPES:
         raise ConfigError(f"scope must be one of {SCOPES}, got {scope!r}")
@@ -57,11 +57,11 @@ def make_key(store: Store, name: str, scope: str) -> str:
 
 
 class KeyRing:
-    """Checks keys in memory, without the store.
+    """Checks keys and rate limits in memory, without the store.
 
     Args:
-        rate: requests a key may make, as in "500/second".
-        anonymous_read: whether encoding needs no key.
+        rate_limit: maximum rate of requests per key, as in "500/second".
+        anonymous_read: whether read requests need no key.
 
     Raises:
         ConfigError: the rate limit is malformed.
@@ -77,19 +77,20 @@ class KeyRing:
         self._keys: dict[str, Key] = {}
 
     def load(self, keys: Iterable[Key]) -> None:
-        """Replace the known keys."""
+        """Replace all keys."""
         self._keys = {key.key: key for key in keys}
 
     def check(self, authorization: str | None, scope: str, address: str) -> KeyHolder:
-        """The caller, if the key allows the request.
+        """Count a request and return its caller, if the key allows it.
 
         Args:
-            authorization: the header, "Bearer ws_...".
-            scope: the needed one.
-            address: of the caller; requests without a valid key are counted by it.
+            authorization: value of the Authorization header, "Bearer ws_...".
+            scope: scope that the request needs.
+            address: address of the caller; requests without a valid key are counted by address.
 
         Raises:
-            AccessError: no key, a wrong one, a scope that is too low, or too many requests.
+            AccessError: the key is missing, unknown, revoked or of too low a scope, or the rate
+                limit is exceeded.
         """
         try:
             holder = self._holder(authorization, scope)
@@ -98,25 +99,25 @@ class KeyRing:
             raise
         self._count(holder.key or f"anonymous {address}")
         if SCOPES.index(holder.scope) < SCOPES.index(scope):
-            raise AccessError(403, f"this needs a key of scope {scope}, got {holder.scope}")
+            raise AccessError(403, f"this request needs a key of scope {scope}, got {holder.scope}")
         return holder
 
     def _count(self, name: str) -> None:
         if not self._limiter.hit(self._rate, name):
             seconds = float(self._rate.get_expiry())
-            raise AccessError(429, f"more requests than {self._rate} with one key", seconds)
+            raise AccessError(429, f"too many requests: the limit is {self._rate}", seconds)
 
     def _holder(self, authorization: str | None, scope: str) -> KeyHolder:
         if authorization is None and scope == "read" and self._anonymous_read:
             return KeyHolder("", "read")
         if authorization is None:
-            raise AccessError(401, "this needs an API key: Authorization: Bearer ws_...")
+            raise AccessError(401, "this request needs an API key: Authorization: Bearer ws_...")
         kind, _, token = authorization.partition(" ")
         parts = token.strip().split("_", 2)
         key = self._keys.get(parts[1]) if len(parts) == 3 and parts[0] == "ws" else None
         known = key is not None and not key.revoked and kind.lower() == "bearer"
         if key is None or not known or not hmac.compare_digest(key.secret, _hash(parts[2])):
-            raise AccessError(401, "the API key is unknown, or was revoked")
+            raise AccessError(401, "the API key is unknown or was revoked")
         return KeyHolder(key.key, key.scope)
 
 

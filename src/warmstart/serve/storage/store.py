@@ -1,9 +1,9 @@
-"""The durable store: what was acknowledged is here, whatever happens to the process.
+"""The durable store: acknowledged writes are committed here and survive a crash of the process.
 
-SQLite by default, PostgreSQL for several replicas, through SQLAlchemy; ``migrations/`` brings an
-older store to the present form. Every write appends to ``changes`` in the same transaction, and an
-index follows these. Changes are numbered in the order of commits, because writers are serialised
-(SQLite has one writer anyway; in PostgreSQL they take a lock): otherwise a follower that has seen
+SQLite by default, PostgreSQL for several replicas, through SQLAlchemy; ``migrations/`` upgrades an
+older store to the current schema. Every write appends to ``changes`` in the same transaction, and
+each index follows this table. Changes are numbered in commit order, because writers are serialised
+(SQLite has one writer anyway; in PostgreSQL they take a lock). Otherwise a follower that has seen
 number 8 could miss number 7, committed later. No decision depends on a clock.
 """
 
@@ -20,7 +20,7 @@ import alembic.command
 import alembic.config
 import sqlalchemy as sa
 from alembic.util import CommandError
-from sqlalchemy import event as listening
+from sqlalchemy import event as engine_events
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -29,13 +29,13 @@ from warmstart.serve.storage.tables import changes, encodings, events, items, ke
 
 WriteOutcome = Literal["created", "updated", "unchanged"]
 
-_WRITER_LOCK_ID = 7_218_005  # PostgreSQL's number of the lock that writers take
-_LEADER_LOCK_ID = 7_218_006  # and of the lock that the replica with the encoder holds
+_WRITER_LOCK_ID = 7_218_005  # PostgreSQL advisory lock that writers take
+_LEADER_LOCK_ID = 7_218_006  # lock held by the replica that runs the encoder
 _CHANNEL = "warmstart"
 _PAGE = 2000
-_MAX_CHANGES = 1_000_000  # changes that a follower may be behind
+_MAX_CHANGES = 1_000_000  # a follower that is further behind rebuilds its index
 _SQLITE_OPTIONS = {"timeout": 30, "check_same_thread": False}
-_KEEPALIVE = {  # seconds until a server that does not answer counts as gone
+_KEEPALIVE = {  # an unresponsive server counts as lost after 5 s (connecting) or 25 s
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -44,24 +44,24 @@ _KEEPALIVE = {  # seconds until a server that does not answer counts as gone
 
 
 class StoreError(WarmstartError):
-    """The store cannot be reached or cannot write now; nothing was written."""
+    """The store cannot be reached, read or written; nothing was written."""
 
 
 class ChangesLostError(StoreError):
-    """Changes that a follower has not seen are no longer stored: its index must be built again."""
+    """Changes that a follower has not seen are no longer stored; its index must be rebuilt."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """An item as it was written.
+    """An item as written.
 
     Attributes:
         item: external id, as text.
-        columns: as given.
-        text: composed of the columns; what the language model encodes.
-        content: hash of text and columns.
-        owner: the key that wrote it.
-        deleted: whether it must not be recommended any more.
+        columns: columns as given.
+        text: text for the language model, composed from the text columns.
+        content: sha256 of text and columns.
+        owner: name of the key that wrote it.
+        deleted: whether it is excluded from all lists.
         error: why it could not be encoded; None otherwise.
     """
 
@@ -76,7 +76,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Event:
-    """A user's interaction with an item; ``event`` identifies it, so that it can be sent twice."""
+    """A user's interaction with an item; ``event`` identifies it, so duplicates are ignored."""
 
     event: str
     user: str
@@ -86,7 +86,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Key:
-    """An API key; ``secret`` is a hash."""
+    """An API key; ``secret`` is the sha256 of its secret."""
 
     key: str
     name: str
@@ -97,7 +97,10 @@ class Key:
 
 @dataclass(frozen=True)
 class Change:
-    """One write: ``kind`` is "item", "events", "key" or "model"; ``name`` is that of the thing."""
+    """A changed item, key or model.
+
+    ``kind`` is "item", "events" (new interactions with an item), "key" or "model".
+    """
 
     number: int
     kind: str
@@ -106,11 +109,11 @@ class Change:
 
 @dataclass(frozen=True)
 class ItemState:
-    """What an index needs to know of an item.
+    """The part of the store that an index needs for one item.
 
     Attributes:
-        item: as written; None for an item of the model's own catalogue that was only clicked.
-        encoding: packed arrays; None until the language model has encoded the present text.
+        item: the item as written; None for an item of the artefact that was only clicked.
+        encoding: packed arrays; None until the language model has encoded the current text.
         users: external ids of the users who interacted with it, as text.
     """
 
@@ -120,7 +123,7 @@ class ItemState:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it is still to be encoded."""
+        """Whether the item still has to be encoded."""
         item = self.item
         if item is None or item.deleted or item.error is not None:
             return False
@@ -128,30 +131,30 @@ class ItemState:
 
 
 class Store:
-    """Reads and writes; safe to use from several threads and processes.
+    """Items, encodings, interactions, keys and changes. Safe for several threads and processes.
 
     Args:
         url: SQLAlchemy URL, ``sqlite:///file`` or ``postgresql://...``.
 
     Raises:
         ConfigError: another kind of database, a malformed URL, or a store of a newer warmstart.
-        StoreError: it cannot be reached.
+        StoreError: the store cannot be reached.
     """
 
     def __init__(self, url: str | sa.URL) -> None:
         address = store_url(url)
         self.is_postgres = address.get_backend_name() == "postgresql"
         options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 8}
-        # An error that is logged must not show what clients wrote, nor the hash of a key.
+        # Logged errors must not show what clients wrote, nor the hashes of keys.
         options |= {"hide_parameters": True}
         options |= {"connect_args": _KEEPALIVE if self.is_postgres else _SQLITE_OPTIONS}
         self._engine = sa.create_engine(address, **options)
         if not self.is_postgres:
-            listening.listen(self._engine, "connect", _durable)
-            listening.listen(self._engine, "begin", _begin)
+            engine_events.listen(self._engine, "connect", _configure_sqlite)
+            engine_events.listen(self._engine, "begin", _begin)
         self._writer = self._engine.execution_options(writes=True)
         self._insert: Any = postgresql.insert if self.is_postgres else sqlite.insert
-        self._news = threading.Event()
+        self._written = threading.Event()
         self._listening: Any = None
         self._leader_connection: Any = None
         try:
@@ -160,7 +163,7 @@ class Store:
             self._engine.dispose()
             if not isinstance(error, StoreError):
                 raise
-            advice = "" if self.is_postgres else "; its folder must exist and may not be read-only"
+            advice = "" if self.is_postgres else "; its folder must exist and must not be read-only"
             raise StoreError(f"{address.render_as_string()}: {error}{advice}") from error
 
     def _migrate(self) -> None:
@@ -173,7 +176,7 @@ class Store:
                     alembic.command.upgrade(config, "head")
                 except CommandError as error:
                     raise ConfigError(
-                        f"the store was written by a newer warmstart ({error}): use that one"
+                        f"the store was written by a newer warmstart ({error}); use that version"
                     ) from None
 
     def close(self) -> None:
@@ -195,7 +198,7 @@ class Store:
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
-        """A transaction; writers are serialised from its beginning to its commit."""
+        """A write transaction; writers are serialised from its beginning to its commit."""
         try:
             with self._writer.connect() as connection, connection.begin():
                 if self.is_postgres:
@@ -203,11 +206,11 @@ class Store:
                 yield connection
         except SQLAlchemyError as error:
             raise StoreError(f"the store cannot be written: {_short(error)}") from error
-        self._news.set()
+        self._written.set()
 
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
-        """A connection for reading that sees the store as it is now, whatever is written meanwhile.
+        """A read connection that sees the store at one moment, whatever is written meanwhile.
 
         Raises:
             StoreError: the store cannot be read.
@@ -219,7 +222,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        """A connection whose writes are committed if the block ends well, and rolled back if not.
+        """A connection whose writes are committed at the end of the block, or rolled back on error.
 
         Raises:
             StoreError: nothing was written.
@@ -237,10 +240,10 @@ class Store:
     # -- items --
 
     def write_items(self, written: Sequence[Item]) -> list[WriteOutcome]:
-        """Insert or update items; one with the same content is left as it is.
+        """Insert or update items; an item with the same content is left as it is.
 
         Returns:
-            What recorded to each, in order.
+            The outcome of each item, in order.
         """
         found: list[WriteOutcome] = []
         with self._write() as connection:
@@ -280,24 +283,24 @@ class Store:
             self._changed(connection, "item", [item.item])
 
     def item(self, name: str) -> Item | None:
-        """An item as it was written; None if it never was."""
+        """An item as written; None if it was never written."""
         with self._read() as connection:
             row = connection.execute(sa.select(items).where(items.c.item == name)).first()
         return None if row is None else _item(row)
 
     def newest(self, limit: int, offset: int = 0) -> list[Item]:
-        """Items by the time they were last written, the newest first."""
+        """Items ordered by their last write, the newest first."""
         with self._read() as connection:
             query = sa.select(items).order_by(items.c.written.desc(), items.c.item)
             return [_item(row) for row in connection.execute(query.limit(limit).offset(offset))]
 
     def unencoded(self, model: str) -> list[str]:
-        """Names of items whose present text the model has not encoded, oldest first."""
+        """Names of items whose current text the model has not encoded, oldest first."""
         with self._read() as connection:
             return list(connection.execute(self._unencoded(model, items.c.item)).scalars())
 
     def unencoded_among(self, model: str, names: Sequence[str]) -> list[Item]:
-        """As ``unencoded``, among the given items only."""
+        """Like ``unencoded``, but the items themselves, and only among the given names."""
         with self._read() as connection:
             query = self._unencoded(model, items)
             return [_item(row) for row in _chunked(connection, query, items.c.item, names)]
@@ -313,7 +316,7 @@ class Store:
         )
 
     def save_encodings(self, model: str, found: Iterable[tuple[Item, bytes]]) -> None:
-        """Store encodings; a later text of an item makes its encoding invalid."""
+        """Store packed encodings; an encoding is invalid once its item has new content."""
         with self._write() as connection:
             names = []
             for item, arrays in found:
@@ -334,7 +337,7 @@ class Store:
             self._changed(connection, "item", names)
 
     def delete_encodings(self, model: str, names: Sequence[str]) -> None:
-        """Delete the encodings of items by a model, so that they are computed again."""
+        """Delete a model's encodings of some items, so that they are computed again."""
         with self._write() as connection:
             mine = encodings.delete().where(encodings.c.model == model)
             for name in names:
@@ -342,14 +345,14 @@ class Store:
             self._changed(connection, "item", names)
 
     def mark_failed(self, item: Item, message: str) -> None:
-        """Mark an item that cannot be encoded, so that it is not tried again and again."""
+        """Mark an item that cannot be encoded, so that the encoder skips it."""
         with self._write() as connection:
             same = (items.c.item == item.item) & (items.c.content == item.content)
             connection.execute(items.update().where(same).values(error=message))
             self._changed(connection, "item", [item.item])
 
     def clear_failures(self) -> None:
-        """Unmark failed items, so that they are tried again: the cause may be gone."""
+        """Unmark failed items, so that the encoder retries them: the cause may be gone."""
         with self._write() as connection:
             failed = items.c.error.is_not(None)
             names = list(connection.execute(sa.select(items.c.item).where(failed)).scalars())
@@ -359,10 +362,10 @@ class Store:
     # -- events --
 
     def record_events(self, recorded: Sequence[Event]) -> int:
-        """Store interactions; one whose event id is stored already is left as it is.
+        """Store interactions; those with an event id that is already stored are ignored.
 
         Returns:
-            The number of new ones.
+            The number of new interactions.
         """
         with self._write() as connection:
             names = [event.event for event in recorded]
@@ -379,7 +382,7 @@ class Store:
         return len(rows)
 
     def history(self, user: str) -> list[str]:
-        """Items that a user interacted with."""
+        """Items that a user interacted with, sorted by id."""
         with self._read() as connection:
             query = sa.select(events.c.item).distinct().where(events.c.user == user)
             return list(connection.execute(query.order_by(events.c.item)).scalars())
@@ -387,16 +390,16 @@ class Store:
     # -- for an index --
 
     def item_states(self, model: str, names: Sequence[str]) -> dict[str, ItemState]:
-        """The states of items, by name, with their encodings by a model."""
+        """States of the given items, by name, with their encodings by one model."""
         with self._read() as connection:
             return self._item_states(connection, model, names)
 
     def all_item_states(self, model: str) -> Iterator[dict[str, ItemState]]:
-        """As ``item_states``, for all items that were written or clicked, page by page."""
+        """Like ``item_states``, for all items that were written or clicked, page by page."""
         with self._read() as connection:
             last = ""
             while True:
-                # Each table is limited by itself: otherwise every page would scan all of both.
+                # A limit per table: otherwise every page would scan both tables.
                 pages = [
                     sa.select(table.c.item)
                     .where(table.c.item > last)
@@ -421,27 +424,27 @@ class Store:
             for row in _chunked(connection, sa.select(items), items.c.item, names)
         }
         query = sa.select(encodings).where(encodings.c.model == model)
-        read = {row.item: row for row in _chunked(connection, query, encodings.c.item, names)}
+        encoded = {row.item: row for row in _chunked(connection, query, encodings.c.item, names)}
         users: dict[str, set[str]] = {name: set() for name in names}
         query = sa.select(events.c.item, events.c.user).distinct()
         for row in _chunked(connection, query, events.c.item, names):
             users[row.item].add(row.user)
         found = {}
         for name in names:
-            item, encoding = rows.get(name), read.get(name)
+            item, encoding = rows.get(name), encoded.get(name)
             valid = encoding is not None and item is not None and encoding.content == item.content
             arrays = encoding.arrays if encoding is not None and valid else None
             found[name] = ItemState(item, arrays, frozenset(users[name]))
         return found
 
     def latest(self) -> int:
-        """Number of the last change; 0 before the first."""
+        """Number of the last change; 0 if there is none."""
         with self._read() as connection:
             query = sa.select(sa.func.coalesce(sa.func.max(changes.c.number), 0))
             return connection.execute(query).scalar_one()
 
     def changes(self, after: int, limit: int = _PAGE) -> list[Change]:
-        """Changes after number ``after``, in order.
+        """The first ``limit`` changes after number ``after``, in order.
 
         Raises:
             ChangesLostError: some of them are no longer stored, or the store is an older copy.
@@ -455,26 +458,26 @@ class Store:
             raise ChangesLostError(f"changes {after + 1} to {first - 1} are no longer stored")
         if (last or 0) < after:
             raise ChangesLostError(
-                f"the store ends with change {last or 0}, change {after} was seen"
+                f"the store ends at change {last or 0}, but change {after} was already seen"
             )
         return [Change(row.number, row.kind, row.name) for row in rows]
 
     def trim_changes(self, kept: int = _MAX_CHANGES) -> None:
-        """Delete all but the last changes; an index that starts later does not need them."""
+        """Delete all but the last ``kept`` changes; an index built later does not need them."""
         with self._write() as connection:
             last = connection.execute(sa.select(sa.func.max(changes.c.number))).scalar() or 0
             connection.execute(changes.delete().where(changes.c.number <= last - kept))
 
     def announce(self, kind: str, name: str) -> None:
-        """Append a change for every follower, such as a model to swap in."""
+        """Append a change that concerns every follower, such as a model to swap in."""
         with self._write() as connection:
             self._changed(connection, kind, [name])
 
     def wait(self, seconds: float) -> None:
-        """Block until this process (in PostgreSQL any) writes, at most ``seconds``."""
+        """Block until this process (PostgreSQL: any process) writes, at most ``seconds``."""
         if not self.is_postgres:
-            self._news.wait(seconds)  # returns at once if there was one since the last call
-            self._news.clear()
+            self._written.wait(seconds)  # returns at once after a write since the last call
+            self._written.clear()
             return
         try:
             if self._listening is None:
@@ -487,17 +490,18 @@ class Store:
                     connect_timeout=5,
                 )
                 self._listening.execute(f"LISTEN {_CHANNEL}")
-                return  # the caller reads now what came before LISTEN
+                return  # the caller now reads the changes made before LISTEN
             for _ in self._listening.notifies(timeout=seconds, stop_after=1):
                 pass
-        except Exception:  # noqa: BLE001 - the server is gone; the next call tries again
+        except Exception:  # noqa: BLE001 - the server is gone; the next call reconnects
             self._listening = None
             time.sleep(min(seconds, 0.5))
 
     def is_leader(self) -> bool:
-        """Whether this process runs the encoder: exactly one replica does, until it is gone.
+        """Whether this process runs the encoder; exactly one replica does.
 
-        PostgreSQL releases the lock when the connection ends, however it ends; no clock is needed.
+        PostgreSQL releases the lock when the connection ends for any reason, so no clock is needed.
+        With SQLite, every process leads.
         """
         if not self.is_postgres:
             return True
@@ -527,13 +531,13 @@ class Store:
             self._changed(connection, "key", [key.key])
 
     def keys(self) -> list[Key]:
-        """All keys, revoked ones too, oldest first."""
+        """All keys, including revoked ones, oldest first."""
         with self._read() as connection:
             rows = connection.execute(sa.select(keys).order_by(keys.c.made, keys.c.key)).all()
         return [Key(row.key, row.name, row.scope, row.secret, row.revoked) for row in rows]
 
     def revoke(self, key: str) -> bool:
-        """Revoke a key; false if there is no such key."""
+        """Revoke a key; return whether it exists."""
         with self._write() as connection:
             found = connection.execute(keys.update().where(keys.c.key == key).values(revoked=True))
             self._changed(connection, "key", [key] if found.rowcount else [])
@@ -541,7 +545,7 @@ class Store:
 
 
 def store_url(url: str | sa.URL) -> sa.URL:
-    """The URL of a store, with the driver that reaches it.
+    """Parse the URL of a store and set the database driver.
 
     Raises:
         ConfigError: another kind of database, or a malformed URL.
@@ -557,15 +561,15 @@ def store_url(url: str | sa.URL) -> sa.URL:
     return address.set(drivername=kinds[kind])
 
 
-def _durable(connection: Any, _: Any) -> None:
-    """SQLite: readers do not block the writer; a commit is on the disk when it returns."""
-    connection.isolation_level = None  # SQLAlchemy's own BEGIN, see _begin
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    """Let readers not block the writer, and have commits on disk when they return."""
+    connection.isolation_level = None  # _begin starts the transactions
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 
 def _begin(connection: sa.Connection) -> None:
-    """SQLite: a writer takes the write lock at once; upgrading a read transaction could fail."""
+    """Take SQLite's write lock before the first read: upgrading a read transaction could fail."""
     writes = connection.get_execution_options().get("writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -573,7 +577,7 @@ def _begin(connection: sa.Connection) -> None:
 def _chunked(
     connection: sa.Connection, query: Any, column: Any, names: Sequence[str]
 ) -> Iterator[Any]:
-    """Rows whose column is one of the names, in chunks: databases limit the length of a list."""
+    """Rows whose column is one of the names, in chunks: databases limit query parameters."""
     for start in range(0, len(names), 500):
         yield from connection.execute(query.where(column.in_(names[start : start + 500])))
 

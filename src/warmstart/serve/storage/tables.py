@@ -1,21 +1,20 @@
-"""The tables of the store; ``migrations/`` brings an older store to this form.
+"""The tables of the store; ``migrations/`` upgrades an older store to this schema.
 
 ::
 
-    items      what was written of each item, and by whom
-    encodings   what the language model of a model said of an item's text
-    events     interactions that were recorded
+    items      items as written, each with the key that wrote it
+    encodings  output of each model's language model for the text of each item
+    events     recorded interactions
     keys       API keys, hashed
-    changes    one row a write, in the order of commits: what an index follows
+    changes    one row per changed thing, in commit order; indexes follow this table
 """
 
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
-_number = sa.BigInteger().with_variant(
-    sa.Integer, "sqlite"
-)  # SQLite auto-increments Integer keys only
+# SQLite auto-increments only Integer keys.
+_number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 items = sa.Table(
     "items",

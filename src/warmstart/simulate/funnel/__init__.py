@@ -1,1 +1,1 @@
-"""ColdLLM's funnel: a filter shortlists users of a new item, a language model judges them."""
+"""ColdLLM's funnel: a filter shortlists the users of a new item, a language model judges them."""

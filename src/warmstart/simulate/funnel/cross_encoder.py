@@ -1,4 +1,4 @@
-"""A judge on an encoder: item and history are read as one text."""
+"""Cross-encoder judge: an encoder LM encodes the item and the user's history as one text."""
 
 from collections.abc import Iterator
 
@@ -15,16 +15,16 @@ from warmstart.simulate.logistic_regression import fit_logistic
 from warmstart.train.seed import torch_seed
 
 _HIDDEN_UNITS = 64
-_MIN_STD = 1e-6  # a feature may be constant
+_MIN_STD = 1e-6  # for constant features
 
 
 class CrossEncoder(Judge):
-    """Reads "item [SEP] the user's history"; its head also reads the features of the pair.
+    """Encodes "item [SEP] the user's history"; its head also gets the features of the pair.
 
-    The features are the similarities that chose the history, the user's activity, and the
-    neighbourhood evidence: what the text says badly or, cut at L items, not at all. Tuning starts
-    from a logistic regression on the features, with nothing from the text. Without that start the
-    judge lost to a single one of these similarities.
+    The features are the similarities by which the history was chosen, the user's activity, and the
+    neighbourhood evidence. The text carries them poorly, or not at all since it is cut at L items.
+    Tuning starts from a logistic regression on the features, to which the text adds nothing.
+    Without that start the judge was worse than one of these similarities alone.
     """
 
     def __init__(self, lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> None:
@@ -67,7 +67,7 @@ class CrossEncoder(Judge):
 
     def score(self, vectors: Tensor, features: Tensor) -> Tensor:
         """Log-odds from unit vectors (batch, width) and features (batch, features)."""
-        # Entries of a unit vector are of size width^-1/2, the features of size 1.
+        # Entries of a unit vector have size width^-1/2, the features have size 1.
         scaled = vectors * vectors.shape[1] ** 0.5
         from_text = self.text_head(torch.cat([scaled, features], dim=1))
         return (from_text + self.feature_head(features)).squeeze(1)

@@ -1,10 +1,12 @@
-"""The funnel of ColdLLM: filter, judge and selection as one simulator of a new item's users.
+"""The funnel of ColdLLM: filter, judge and selection, which together simulate a new item's users.
 
-vector ──coupled filter──▶ shortlist: the K best of all users
-│ each with the L items of their history most like the new one
-text ─────────────────judge──▶ log-odds of each shortlisted user
-│ filter and judge stacked: a probability for each
-select ──▶ simulated interactions
+    vector ──coupled filter──▶ shortlist: the top K of all users
+                                  │ each with the L items of the history most similar to the new one
+    text ─────────────────judge──▶ log-odds of each shortlisted user
+                                  │ filter and judge stacked: a probability for each
+                         select ──▶ simulated interactions
+
+The shortlist bounds the cost: the judge scores K pairs per item instead of one per user.
 """
 
 import hashlib
@@ -53,10 +55,11 @@ class FunnelConfig(Config):
     """Settings of the funnel.
 
     Attributes:
-        filter: from all users to the shortlist.
-        shortlist_size: K, the number of users that the filter passes on for each item.
-        judge: the language model's part; None leaves the filter alone.
-        select: from the shortlist to simulated interactions.
+        filter: settings of the filter, which reduces all users to the shortlist.
+        shortlist_size: K, the number of users per item that the filter passes to the judge. 20 is
+            the number in ColdLLM's public code. The judge's cost is proportional to it.
+        judge: settings of the judge; None uses the filter alone.
+        select: settings of the selection of simulated interactions from the shortlist.
     """
 
     filter: FilterConfig = Field(default_factory=FilterConfig)
@@ -66,19 +69,19 @@ class FunnelConfig(Config):
 
 
 class Funnel:
-    """Filter, judge and selection.
+    """The fitted filter, judge and selection.
 
     Args:
-        config: settings.
-        name: the provenance of simulated interactions.
+        config: settings of the funnel.
+        name: provenance of simulated interactions.
         coupled: the fitted filter.
-        texts: text vectors of the catalogue; loads the language model when it is needed.
+        texts: text vectors of the catalogue, with the language model, loaded on first use.
         seen: training interactions, CSR, shape (n_users, n_items).
-        catalogue_texts: of the catalogue.
-        judge: the tuned judge, or its saved state; neither if there is no judge.
+        catalogue_texts: texts of the catalogue.
+        judge: the tuned judge, or its saved state; None without a judge.
 
     Attributes:
-        select: ``config.select``, later with what validation chose.
+        select: settings of the selection: ``config.select`` until a fit sets what validation chose.
     """
 
     def __init__(
@@ -100,12 +103,12 @@ class Funnel:
     # -- a new item --
 
     def shortlist(self, vectors: np.ndarray, texts: Sequence[str], k: int = 0) -> Shortlist:
-        """The shortlists of new items, judged; of ``k`` users if that is more than configured.
+        """Shortlist users of new items, and score them by the judge.
 
         Args:
-            vectors: text vectors, float32, shape (items, LM width).
-            texts: of the items.
-            k: users an item.
+            vectors: text vectors of the items, float32, shape (items, LM width).
+            texts: texts of the items.
+            k: users per item, if more than ``shortlist_size``.
         """
         user_scores = self.coupled.user_scores(vectors)
         users, scores = self.coupled.shortlist(user_scores, max(k, self.config.shortlist_size))
@@ -116,13 +119,13 @@ class Funnel:
     def judge_pairs(
         self, items: np.ndarray, users: np.ndarray, vectors: np.ndarray, texts: Sequence[str]
     ) -> np.ndarray:
-        """The judge's log-odds of pairs of a new item and a user.
+        """Compute the judge's log-odds for pairs of a new item and a user.
 
         Args:
             items: positions in ``texts``, int32, shape (pairs,).
-            users: rows, int32, shape (pairs,).
+            users: row numbers, int32, shape (pairs,).
             vectors: text vectors of the items, float32, shape (items, LM width).
-            texts: of the items.
+            texts: texts of the items.
 
         Returns:
             float32, shape (pairs,); zeros without a judge.
@@ -136,14 +139,14 @@ class Funnel:
     def simulate(
         self, shortlist: Shortlist, user_scores: np.ndarray
     ) -> tuple[sparse.csr_matrix, np.ndarray]:
-        """Simulated interactions to fold in, and user scores with the judge's log-odds.
+        """Return simulated interactions to fold in, and user scores that include the judge.
 
         Args:
-            shortlist: of some items.
-            user_scores: the filter's, of all users, float32, shape (items, n_users).
+            shortlist: shortlists of some items.
+            user_scores: the filter's scores of all users, float32, shape (items, n_users).
 
         Returns:
-            CSR and float32, both of the shape of ``user_scores``.
+            Interactions as CSR, and user scores, float32; both have the shape (items, n_users).
         """
         events = relative_to_best(select(self.select, shortlist, self.name))
         matrix = as_matrix(events, *user_scores.shape)
@@ -154,10 +157,10 @@ class Funnel:
     def score_as_cold(
         self, rows: np.ndarray, shortlist: Shortlist | None, data: Dataset
     ) -> tuple[sparse.csr_matrix, np.ndarray]:
-        """As ``simulate``, for items of the catalogue, all cold or all warm.
+        """As ``simulate``, for the items at ``rows`` of the catalogue, all cold or all warm.
 
-        Warm ones take the place of cold ones if there are none, to estimate standard deviations;
-        without a ``shortlist`` the judge is not asked.
+        Warm items are scored only to estimate standard deviations in a catalogue without cold
+        items; ``shortlist=None`` then shortlists them without the judge.
         """
         user_scores = self.coupled.score_as_cold(self._texts.rows, rows, data)
         if shortlist is None:
@@ -174,9 +177,9 @@ class Funnel:
         """Choose coefficients, judge weight and number of users on the cold validation slice.
 
         Args:
-            backbone: fitted.
-            cold: rows of the cold items, ascending.
-            shortlist: of these items, judged.
+            backbone: the fitted backbone; the number of users is chosen by its fold-in.
+            cold: row numbers of the cold items, ascending.
+            shortlist: judged shortlists of the cold items.
             data: catalogue and training interactions.
             valid: validation slices.
         """
@@ -209,19 +212,20 @@ class Funnel:
         return chosen.model_copy(update={"users_per_item": max(numbers, key=quality_of_fold_in)})
 
     def _judge_ranks(self, config: SelectConfig) -> bool:
-        """Whether the judge reorders a user's own list."""
+        """Whether the judge's log-odds are added to the user scores."""
         return self.config.judge is not None and config.rank_by != "filter"
 
     # -- judge and state --
 
     def pair_builder(self, config: JudgeConfig) -> PairBuilder:
-        """Built when first needed: a model that only recommends needs none."""
+        """Return the pair builder; built on first use, since recommending does not need it."""
         if self._pairs is None:
             length = config.history_length
             self._pairs = PairBuilder(self._seen, self._texts.rows, self._catalogue_texts, length)
         return self._pairs
 
     def _loaded_judge(self) -> Judge | None:
+        """Return the judge, restored from its saved state on first use; None without a judge."""
         config = self.config.judge
         if config is not None and isinstance(self._judge, dict):  # loaded from an artefact
             state, lm = self._judge, self._texts.encoder.lm
@@ -230,12 +234,12 @@ class Funnel:
         return self._judge if isinstance(self._judge, Judge) else None
 
     def tune_judge(self, data: Dataset, context: FitContext) -> None:
-        """Tune a judge on pairs of warm items, if the configuration asks for one."""
+        """Tune the judge, if one is configured, on pairs of warm items and users."""
         config = self.config.judge
         if config is None:
             return
         rng = context.rng.spawn(1)[0]
-        judge = new_judge(context.lm.lm, config, rng)
+        judge = new_judge(context.encoder.lm, config, rng)
         warm = np.flatnonzero(data.warm).astype(np.int32)
         items = np.sort(rng.choice(warm, min(config.training_items, len(warm)), replace=False))
         with context.run.stage("pairs"):
@@ -258,7 +262,7 @@ class Funnel:
         self._judge = judge
 
     def hash(self) -> str:
-        """sha256 over filter and judge: all that a shortlist depends on beside its items."""
+        """Return the sha256 of the parameters of filter and judge, which determine shortlists."""
         digest = hashlib.sha256()
         for state in (self.coupled.state(), self._judge_state()):
             for array in state.values():
@@ -269,7 +273,7 @@ class Funnel:
         return self._judge.state() if isinstance(self._judge, Judge) else self._judge or {}
 
     def state(self) -> dict[str, np.ndarray]:
-        """Arrays that ``restore`` needs."""
+        """Return the arrays that ``restore`` needs."""
         return {**nest("filter", self.coupled.state()), **nest("judge", self._judge_state())}
 
     @classmethod
@@ -282,7 +286,7 @@ class Funnel:
         seen: sparse.csr_matrix,
         catalogue_texts: Sequence[str],
     ) -> "Funnel":
-        """Rebuild from ``state``; the other arguments are those of the class."""
+        """Rebuild a funnel from ``state``; the other arguments are as for the class."""
         coupled = CoupledFilter.restore(config.filter, unnest("filter", state))
         judge = unnest("judge", state)
         return cls(config, name, coupled, texts, seen, catalogue_texts, judge)
@@ -299,15 +303,16 @@ def fit_funnel(
     """Fit the filter, then tune the judge.
 
     Args:
-        config: settings.
-        name: the provenance of simulated interactions.
-        backbone: fitted.
+        config: settings of the funnel.
+        name: provenance of simulated interactions.
+        backbone: the fitted backbone.
         texts: text vectors of the catalogue.
         data: catalogue and training interactions.
-        context: of the fit.
+        context: language model, validation slices, random generator and run of the fit.
 
     Returns:
-        The funnel, and the chosen settings; those of the selection are chosen later.
+        The funnel, and the chosen settings, without those of the selection: ``choose_selection``
+        needs judged shortlists.
     """
     coupled, chosen = fit_filter(config.filter, backbone, texts.rows, data, context)
     funnel = Funnel(config, name, coupled, texts, data.matrix, data.catalogue.texts)
@@ -316,17 +321,20 @@ def fit_funnel(
 
 
 def new_judge(lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> Judge:
-    """An untuned judge of the form that fits the language model."""
+    """Make an untuned judge: ``YesNoJudge`` on a causal LM, ``CrossEncoder`` on an encoder."""
     return (YesNoJudge if lm.spec.kind == "causal" else CrossEncoder)(lm, config, rng)
 
 
 def relative_to_best(events: Interactions) -> Interactions:
-    """Simulated interactions with weights divided by that of the item's likeliest user."""
+    """Divide each weight by that of the item's likeliest user.
+
+    Probabilities are too small beside the regulariser of fold-in (docs/log.md).
+    """
     best = np.zeros(int(events.items.max(initial=-1)) + 1, np.float32)
     np.maximum.at(best, events.items, events.weights)
     return replace(events, weights=events.weights / best[events.items])
 
 
 def as_matrix(events: Interactions, n_items: int, n_users: int) -> sparse.csr_matrix:
-    """Interactions as CSR, shape (n_items, n_users)."""
+    """Return interactions as CSR, shape (n_items, n_users)."""
     return sparse.csr_matrix(events.matrix(n_users, n_items).T)

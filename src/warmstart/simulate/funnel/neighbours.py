@@ -1,26 +1,27 @@
-"""Neighbourhood evidence: do people who like the nearest warm items like what this user likes?
+"""Neighbourhood evidence: do users of the nearest warm items share items with this user?
 
-Nobody has interacted with the new item i, but for the K warm items N_K with the most similar texts
-it is known who has. With H_u the items of user u, and S(h, n) the cosine between the users of two
-items, where a user counts 1 / |H_u|,
+The new item i has no interactions, but the K warm items N_K with the most similar texts have. With
+H_u the items of user u, and S(h, n) the cosine between two items over their users, where each user
+has the weight 1 / |H_u|,
 
     evidence_K(i, u) = log(1 + 10 / sqrt|H_u| * sum_{n in N_K} w_n sum_{h in H_u} S(h, n))
 
 where the weights w_n are proportional to the cube of the texts' cosine and sum to 1. A warm item is
-treated as new by leaving it out of N_K and of H_u. The evidence is computed from interactions and
-text vectors alone, so it is the same for every backbone.
+treated as new by leaving it out of N_K and of H_u. The evidence depends on interactions and text
+vectors alone, so one judge serves every backbone. In ColdLLM's published pairs a regression on it
+has an AUC of .773, one on text similarities and activity .700 (docs/log.md).
 """
 
 import numpy as np
 from scipy import sparse
 
 NEIGHBOUR_COUNTS = np.array([3, 10, 30])  # the values of K
-_SCALE = 10.0  # brings most sums to about 1, where the logarithm bends
+_SCALE = 10.0  # brings most sums to about 1, where the logarithm is curved
 _EPSILON = 1e-12
 
 
 class NeighbourEvidence:
-    """Neighbourhood evidence for pairs of an item and a user of the training data.
+    """Computes the neighbourhood evidence for an item and users of the training data.
 
     Args:
         seen: training interactions, CSR, shape (n_users, n_items).
@@ -39,12 +40,12 @@ class NeighbourEvidence:
         self._items = sparse.csr_matrix(unit.T, dtype=np.float32)  # (warm items, users)
 
     def of(self, vector: np.ndarray, users: np.ndarray, left_out: int) -> np.ndarray:
-        """Evidence for one item and some users.
+        """Compute the evidence for one item and some users.
 
         Args:
             vector: the item's text vector, float32, shape (width,).
-            users: rows, int32, shape (users,).
-            left_out: the item's row if it is warm and to be treated as new; -1 otherwise.
+            users: row numbers, int32, shape (users,).
+            left_out: the item's row number if it is warm and must be treated as new, else -1.
 
         Returns:
             float32, shape (users, len(NEIGHBOUR_COUNTS)).
@@ -61,8 +62,9 @@ class NeighbourEvidence:
         cosines = self._items[nearest] @ self._items.T  # S, (nearest, warm items)
         sums = (histories @ cosines.T).toarray()
         if is_warm:
-            own = histories[:, [at]].toarray()
-            sums, lengths = sums - own * cosines[:, [at]].toarray().T, lengths - own[:, 0]
+            has_item = histories[:, [at]].toarray()
+            sums = sums - has_item * cosines[:, [at]].toarray().T
+            lengths = lengths - has_item[:, 0]
         weights = np.clip(similarity[nearest], 0, None) ** 3
         last = np.minimum(NEIGHBOUR_COUNTS, len(nearest)) - 1
         means = np.cumsum(weights * sums, axis=1)[:, last]

@@ -1,11 +1,11 @@
 """Pairs of an item and a user for a judge: would this user, with this history, like that item?
 
-A user is described by the L items of their history that are most similar to the item in question.
+A user is described by the L items of their history that are most similar to the item of the pair.
 Training pairs come from training interactions alone; the item itself is left out of its users'
-histories. Hard pairs have users from the top of the filter's own ranking, where the judge will be
-used; random pairs have any users. Both kinds contain positives and negatives: if hard pairs were
-always negative, similarity to an item would count against a user. Held-out interactions are never
-read, not even to keep them out of the negatives.
+histories. Hard pairs take users from the top of the filter's ranking, where the judge is applied;
+random pairs take any users. Both kinds contain positives and negatives: if all hard pairs were
+negative, the judge would learn that similarity to an item counts against a user (docs/log.md).
+Held-out interactions are not used, not even to exclude them from the negatives.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ class Pairs:
 
     Attributes:
         items: positions in ``texts``, int32, shape (pairs,).
-        users: rows, int32, shape (pairs,).
-        history: catalogue rows of the user's items most similar to the item, the most similar
-            first; -1 pads a short history. int32, shape (pairs, L).
-        similarities: their cosines, 0 for padding; float32, shape (pairs, L).
+        users: row numbers, int32, shape (pairs,).
+        history: row numbers of the user's items most similar to the item, most similar first; -1
+            pads a short history. int32, shape (pairs, L).
+        similarities: their cosines with the item, 0 for padding; float32, shape (pairs, L).
         activity: log(1 + length of the user's history without the item), float32, shape (pairs,).
         evidence: see ``simulate.funnel.neighbours``, float32, shape (pairs, neighbour counts).
-        texts: the texts that ``items`` points to.
-        catalogue_texts: the texts that ``history`` points to.
+        texts: the texts that ``items`` index.
+        catalogue_texts: the texts that ``history`` indexes.
     """
 
     items: np.ndarray
@@ -49,7 +49,7 @@ class Pairs:
         return len(self.items)
 
     def at(self, rows: np.ndarray) -> "Pairs":
-        """Some of the pairs."""
+        """Return the pairs at these positions."""
         return replace(
             self,
             items=self.items[rows],
@@ -61,22 +61,22 @@ class Pairs:
         )
 
     def history_texts(self, row: int) -> list[str]:
-        """The texts of the history of one pair."""
+        """Return the texts of the history of one pair, most similar item first."""
         items: list[int] = self.history[row].tolist()
         return [self.catalogue_texts[item] for item in items if item != _PADDING]
 
     def features(self) -> np.ndarray:
-        """Similarities, activity and evidence, float32, shape (pairs, features)."""
+        """Stack similarities, activity and evidence, float32, shape (pairs, features)."""
         return np.column_stack([self.similarities, self.activity, self.evidence])
 
 
 class PairBuilder:
-    """Builds pairs with users of the training data.
+    """Builds pairs with users of the training data: histories, similarities and evidence.
 
     Args:
         seen: training interactions, CSR, shape (n_users, n_items).
         vectors: text vectors of the catalogue, unit length, float32, shape (n_items, width).
-        texts: of the catalogue.
+        texts: texts of the catalogue.
         history_length: L, the number of items that describe a user.
     """
 
@@ -94,18 +94,18 @@ class PairBuilder:
     def new_item_pairs(
         self, items: np.ndarray, users: np.ndarray, vectors: np.ndarray, texts: Sequence[str]
     ) -> Pairs:
-        """Pairs with items that no user has interacted with.
+        """Build pairs with items that no user has interacted with.
 
         Args:
             items: positions in ``vectors`` and ``texts``, int32, shape (pairs,).
-            users: rows, int32, shape (pairs,).
+            users: row numbers, int32, shape (pairs,).
             vectors: text vectors of the items, float32, shape (items, width).
-            texts: of the items.
+            texts: texts of the items.
         """
         return self._build(items, users, np.full(len(items), _PADDING), vectors, texts)
 
     def warm_item_pairs(self, items: np.ndarray, users: np.ndarray) -> Pairs:
-        """Pairs with items of the catalogue, as if nobody had interacted with them."""
+        """Build pairs with items of the catalogue as if nobody had interacted with them."""
         return self._build(items, users, items, self._vectors, self._texts)
 
     def _build(
@@ -148,16 +148,16 @@ def training_pairs(
     hard: int,
     random: int,
 ) -> tuple[Pairs, np.ndarray]:
-    """Labelled pairs, from training interactions alone.
+    """Sample labelled pairs from training interactions alone.
 
     Args:
         builder: builds the pairs.
         data: training interactions.
-        ranked: the filter's best users of each of ``items``, int32, shape (items, pool).
-        items: warm items, int32 rows.
-        rng: draws the users.
-        hard: pairs per item and label, at most, with users from ``ranked``.
-        random: pairs per item and label with any users.
+        ranked: the filter's top users of each of ``items``, int32, shape (items, pool).
+        items: row numbers of warm items, int32.
+        rng: draws users and the order of the pairs.
+        hard: maximum number of pairs per item and label with users from ``ranked``.
+        random: maximum number of pairs per item and label with any users.
 
     Returns:
         The pairs and their labels, bool, shape (pairs,).

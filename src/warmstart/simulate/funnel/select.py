@@ -1,9 +1,9 @@
-"""From the shortlist to simulated interactions: stack both scores, keep the best users.
+"""Selection: stacks the scores of filter and judge, and keeps each item's best users.
 
 The probability of a shortlisted user is p = σ(a + b f + c j), with f the filter's score and j the
-judge's log-odds: a logistic regression on the shortlists of cold validation items, so that p is
-calibrated for shortlists of items that nobody has seen; b and c are not negative. Filter alone and
-judge alone are the same with the other coefficient at zero.
+judge's log-odds, b ≥ 0 and c ≥ 0. The coefficients are a logistic regression on the shortlists of
+cold validation items, which neither filter nor judge was trained on, so p is calibrated for new
+items. Filter alone or judge alone sets the other coefficient to zero.
 """
 
 from dataclasses import dataclass
@@ -24,14 +24,16 @@ class SelectConfig(Config):
     """Settings of the selection among shortlisted users.
 
     Attributes:
-        rank_by: "filter", "judge", or "both" stacked.
-        intercept, filter_coefficient, judge_coefficient: a, b and c; fitted on validation if there
-            is any. The defaults leave probabilities small.
-        users_per_item: simulated users of an item; chosen on validation if there is any.
-        expected_interactions: keep the likeliest users until their probabilities add up to this
-            number, instead of ``users_per_item``.
-        judge_weight: units of the filter's score that one unit of the judge's log-odds is worth in
-            a user's own list; chosen on validation if there is any.
+        rank_by: rank shortlisted users by "filter", "judge", or "both" stacked.
+        intercept, filter_coefficient, judge_coefficient: a, b and c; fitted on validation if given.
+            The defaults are not calibrated; they keep probabilities small.
+        users_per_item: number of simulated users per item; chosen on validation if given. 20 is
+            the number in ColdLLM's public code.
+        expected_interactions: keep an item's likeliest users until their probabilities sum to this
+            number; replaces ``users_per_item``. None uses ``users_per_item``.
+        judge_weight: weight of the judge's log-odds, in units of the filter's score, when they are
+            added to the user scores; chosen on validation if given. It is not c / b, since on
+            CiteULike-a a quarter of that ranked better (docs/log.md).
     """
 
     rank_by: Literal["both", "judge", "filter"] = "both"
@@ -45,12 +47,12 @@ class SelectConfig(Config):
 
 @dataclass(frozen=True)
 class Shortlist:
-    """The filter's best users of some items, with both scores of each.
+    """The filter's top K users of some items, with the scores of filter and judge.
 
     Attributes:
-        users: int32, shape (items, K), the filter's best first.
-        scores: the filter's, float32, shape (items, K).
-        log_odds: the judge's, likewise; zeros without a judge.
+        users: row numbers, int32, shape (items, K), the filter's best user first.
+        scores: the filter's scores, float32, shape (items, K).
+        log_odds: the judge's log-odds, float32, shape (items, K); zeros without a judge.
     """
 
     users: np.ndarray
@@ -59,25 +61,25 @@ class Shortlist:
 
     @classmethod
     def empty(cls, k: int) -> "Shortlist":
-        """Of no items, with k users each."""
+        """Return a shortlist of k users per item that has no items."""
         return cls(np.zeros((0, k), np.int32), *np.zeros((2, 0, k), np.float32))
 
     @classmethod
     def without_judge(cls, users: np.ndarray, scores: np.ndarray) -> "Shortlist":
-        """A shortlist that no judge has scored."""
+        """Return a shortlist that no judge has scored: its log-odds are zeros."""
         return cls(users, scores, np.zeros_like(scores))
 
     def at(self, rows: np.ndarray) -> "Shortlist":
-        """The shortlists of some of the items."""
+        """Return the shortlists of the items at these positions."""
         return Shortlist(self.users[rows], self.scores[rows], self.log_odds[rows])
 
     def state(self) -> dict[str, np.ndarray]:
-        """The arrays by name; ``Shortlist(**state)`` rebuilds it."""
+        """Return the arrays by name; ``Shortlist(**state)`` rebuilds the shortlist."""
         return {"users": self.users, "scores": self.scores, "log_odds": self.log_odds}
 
 
 def probabilities(config: SelectConfig, shortlist: Shortlist) -> np.ndarray:
-    """The probability of every shortlisted user, float32, shape (items, K)."""
+    """Compute the probability of every shortlisted user, float32, shape (items, K)."""
     logits = config.intercept + config.filter_coefficient * shortlist.scores
     return expit(logits + config.judge_coefficient * shortlist.log_odds).astype(np.float32)
 
@@ -85,12 +87,12 @@ def probabilities(config: SelectConfig, shortlist: Shortlist) -> np.ndarray:
 def fit_coefficients(
     config: SelectConfig, shortlist: Shortlist, labels: np.ndarray
 ) -> SelectConfig:
-    """The configuration with coefficients fitted to labels.
+    """Return the configuration with coefficients fitted to labels.
 
     Args:
-        config: says which coefficients may differ from zero.
-        shortlist: of items whose users are known.
-        labels: bool, shape (items, K).
+        config: ``rank_by`` decides which coefficients may differ from zero.
+        shortlist: shortlists of items whose true users are known.
+        labels: whether each shortlisted user is a true user, bool, shape (items, K).
     """
     free = {
         "both": np.array([True, True, True]),
@@ -102,7 +104,7 @@ def fit_coefficients(
     inputs = np.stack(
         [np.ones(labels.size), shortlist.scores.ravel(), shortlist.log_odds.ravel()], axis=1
     )[:, free]
-    # A yes of the judge never counts against a user: a negative coefficient is noise of few labels.
+    # A higher score must not lower a probability; with few labels, noise could make it do so.
     lower_bounds = np.array([None, 0.0, 0.0])[free].tolist()
     coefficients = np.zeros(3)
     coefficients[free] = fit_logistic(inputs, labels.ravel(), lower_bounds)
@@ -117,17 +119,17 @@ def fit_coefficients(
 
 
 def labels_on(task: Slice, users: np.ndarray, n_users: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of shortlisted users, from a validation slice.
+    """Label shortlisted users by a validation slice.
 
     Args:
-        task: the slice.
-        users: shortlisted for its candidates, rows, int32, shape (candidates, K).
-        n_users: of the data.
+        task: the validation slice.
+        users: the shortlisted users of its candidates, row numbers, int32, shape (candidates, K).
+        n_users: number of users.
 
     Returns:
-        Positions of the candidates with at least one known user (test items are candidates too,
-        and none of their users is known here), and whether each of their shortlisted users is a
-        true one: bool, shape (positions, K).
+        Positions of the candidates that have a true user in the slice (test items are candidates
+        too, but their users are not known here), and whether each of their shortlisted users is a
+        true user: bool, shape (positions, K).
     """
     pairs = task.relevance[:, task.candidates].tocoo()
     ones = np.ones(len(pairs.row), bool)
@@ -142,17 +144,17 @@ def labels_on(task: Slice, users: np.ndarray, n_users: int) -> tuple[np.ndarray,
 def select(
     config: SelectConfig, shortlist: Shortlist, provenance: str, users_per_item: int | None = None
 ) -> Interactions:
-    """The likeliest shortlisted users of each item, as simulated interactions.
+    """Return the likeliest shortlisted users of each item as simulated interactions.
 
     Args:
-        config: coefficients, and how many users to keep.
-        shortlist: of the items.
+        config: coefficients, and the number of users to keep.
+        shortlist: shortlists of the items.
         provenance: name of the simulator.
-        users_per_item: overrides what the configuration says.
+        users_per_item: number of users to keep, whatever ``config`` says.
 
     Returns:
-        Interactions whose ``items`` are rows of ``shortlist``, the likeliest user first. A weight
-        is the probability; evidence: filter_score, judge_log_odds.
+        Interactions whose ``items`` are rows of ``shortlist``, each item's likeliest user first.
+        Weights are probabilities. Evidence: filter_score, judge_log_odds.
     """
     p = probabilities(config, shortlist)
     order = np.argsort(-p, axis=1, kind="stable")
@@ -179,18 +181,18 @@ def select(
 
 
 def with_judge(judge_weight: float, shortlist: Shortlist, user_scores: np.ndarray) -> np.ndarray:
-    """User scores with the judge's log-odds added.
+    """Add the judge's log-odds to the user scores of shortlisted users.
 
     Log-odds are centred per item, so they reorder the shortlist without moving it against users
-    whom the judge never scored.
+    whom the judge did not score.
 
     Args:
-        judge_weight: units of the user scores that one unit of log-odds is worth.
-        shortlist: of the items.
-        user_scores: of all users, float32, shape (items, n_users).
+        judge_weight: weight of the log-odds, in units of the user scores.
+        shortlist: shortlists of the items.
+        user_scores: scores of all users, float32, shape (items, n_users).
 
     Returns:
-        As ``user_scores``.
+        float32, shape (items, n_users).
     """
     centred = shortlist.log_odds - shortlist.log_odds.mean(axis=1, keepdims=True)
     result = user_scores.copy()

@@ -1,27 +1,29 @@
-"""The two towers of ColdLLM's coupled filter: who might like an item, by its text.
+"""The two towers of ColdLLM's coupled filter: they score users for the text of an item.
 
 "Large Language Model Simulator for Cold-Start Recommendation", WSDM 2025 (arXiv 2402.09176):
 content and behaviour are used together, each mapped into a space where a dot product ranks users.
 
-``ContentTower``    both sides from the LM: the item is its text vector, the user the mean of the
-                    vectors of what they interacted with. Trained by cross entropy on true pairs
-                    and drawn ones.
-``BehaviourTower``  both sides from the backbone: the student of ALDI (Huang et al., SIGIR 2023).
-                    From the text of an item it learns to stand where the backbone's vector would:
+``ContentTrainee``    both sides from the LM: the item is its text vector, the user the mean of the
+                      text vectors of their items. Trained by cross entropy on observed and sampled
+                      pairs.
+``BehaviourTrainee``  the user is the backbone's vector, the item its text vector: the student of
+                      ALDI (Huang et al., SIGIR 2023). It learns from the text to give the scores
+                      that the backbone's item vector gives:
 
     L = BCE(s+ - s-, 1) + a BCE(s+ - s-, σ(t+ - t-))
       + b BCE(g - ḡ, σ(g* - ḡ*)) + c (|t+ - s+| + |t- - s-|)
 
-    s: dots of the student, t: of the teacher (the backbone), for a user's item and a drawn one;
-    g: an item's dot with itself, ḡ its mean dot with the others of the batch, * for the teacher.
+    s: dot products of the student, t: of the teacher (the backbone), + for a user's item and - for
+    a sampled one; g: an item's dot product with itself, ḡ: its mean dot product with the batch,
+    * for the teacher.
 
-Where they differ from the public code, and why:
-- A user's profile leaves out the item that is asked about. (There it is part of it, and the tower
-  learns to recognise instead of to predict.)
-- Negatives are warm items that are no training positives. (There cold items are drawn too, and
-  held-out positives are avoided.)
-- The epoch that is best on cold validation items is kept. (There the accuracy on held-out pairs of
-  items that are all in training decides.)
+Differences from the public code, with reasons:
+- A user's profile leaves out the item of the pair. (There the item is part of the profile, so the
+  tower learns to recognise it instead of predicting it.)
+- Negatives are warm items that are not training positives of the user. (There cold items are
+  sampled too.)
+- The epoch with the best ndcg@20 on cold validation items is kept. (There it is the best accuracy
+  on held-out pairs, whose items are all in training.)
 """
 
 from collections.abc import Iterator
@@ -40,20 +42,20 @@ from warmstart.storage import unnest
 from warmstart.train import TorchTrainee
 from warmstart.train.seed import torch_seed
 
-_ROWS_AT_ONCE = 8192  # vectors that are mapped at once
+_ROWS_AT_ONCE = 8192  # vectors per forward pass in apply_network
 
 
 class TowerConfig(Config):
     """Settings of one tower.
 
     Attributes:
-        width: of the space that both sides are mapped into.
-        hidden: units of the maps' one hidden layer.
-        epochs: the most epochs; with validation the best one is kept.
+        width: width of the common space of users and items; 200 as in ColdLLM's public code.
+        hidden: units of the hidden layer of each of the two networks.
+        epochs: maximum number of epochs; with validation the best one is kept.
         patience: epochs without a new best before training stops.
-        batch_size: interactions a step.
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
+        batch_size: interactions per step.
+        learning_rate: learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
     """
 
     width: int = Field(default=200, ge=1)
@@ -69,7 +71,7 @@ class ContentConfig(TowerConfig):
     """Settings of the content tower.
 
     Attributes:
-        negatives: items drawn for each interaction.
+        negatives: items sampled per interaction.
     """
 
     negatives: int = Field(default=4, ge=1)
@@ -79,8 +81,8 @@ class BehaviourConfig(TowerConfig):
     """Settings of the behaviour tower.
 
     Attributes:
-        ranking_weight, identification_weight, rating_weight: a, b and c of its loss, as in ALDI's
-            public code.
+        ranking_weight, identification_weight, rating_weight: a, b and c of the loss; the defaults
+            are those of ALDI in ColdRec.
     """
 
     ranking_weight: float = Field(default=0.9, ge=0)
@@ -89,11 +91,11 @@ class BehaviourConfig(TowerConfig):
 
 
 class Tower:
-    """Two maps, one of users and one of items, into a common space; fitted.
+    """A fitted tower: scores users for a text by the dot product in a common space.
 
     Args:
         users: vectors of all users in that space, float32, shape (n_users, width).
-        items: the map of items.
+        items: the network that maps text vectors into that space.
     """
 
     def __init__(self, users: np.ndarray, items: "TowerNetwork") -> None:
@@ -101,7 +103,7 @@ class Tower:
         self._items = items
 
     def user_scores(self, vectors: np.ndarray) -> np.ndarray:
-        """Scores of all users for texts.
+        """Score all users for texts.
 
         Args:
             vectors: text vectors, float32, shape (items, LM width).
@@ -112,7 +114,7 @@ class Tower:
         return apply_network(self._items, vectors) @ self.users.T
 
     def state(self) -> dict[str, np.ndarray]:
-        """Arrays for the artefact."""
+        """Return the arrays that ``restore`` needs."""
         weights = {
             f"items.{name}": tensor.numpy() for name, tensor in self._items.state_dict().items()
         }
@@ -120,7 +122,7 @@ class Tower:
 
     @classmethod
     def restore(cls, state: dict[str, np.ndarray]) -> Self:
-        """The tower that gave ``state``."""
+        """Rebuild a tower from ``state``."""
         weights = unnest("items", state)
         hidden, inputs = weights["0.weight"].shape
         items = TowerNetwork(inputs, hidden, len(weights["2.weight"]))
@@ -129,14 +131,14 @@ class Tower:
 
 
 class TowerNetwork(nn.Sequential):
-    """Linear, tanh, linear."""
+    """A network of two linear layers with tanh between them."""
 
     def __init__(self, inputs: int, hidden: int, width: int) -> None:
         super().__init__(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, width))
 
 
 def apply_network(module: nn.Module, vectors: np.ndarray) -> np.ndarray:
-    """Images of vectors, float32, shape (rows, width)."""
+    """Map vectors by a network, without gradient; float32, shape (rows, width)."""
     blocks = [
         vectors[start : start + _ROWS_AT_ONCE]
         for start in range(0, max(len(vectors), 1), _ROWS_AT_ONCE)
@@ -146,14 +148,14 @@ def apply_network(module: nn.Module, vectors: np.ndarray) -> np.ndarray:
 
 
 class TowerTrainee(TorchTrainee):
-    """Trains the two maps of a tower; one epoch is one pass over the interactions.
+    """Trains the user and the item network of a tower; an epoch is one pass over interactions.
 
     Args:
-        config: sizes and rates.
+        config: sizes and learning rates.
         train: interactions of the warm items, CSR, shape (n_users, warm items).
         texts: text vectors of the warm items, float32, shape (warm items, LM width).
-        user_width: of what the user map reads.
-        rng: draws the first weights.
+        user_width: width of the user network's input.
+        rng: draws the initial weights.
     """
 
     def __init__(
@@ -190,19 +192,19 @@ class TowerTrainee(TorchTrainee):
             yield loss.item()
 
     def loss(self, users: np.ndarray, items: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Of a batch of pairs."""
+        """Compute the loss of a batch of observed pairs."""
         raise NotImplementedError
 
     def user_inputs(self) -> np.ndarray:
-        """What the user map reads, of all users, float32, shape (n_users, user_width)."""
+        """Return the user network's inputs for all users, float32, shape (n_users, user_width)."""
         raise NotImplementedError
 
     def tower(self) -> Tower:
-        """The tower as it stands."""
+        """Return the tower at its present state of training."""
         return Tower(apply_network(self.user_network, self.user_inputs()), self.item_network)
 
     def negatives_for(self, users: np.ndarray, times: int, rng: np.random.Generator) -> np.ndarray:
-        """Warm items that are no positives of these users, int64, shape (users x times,)."""
+        """Sample ``times`` warm items per user that are not positives; int64, (users x times,)."""
         return sample_negatives(
             np.repeat(users, times),
             self.train.indptr,
@@ -213,7 +215,7 @@ class TowerTrainee(TorchTrainee):
 
 
 class ContentTrainee(TowerTrainee):
-    """The content tower; arguments as ``TowerTrainee``, without ``user_width``."""
+    """Trains the content tower; arguments as ``TowerTrainee``, without ``user_width``."""
 
     config: ContentConfig
 
@@ -235,24 +237,24 @@ class ContentTrainee(TowerTrainee):
 
     def loss(self, users: np.ndarray, items: np.ndarray, rng: np.random.Generator) -> Tensor:
         times = self.config.negatives
-        sums, own = self.sums[torch.from_numpy(users)], self.texts[torch.from_numpy(items)]
-        without = self.user_network(functional.normalize(sums - own, dim=1))
+        sums, texts = self.sums[torch.from_numpy(users)], self.texts[torch.from_numpy(items)]
+        without_item = self.user_network(functional.normalize(sums - texts, dim=1))
         whole = self.user_network(functional.normalize(sums, dim=1)).repeat_interleave(times, 0)
         others = self.texts[torch.from_numpy(self.negatives_for(users, times, rng))]
-        positive = (without * self.item_network(own)).sum(1)
+        positive = (without_item * self.item_network(texts)).sum(1)
         negative = (whole * self.item_network(others)).sum(1)
         return functional.softplus(-positive).mean() + functional.softplus(negative).mean()
 
 
 class BehaviourTrainee(TowerTrainee):
-    """The behaviour tower.
+    """Trains the behaviour tower.
 
     Args:
-        config: sizes, rates and weights of the loss.
-        train: as ``TowerTrainee``.
-        texts: as ``TowerTrainee``.
-        teacher: the backbone's vectors of users and warm items, constants, float32.
-        rng: draws the first weights.
+        config: sizes, learning rates and weights of the loss.
+        train: as for ``TowerTrainee``.
+        texts: as for ``TowerTrainee``.
+        teacher: the backbone's vectors of users and of warm items, constants, float32.
+        rng: draws the initial weights.
     """
 
     config: BehaviourConfig
@@ -266,7 +268,7 @@ class BehaviourTrainee(TowerTrainee):
         rng: np.random.Generator,
     ) -> None:
         super().__init__(config, train, texts, teacher[0].shape[1], rng)
-        # The losses compare dots, so the teacher's are brought to the size that a sigmoid reads.
+        # The losses compare dot products: scale the teacher's so that a sigmoid does not saturate.
         dots = np.einsum("ij,ij->i", teacher[0][self.pairs.row], teacher[1][self.pairs.col])
         unit = float(np.sqrt(max(np.abs(dots).mean(), 1e-12) / 2))
         self.teacher = tuple(torch.from_numpy(side / np.float32(unit)) for side in teacher)
@@ -275,24 +277,24 @@ class BehaviourTrainee(TowerTrainee):
         return self.teacher[0].numpy()
 
     def loss(self, users: np.ndarray, items: np.ndarray, rng: np.random.Generator) -> Tensor:
-        config, (teach_users, teach_items) = self.config, self.teacher
-        rows, own = torch.from_numpy(users), torch.from_numpy(items)
+        config, (teacher_users, teacher_items) = self.config, self.teacher
+        rows, item = torch.from_numpy(users), torch.from_numpy(items)
         other = torch.from_numpy(self.negatives_for(users, 1, rng))
-        mine, student = self.user_network(teach_users[rows]), self.item_network(self.texts[own])
-        likes = (mine * student).sum(1)
-        dislikes = (mine * self.item_network(self.texts[other])).sum(1)
-        taught = (teach_users[rows] * teach_items[own]).sum(1)
-        untaught = (teach_users[rows] * teach_items[other]).sum(1)
+        user, student = self.user_network(teacher_users[rows]), self.item_network(self.texts[item])
+        s_pos = (user * student).sum(1)
+        s_neg = (user * self.item_network(self.texts[other])).sum(1)
+        t_pos = (teacher_users[rows] * teacher_items[item]).sum(1)
+        t_neg = (teacher_users[rows] * teacher_items[other]).sum(1)
         entropy = functional.binary_cross_entropy_with_logits
         return (
-            functional.softplus(dislikes - likes).mean()
-            + config.ranking_weight * entropy(likes - dislikes, torch.sigmoid(taught - untaught))
+            functional.softplus(s_neg - s_pos).mean()
+            + config.ranking_weight * entropy(s_pos - s_neg, torch.sigmoid(t_pos - t_neg))
             + config.identification_weight
-            * entropy(_distinctness(student), torch.sigmoid(_distinctness(teach_items[own])))
-            + config.rating_weight * ((taught - likes).abs() + (untaught - dislikes).abs()).mean()
+            * entropy(_distinctness(student), torch.sigmoid(_distinctness(teacher_items[item])))
+            + config.rating_weight * ((t_pos - s_pos).abs() + (t_neg - s_neg).abs()).mean()
         )
 
 
 def _distinctness(items: Tensor) -> Tensor:
-    """An item's dot with itself over its mean dot with the batch."""
+    """Return each item's dot product with itself minus its mean dot product with the batch."""
     return items.square().sum(1) - items @ items.mean(0)

@@ -1,9 +1,9 @@
-"""A judge on a causal LM: asked in words, it answers Yes or No; the log-odds are kept.
+"""Yes/no judge: a causal LM completes a question with Yes or No, and the log-odds are the score.
 
-The item comes first in the prompt, so the pairs of one item share a prefix. It is read once, and
-its keys and values are cached while the users are read (if the model supports a cache).
+The item comes first in the prompt, so all pairs of an item share a prefix. It is encoded once; its
+keys and values are cached for the users' suffixes (if the model supports a cache).
 
-Both answers come from the same hidden state, so the softmax over the vocabulary cancels:
+Both answers are predicted from the same hidden state, so the softmax over the vocabulary cancels:
 log p(Yes) - log p(No) = h . (w_Yes - w_No).
 """
 
@@ -27,7 +27,7 @@ _ANSWERS = (" Yes", " No")
 
 
 class YesNoJudge(Judge):
-    """Asks for each pair whether the user will choose the item.
+    """Prompts a causal LM with the question whether the user will choose the item.
 
     Raises:
         ConfigError: the LM has no vocabulary head, or Yes and No begin with the same token.
@@ -38,10 +38,15 @@ class YesNoJudge(Judge):
         find_head: Any = getattr(lm.full, "get_output_embeddings", lambda: None)
         head = find_head()
         if lm.spec.kind != "causal" or head is None:
-            raise ConfigError(f"LM {lm.spec.source!r} has no vocabulary head to say Yes or No with")
+            raise ConfigError(
+                f"LM {lm.spec.source!r} has no vocabulary head; a yes/no judge needs a causal LM"
+            )
         yes, no = (ids[0] for ids in token_ids(lm, _ANSWERS, special=False))
         if yes == no:
-            raise ConfigError(f"LM {lm.spec.source!r}: Yes and No begin with the same token {yes}")
+            raise ConfigError(
+                f"LM {lm.spec.source!r}: a yes/no judge needs different first tokens of Yes and "
+                f"No, both begin with token {yes}"
+            )
         self.direction = (head.weight[yes] - head.weight[no]).float()
         bias = getattr(head, "bias", None)
         self.bias = 0.0 if bias is None else float(bias[yes] - bias[no])
@@ -54,10 +59,10 @@ class YesNoJudge(Judge):
 
 
 class _Prompts(PairBatcher):
-    """Prompts in two parts: a prefix about the item, a suffix about the user with the question.
+    """Prompts in two parts: a prefix with the item, a suffix with the user's history and question.
 
-    The item may fill a third of the token limit; the history is cut to what is left; the question
-    is always kept.
+    The item may take a third of the token limit. The history is cut to fit into the rest; the
+    question is never cut.
     """
 
     def __init__(self, judge: YesNoJudge, pairs: Pairs) -> None:
@@ -78,7 +83,7 @@ class _Prompts(PairBatcher):
         ]
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
-        """All rows once, the pairs of one item together."""
+        """Iterate over all rows once; a batch holds pairs of one item, to share its prefix."""
         order = np.argsort(self.items, kind="stable")
         cuts = np.flatnonzero(np.diff(self.items[order])) + 1
         for rows in np.split(order, cuts):
@@ -95,18 +100,18 @@ class _Prompts(PairBatcher):
         return hidden.float() @ self.judge.direction + self.judge.bias
 
     def _full(self, rows: np.ndarray) -> Tensor:
-        """Hidden states of the last tokens; every prompt is read in full."""
+        """Return the hidden states of the last tokens, with every prompt encoded in full."""
         prompts = [self.prefixes[self.items[row]] + self.suffixes[row] for row in rows]
         ids, mask, last = _padded(prompts, self.judge.lm)
         states = self.judge.tunable.body(input_ids=ids, attention_mask=mask, use_cache=False)
         return states.last_hidden_state[torch.arange(len(ids)), last]
 
     def _with_shared_prefix(self, item: int, rows: np.ndarray) -> Tensor:
-        """The same for pairs of one item, whose common prefix is read once."""
+        """As ``_full``, for pairs of one item, whose common prefix is encoded once."""
         body, device = self.judge.tunable.body, self.judge.lm.device
         prefix = torch.tensor([self.prefixes[item]], device=device)
         cache = body(input_ids=prefix, use_cache=True).past_key_values
-        if cache is None:  # a model without one
+        if cache is None:  # the model does not support a cache
             return self._full(rows)
         cache.batch_repeat_interleave(len(rows))
         ids, mask, last = _padded([self.suffixes[row] for row in rows], self.judge.lm)
@@ -121,7 +126,7 @@ class _Prompts(PairBatcher):
 
 
 def _padded(prompts: list[list[int]], lm: LanguageModel) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids and mask, int64 (batch, tokens), padded on the right; position of the last token."""
+    """Return ids and mask, int64 (batch, tokens), padded on the right, and last positions."""
     lengths = torch.tensor([len(prompt) for prompt in prompts])
     ids = torch.full((len(prompts), int(lengths.max())), lm.pad_id)
     for row, prompt in enumerate(prompts):

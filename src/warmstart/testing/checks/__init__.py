@@ -1,1 +1,1 @@
-"""The checks of the contract, one file a group or two."""
+"""The contract checks, grouped by what they test."""

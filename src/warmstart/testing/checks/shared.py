@@ -1,5 +1,6 @@
-"""What the checks share: the table they stand in, and assertions."""
+"""The table of all checks, the decorators that fill it, and the assertions that checks share."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,83 +9,97 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from warmstart.core import Recommender
-from warmstart.errors import WarmstartError
+from warmstart.data.splits.cold import SliceName
+from warmstart.errors import DataWarning, WarmstartError
+from warmstart.rank import ScoreFunction
 from warmstart.testing.case import Case
 
 CheckFunction: TypeAlias = Callable[[Case], None]
 
-_LEARNED = 0.6  # share of the way from chance to the right answer that a method must go
-_CHANCE = 0.4  # and at most so much where there is nothing to learn; 0.3 is "even items for all"
+_MIN_LEARNED = 0.6  # relative ndcg that a method must reach
+_MAX_CHANCE = 0.4  # upper bound if there is nothing to learn; even items for all users give 0.3
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check.
+    """One check of the contract.
 
     Attributes:
-        run: raises AssertionError where the case fails.
-        dear: whether it fits again; the others share one fit.
+        run: raises AssertionError if the case fails the check.
+        refits: whether it fits the method again; all other checks share one fit.
     """
 
     run: CheckFunction
-    dear: bool
+    refits: bool
 
 
 CHECKS: dict[str, Check] = {}
-"""All checks by name; filled by the modules of this package."""
+"""All checks by name; the modules of this package register them."""
 
 
-def cheap(function: CheckFunction) -> CheckFunction:
-    """Enter a check that looks at the shared fit."""
-    CHECKS[function.__name__] = Check(function, dear=False)
+def on_shared_fit(function: CheckFunction) -> CheckFunction:
+    """Register a check that uses the shared fit of a case."""
+    CHECKS[function.__name__] = Check(function, refits=False)
     return function
 
 
-def dear(function: CheckFunction) -> CheckFunction:
-    """Enter a check that fits again."""
-    CHECKS[function.__name__] = Check(function, dear=True)
+def refits(function: CheckFunction) -> CheckFunction:
+    """Register a check that fits the method again."""
+    CHECKS[function.__name__] = Check(function, refits=True)
     return function
 
 
 @contextmanager
 def raises(error: type[WarmstartError], *parts: str) -> Iterator[None]:
-    """Inside, an error of that type is raised, and its message holds all of ``parts``."""
+    """Assert that the block raises this error, with a message that contains all ``parts``."""
     try:
         yield
     except error as raised:
         missing = [part for part in parts if part not in str(raised)]
-        assert not missing, f"the message {str(raised)!r} does not name {missing}"
+        assert not missing, f"the message {str(raised)!r} does not contain {missing}"
     else:
         raise AssertionError(f"no {error.__name__} is raised")
 
 
-def same(found: np.ndarray, expected: np.ndarray, case: Case) -> None:
-    """Equal bit for bit, where the method claims to repeat exactly."""
+@contextmanager
+def warns(*parts: str) -> Iterator[None]:
+    """Assert that the block gives a DataWarning whose message contains all ``parts``."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DataWarning)
+        yield
+    messages = [str(w.message) for w in caught if issubclass(w.category, DataWarning)]
+    found = [text for text in messages if all(part in text for part in parts)]
+    assert found, f"no warning contains {parts}; the warnings are {messages}"
+
+
+def assert_same_scores(found: np.ndarray, expected: np.ndarray, case: Case) -> None:
+    """Assert bit-identical scores if the method declares ``exact_repeat``, else close ones."""
     if case.cls.traits.exact_repeat:
         np.testing.assert_array_equal(found, expected)
     else:
-        close(found, expected)
+        assert_close(found, expected)
 
 
-def close(found: np.ndarray, expected: np.ndarray) -> None:
-    """Equal up to the rounding of sums in another order."""
+def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
+    """Assert that scores are equal up to the rounding of sums in another order."""
     scale = float(np.nanmax(np.abs(expected), initial=0))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)
 
 
-def ranks_right(model: Recommender, case: Case) -> None:
-    """Most of the way to the right answer, for what the method claims to know."""
+def assert_learned(model: Recommender, case: Case) -> None:
+    """Assert rankings close to the ideal on each slice whose preferences the method declares."""
     traits = case.cls.traits
     parts: list[Literal["warm", "cold"]] = []
     if "interactions" in traits.reads and traits.personal:
         parts.append("warm")
-    if case.understands_cold:
+    if case.ranks_cold_items:
         parts.append("cold")
     for part in parts:
-        share = case.share(model.score, part)
-        assert share > _LEARNED, f"{part} items: {share:.0%} of the way to the right answer"
+        quality = case.relative_ndcg(model.score, part)
+        assert quality > _MIN_LEARNED, f"{part} items: relative ndcg {quality:.2f}, too low"
 
 
-def at_chance(share: float, what: str) -> None:
-    """Nothing is known."""
-    assert share < _CHANCE, f"{what} are ranked {share:.0%} of the way to the right answer"
+def assert_at_chance(score: ScoreFunction, part: SliceName, case: Case) -> None:
+    """Assert that a ranking of a test slice is about as good as a random one."""
+    quality = case.relative_ndcg(score, part)
+    assert quality < _MAX_CHANCE, f"{part} items: relative ndcg {quality:.2f}, above chance"

@@ -1,1 +1,1 @@
-"""How a store gets from one form to the next; read by Alembic."""
+"""Alembic migrations from each schema of the store to the next."""

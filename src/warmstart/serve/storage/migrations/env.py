@@ -1,4 +1,4 @@
-"""Alembic runs the versions on the connection that the store hands it."""
+"""Alembic environment: run the migrations on the connection that the store passes in."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""The first form of the store."""
+"""The first schema of the store."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create all tables."""
     number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
     time = sa.DateTime(timezone=True)
     op.create_table(
@@ -56,6 +56,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them."""
+    """Drop all tables."""
     for name in ("changes", "keys", "events", "readings", "items"):
         op.drop_table(name)

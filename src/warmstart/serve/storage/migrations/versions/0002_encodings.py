@@ -1,4 +1,4 @@
-"""What the language model computes for an item is called an encoding."""
+"""Rename the table "readings" to "encodings", the term in the code."""
 
 from alembic import op
 
@@ -7,10 +7,10 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Rename the table."""
+    """Rename "readings" to "encodings"."""
     op.rename_table("readings", "encodings")
 
 
 def downgrade() -> None:
-    """Rename it back."""
+    """Rename "encodings" to "readings"."""
     op.rename_table("encodings", "readings")

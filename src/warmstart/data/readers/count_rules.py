@@ -1,0 +1,115 @@
+"""Counts that act: errors and warnings for data that can be read but are probably not meant.
+
+The rules stand in one table in ``docs/data.md``.
+"""
+
+import warnings
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from warmstart.data.catalogue import Catalogue
+from warmstart.data.readers.column_names import near_names
+from warmstart.data.readers.tables import Table
+from warmstart.errors import DataError, DataWarning
+
+_FEW = 0.5  # a smaller fraction is worth a warning
+
+
+def check_overlap(clicked: pl.Series, listed: pl.Series, interactions: Table, items: Table) -> None:
+    """Compare the ids of clicked items (distinct) with those of listed items.
+
+    Raises:
+        DataError: none of the clicked items is listed.
+    """
+    known = int(clicked.is_in(listed.implode()).sum())
+    if known == 0 and len(clicked) and len(listed):
+        raise DataError(
+            f"none of the {len(clicked)} items of {interactions.source} is among the "
+            f"{len(listed)} of {items.source}: {clicked[0]!r} here, {listed[0]!r} there; "
+            "write the ids alike"
+        )
+    if known < _FEW * len(clicked):
+        unknown = clicked.filter(~clicked.is_in(listed.implode()))[0]
+        _warn(
+            f"only {known} of the {len(clicked)} items of {interactions.source} are in "
+            f"{items.source}; {unknown!r} is not, {listed.first()!r} is; are the ids written alike?"
+        )
+
+
+def check_users(users: pl.Series, listed: pl.Series, interactions: Table, table: Table) -> None:
+    """Warn where a table of users has no user of the interactions."""
+    if len(listed) and not listed.is_in(users.implode()).any():
+        _warn(
+            f"no user of {interactions.source} is in {table.source}: {users.first()!r} here, "
+            f"{listed.first()!r} there; are the ids written alike?"
+        )
+
+
+def check_ratings(ratings: pl.Series, threshold: float | None, table: Table, name: str) -> None:
+    """Warn of ratings at or below zero that count as positives."""
+    low = int((ratings <= 0).sum())
+    if threshold is None and low:
+        _warn(
+            f"{table.source}: {low} of {len(ratings)} values of {name!r} are at or below 0, and "
+            "every row counts as a positive; set positive_rating, such as positive_rating = 1"
+        )
+
+
+def check_positives(n_positive: int, n_users: int, n_rows: int, where: str) -> None:
+    """Look at how many users have a positive.
+
+    Raises:
+        DataError: no row is a positive.
+    """
+    if n_rows and not n_positive:
+        raise DataError(f"{where}: none of the {n_rows} rows is a positive; lower positive_rating")
+    if n_positive < _FEW * n_users:
+        _warn(f"{where}: {n_users - n_positive} of {n_users} users have no positive")
+
+
+def unread_columns(
+    table: Table, read: Collection[str | None], wanted: Sequence[str], remedy: str = ""
+) -> tuple[str, ...]:
+    """The columns of a table that are not read; warns where one seems to be misnamed.
+
+    Args:
+        table: the table.
+        read: the columns that are read.
+        wanted: names that would be read if they were there.
+        remedy: what to do about a column of another name.
+
+    Returns:
+        ``source: column`` for each.
+    """
+    unread = [name for name in table.frame.columns if name not in read]
+    near = near_names(unread, [name for name in wanted if name not in table.frame.columns])
+    if near:
+        named = ", ".join(f"{name!r} (is it {meant!r}?)" for name, meant in near.items())
+        _warn(f"{table.source}: not read: {named}; {remedy}")
+    return tuple(f"{Path(table.source).name}: {name}" for name in unread)
+
+
+def warn_texts(items: Table, catalogue: Catalogue, id_name: str, wanted: Sequence[str]) -> None:
+    """Warn where items have no text, and of columns that look like text and are no part of it."""
+    columns = [name for name in items.frame.columns if name != id_name]
+    read = {*catalogue.text_columns, "released"}
+    near = near_names([name for name in columns if name not in read], wanted)
+    hints = ", ".join(f"{name!r} (is it {meant!r}?)" for name, meant in near.items())
+    if not catalogue.text_columns:
+        found = hints or ", ".join(map(repr, columns)) or "none"
+        _warn(
+            f"{items.source}: the items have no text; its other columns: {found}; "
+            "name those of the text, such as text = ['name', 'description']"
+        )
+    elif not any(catalogue.texts):
+        _warn(f"{items.source}: the text columns {list(catalogue.text_columns)} are all empty")
+    elif hints:
+        _warn(
+            f"{items.source}: no part of the text: {hints}; name the columns of the text to add it"
+        )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, DataWarning, stacklevel=4)

@@ -1,0 +1,72 @@
+"""Files of tables: csv, csv.gz, jsonl and parquet."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as arrow_parquet
+
+from warmstart.data.readers.csv_files import read_csv
+from warmstart.data.readers.encoding import check_utf8
+from warmstart.data.readers.tables import Table, columns_table
+from warmstart.errors import DataError
+from warmstart.process import check_process
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".jsonl")
+
+
+def read_table(path: Path) -> Table:
+    """The table in a csv, csv.gz, jsonl or parquet file.
+
+    Raises:
+        DataError: the file is missing, empty, of another kind, or a row of it is malformed.
+    """
+    check_process()
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if path.name.endswith((".csv", ".csv.gz")):
+        return read_csv(path)
+    if path.name.endswith(".jsonl"):
+        return _read_json_lines(path)
+    if path.name.endswith(".parquet"):
+        return _read_parquet(path)
+    raise DataError(f"{path}: unknown kind of file; allowed: {', '.join(SUFFIXES)}")
+
+
+def _read_json_lines(path: Path) -> Table:
+    """One JSON object a line; blank lines are skipped, a key that a line lacks is missing there."""
+    columns: dict[str, list[Any]] = {}
+    row = 0
+    with path.open("rb") as lines:
+        for line in lines:
+            if not line.strip():
+                continue
+            row += 1
+            record = _json_object(path, row, line)
+            for name in record:
+                columns.setdefault(name, [None] * (row - 1))
+            for name, values in columns.items():
+                values.append(record.get(name))
+    if not columns:
+        raise DataError(f"{path}: the file is empty; one JSON object a line is needed")
+    return columns_table(list(columns.items()), str(path))
+
+
+def _json_object(path: Path, row: int, line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        check_utf8(path)
+        raise DataError(f"{path}: row {row}: not JSON: {error}; got {line[:80]!r}") from None
+    if not isinstance(record, dict):
+        raise DataError(f"{path}: row {row}: got {record!r}; allowed: one JSON object a line")
+    return record
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        return Table(pl.DataFrame(arrow_parquet.read_table(path)), str(path))
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: not a parquet file: {error}") from None
