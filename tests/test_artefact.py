@@ -245,7 +245,7 @@ def test_the_message_names_the_problem(saved, world, tmp_path):
     assert "is not a warmstart artefact" in message("another kind of folder")
     newer = message("a newer format")
     assert f"version {FORMAT_VERSION + 1}" in newer
-    assert f"reads version {FORMAT_VERSION}" in newer
+    assert f"reads versions 1 and {FORMAT_VERSION}" in newer
     assert "unknown method 'no_such_method'; known: random," in message("an unknown method")
     assert "no_such_setting" in message("an unknown setting")
     assert "notes.txt" in message("a file that is not listed")

@@ -253,7 +253,7 @@ def test_integer_ids_stay_integers():
     assert rows(found) == [(1, 10, 4.0, 1, True), (3, 10, 4.0, 1, True)]
     assert (found["user"].dtype, found["item"].dtype) == (pl.Int64, pl.Int64)
     assert model.recommend([], 1)["user"].dtype == pl.Int64
-    with pytest.raises(DataError, match=r"users, position 1: got '3'; allowed: integers, as all"):
+    with pytest.raises(DataError, match=r"users '3'; allowed: integers, as all"):
         model.recommend(["3"], 1)
 
 

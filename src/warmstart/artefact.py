@@ -7,7 +7,7 @@ wrote it.
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +19,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
+from warmstart import artefact_format_1 as format_1
 from warmstart.config import Config
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.ids import Ids
+from warmstart.data.readers.assemble import item_texts
+from warmstart.data.readers.tables import frame_table
 from warmstart.errors import ArtefactError, ConfigError, DataError
 from warmstart.fitted import Fitted
 from warmstart.process import check_process
@@ -39,6 +42,7 @@ _FILES = (
     "below_threshold.safetensors",
     "state.safetensors",
 )
+_FILES_OF = {1: format_1.FILES, FORMAT_VERSION: _FILES}
 _LIBRARIES = ("numpy", "scipy", "numba", "torch", "polars", "safetensors")
 
 
@@ -114,25 +118,25 @@ def read_artefact(folder: Path) -> Artefact:
     """
     check_process()
     manifest = read_manifest(folder)
-    if unexpected := _unexpected_files(folder):
-        raise ArtefactError(f"{folder}: unexpected {unexpected}; allowed are {_FILES}")
-    for name in _FILES:
+    for name in manifest["files"]:
         path = folder / name
         if not path.is_file() or file_hash(path) != manifest["files"][name]:
             raise ArtefactError(f"{path} is missing or damaged: its sha256 is not the manifest's")
     try:
         items = pl.read_parquet(folder / "items.parquet")
         users = pl.read_parquet(folder / "users.parquet")["user"].to_list()
+        columns = pl.read_parquet(folder / "columns.parquet")
+        state = load_file(folder / "state.safetensors")
+        if manifest["format_version"] == 1:
+            columns, state = _texts(columns), format_1.upgraded_state(state)
         catalogue = Catalogue(
             Ids(items["item"].to_list(), "item"),
             tuple(items["text"].to_list()),
             items["released"].to_numpy() if "released" in items.columns else None,
-            pl.read_parquet(folder / "columns.parquet"),
+            columns,
             tuple(manifest["text_columns"]),
         )
-        positives = _csr(load_file(folder / "positives.safetensors"))
-        below_threshold = _csr(load_file(folder / "below_threshold.safetensors"))
-        state = load_file(folder / "state.safetensors")
+        positives, below_threshold = _histories(folder, manifest["format_version"])
         fitted = Fitted(
             Ids(users, "user"),
             catalogue,
@@ -168,18 +172,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ArtefactError(f"{path} is not JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ArtefactError(f"{folder} is not a warmstart artefact: its format is another one")
-    if manifest.get("format_version") != FORMAT_VERSION:
+    version = manifest.get("format_version")
+    if type(version) is not int or version not in _FILES_OF:
         raise ArtefactError(
-            f"{folder} has artefact format version {manifest.get('format_version')!r}; "
-            f"this warmstart reads version {FORMAT_VERSION}; fit it again, or use the release that "
-            "wrote it"
+            f"{folder} has artefact format version {version!r}; this warmstart reads versions "
+            f"{' and '.join(map(str, _FILES_OF))}; fit it again, or use the release that wrote it"
         )
     try:
         files = _Manifest.build(manifest).files
     except ConfigError as error:
         raise ArtefactError(f"{path} is damaged: {error}") from None
-    if files.keys() != set(_FILES):
-        raise ArtefactError(f"{path} lists the files {sorted(files)}; allowed are {_FILES}")
+    allowed = _FILES_OF[version]
+    if files.keys() != set(allowed):
+        raise ArtefactError(f"{path} lists the files {sorted(files)}; allowed are {allowed}")
+    if unexpected := _unexpected_files(folder, allowed):
+        raise ArtefactError(f"{folder}: unexpected {unexpected}; allowed are {allowed}")
+    if version == 1:
+        for part in ("config", "choices"):
+            manifest[part] = format_1.upgraded_settings(manifest[part])
     return manifest
 
 
@@ -190,13 +200,13 @@ def _is_artefact(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT
-    return ours and not _unexpected_files(folder)
+    return ours and not _unexpected_files(folder, {*_FILES, *format_1.FILES})
 
 
-def _unexpected_files(folder: Path) -> list[str]:
+def _unexpected_files(folder: Path, allowed: Collection[str]) -> list[str]:
     """Names of files that no artefact holds; hidden files (``.DS_Store``) are ignored."""
     names = sorted(path.name for path in folder.iterdir())
-    return [name for name in names if name not in (*_FILES, _MANIFEST) and name[0] != "."]
+    return [name for name in names if name not in (*allowed, _MANIFEST) and name[0] != "."]
 
 
 def _write_tables(fitted: Fitted, folder: Path) -> None:
@@ -233,6 +243,21 @@ def _manifest(
             **{name: version(name) for name in _LIBRARIES},
         },
     }
+
+
+def _histories(folder: Path, version: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """The positives, and what was rated below their threshold: CSR, (n_users, n_items)."""
+    if version == 1:
+        positives = _csr(load_file(folder / "seen.safetensors"))
+        return positives, sparse.csr_matrix(positives.shape, dtype=np.float32)
+    names = ("positives", "below_threshold")
+    positives, below = (_csr(load_file(folder / f"{name}.safetensors")) for name in names)
+    return positives, below
+
+
+def _texts(columns: pl.DataFrame) -> pl.DataFrame:
+    """Item columns of format 1 as text; they have the types of the files they came from."""
+    return item_texts(frame_table(columns, "columns.parquet"))
 
 
 def _csr_arrays(matrix: sparse.csr_matrix) -> dict[str, np.ndarray]:

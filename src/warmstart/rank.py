@@ -28,6 +28,7 @@ from scipy import sparse
 
 from warmstart.data.splits.cold import Slice
 from warmstart.errors import ConfigError, DataError
+from warmstart.process import check_process
 
 ScoreFunction: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(users int32, items int32) -> float32 scores, shape (users, items)."""
@@ -267,6 +268,7 @@ def rank_slice(
     Raises:
         DataError: the slice contradicts itself, or ``score`` returns a wrong shape or dtype.
     """
+    check_process()
     _check(task)
     n_queries, n_candidates = len(task.users), len(task.candidates)
     masked = task.masked[:, task.candidates].tocsr()

@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from warmstart.errors import WarmstartError
+from warmstart.process import check_process
 
 
 @contextmanager
@@ -22,11 +24,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path; it replaces ``path`` when the block ends without an error.
 
     Parent folders are created. The temporary file is beside ``path``, so that the replacement is
-    one rename within a file system. Its name contains the process id, so that two processes that
-    write the same file never share it.
+    one rename within a file system. Its name contains the process and the thread, so that two
+    that write the same file never share it.
     """
+    check_process()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         yield temporary
         _flush(temporary)
@@ -55,6 +58,7 @@ def atomic_folder(
     Raises:
         WarmstartError: of type ``error``: ``folder`` is a file or must not be replaced.
     """
+    check_process()
     folder = folder.absolute()
     if folder.exists() and not folder.is_dir():
         raise error(f"{folder} is a file; give a folder")

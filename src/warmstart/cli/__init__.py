@@ -1,13 +1,17 @@
 """The command line: one file per command, each a thin layer over the library.
 
-Results go to stdout, progress and problems to stderr. Exit codes: 0, success; 2, bad input, with
-one line on stderr that names what is wrong and where; 130, interrupted.
+Results go to stdout, progress, warnings and problems to stderr. Exit codes: 0, success; 2, bad
+input, with one line on stderr that names what is wrong and where; 1, a fault of warmstart; 130,
+interrupted.
 """
 
+import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
-from warmstart.errors import WarmstartError
+from warmstart.errors import DataWarning, WarmstartError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -19,8 +23,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from warmstart.cli.app import app
     from warmstart.cli.output import complain
 
-    try:
-        app(None if arguments is None else list(arguments))
-    except WarmstartError as error:
-        complain(str(error))
-        sys.exit(2)
+    def show_warning(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        complain(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DataWarning)
+        warnings.showwarning = show_warning
+        try:
+            app(None if arguments is None else list(arguments))
+        except WarmstartError as error:
+            complain(str(error))
+            sys.exit(2)
+        except OSError as error:
+            complain(str(error))
+            sys.exit(2)
+        except Exception as error:
+            if os.environ.get("WARMSTART_DEBUG"):
+                raise
+            complain(
+                f"a fault of warmstart: {type(error).__name__}: {error}; run it again with "
+                "WARMSTART_DEBUG=1 for the traceback, and please report it"
+            )
+            sys.exit(1)

@@ -3,6 +3,7 @@
 import time
 from typing import Annotated, Any
 
+import numpy as np
 from typer import Option
 
 from warmstart.cli.inputs import described, load_for_texts, read_new_items
@@ -33,20 +34,24 @@ def add(
         seconds = {"add": time.perf_counter() - started}
         likely: dict[Any, list[Any]] = {}
         if isinstance(loaded, Simulates) and len(new):
-            named = loaded.simulate(new, min(k, len(loaded.fitted.user_ids)))
+            named = loaded.simulate(new.take(np.flatnonzero(new.has_text)), k)
             likely = dict(named.group_by("item", maintain_order=True).agg("user").iter_rows())
         started = time.perf_counter()
         loaded.save(model)
         seconds["save"] = time.perf_counter() - started
     per_item = seconds["add"] / max(len(new), 1)
     rows = [
-        {"item": item, "seconds": per_item, "users": likely.get(item, [])} for item in added["item"]
+        {"item": item, "seconds": per_item, "has_text": text, "users": likely.get(item, [])}
+        for item, text in zip(added["item"], added["has_text"], strict=True)
     ]
     columns = ["item", "seconds", *(["likely users"] if likely else [])]
     cells = [
         (row["item"], per_item, ", ".join(map(str, row["users"])))[: len(columns)] for row in rows
     ]
-    show(frame_table(columns, cells, f"{len(new)} items added in {seconds['add']:.3f} s"))
+    title = f"{len(new)} items added in {seconds['add']:.3f} s"
+    if missing := int((~new.has_text).sum()):
+        title += f", {missing} of them without text"
+    show(frame_table(columns, cells, title))
     say(str(model))
     write_json(json, "add", described(loaded), rows, timings_of(loaded.name, seconds))
 

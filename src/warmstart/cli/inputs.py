@@ -109,20 +109,29 @@ def comma_separated(text: str, what: str) -> list[str]:
     return parts
 
 
-def known_type(given: list[str], ids: "Ids") -> "list[ExternalId]":
-    """Convert ids from the command line to the type of the model's ids.
+def read_user_ids(given: str, ids: "Ids") -> "list[ExternalId]":
+    """Read the users of ``--users``: ids separated by commas, ``all``, or a file with ids.
+
+    Args:
+        given: the value of the option.
+        ids: the users of the model; the given ones take their type.
 
     Raises:
-        DataError: the model's ids are integers and a given one is not.
+        ConfigError: an id in the list is empty.
+        DataError: the file cannot be read, or an id is malformed.
     """
-    if not ids.is_integer:
-        return list(given)
-    try:
-        return [int(value) for value in given]
-    except ValueError:
-        raise DataError(
-            f"{ids.kind} ids {given!r}; allowed: integers, as in the training data"
-        ) from None
+    from warmstart.data.cells import Cells
+    from warmstart.data.readers.table_files import SUFFIXES, read_table
+    from warmstart.data.values import ids_like
+
+    if given == "all":
+        return ids.values
+    if given.endswith(SUFFIXES):
+        return ids_like(read_table(Path(given)).cells("user"), ids)
+    import polars as pl
+
+    values = pl.Series(comma_separated(given, "--users"), dtype=pl.String)
+    return ids_like(Cells(values, "recommend", "--users", textual=True, argument=True), ids)
 
 
 def read_new_items(path: Path, model: "Recommender") -> "Catalogue":

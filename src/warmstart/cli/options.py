@@ -5,10 +5,18 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from warmstart.errors import ConfigError
+
 
 def example(*lines: str) -> str:
     r"""The example at the end of a command's help; the leading \b keeps its line breaks."""
     return "\n".join(["\b", "Example:", *(f"  {line}" for line in lines)])
+
+
+def _check_suffix(out: Path | None) -> Path | None:
+    if out is not None and out.suffix not in ("", ".csv", ".jsonl", ".parquet"):
+        raise ConfigError(f"--out {str(out)!r}; allowed: a file named .csv, .jsonl or .parquet")
+    return out
 
 
 ModelFolder = Annotated[Path, Argument(metavar="MODEL", help="folder written by fit")]
@@ -38,6 +46,14 @@ StoreUrl = Annotated[
     Option(
         "--store",
         help="sqlite:///FILE or postgresql://...  [default: WARMSTART_STORE, else warmstart.db]",
+    ),
+]
+TableOut = Annotated[
+    Path | None,
+    Option(
+        "--out",
+        help="csv, jsonl or parquet file for the result, instead of printing it",
+        callback=_check_suffix,
     ),
 ]
 Json = Annotated[Path | None, Option("--json", help="write the results as one JSON object")]

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -15,6 +15,9 @@ from rich.text import Text
 from warmstart import storage
 from warmstart.errors import DataError
 from warmstart.version import __version__
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _PIPE_WIDTH = 180  # columns if stdout is not a terminal: keeps piped tables from being cut
 
@@ -57,6 +60,20 @@ def write_output(path: Path, text: str) -> None:
     """
     try:
         storage.write_text(path, text)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def write_frame(path: Path, frame: "pl.DataFrame") -> None:
+    """Write a table as csv, jsonl or, by default, parquet, by the suffix of the file.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    writers = {".csv": frame.write_csv, ".jsonl": frame.write_ndjson}
+    try:
+        with storage.atomic_file(path) as temporary:
+            writers.get(path.suffix, frame.write_parquet)(temporary)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from None
 

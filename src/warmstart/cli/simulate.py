@@ -1,7 +1,6 @@
 """``warmstart simulate``."""
 
 import hashlib
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,9 +8,8 @@ import polars as pl
 from typer import Option
 
 from warmstart.cli.inputs import described, load_for_texts, read_new_items
-from warmstart.cli.options import LM, Json, ModelFolder, NewItems, RunFolder, example
-from warmstart.cli.output import frame_table, progress, say, show, write_json
-from warmstart.storage import atomic_file
+from warmstart.cli.options import LM, Json, ModelFolder, NewItems, RunFolder, TableOut, example
+from warmstart.cli.output import frame_table, progress, say, show, write_frame, write_json
 
 EXAMPLE = example(
     "warmstart simulate models/shop --items new.jsonl -k 20 --json audience.json",
@@ -24,10 +22,7 @@ def simulate(
     items: NewItems,
     k: Annotated[int, Option("-k", help="users per item")] = 20,
     run: RunFolder = None,
-    out: Annotated[
-        Path | None,
-        Option("--out", help="parquet file to write the interactions to, instead of printing them"),
-    ] = None,
+    out: TableOut = None,
     lm: LM = None,
     json: Json = None,
 ) -> None:
@@ -49,15 +44,15 @@ def simulate(
 
         def work(rows: np.ndarray) -> pl.DataFrame:
             frame = simulator.simulate(new.take(rows), k)
-            return frame.insert_column(0, pl.Series("position", np.repeat(rows, k)))
+            positions = new.item_ids.rows(frame["item"].to_list()).astype(np.int64)
+            return frame.insert_column(0, pl.Series("position", positions))
 
         settings = f"{read_manifest(model)['files']} k={k}"
         simulated = Shards(run, settings).run(_keys(new), work, "items").drop("position")
     if out is None:
         show(frame_table(simulated.columns, simulated.rows()))
     else:
-        with atomic_file(out) as temporary:
-            simulated.write_parquet(temporary)
+        write_frame(out, simulated)
         say(str(out))
     write_json(json, "simulate", described(loaded), simulated.to_dicts())
 

@@ -103,4 +103,6 @@ def _print_summary(made: "Split") -> None:
     left_out = list(summary["left_out"].items()) or [("nothing", 0)]
     show(frame_table(["left out", "interactions"], left_out))
     show(frame_table(["note", "number"], list(summary.get("notes", {}).items())))
+    if made.dataset.unread_columns:
+        say(f"not read: {', '.join(made.dataset.unread_columns)}")
     say(f"hash {made.hash}")

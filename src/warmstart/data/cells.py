@@ -54,17 +54,16 @@ class Cells:
         Rows are counted from 1; the header of a csv file is not a row.
         """
         row = wrong.arg_max() or 0
-        more = int(wrong.sum()) - 1
-        what = "position" if self.argument else "row"
-        where = (
-            f"{self.name}, position {row + 1}"
-            if self.argument
-            else (f"row {row + 1}, column {self.name!r}")
-        )
-        others = f" ({more} more {what}(s) like it)" if more else ""
-        return DataError(
-            f"{self.place}: {where}: got {_shortened(self.values[row])}{others}; allowed: {allowed}"
-        )
+        seen, others = _shortened(self.values[row]), int(wrong.sum()) - 1
+        if not self.argument:
+            where = f"row {row + 1}, column {self.name!r}: got {seen}"
+        elif len(self.values) > 1:
+            where = f"{self.name}, position {row + 1}: got {seen}"
+        else:
+            where = f"{self.name} {seen}"
+        what = "value(s)" if self.argument else "row(s)"
+        more = f" ({others} more {what} like it)" if others else ""
+        return DataError(f"{self.place}: {where}{more}; allowed: {allowed}")
 
 
 def column_of(values: Iterable[Any], name: str = "") -> pl.Series:

@@ -19,6 +19,7 @@ from warmstart.lm.cache import VectorCache, cache_folder
 from warmstart.lm.load import LanguageModel, LMConfig, LMSpec, load_language_model
 from warmstart.lm.source import LOCAL
 from warmstart.lm.texts import check_texts, tokenize
+from warmstart.process import check_process
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ class TextEncoder:
             DataError: an entry is not a string.
             ConfigError: the LM returns values that are not finite.
         """
+        check_process()
         check_texts(texts)
         vectors = np.zeros((len(texts), self.width), np.float32)
         rows_of: dict[str, list[int]] = {}

@@ -21,6 +21,7 @@ from warmstart.config import Config
 from warmstart.errors import ConfigError, missing_extra
 from warmstart.lm.source import Source, resolve
 from warmstart.lm.transformers_logging import quiet_transformers
+from warmstart.process import check_process
 from warmstart.train.seed import torch_seed
 
 if TYPE_CHECKING:
@@ -107,6 +108,12 @@ class LanguageModel:
     fingerprint: str
     lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, lock=threading.Lock())
+
     @property
     def width(self) -> int:
         """Length of a pooled vector."""
@@ -170,6 +177,7 @@ def load_language_model(config: LMConfig | None = None) -> LanguageModel:
         ConfigError: the source cannot be found, verified or used with these settings.
         UnsupportedError: the extra ``lm`` is not installed.
     """
+    check_process()
     config = config or LMConfig()
     try:
         import transformers

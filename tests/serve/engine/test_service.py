@@ -586,7 +586,7 @@ def test_integer_ids_are_normalised(service):
         *["7", "7", "7", "-7", "7", "7"]
     ]
     for wrong in ("x", "", "-", "--1", "\u0667", "07", "1.5", 2**63, "9" * 300, "1\n7"):
-        with pytest.raises(DataError, match=r"id, position 1: got .*; allowed: a whole number"):
+        with pytest.raises(DataError, match=r"item: id .*; allowed: a whole number"):
             service.item_id(wrong)
 
 

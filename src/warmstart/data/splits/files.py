@@ -29,6 +29,7 @@ from warmstart.data.interactions import OBSERVED, Interactions
 from warmstart.data.splits.check import check_split
 from warmstart.data.splits.cold import Protocol, Split
 from warmstart.errors import ConfigError, DataError
+from warmstart.process import check_process
 from warmstart.storage import atomic_folder, file_hash
 
 FORMAT, VERSION = "warmstart-split", 1
@@ -212,6 +213,7 @@ def _split(manifest: _Manifest, tables: dict[str, pl.DataFrame]) -> Split:
 
 
 def _read_manifest(folder: Path) -> _Manifest:
+    check_process()
     path = folder / MANIFEST
     if not path.is_file():
         raise DataError(f"{folder}: not a saved split (no {MANIFEST} in it)")

@@ -40,7 +40,7 @@ def _normal_id(value: Any) -> Any:
     if is_normal_id(value):
         return value
     try:
-        return read_ids([argument_cells([value], "id", "id")], "user or item")[0][0]
+        return read_ids([argument_cells([value], "the request", "id")], "user or item")[0][0]
     except DataError as error:
         raise ValueError(str(error)) from None
 
