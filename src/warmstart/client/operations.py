@@ -3,10 +3,10 @@
 A function makes the request and sends nothing; ``clients`` turns it into a method, sync and async.
 """
 
-import operator
 import uuid
 from collections.abc import Iterable, Mapping
 
+from warmstart.client.json_values import json_list, json_value
 from warmstart.client.request import Request
 from warmstart.client.responses import (
     Health,
@@ -43,7 +43,9 @@ def write_items(
     Raises:
         ServiceError: the request fails.
     """
-    rows = [{"id": _id(item), "columns": dict(columns)} for item, columns in items.items()]
+    rows = [
+        {"id": json_value(item), "columns": json_value(columns)} for item, columns in items.items()
+    ]
     return Request("POST", "/v1/items", body={"items": rows})
 
 
@@ -60,7 +62,9 @@ def write_item(item: Id, columns: Mapping[str, Value]) -> Request[WrittenItems]:
     Raises:
         ServiceError: the request fails.
     """
-    return Request("PUT", "/v1/items/{item}", _id(item), body={"columns": dict(columns)})
+    return Request(
+        "PUT", "/v1/items/{item}", json_value(item), body={"columns": json_value(columns)}
+    )
 
 
 def delete_item(item: Id) -> Request[None]:
@@ -72,7 +76,7 @@ def delete_item(item: Id) -> Request[None]:
     Raises:
         ServiceError: there is no such item (404), or the request fails.
     """
-    return Request("DELETE", "/v1/items/{item}", _id(item))
+    return Request("DELETE", "/v1/items/{item}", json_value(item))
 
 
 def item(item: Id) -> Request[ItemInfo]:
@@ -84,7 +88,7 @@ def item(item: Id) -> Request[ItemInfo]:
     Raises:
         ServiceError: there is no such item (404), or the request fails.
     """
-    return Request("GET", "/v1/items/{item}", _id(item))
+    return Request("GET", "/v1/items/{item}", json_value(item))
 
 
 def items(*, limit: int = 100, offset: int = 0) -> Request[ItemList]:
@@ -110,7 +114,7 @@ def similar(item: Id, *, k: int = 10) -> Request[Similar]:
     Raises:
         ServiceError: there is no such item (404), or the request fails.
     """
-    return Request("GET", "/v1/similar/{item}", _id(item), query={"k": k})
+    return Request("GET", "/v1/similar/{item}", json_value(item), query={"k": k})
 
 
 def recommend(
@@ -142,12 +146,12 @@ def recommend(
         ServiceError: user or history is unknown (404), or the request fails.
     """
     body = {
-        "user": None if user is None else _id(user),
-        "history": None if history is None else _ids(history),
+        "user": None if user is None else json_value(user),
+        "history": None if history is None else json_list(history, "history"),
         "k": k,
         "exclude_seen": exclude_seen,
-        "allow": None if allow is None else _ids(allow),
-        "deny": _ids(deny),
+        "allow": None if allow is None else json_list(allow, "allow"),
+        "deny": json_list(deny, "deny"),
         "cold_share_min": cold_share_min,
         "cold_share_max": cold_share_max,
         "explain": explain,
@@ -166,7 +170,7 @@ def simulate(columns: Mapping[str, Value], *, k: int = 20) -> Request[Simulation
     Raises:
         ServiceError: the request fails.
     """
-    return Request("POST", "/v1/simulate", body={"columns": dict(columns), "k": k})
+    return Request("POST", "/v1/simulate", body={"columns": json_value(columns), "k": k})
 
 
 def record(interactions: Iterable[Interaction]) -> Request[Recorded]:
@@ -183,11 +187,11 @@ def record(interactions: Iterable[Interaction]) -> Request[Recorded]:
     """
     rows = [
         {
-            "user": _id(interaction["user"]),
-            "item": _id(interaction["item"]),
+            "user": json_value(interaction["user"]),
+            "item": json_value(interaction["item"]),
             "event": interaction.get("event") or uuid.uuid4().hex,
         }
-        for interaction in interactions
+        for interaction in json_list(interactions, "interactions")
     ]
     return Request("POST", "/v1/interactions", body={"interactions": rows})
 
@@ -201,7 +205,7 @@ def user(user: Id) -> Request[UserInfo]:
     Raises:
         ServiceError: the user is unknown (404), or the request fails.
     """
-    return Request("GET", "/v1/users/{user}", _id(user))
+    return Request("GET", "/v1/users/{user}", json_value(user))
 
 
 def model() -> Request[ModelInfo]:
@@ -277,12 +281,3 @@ def ready() -> Request[bool]:
         ServiceError: the service does not answer.
     """
     return Request("GET", "/health/ready", again=False, read=lambda answer: answer.is_success)
-
-
-def _id(given: Id) -> Id:
-    """An id as JSON can hold it: numpy's integers become plain ones."""
-    return given if isinstance(given, str) else operator.index(given)
-
-
-def _ids(given: Iterable[Id]) -> list[Id]:
-    return [_id(name) for name in given]

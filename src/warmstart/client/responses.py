@@ -3,7 +3,8 @@
 from typing import Any, Literal, NotRequired, TypedDict
 
 Id = int | str
-Value = str | int | float | None
+Scalar = str | int | float | bool | None
+Value = Scalar | list[Scalar]
 Scope = Literal["read", "write", "admin"]
 WriteOutcome = Literal["created", "updated", "unchanged"]
 State = Literal["trained", "ready", "waiting", "failed", "deleted"]

@@ -69,12 +69,13 @@ class Cells:
 def column_of(values: Iterable[Any], name: str = "") -> pl.Series:
     """A column of Python values; of dtype Object where their types differ or nest.
 
-    NaN, pandas' NA and NaT, and None are null. Integers and floats mix to Float64.
+    NaN, pandas' NA and NaT, and None are null. Integers, floats and decimals mix.
     """
     plain = [_plain(value) for value in values]
     types = {type(value) for value in plain if value is not None}
-    if types == {int, float}:
-        plain = [None if value is None else float(value) for value in plain]
+    if len(types) > 1 and types <= {int, float, Decimal}:
+        number = float if float in types else Decimal
+        plain = [None if value is None else number(value) for value in plain]
     elif len(types) > 1 or not types <= set(_COLUMN_TYPES):
         return pl.Series(name, plain, dtype=pl.Object)
     try:
@@ -91,7 +92,12 @@ def any_column(values: Any, name: str = "") -> pl.Series:
     """
     if isinstance(values, pl.Series):
         return values.alias(name)
-    if isinstance(values, (pa.Array, pa.ChunkedArray)) or _is_pandas(values, "Series"):
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        try:
+            return pl.Series(name, values)
+        except (pl.exceptions.PolarsError, TypeError, ValueError):
+            values = values.to_pylist()
+    elif _is_pandas(values, "Series"):
         try:
             return pl.Series(name, pa.array(values, from_pandas=True))
         except (pa.ArrowException, pl.exceptions.PolarsError, TypeError, ValueError):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from warmstart.data.cells import Cells
+from warmstart.data.cells import Cells, column_of
 from warmstart.data.ids import ExternalId, Ids
 from warmstart.errors import DataWarning
 
@@ -274,7 +274,7 @@ def _parsed_list(text: str) -> str | None:
     if quoted:
         parts = [re.sub(r"\\(.)", r"\1", single or double) for single, double in quoted]
     else:
-        parts = [part.strip() for part in inner.split(",")]
+        parts = [re.sub(r"^(-?[0-9]+)\.0$", r"\1", part.strip()) for part in inner.split(",")]
     return "|".join(part for part in parts if part and part not in NULL_WORDS) or None
 
 
@@ -404,21 +404,31 @@ def _utc_seconds(times: pl.Series) -> pl.Series:
 
 
 def _decoded(cells: Cells) -> pl.Series:
-    """Categories as their values, and bytes as UTF-8 text.
+    """Categories as their values, bytes as UTF-8 text; a column of missing values has no type.
 
     Raises:
-        DataError: bytes that are not UTF-8.
+        DataError: bytes that are not UTF-8, or text that is not Unicode.
     """
     column = cells.values
     if isinstance(column.dtype, (pl.Categorical, pl.Enum)):
-        return column.cast(pl.String)
-    if column.dtype == pl.Binary:
-        text = column.cast(pl.String, strict=False)
-        wrong = text.is_null() & column.is_not_null()
-        if wrong.any():
-            raise cells.malformed(wrong, "text in UTF-8")
-        return text
-    return column
+        column = column.cast(pl.String)
+    if column.null_count() == len(column):
+        return pl.Series(column.name, [None] * len(column), dtype=pl.Null)
+    if column.dtype not in (pl.Binary, pl.Object):
+        return column
+    values, wrong = [], []
+    for value in column.to_list():
+        try:
+            value = value.decode() if isinstance(value, bytes) else value
+            if isinstance(value, str):
+                value.encode()  # half a surrogate pair is no text
+            wrong.append(False)
+        except UnicodeError:
+            wrong.append(True)
+        values.append(value)
+    if any(wrong):
+        raise cells.malformed(pl.Series(wrong), "text in UTF-8")
+    return column_of(values, column.name)
 
 
 def _open(cells: Cells, allowed: str) -> pl.Series:
