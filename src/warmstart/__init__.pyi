@@ -25,6 +25,7 @@ from .data.splits.split import split as split
 from .errors import ArtefactError as ArtefactError
 from .errors import ConfigError as ConfigError
 from .errors import DataError as DataError
+from .errors import DataWarning as DataWarning
 from .errors import NotFittedError as NotFittedError
 from .errors import UnsupportedError as UnsupportedError
 from .errors import WarmstartError as WarmstartError

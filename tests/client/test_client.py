@@ -268,9 +268,7 @@ def test_an_error_names_field_and_problem(kind, made, served):
     asyncio.run(go())
 
 
-@pytest.mark.parametrize(
-    "user", ["a/b", "..", ".", "../..", "ü ?#%&+", "a//b", "%2E", "...", "/"]
-)
+@pytest.mark.parametrize("user", ["a/b", "..", ".", "../..", "ü ?#%&+", "a//b", "%2E", "...", "/"])
 def test_an_id_in_the_path_arrives_unchanged(user, served):
     url, token = served
     with Client(url, token) as client:
@@ -287,7 +285,7 @@ def test_an_id_in_the_path_arrives_unchanged(user, served):
 
 @pytest.mark.parametrize("user", ["\n", " ", "a\nb", "a\x00b", "null"])
 def test_a_malformed_id_is_refused(user, served):
-    with Client(*served) as client, pytest.raises(ServiceError, match="422.*allowed: a whole numb"):
+    with Client(*served) as client, pytest.raises(ServiceError, match=r"422.*allowed: a whole num"):
         client.record([{"user": user, "item": "p-9"}])
 
 

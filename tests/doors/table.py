@@ -105,7 +105,7 @@ TABLE = [
     Awkward("text", [], None, None),
     Awkward("text", b"caf\xc3\xa9", None, "café"),
     Awkward("text", b"\xff", None, Refused("UTF-8")),
-    Awkward("text", "half \ud83d", None, Refused()),
+    Awkward("text", "half \ud83d", None, Refused("unpaired surrogates")),
     # -- lists of values --
     Awkward("list", ["a", "b"], "['a', 'b']", "a, b"),
     Awkward("list", ("a", "b"), '["a", "b"]', "a, b"),

@@ -13,7 +13,6 @@ from tests.doors.doors import (
     service_door,
 )
 from tests.doors.table import TABLE, Awkward, Refused
-from tests.serve.fixtures import *  # noqa: F403 - the service and what it needs
 from warmstart.errors import DataWarning, WarmstartError
 
 OF_KIND = {

@@ -25,6 +25,8 @@ def json_value(value: Any) -> Any:
     if to_list is not None:  # of numpy, pandas or polars
         return json_value(to_list())
     match value:
+        case str() if not value.isascii() and any("\ud800" <= mark <= "\udfff" for mark in value):
+            raise DataError(f"got {value!r}; allowed: Unicode text without unpaired surrogates")
         case str() | bool() | int():
             return value
         case float() if value != value:
@@ -47,6 +49,18 @@ def json_value(value: Any) -> Any:
     raise DataError(f"got {value!r} of type {type(value).__name__}; allowed: what JSON can hold")
 
 
+def json_id(value: Any) -> Any:
+    """An id in plain types.
+
+    Raises:
+        DataError: neither text nor a number.
+    """
+    plain = json_value(value)
+    if isinstance(value, date) or not isinstance(plain, str | int | float):
+        raise DataError(f"id {value!r}; allowed: a whole number or a non-empty string")
+    return plain
+
+
 def json_list(values: Any, name: str) -> list[Any]:
     """The values of an argument that must be a list.
 
@@ -55,4 +69,13 @@ def json_list(values: Any, name: str) -> list[Any]:
     """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise DataError(f"{name} must be a list, got {values!r}; write [{values!r}]")
-    return [json_value(value) for value in values]
+    return list(values)
+
+
+def json_ids(values: Any, name: str) -> list[Any]:
+    """The ids of an argument that must be a list, in plain types.
+
+    Raises:
+        DataError: one value where a list belongs, or what is no id.
+    """
+    return [json_id(value) for value in json_list(values, name)]

@@ -6,7 +6,7 @@ A function makes the request and sends nothing; ``clients`` turns it into a meth
 import uuid
 from collections.abc import Iterable, Mapping
 
-from warmstart.client.json_values import json_list, json_value
+from warmstart.client.json_values import json_id, json_ids, json_list, json_value
 from warmstart.client.request import Request
 from warmstart.client.responses import (
     Health,
@@ -44,7 +44,7 @@ def write_items(
         ServiceError: the request fails.
     """
     rows = [
-        {"id": json_value(item), "columns": json_value(columns)} for item, columns in items.items()
+        {"id": json_id(item), "columns": json_value(columns)} for item, columns in items.items()
     ]
     return Request("POST", "/v1/items", body={"items": rows})
 
@@ -62,9 +62,7 @@ def write_item(item: Id, columns: Mapping[str, Value]) -> Request[WrittenItems]:
     Raises:
         ServiceError: the request fails.
     """
-    return Request(
-        "PUT", "/v1/items/{item}", json_value(item), body={"columns": json_value(columns)}
-    )
+    return Request("PUT", "/v1/items/{item}", json_id(item), body={"columns": json_value(columns)})
 
 
 def delete_item(item: Id) -> Request[None]:
@@ -76,7 +74,7 @@ def delete_item(item: Id) -> Request[None]:
     Raises:
         ServiceError: there is no such item (404), or the request fails.
     """
-    return Request("DELETE", "/v1/items/{item}", json_value(item))
+    return Request("DELETE", "/v1/items/{item}", json_id(item))
 
 
 def item(item: Id) -> Request[ItemInfo]:
@@ -88,7 +86,7 @@ def item(item: Id) -> Request[ItemInfo]:
     Raises:
         ServiceError: there is no such item (404), or the request fails.
     """
-    return Request("GET", "/v1/items/{item}", json_value(item))
+    return Request("GET", "/v1/items/{item}", json_id(item))
 
 
 def items(*, limit: int = 100, offset: int = 0) -> Request[ItemList]:
@@ -114,7 +112,7 @@ def similar(item: Id, *, k: int = 10) -> Request[Similar]:
     Raises:
         ServiceError: there is no such item (404), or the request fails.
     """
-    return Request("GET", "/v1/similar/{item}", json_value(item), query={"k": k})
+    return Request("GET", "/v1/similar/{item}", json_id(item), query={"k": k})
 
 
 def recommend(
@@ -146,12 +144,12 @@ def recommend(
         ServiceError: user or history is unknown (404), or the request fails.
     """
     body = {
-        "user": None if user is None else json_value(user),
-        "history": None if history is None else json_list(history, "history"),
+        "user": None if user is None else json_id(user),
+        "history": None if history is None else json_ids(history, "history"),
         "k": k,
         "exclude_seen": exclude_seen,
-        "allow": None if allow is None else json_list(allow, "allow"),
-        "deny": json_list(deny, "deny"),
+        "allow": None if allow is None else json_ids(allow, "allow"),
+        "deny": json_ids(deny, "deny"),
         "cold_share_min": cold_share_min,
         "cold_share_max": cold_share_max,
         "explain": explain,
@@ -187,8 +185,8 @@ def record(interactions: Iterable[Interaction]) -> Request[Recorded]:
     """
     rows = [
         {
-            "user": json_value(interaction["user"]),
-            "item": json_value(interaction["item"]),
+            "user": json_id(interaction["user"]),
+            "item": json_id(interaction["item"]),
             "event": interaction.get("event") or uuid.uuid4().hex,
         }
         for interaction in json_list(interactions, "interactions")
@@ -205,7 +203,7 @@ def user(user: Id) -> Request[UserInfo]:
     Raises:
         ServiceError: the user is unknown (404), or the request fails.
     """
-    return Request("GET", "/v1/users/{user}", json_value(user))
+    return Request("GET", "/v1/users/{user}", json_id(user))
 
 
 def model() -> Request[ModelInfo]:

@@ -76,6 +76,8 @@ def compose_texts(columns: pl.DataFrame, text_columns: tuple[str, ...]) -> tuple
 
     The values of ``LIST_COLUMNS`` read as "a, b, c". White space is collapsed.
     """
+    if not text_columns:
+        return ("",) * columns.height
     composed = []
     for row in columns.select(text_columns).iter_rows(named=True):
         parts = []

@@ -427,7 +427,7 @@ def _decoded(cells: Cells) -> pl.Series:
             wrong.append(True)
         values.append(value)
     if any(wrong):
-        raise cells.malformed(pl.Series(wrong), "text in UTF-8")
+        raise cells.malformed(pl.Series(wrong), "text in UTF-8, without unpaired surrogates")
     return column_of(values, column.name)
 
 

@@ -201,4 +201,3 @@ def _generator_state(rng: np.random.Generator) -> tuple[Any, ...]:
     """Return a value that changes when a number is drawn or a child generator is spawned."""
     bits = rng.bit_generator
     return str(bits.state), getattr(bits.seed_seq, "n_children_spawned", 0)
-

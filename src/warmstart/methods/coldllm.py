@@ -141,7 +141,9 @@ class ColdLLM(Simulator):
             return Shortlist.empty(k)
         texts = [data.catalogue.texts[row] for row in rows]
         vectors = self._texts.rows[rows]
-        settings = [self.config.filter.model_dump_json(), data.hash, self.config.shortlist_size]
+        config = self.config
+        judge = None if config.judge is None else config.judge.model_dump_json()
+        settings = [config.filter.model_dump_json(), judge, data.hash, config.shortlist_size]
         parts = f"{settings} {context.encoder.lm.fingerprint} {self._funnel.hash()}"
         key = hashlib.sha256(parts.encode()).hexdigest()
         labels = [

@@ -24,6 +24,7 @@ from warmstart.simulate.calibration import (
     CalibrationConfig,
     ColdCalibration,
     fit_calibration,
+    min_variation,
     reference_items,
     score_warm_and_cold,
 )
@@ -64,6 +65,7 @@ class EaseText(Recommender, AddsItems, Simulates):
                 self._head.score_as_cold(self._texts.rows, reference_items(data), data),
                 data,
                 context.valid,
+                min_variation=min_variation(data),
             )
 
     def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -15,9 +15,10 @@ the overall validation slice. A positive factor never changes the order of a use
 the top k of each side is ranked once and merged anew for each pair of constants.
 
 Texts that tell the model nothing must not lift cold items. Where a user's cold scores hardly vary
-between items the factor is 0, since dividing by that standard deviation would blow up rounding. And
-a calibrated score stays within a tenth of the highest score of the fit, warm or cold, whatever the
-text of a later item: what exceeds that limit is compressed, in the same order.
+between items, or there are too few different texts to tell, they are divided by their root mean
+square, since their standard deviation is chance. And a calibrated score exceeds the highest warm
+score (with validation: or cold score) of the fit by a tenth at most, whatever the text of a later
+item: what is above that limit is compressed, in the same order.
 """
 
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ USER_STD_EXPONENTS = (0.0, 0.5, 1.0)
 _METRIC = Metric.parse("ndcg@20")
 _MAX_ITEMS = 5000  # maximum number of items per estimate of a standard deviation
 _USERS_AT_ONCE = 512
+_NEVER = 1e9  # a variation that no scores reach
 _MIN_ITEMS = 20  # distinct texts that a standard deviation is estimated on
 _HEADROOM = 0.1  # of the limit; how far scores above it reach
 
@@ -66,7 +68,7 @@ class ColdCalibration:
 
     Attributes:
         user_factors: float32, shape (n_users,).
-        user_limits: each user's highest score of the fit, warm or cold; float32, shape (n_users,).
+        user_limits: each user's highest score of the fit; float32, shape (n_users,).
     """
 
     user_factors: np.ndarray
@@ -105,6 +107,8 @@ def fit_calibration(
     reference: np.ndarray,
     data: Dataset,
     valid: Validation | None,
+    *,
+    min_variation: float = MIN_VARIATION,
 ) -> tuple[ColdCalibration, dict[str, Any]]:
     """Compute the factors of all users, with constants chosen on validation if given.
 
@@ -116,6 +120,8 @@ def fit_calibration(
             (items, n_users).
         data: defines the warm items and each user's seen items.
         valid: validation slices.
+        min_variation: standard deviation over root mean square below which a user's cold scores
+            are divided by the latter.
 
     Returns:
         The calibration, and the chosen constants (none without validation).
@@ -125,21 +131,20 @@ def fit_calibration(
     """
     warm_std, warm_max = _warm_scale(score_warm, data)
     cold_std = np.std(reference, axis=0, dtype=np.float64)
-    root_mean_square = np.hypot(cold_std, np.mean(reference, axis=0, dtype=np.float64))
-    constant = cold_std <= MIN_VARIATION * root_mean_square
+    magnitude = np.hypot(cold_std, np.mean(reference, axis=0, dtype=np.float64))
+    cold_std = np.where(cold_std > min_variation * magnitude, cold_std, magnitude)
     cold_max = reference.max(axis=0, initial=-np.inf)
     median_std = float(np.median(warm_std[warm_std > 0])) if (warm_std > 0).any() else 1.0
 
     def factors(cold_weight: float, exponent: float) -> np.ndarray:
         user_std = np.where(warm_std > 0, warm_std, median_std)
         target = cold_weight * median_std ** (1 - exponent) * user_std**exponent
-        np.divide(target, cold_std, out=target, where=cold_std > 0)
-        return np.where(constant & (cold_std > 0), 0, target).astype(np.float32)
+        return np.divide(target, cold_std, out=target, where=cold_std > 0).astype(np.float32)
 
     def calibration(cold_weight: float, exponent: float) -> ColdCalibration:
         user_factors = factors(cold_weight, exponent)
-        highest = np.where(user_factors > 0, user_factors * cold_max, -np.inf)
-        return ColdCalibration(user_factors, np.maximum(warm_max, highest).astype(np.float32))
+        highest = warm_max if valid is None else np.maximum(warm_max, user_factors * cold_max)
+        return ColdCalibration(user_factors, highest.astype(np.float32))
 
     if valid is None:
         return calibration(config.cold_weight, config.user_std_exponent), {}
@@ -219,6 +224,12 @@ def reference_items(data: Dataset) -> np.ndarray:
     if len({catalogue.texts[row] for row in cold}) < _MIN_ITEMS:
         return _evenly(np.flatnonzero(data.warm & catalogue.has_text))
     return _evenly(cold)
+
+
+def min_variation(data: Dataset) -> float:
+    """The ``min_variation`` of a model of texts: with too few of them no variation is trusted."""
+    texts = {text for text in data.catalogue.texts if text}
+    return MIN_VARIATION if len(texts) >= _MIN_ITEMS else _NEVER
 
 
 def _warm_scale(score_warm: ScoreFunction, data: Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -237,5 +237,6 @@ class DistributionTrainee(TorchTrainee):
             batch_size=self.config.batch_size,
             tokens=int(self.tokenized.lengths.max()) if self.tokenized is not None else 1,
             two_layer=self.config.head == "two-layer",
-            negatives=self.config.negatives,
+            # Beside a ridge the loss is over all users.
+            negatives=self.config.negatives if self.distribution.ridge is None else 0,
         )

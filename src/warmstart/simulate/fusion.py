@@ -32,7 +32,7 @@ TEXT_WEIGHTS: dict[ColdScore, tuple[float, ...]] = {
 }
 NORM_EXPONENTS = (1.0, 0.75, 0.5, 0.25)
 METRIC = "ndcg@20"
-MIN_VARIATION = 1e-3
+MIN_VARIATION = 0.02
 """Standard deviation over root mean square below which scores count as one value."""
 _MAX_SAMPLE = 1000  # standard deviations are estimated on about this many items
 

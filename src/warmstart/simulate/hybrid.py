@@ -21,6 +21,7 @@ from warmstart.simulate.calibration import (
     CalibrationConfig,
     ColdCalibration,
     fit_calibration,
+    min_variation,
     reference_items,
     score_warm_and_cold,
 )
@@ -277,6 +278,7 @@ def fit_hybrid(
         fusion.weighted_sum(folded, text) * fusion.item_scales(folded, text)[:, None],
         data,
         valid,
+        min_variation=min_variation(data),
     )
     return hybrid, choices | chosen
 

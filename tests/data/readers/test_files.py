@@ -144,7 +144,10 @@ BAD = [
     ({"interactions__csv": "user,thing\nu1,a\n"}, r"column 'item' is missing; its columns are"),
     ({"interactions__csv": "user,item,item\nu1,a,b\n"}, r"column\(s\) \['item'\] occur twice"),
     ({"interactions__csv": ""}, "the file is empty"),
-    ({"interactions__csv": b"user,item\nu1,a\nu2,\xff\n"}, r"line 3, column 'item' is not UTF-8: got b'u2,\\xff"),
+    (
+        {"interactions__csv": b"user,item\nu1,a\nu2,\xff\n"},
+        r"line 3, column 'item' is not UTF-8: got b'u2,\\xff",
+    ),
     ({"interactions__csv__gz": b"user,item\nu1,a\n"}, r"interactions\.csv\.gz: not a csv file"),
     (
         {"interactions__csv": "user,item,rating\nu1,a,4\nu1,b,good\nu1,c,bad\n"},
@@ -171,8 +174,14 @@ BAD = [
         {"interactions__jsonl": '{"user": "u", "item": "a"}\n{"user": 1, "item": "b"}\n'},
         r"row 2, column 'user': got 1; allowed: a whole number .*of one type in all rows",
     ),
-    ({"interactions__jsonl": '{"user": 1.5, "item": "a"}\n'}, "row 1, column 'user': got 1.5; allowed"),
-    ({"interactions__jsonl": '{"user": true, "item": "a"}\n'}, "row 1, column 'user': got True; allowed"),
+    (
+        {"interactions__jsonl": '{"user": 1.5, "item": "a"}\n'},
+        "row 1, column 'user': got 1.5; allowed",
+    ),
+    (
+        {"interactions__jsonl": '{"user": true, "item": "a"}\n'},
+        "row 1, column 'user': got True; allowed",
+    ),
     ({"interactions__parquet": b"PAR1 nonsense"}, r"interactions\.parquet: not a parquet file"),
     (
         {"interactions__csv": "user,item\nu,a\n", "items__csv": "item,title\na,x\nb,y\na,z\n"},
@@ -372,9 +381,9 @@ def test_new_items_extend_a_catalogue(timed):
 ids = st.one_of(
     st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=8),
     st.lists(
-        st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1).filter(
-            lambda text: text not in NULL_WORDS
-        ),
+        st.text(
+            st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1
+        ).filter(lambda text: text not in NULL_WORDS),
         min_size=1,
         max_size=8,
     ),

@@ -78,6 +78,7 @@ def assemble(
     text: Sequence[str] | None = None,
     positive_rating: float | None = None,
     on_unknown_item: Literal["add", "raise"] = "add",
+    hint_at_text: bool | None = None,
 ) -> Dataset:
     """A Dataset by the rules of this module.
 
@@ -90,6 +91,8 @@ def assemble(
         text: the item columns that make the text; None takes those of DEFAULT_TEXT that exist.
         positive_rating: ratings from here on are positives.
         on_unknown_item: what to do with an item that ``items`` does not have.
+        hint_at_text: whether to warn of columns that look like text and are no part of it; None:
+            if ``text`` is None.
 
     Raises:
         ConfigError: ``positive_rating`` without a rating column.
@@ -124,7 +127,8 @@ def assemble(
         unread += unread_columns(users, [columns.user], [])
     if items is not None:
         check_overlap(clicked, listed, interactions, items)
-        warn_texts(items, catalogue, columns.item, DEFAULT_TEXT if text is None else ())
+        hint = text is None if hint_at_text is None else hint_at_text
+        warn_texts(items, catalogue, columns.item, DEFAULT_TEXT if hint else ())
     check_positives(positives["user"].n_unique(), len(user_ids), len(events), interactions.source)
     item_ids = pl.concat([listed, unknown])
     return Dataset(
@@ -177,7 +181,7 @@ def build_catalogue(
             f"{source} text column(s) {missing} are missing; the columns are {frame.columns}"
         )
     frame = pl.concat([frame, frame.clear(len(unknown))]) if frame.width else frame
-    texts = compose_texts(frame, tuple(text)) if text else ("",) * len(ids)
+    texts = compose_texts(frame, tuple(text)) if frame.width else ("",) * len(ids)
     released = None
     if times is not None:
         # -1 stands for unknown, so the one second before 1970 moves into 1970.

@@ -4,7 +4,7 @@ The rules stand in one table in ``docs/data.md``.
 """
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -84,10 +84,9 @@ def unread_columns(
         ``source: column`` for each.
     """
     unread = [name for name in table.frame.columns if name not in read]
-    near = near_names(unread, [name for name in wanted if name not in table.frame.columns])
+    near = near_names(unread, [name for name in wanted if name not in read])
     if near:
-        named = ", ".join(f"{name!r} (is it {meant!r}?)" for name, meant in near.items())
-        _warn(f"{table.source}: not read: {named}; {remedy}")
+        _warn(f"{table.source}: not read: {_hints(near)}; {remedy}")
     return tuple(f"{Path(table.source).name}: {name}" for name in unread)
 
 
@@ -95,20 +94,27 @@ def warn_texts(items: Table, catalogue: Catalogue, id_name: str, wanted: Sequenc
     """Warn where items have no text, and of columns that look like text and are no part of it."""
     columns = [name for name in items.frame.columns if name != id_name]
     read = {*catalogue.text_columns, "released"}
-    near = near_names([name for name in columns if name not in read], wanted)
-    hints = ", ".join(f"{name!r} (is it {meant!r}?)" for name, meant in near.items())
+    hints = _hints(near_names([name for name in columns if name not in read], wanted))
     if not catalogue.text_columns:
-        found = hints or ", ".join(map(repr, columns)) or "none"
-        _warn(
-            f"{items.source}: the items have no text; its other columns: {found}; "
-            "name those of the text, such as text = ['name', 'description']"
-        )
+        if columns:
+            _warn(
+                f"{items.source}: the items have no text; its other columns: "
+                f"{hints or ', '.join(map(repr, columns))}; name those of the text, such as "
+                "text = ['name', 'description']"
+            )
     elif not any(catalogue.texts):
         _warn(f"{items.source}: the text columns {list(catalogue.text_columns)} are all empty")
     elif hints:
         _warn(
             f"{items.source}: no part of the text: {hints}; name the columns of the text to add it"
         )
+
+
+def _hints(near: Mapping[str, str]) -> str:
+    return ", ".join(
+        repr(name) if name == meant else f"{name!r} (is it {meant!r}?)"
+        for name, meant in near.items()
+    )
 
 
 def _warn(message: str) -> None:

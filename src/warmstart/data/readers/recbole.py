@@ -3,7 +3,8 @@
 Tab-separated, with a typed header such as ``user_id:token item_id:token rating:float
 timestamp:float``; nothing is quoted. ``user_id``, ``item_id`` and, if present, ``rating`` (else
 ``label``) and ``timestamp`` are read; of the items every column. The text is made of the
-``token_seq`` columns of the items in their order, unless ``dataset.toml`` names others.
+``token_seq`` columns of the items in their order, or without any of those of ``DEFAULT_TEXT``,
+unless ``dataset.toml`` names others.
 """
 
 from pathlib import Path
@@ -64,7 +65,8 @@ def read_atomic(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "add
             names=tuple(_FIELDS),
         ),
         name=settings.name or found[0].stem,
-        text=sequences if settings.text is None else settings.text,
+        text=(sequences or None) if settings.text is None else settings.text,
+        hint_at_text=settings.text is None,
         positive_rating=settings.positive_rating,
         on_unknown_item=on_unknown_item,
     )
