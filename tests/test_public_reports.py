@@ -286,7 +286,7 @@ def test_09_a_long_list_of_few_items_is_short(tmp_path):
         assert model.recommend(["u1"], 10, only_cold=True).is_empty()
     model.add_items({"item": ["new"], "title": ["rose"]})
     model.save(tmp_path / "m")
-    code, out, _ = run("recommend", tmp_path / "m", "--users", "u1", "--items-cold-only")
+    code, out, _ = run("recommend", tmp_path / "m", "--users", "u1", "--only-cold")
     assert code == 0
     assert "new" in out
     assert len(model.recommend(["u1"], 999, exclude_seen=False)) == N + 1

@@ -278,7 +278,7 @@ def test_an_added_item_is_recommended(shop, tmp_path):
     assert [row["item"] for row in rows] == ["new-001", "new-002"]
     user = rows[0]["users"][0]
     done(
-        *("recommend", tmp_path / "m", "--users", user, "-k", 34, "--items-cold-only"),
+        *("recommend", tmp_path / "m", "--users", user, "-k", 34, "--only-cold"),
         *("--json", tmp_path / "r.json"),
     )
     top = json.loads((tmp_path / "r.json").read_text())["results"]

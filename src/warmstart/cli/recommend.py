@@ -11,7 +11,7 @@ from warmstart.lists import OnUnknown
 
 EXAMPLE = example(
     "warmstart recommend models/shop --users u1,u2 -k 10",
-    "warmstart recommend models/shop --users u1 -k 5 --items-cold-only --json top.json",
+    "warmstart recommend models/shop --users u1 -k 5 --only-cold --json top.json",
     "warmstart recommend models/shop --users all --on-unknown popular --out lists.parquet",
 )
 
@@ -27,8 +27,8 @@ def recommend(
         ),
     ],
     k: Annotated[int, Option("-k", help="items per user")] = 10,
-    items_cold_only: Annotated[
-        bool, Option("--items-cold-only", help="only items without interactions")
+    only_cold: Annotated[
+        bool, Option("--only-cold", help="only items without interactions")
     ] = False,
     include_seen: Annotated[
         bool, Option("--include-seen", help="also items that the user has already interacted with")
@@ -57,7 +57,7 @@ def recommend(
             user_ids,
             k,
             exclude_seen=not include_seen,
-            only_cold=items_cold_only,
+            only_cold=only_cold,
             on_unknown=on_unknown,
         )
     if out is None:
