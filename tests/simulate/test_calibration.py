@@ -196,6 +196,21 @@ def test_cold_scores_that_do_not_vary_are_not_blown_up(world, spread):
     assert np.abs(scores).max() <= 5
 
 
+def test_without_a_chosen_weight_no_cold_score_exceeds_the_warm_ones(world, models):
+    _, score_cold = models
+    offset = lambda u, i: score_cold(u, i) + 9  # noqa: E731
+    data = world.data
+    scores = np.ascontiguousarray(offset(np.arange(data.n_users), np.flatnonzero(~data.warm)).T)
+
+    def highest(config):
+        found, _ = fit_calibration(config, models[0], offset, scores, data, None)
+        return found.apply(np.arange(data.n_users), scores.T).max(axis=1)
+
+    warm = models[0](np.arange(data.n_users), np.flatnonzero(data.warm)).max(axis=1)
+    assert (highest(CalibrationConfig()) <= warm + 1e-5).all()
+    assert (highest(CalibrationConfig(cold_weight=1.0)) > warm).any()
+
+
 def test_the_score_of_a_later_item_stays_near_the_range_of_the_fit(world):
     data = world.data
     rng = np.random.default_rng(2)

@@ -16,9 +16,10 @@ the top k of each side is ranked once and merged anew for each pair of constants
 
 Texts that tell the model nothing must not lift cold items. Where a user's cold scores hardly vary
 between items, or there are too few different texts to tell, they are divided by their root mean
-square, since their standard deviation is chance. And a calibrated score exceeds the highest warm
-score (with validation: or cold score) of the fit by a tenth at most, whatever the text of a later
-item: what is above that limit is compressed, in the same order.
+square, since their standard deviation is chance. If ``cold_weight`` is neither given nor chosen,
+no cold score of the fit exceeds the user's highest warm score. And whatever the text of a later
+item is, its score exceeds the highest one of the fit by a tenth at most: what is above that limit
+is compressed, in the same order.
 """
 
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class CalibrationConfig(Config):
     Attributes:
         cold_weight: factor on cold scores that are scaled to the standard deviation of warm scores;
             above 1 it favours cold items. Chosen on validation if given; the default favours
-            neither side.
+            neither side, and keeps cold scores below the user's highest warm score.
         user_std_exponent: exponent on the standard deviation of the user's warm scores: 0 uses the
             median over users, 1 each user's value. Chosen on validation if given, since the best
             value differs between backbones (docs/log.md); the default is halfway.
@@ -141,13 +142,18 @@ def fit_calibration(
         target = cold_weight * median_std ** (1 - exponent) * user_std**exponent
         return np.divide(target, cold_std, out=target, where=cold_std > 0).astype(np.float32)
 
-    def calibration(cold_weight: float, exponent: float) -> ColdCalibration:
-        user_factors = factors(cold_weight, exponent)
-        highest = warm_max if valid is None else np.maximum(warm_max, user_factors * cold_max)
+    def calibration(user_factors: np.ndarray) -> ColdCalibration:
+        highest = np.maximum(warm_max, user_factors * cold_max)
         return ColdCalibration(user_factors, highest.astype(np.float32))
 
     if valid is None:
-        return calibration(config.cold_weight, config.user_std_exponent), {}
+        user_factors = factors(config.cold_weight, config.user_std_exponent)
+        if "cold_weight" not in config.model_fields_set:
+            bound = np.divide(
+                warm_max, cold_max, out=np.full_like(warm_max, np.inf), where=cold_max > 0
+            )
+            user_factors = np.minimum(user_factors, np.maximum(bound, 0)).astype(np.float32)
+        return calibration(user_factors), {}
     if "overall" not in valid:
         raise ConfigError(
             f"calibrating cold scores needs the validation slice 'overall', got {sorted(valid)}"
@@ -174,7 +180,7 @@ def fit_calibration(
         product(COLD_WEIGHTS, USER_STD_EXPONENTS), key=lambda constants: quality(*constants)
     )
     chosen = {"cold_weight": cold_weight, "user_std_exponent": exponent}
-    return calibration(cold_weight, exponent), chosen
+    return calibration(factors(cold_weight, exponent)), chosen
 
 
 def score_warm_and_cold(

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from warmstart.data.readers.frames import from_frames
-from warmstart.errors import DataError
+from warmstart.errors import DataError, DataWarning
 
 ROWS = {"who": ["b", "a", "b"], "what": [2, 1, 1], "stars": [5, 4, 1], "when": [30, 20, 10]}
 ITEMS = {"what": [1, 2], "title": ["One", "Two"], "plot": ["first", None]}
@@ -74,3 +74,12 @@ def test_pandas_is_not_imported_to_read_frames():
         "assert not {'pandas', 'httpx', 'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+@pytest.mark.parametrize("dtype", [pl.Int64, pl.String, pl.Float64, pl.Null, pl.Object])
+def test_an_empty_frame_of_items_has_no_type_of_ids(dtype):
+    items = pl.DataFrame({"item": pl.Series([], dtype=dtype), "title": []})
+    for ids in ([1, 2], ["a", "b"]):
+        with pytest.warns(DataWarning, match="are all empty"):
+            data = from_frames({"user": ["u", "u"], "item": ids}, items)
+        assert data.catalogue.item_ids.values == ids

@@ -30,7 +30,7 @@ def check_overlap(clicked: pl.Series, listed: pl.Series, interactions: Table, it
             f"{len(listed)} of {items.source}: {clicked[0]!r} here, {listed[0]!r} there; "
             "write the ids alike"
         )
-    if known < _FEW * len(clicked):
+    if len(listed) and known < _FEW * len(clicked):
         unknown = clicked.filter(~clicked.is_in(listed.implode()))[0]
         _warn(
             f"only {known} of the {len(clicked)} items of {interactions.source} are in "

@@ -1,0 +1,115 @@
+"""What all kinds of values share: categories, bytes, missing values, text of one value."""
+
+import json
+from collections.abc import Mapping, Sized
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from warmstart.data.cells import Cells, column_of
+
+NULL_WORDS = (
+    "nan",
+    "NaN",
+    "NAN",
+    "null",
+    "NULL",
+    "None",
+    "NaT",
+    "<NA>",
+    r"\N",
+    "#N/A",
+    "N/A",
+    "NA",
+)
+"""What software writes for a missing value; never an id, a text, a number or a time."""
+
+
+def decoded(cells: Cells) -> pl.Series:
+    """Categories as their values, bytes as UTF-8 text; a column of missing values has no type.
+
+    Raises:
+        DataError: bytes that are not UTF-8, or text that is not Unicode.
+    """
+    column = cells.values
+    if isinstance(column.dtype, (pl.Categorical, pl.Enum)):
+        column = column.cast(pl.String)
+    if column.null_count() == len(column) > 0:
+        return pl.Series(column.name, [None] * len(column), dtype=pl.Null)
+    if column.dtype not in (pl.Binary, pl.Object):
+        return column
+    values, wrong = [], []
+    for value in column.to_list():
+        try:
+            value = value.decode() if isinstance(value, bytes) else value
+            if isinstance(value, str):
+                value.encode()  # half a surrogate pair is no text
+            wrong.append(False)
+        except UnicodeError:
+            wrong.append(True)
+        values.append(value)
+    if any(wrong):
+        raise cells.malformed(pl.Series(wrong), "text in UTF-8, without unpaired surrogates")
+    return column_of(values, column.name)
+
+
+def one_value_each(cells: Cells, allowed: str) -> pl.Series:
+    """Numbers or times as they are, or as text without blanks around it; a missing one is null.
+
+    Raises:
+        DataError: a list or a mapping where one value belongs.
+    """
+    column = decoded(cells)
+    if column.dtype == pl.Object:
+        nested = pl.Series(
+            [
+                isinstance(value, Sized) and not isinstance(value, str | bytes)
+                for value in column.to_list()
+            ]
+        )
+        if nested.any():
+            raise cells.malformed(nested, allowed)
+        column = pl.Series([text_of(value) for value in column.to_list()], dtype=pl.String)
+    if column.dtype == pl.String:
+        column = column.str.strip_chars()
+        column = column.set(column.is_in(["", *NULL_WORDS]).fill_null(False), None)
+    return column
+
+
+def is_nan(column: pl.Series) -> pl.Series:
+    """Which values are NaN: bool, one value a cell; null is not."""
+    if column.dtype.is_float():
+        return column.is_nan().fill_null(False)
+    return pl.repeat(False, len(column), eager=True, dtype=pl.Boolean)
+
+
+def text_of(value: Any, separator: str = ", ") -> str | None:
+    """The text of one value; None if it is missing or empty."""
+    if isinstance(value, np.ndarray | pl.Series):
+        value = value.tolist() if isinstance(value, np.ndarray) else value.to_list()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or value != value:
+        return None
+    match value:
+        case str():
+            return value
+        case bool():
+            return str(value).lower()
+        case float() if value.is_integer():
+            return str(int(value))
+        case Decimal():
+            return format(value, "f")
+        case datetime():
+            return value.isoformat(sep=" ")
+        case date() | time():
+            return value.isoformat()
+        case list() | tuple() | set() | frozenset():
+            parts = (text_of(part) for part in value)
+            return separator.join(part for part in parts if part and part not in NULL_WORDS)
+        case Mapping():
+            return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)

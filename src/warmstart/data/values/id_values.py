@@ -1,0 +1,149 @@
+"""Ids of users and items: whole numbers or text, all of one type."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from warmstart.data.cells import Cells
+from warmstart.data.ids import ExternalId, Ids
+from warmstart.data.values.decoding import NULL_WORDS, decoded, is_nan
+from warmstart.errors import DataWarning
+
+_CONTROL = r"[\x00-\x1f\x7f\u{2028}\u{2029}]"
+# A whole number as software writes it: no leading zeros or plus; ".0" from a column of floats.
+_WHOLE = r"^(?:0|-?[1-9][0-9]{0,18})(?:\.0+)?$"
+_EXACT_FLOAT = 2**53  # from here on a float no longer holds every whole number
+
+
+def read_ids(columns: Sequence[Cells], kind: str) -> list[pl.Series]:
+    """Id columns that share one set of ids: all Int64 or all String, without missing ones.
+
+    White space around an id is cut off. Whole floats and decimals are integers, since a column of
+    integers becomes one of floats in software where a value was missing. Text whose type is open
+    (csv) is integer if every such cell is a whole number without leading zeros; beside a typed
+    column it takes that column's type.
+
+    Args:
+        columns: the id cells of every table.
+        kind: "user" or "item"; named in errors.
+
+    Raises:
+        DataError: a missing or empty id, one that is neither a whole number nor a string, one
+            with a line break, or columns that disagree.
+    """
+    checked = [_checked_ids(cells, kind) for cells in columns]
+    pairs = list(zip(columns, checked, strict=True))
+    typed = {ids.dtype for cells, ids in pairs if not cells.textual and len(ids)}
+    if len(typed) > 1:
+        found = ", ".join(
+            f"{'int' if ids.dtype == pl.Int64 else 'str'} in {cells.place}" for cells, ids in pairs
+        )
+        raise columns[0].error(f"{kind} ids must be all int or all str, got {found}")
+    if typed:
+        as_integer = typed == {pl.Int64()}
+    else:
+        as_integer = all(_as_integers(ids).null_count() == 0 for ids in checked)
+    if not as_integer:
+        return [ids.cast(pl.String) if not len(ids) else ids for ids in checked]
+    return [_to_integers(cells, ids, kind) for cells, ids in pairs]
+
+
+def ids_like(cells: Cells, known: Ids) -> list[ExternalId]:
+    """Ids of the type of ``known`` ones, whether or not they are among them.
+
+    Raises:
+        DataError: see ``read_ids``; or an id of the other type.
+    """
+    ids = _checked_ids(cells, known.kind)
+    if not len(known) or not len(ids):
+        return ids.to_list()
+    if cells.textual and known.is_integer:
+        return _to_integers(cells, ids, known.kind).to_list()
+    if (ids.dtype == pl.Int64) != known.is_integer:
+        wanted = "integers" if known.is_integer else "strings"
+        raise cells.malformed(
+            pl.repeat(True, len(ids), eager=True), f"{wanted}, as all known {known.kind} ids are"
+        )
+    return ids.to_list()
+
+
+def is_normal_id(value: Any) -> bool:
+    """Whether reading leaves this id as it is: a shortcut for one id, where a column is slow.
+
+    False does not mean that it is wrong; ``read_ids`` decides.
+    """
+    if type(value) is int:
+        return -(2**63) <= value < 2**63
+    return (
+        type(value) is str
+        and value.isprintable()
+        and value == value.strip()
+        and value not in ("", *NULL_WORDS)
+    )
+
+
+def _checked_ids(cells: Cells, kind: str) -> pl.Series:
+    """Ids as Int64 or String; those of textual cells are String."""
+    column = decoded(cells)
+    allowed = f"a whole number of 64 bits or a non-empty string, the {kind} id"
+    if not len(column):
+        return pl.Series(column.name, [], dtype=pl.String)
+    missing = column.is_null() | is_nan(column)
+    if missing.any():
+        raise cells.malformed(missing, allowed)
+    if column.dtype.is_numeric():
+        whole = column.cast(pl.Int64, strict=False)
+        wrong = whole.is_null() | (whole.cast(column.dtype, strict=False) != column)
+        if column.dtype.is_float():
+            wrong |= column.abs() >= _EXACT_FLOAT
+        if wrong.any():
+            raise cells.malformed(wrong.fill_null(True), allowed)
+        return whole
+    if column.dtype != pl.String:
+        raise cells.malformed(_of_another_type(column), f"{allowed}, of one type in all rows")
+    stripped = column.str.strip_chars()
+    merged = column.n_unique() - stripped.n_unique() if (stripped != column).any() else 0
+    if merged:
+        warnings.warn(
+            f"{cells.place}: {merged} {kind} id(s) differ from another one only in white space "
+            "around them; they count as one",
+            DataWarning,
+            stacklevel=3,
+        )
+    column = stripped
+    for wrong, why in (
+        (column.str.len_bytes() == 0, ""),
+        (column.is_in(NULL_WORDS), "; this word stands for a missing value"),
+        (column.str.contains(_CONTROL), ", in one line: is a quote before it not closed?"),
+    ):
+        if wrong.any():
+            raise cells.malformed(wrong, allowed + why)
+    return column
+
+
+def _of_another_type(column: pl.Series) -> pl.Series:
+    """Which values are no id, or an id of another type than the first one."""
+    if column.dtype != pl.Object:
+        return pl.repeat(True, len(column), eager=True)
+    values = column.to_list()
+    first = type(values[0])
+    return pl.Series([first not in (int, str) or type(value) is not first for value in values])
+
+
+def _as_integers(ids: pl.Series) -> pl.Series:
+    """Int64; null where an id is no whole number of 64 bits."""
+    if ids.dtype == pl.Int64:
+        return ids
+    whole = ids.str.contains(_WHOLE)
+    digits = ids.str.replace(r"\.0+$", "")
+    return digits.set(~whole, None).cast(pl.Int64, strict=False)
+
+
+def _to_integers(cells: Cells, ids: pl.Series, kind: str) -> pl.Series:
+    integers = _as_integers(ids)
+    if integers.null_count():
+        allowed = f"a whole number, as the other {kind} ids are integers"
+        raise cells.malformed(integers.is_null(), allowed)
+    return integers

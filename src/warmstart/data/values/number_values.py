@@ -1,0 +1,45 @@
+"""Numbers: ratings and positions."""
+
+import polars as pl
+
+from warmstart.data.cells import Cells
+from warmstart.data.values.decoding import is_nan, one_value_each
+
+
+def read_numbers(cells: Cells, *, required: bool = False) -> pl.Series:
+    """Finite numbers as Float64; null where one is missing. True is 1 and false is 0.
+
+    Args:
+        cells: numbers, or text of numbers with a decimal point.
+        required: whether a missing number is an error.
+
+    Raises:
+        DataError: naming the first cell that is not a number.
+    """
+    allowed = "a finite number"
+    column = one_value_each(cells, allowed)
+    if column.dtype == pl.String:
+        column = column.str.replace("(?i)^true$", "1").str.replace("(?i)^false$", "0")
+    elif not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+        raise cells.malformed(column.is_not_null(), allowed)
+    numbers = column.cast(pl.Float64, strict=False)
+    numbers = numbers.set(is_nan(numbers), None)
+    wrong = column.is_not_null() & ~is_nan(column) & ~numbers.is_finite().fill_null(False)
+    if required:
+        wrong |= numbers.is_null()
+    if wrong.any():
+        raise cells.malformed(wrong, allowed)
+    return numbers
+
+
+def read_whole_numbers(cells: Cells) -> pl.Series:
+    """Whole numbers as Int64, none missing.
+
+    Raises:
+        DataError: naming the first cell that is not one.
+    """
+    numbers = read_numbers(cells, required=True)
+    wrong = numbers != numbers.floor()
+    if wrong.any():
+        raise cells.malformed(wrong, "a whole number")
+    return numbers.cast(pl.Int64)

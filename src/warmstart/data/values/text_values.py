@@ -1,0 +1,64 @@
+"""Texts, and lists of values as text."""
+
+import re
+
+import polars as pl
+
+from warmstart.data.cells import Cells
+from warmstart.data.values.decoding import NULL_WORDS, decoded, text_of
+
+
+def read_texts(cells: Cells) -> pl.Series:
+    """Texts as String; null where there is none.
+
+    Numbers, dates and booleans are written out, whole floats without ".0"; the values of a list
+    are joined by ", "; anything nested deeper is JSON text. An empty text and a null word are
+    missing.
+
+    Raises:
+        DataError: bytes that are not UTF-8.
+    """
+    return _texts(cells, ", ")
+
+
+def read_lists(cells: Cells) -> pl.Series:
+    """Lists of values as String, joined by ``|``; null where there is none.
+
+    A list may come as such, as text with ``|`` between the values, or as text that some software
+    wrote for a list: ``['a', 'b']``, ``["a", "b"]``, ``['a' 'b']``.
+
+    Raises:
+        DataError: bytes that are not UTF-8.
+    """
+    texts = _texts(cells, "|")
+    listed = texts.str.contains(r"^\s*\[.*\]\s*$").fill_null(False)
+    if not listed.any():
+        return texts
+    values = [_parsed_list(text) if text is not None else None for text in texts]
+    return pl.Series(texts.name, values, dtype=pl.String)
+
+
+def _texts(cells: Cells, separator: str) -> pl.Series:
+    column = decoded(cells)
+    if column.dtype != pl.String:
+        texts = [text_of(value, separator) for value in column.to_list()]
+        column = pl.Series(column.name, texts, dtype=pl.String)
+    stripped = column.str.strip_chars()
+    missing = (stripped.str.len_bytes() == 0) | stripped.is_in(NULL_WORDS)
+    if not missing.all() and stripped.filter(~missing).str.contains(r"^-?[0-9]+\.0$").all():
+        column = stripped.str.replace(r"\.0$", "")  # a column of integers, kept as floats
+    return column.set(missing.fill_null(True), None)
+
+
+def _parsed_list(text: str) -> str | None:
+    """The values of a list in brackets, joined by ``|``; other text as it is."""
+    inner = text.strip()
+    if not (inner.startswith("[") and inner.endswith("]")):
+        return text
+    inner = inner[1:-1]
+    quoted = re.findall(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"", inner)
+    if quoted:
+        parts = [re.sub(r"\\(.)", r"\1", single or double) for single, double in quoted]
+    else:
+        parts = [re.sub(r"^(-?[0-9]+)\.0$", r"\1", part.strip()) for part in inner.split(",")]
+    return "|".join(part for part in parts if part and part not in NULL_WORDS) or None
