@@ -224,7 +224,7 @@ def restart(model: Path, items: int = 100_000, lm: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(model=model, store=f"sqlite:///{folder}/store.db", lm=lm or None)
         service = Service(settings)
-        name, rng = service.deployment.name, np.random.default_rng(0)
+        name, rng = service.deployment.model_hash, np.random.default_rng(0)
         texts = [" ".join(rng.choice(WORDS, 8)) for _ in range(64)]
         packed = [pack(encoding) for encoding in encode_and_place(service.deployment.model, texts)]
         for start in range(0, items, 5000):

@@ -161,7 +161,7 @@ def test_a_failed_fit_leaves_the_model_unfitted(model):
 
 
 def test_no_interactions_are_refused_before_anything_else():
-    with pytest.raises(DataError, match="lookup: 'toy' holds no training interactions"):
+    with pytest.raises(DataError, match="lookup: 'toy' has no training interactions"):
         Lookup(fails=True).fit(dataset(np.zeros((2, 2))))
 
 
@@ -232,7 +232,7 @@ def test_candidates_are_an_allow_list_or_the_cold_items_or_both(model):
     )
     assert model.recommend(["u1"], 2, only_cold=True)["item"].to_list() == ["i4", "i3"]
     assert model.recommend(["u1"], 1, items=["i0", "i3"], only_cold=True)["item"][0] == "i3"
-    with pytest.warns(DataWarning, match=r"1 user\(s\) get no list.*there is no candidate"):
+    with pytest.warns(DataWarning, match=r"1 user\(s\) get no list.*there are no candidates"):
         none = model.recommend(["u1"], 1, items=["i0"], only_cold=True)
     assert none.is_empty()
     assert none.schema == model.recommend(["u1"], 1).schema

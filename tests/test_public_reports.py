@@ -97,7 +97,7 @@ def test_01_recbole_without_token_seq(tmp_path):
     (tmp_path / "d.item").write_text(
         "item_id:token\ttitle:token\tabout:token_seq\n1\toak\ta tree\n2\telm\tone more\n"
     )
-    with pytest.warns(ws.DataWarning, match="no part of the text: 'title'"):
+    with pytest.warns(ws.DataWarning, match="not part of the text: 'title'"):
         assert ws.read_dataset(folder).catalogue.texts == ("a tree", "one more")
 
 
@@ -252,7 +252,7 @@ def test_07_a_time_column_of_another_name_is_named(tmp_path):
     with pytest.warns(ws.DataWarning, match=r"not read: 'time' \(is it 'timestamp'\?\); rename it"):
         data = ws.read_dataset(folder)
     assert data.unread_columns == ("interactions.csv: time", "interactions.csv: shop")
-    with pytest.warns(ws.DataWarning, match="name it, such as time='timestamp'"):
+    with pytest.warns(ws.DataWarning, match="name it, for example time='timestamp'"):
         ws.from_frames({"user": ["u"], "item": ["i"], "timestamp": [3]})
 
 
@@ -282,7 +282,7 @@ def test_08_an_interaction_without_a_rating_is_still_one():
 
 def test_09_a_long_list_of_few_items_is_short(tmp_path):
     model = ws.Popular().fit(ws.from_frames(*shop(cold=0)))
-    with pytest.warns(ws.DataWarning, match="there is no candidate"):
+    with pytest.warns(ws.DataWarning, match="there are no candidates"):
         assert model.recommend(["u1"], 10, only_cold=True).is_empty()
     model.add_items({"item": ["new"], "title": ["rose"]})
     model.save(tmp_path / "m")

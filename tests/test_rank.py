@@ -387,7 +387,7 @@ def test_unknown_metrics_are_named(name):
 
 def test_a_metric_needs_long_enough_lists():
     ranking = rank_slice(table_score(random_table(1, 130, 60)), random_slice(), 5)
-    with pytest.raises(ConfigError, match="needs lists of 20, these have 5"):
+    with pytest.raises(ConfigError, match="needs lists of length 20, got 5"):
         ranking.mean("ndcg@20")
 
 
@@ -411,7 +411,7 @@ def test_a_wrong_score_shape_is_named():
                 sparse.csr_matrix(np.ones((2, 3), bool)),
                 sparse.csr_matrix((3, 3), dtype=bool),
             ),
-            "do not fit",
+            "do not match",
         ),
     ],
 )

@@ -1,8 +1,8 @@
-"""The saved form of a recommender: a folder of parquet, safetensors and one JSON manifest.
+"""Save recommenders as folders of parquet files, safetensors files and one JSON manifest.
 
-Nothing in it is executable and nothing is unpickled. The manifest lists every file's sha256, so a
-damaged or exchanged file is refused before it is read. The folder holds no path of the machine that
-wrote it.
+The files contain no executable code and no pickles. The manifest lists the sha256 of every file, so
+a damaged or replaced file is rejected before it is read. The folder contains no path of the machine
+that wrote it.
 """
 
 import json
@@ -47,7 +47,7 @@ _LIBRARIES = ("numpy", "scipy", "numba", "torch", "polars", "safetensors")
 
 
 class _Manifest(Config):
-    """What ``manifest.json`` holds beside format and version."""
+    """The fields of ``manifest.json``: all are required, and others are errors."""
 
     format: str
     format_version: int
@@ -63,12 +63,12 @@ class _Manifest(Config):
 
 @dataclass(frozen=True)
 class Artefact:
-    """Everything needed to rebuild a recommender; what ``read_artefact`` returns.
+    """Everything needed to rebuild a recommender, as ``read_artefact`` returns it.
 
     Attributes:
         manifest: the JSON manifest.
         fitted: ids, catalogue, histories.
-        state: the method's own arrays.
+        state: arrays of the method.
     """
 
     manifest: dict[str, Any]
@@ -84,17 +84,17 @@ def write_artefact(
     fitted: Fitted,
     state: Mapping[str, np.ndarray],
 ) -> None:
-    """Write an artefact: whole or not at all; an older one in its place is replaced.
+    """Write an artefact atomically, replacing an older one in the same folder.
 
     Args:
-        folder: where to.
+        folder: target folder.
         method: name of the method.
-        config: its configuration, plain JSON values.
+        config: configuration of the method, as plain JSON values.
         fitted: ids, catalogue, histories.
-        state: the method's own arrays.
+        state: arrays of the method.
 
     Raises:
-        ArtefactError: the folder exists and is not an artefact, or holds other files too.
+        ArtefactError: the folder exists and is not an artefact, or has other files too.
     """
     with atomic_folder(folder, may_replace=_is_artefact, error=ArtefactError) as new:
         _write_tables(fitted, new)
@@ -106,22 +106,24 @@ def write_artefact(
         manifest = _manifest(method, config, fitted, files)
         (new / _MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         mode = (new / _MANIFEST).stat().st_mode
-        for name in _FILES:  # safetensors writes for its owner only: a service is another user
+        for name in _FILES:  # safetensors lets only the owner read, but a service is another user
             (new / name).chmod(mode)
 
 
 def read_artefact(folder: Path) -> Artefact:
-    """Read and check an artefact.
+    """Read an artefact and check its files against the manifest.
 
     Raises:
-        ArtefactError: missing, foreign, from another format version, or damaged.
+        ArtefactError: the artefact is missing, foreign, of another format version, or damaged.
     """
     check_process()
     manifest = read_manifest(folder)
     for name in manifest["files"]:
         path = folder / name
         if not path.is_file() or file_hash(path) != manifest["files"][name]:
-            raise ArtefactError(f"{path} is missing or damaged: its sha256 is not the manifest's")
+            raise ArtefactError(
+                f"{path} is missing or damaged: its sha256 is not in the manifest"
+            )
     try:
         items = pl.read_parquet(folder / "items.parquet")
         users = pl.read_parquet(folder / "users.parquet")["user"].to_list()
@@ -152,16 +154,18 @@ def read_artefact(folder: Path) -> Artefact:
     for matrix in (positives, below_threshold):
         if matrix.shape != expected:
             raise ArtefactError(
-                f"{folder} is damaged: {expected} users and items, histories of {matrix.shape}"
+                f"{folder} is damaged: its histories have shape {matrix.shape}, not {expected}"
             )
     return Artefact(manifest, fitted, state)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an artefact; its files are not read.
+    """Read and check the manifest of an artefact, but not the content of its files.
+
+    Settings of format 1 are renamed to the present names.
 
     Raises:
-        ArtefactError: missing, foreign, or from another format version.
+        ArtefactError: the artefact is missing, foreign, or of another format version.
     """
     path = folder / _MANIFEST
     if not path.is_file():
@@ -171,7 +175,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{path} is not JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ArtefactError(f"{folder} is not a warmstart artefact: its format is another one")
+        raise ArtefactError(
+            f"{folder} is not a warmstart artefact: its manifest has another format"
+        )
     version = manifest.get("format_version")
     if type(version) is not int or version not in _FILES_OF:
         raise ArtefactError(
@@ -190,11 +196,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if version == 1:
         for part in ("config", "choices"):
             manifest[part] = format_1.upgraded_settings(manifest[part])
+        manifest["lm"] = format_1.upgraded_lm(manifest["lm"])
     return manifest
 
 
 def _is_artefact(folder: Path) -> bool:
-    """Whether all of the folder may be replaced: it holds an artefact and nothing else."""
+    """Whether the folder may be replaced: it contains an artefact and nothing else."""
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -204,7 +211,7 @@ def _is_artefact(folder: Path) -> bool:
 
 
 def _unexpected_files(folder: Path, allowed: Collection[str]) -> list[str]:
-    """Names of files that no artefact holds; hidden files (``.DS_Store``) are ignored."""
+    """Names of files that do not belong to an artefact, except hidden ones (``.DS_Store``)."""
     names = sorted(path.name for path in folder.iterdir())
     return [name for name in names if name not in (*allowed, _MANIFEST) and name[0] != "."]
 
@@ -246,7 +253,7 @@ def _manifest(
 
 
 def _histories(folder: Path, version: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """The positives, and what was rated below their threshold: CSR, (n_users, n_items)."""
+    """Read positives and pairs below the threshold: CSR, shape (n_users, n_items)."""
     if version == 1:
         positives = _csr(load_file(folder / "seen.safetensors"))
         return positives, sparse.csr_matrix(positives.shape, dtype=np.float32)
@@ -256,7 +263,7 @@ def _histories(folder: Path, version: int) -> tuple[sparse.csr_matrix, sparse.cs
 
 
 def _texts(columns: pl.DataFrame) -> pl.DataFrame:
-    """Item columns of format 1 as text; they have the types of the files they came from."""
+    """Convert item columns of format 1, which keep the types of the input files, to text."""
     return item_texts(frame_table(columns, "columns.parquet"))
 
 

@@ -1,7 +1,7 @@
-"""Artefacts of format 1, as warmstart 0.1 wrote them, in the names of the present format.
+"""Upgrade artefacts of format 1, which warmstart 0.1 wrote, to the names of the present format.
 
-Format 2 renamed settings and arrays to the field's terms, keeps what users rated below the
-threshold of a positive beside the positives, and stores item columns as text.
+Format 2 renamed settings and arrays to the field's terms. It also stores the pairs rated below the
+threshold of a positive, and it stores item columns as text.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ FILES = (
     "state.safetensors",
 )
 
-# By table of the configuration ("" is the top level): the old names of settings, and the new ones.
+# Old and new names of settings, by table of the configuration ("" is the top level).
 _SETTINGS: Mapping[str, Mapping[str, str]] = {
     "": {
         "audience": "audience_size",
@@ -92,9 +92,11 @@ _PREFIXES: Mapping[str, str] = {
     "judge.head.facts.": "judge.head.features.",
 }
 
+_LM: Mapping[str, str] = {"weights": "weights_sha256"}
+
 
 def upgraded_settings(settings: Mapping[str, Any], table: str = "") -> dict[str, Any]:
-    """Settings, or choices, of format 1 in the present names; None stays None."""
+    """Rename settings or choices of format 1; ``table`` is the dotted path of their table."""
     names, upgraded = _SETTINGS.get(table, {}), {}
     for name, value in settings.items():
         path = f"{table}.{name}" if table else name
@@ -106,8 +108,13 @@ def upgraded_settings(settings: Mapping[str, Any], table: str = "") -> dict[str,
     return upgraded
 
 
+def upgraded_lm(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Rename the fields of a reference to a language model of format 1; None stays None."""
+    return None if spec is None else {_LM.get(name, name): value for name, value in spec.items()}
+
+
 def upgraded_state(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays of format 1 in the present names; cold scores of format 1 had no limit."""
+    """Rename arrays of format 1 and set no user limits, since format 1 had none."""
     upgraded = {}
     for name, array in state.items():
         for old, new in _PREFIXES.items():

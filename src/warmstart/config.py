@@ -1,4 +1,4 @@
-"""Frozen configuration: typed, unknown keys refused, read from TOML and overridden by ``a.b=c``."""
+"""Typed, frozen configurations, read from TOML and overridden by ``a.b=c``."""
 
 import inspect
 import re
@@ -13,16 +13,16 @@ from warmstart.errors import ConfigError
 
 
 class Config(BaseModel):
-    """Base of every configuration. Immutable; an unknown key is an error that names its path."""
+    """Base class of every configuration: immutable, and rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     @classmethod
     def build(cls, settings: dict[str, Any]) -> Self:
-        """Validate ``settings`` (nested plain values).
+        """Build a configuration from ``settings`` (nested plain values) and validate it.
 
         Raises:
-            ConfigError: naming every wrong key with its path, the value seen and what is allowed.
+            ConfigError: keys are wrong; lists each with its path, the value and what is allowed.
         """
         try:
             return cls.model_validate(settings)
@@ -31,9 +31,9 @@ class Config(BaseModel):
 
 
 def read_settings(path: Path | None, overrides: list[str] | None = None) -> dict[str, Any]:
-    """Nested settings from a TOML file, then from ``a.b=c`` overrides (values in TOML syntax).
+    """Read nested settings from a TOML file and apply ``a.b=c`` overrides (values in TOML syntax).
 
-    TOML has no word for nothing, so the value "none" is None here, and only here.
+    TOML has no null, so the string "none" becomes None here, and only here.
 
     Raises:
         ConfigError: the file is missing or not TOML, or an override has no ``=``.
@@ -63,7 +63,7 @@ def read_settings(path: Path | None, overrides: list[str] | None = None) -> dict
 
 
 def merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings, those of ``top`` in place of those of ``base``."""
+    """Merge nested settings; those of ``top`` replace those of ``base``."""
     result = dict(base)
     for key, value in top.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
@@ -87,7 +87,7 @@ def _toml_value(text: str) -> Any:
 
 
 def explain(name: str, error: ValidationError) -> str:
-    """One line for all that pydantic found wrong, each with its path and the value seen."""
+    """Format all errors that pydantic found as one line, each with its path and the value."""
     lines = [
         f"{'.'.join(str(part) for part in problem['loc']) or '(top level)'}: "
         f"{problem['msg']}, got {problem['input']!r}"
@@ -96,11 +96,11 @@ def explain(name: str, error: ValidationError) -> str:
     return f"{name}: " + "; ".join(lines)
 
 
-# -- what a class that is built from a configuration shows of it --
+# -- signature and docstring of classes that take a configuration --
 
 
 def constructor_signature(config_type: type[Config]) -> inspect.Signature:
-    """The signature of a class that takes a configuration, or its settings by name."""
+    """Build the signature of a class that takes a configuration or its settings by name."""
     first = inspect.Parameter(
         "config",
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -120,7 +120,7 @@ def constructor_signature(config_type: type[Config]) -> inspect.Signature:
 
 
 def settings_docs(config_type: type[Config]) -> str:
-    """The settings of a configuration with their defaults, to append to a docstring."""
+    """Format the settings of a configuration with their defaults, to append to a docstring."""
     found: dict[str, str] = {}
     for cls in reversed(config_type.__mro__):
         _, _, section = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")

@@ -1,8 +1,8 @@
-"""The base of every recommender: what it can do, and what it declares about itself.
+"""The base class of every recommender, and the traits that a method declares.
 
-A method writes ``_fit``, ``_score``, ``_state`` and ``_restore``; this base adds ``fit``,
-``score``, ``recommend`` and ``save``. Users and items are row numbers inside; external ids stay at
-the border.
+A method implements ``_fit``, ``_score``, ``_state`` and ``_restore``; the base class adds ``fit``,
+``score``, ``recommend`` and ``save``. Inside, users and items are row numbers; external ids occur
+only at the border.
 """
 
 from abc import ABC, abstractmethod
@@ -27,14 +27,14 @@ from warmstart.run import Run
 
 
 class Encoder(Protocol):
-    """What methods use of a ``warmstart.lm.TextEncoder``.
+    """The part of ``warmstart.lm.TextEncoder`` that methods use.
 
     Attributes:
-        lm: the language model, for methods that tune it or ask it about pairs.
-        spec: portable reference to it, plain JSON values.
+        lm: the language model, for methods that tune it or score user-item pairs with it.
+        spec: portable reference to the language model, as plain JSON values.
         width: length of a text vector.
-        folder: where its cache is; None is the default place.
-        cache: the cache of vectors; None without one.
+        folder: folder of the cache; None is the default folder.
+        cache: cache of text vectors; None if vectors are not cached.
     """
 
     @property
@@ -53,21 +53,21 @@ class Encoder(Protocol):
     def cache(self) -> Any: ...
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Encode texts as unit vectors: float32, shape (texts, width); "" is the zero vector."""
+        """Encode texts as unit vectors: float32, shape (texts, width); "" gives zeros."""
         ...
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What a method declares; the contract checks hold it to that.
+    """Properties that a method declares and the contract checks test.
 
     Attributes:
-        reads: what ``fit`` learns from.
-        cold_items: how an item without interactions is scored: not at all (NaN), by a prior that
-            is the same for every cold item, by its content, or through simulated interactions.
-        needs_lm: whether ``fit`` must be given a language model.
+        reads: the inputs that ``fit`` learns from.
+        cold_items: how cold items are scored: "none" (NaN), "prior" (one score for all cold
+            items), "content" (from the text) or "simulated" (from simulated interactions).
+        needs_lm: whether ``fit`` requires a language model.
         exact_repeat: whether the same seed gives bit-identical scores.
-        personal: whether scores depend on the user; those of popularity do not.
+        personal: whether scores depend on the user; popularity, for example, does not.
     """
 
     reads: frozenset[Literal["interactions", "texts"]]
@@ -78,11 +78,11 @@ class Traits:
 
 
 class Recommender(ABC):
-    """Scores items for users.
+    """Base class of every recommender: scores items for users.
 
     Args:
-        config: the method's configuration; its defaults where None.
-        settings: or single settings by name, validated likewise.
+        config: the method's configuration; None takes the defaults.
+        settings: single settings by name instead of ``config``, validated in the same way.
     """
 
     name: ClassVar[str]
@@ -114,23 +114,26 @@ class Recommender(ABC):
         n_users, n_items = len(self._fitted.user_ids), len(self._fitted.catalogue)
         return f"{type(self).__name__}({settings}), fitted: {n_users} users, {n_items} items"
 
-    # -- to be written by a method --
+    # -- implemented by each method --
 
     @abstractmethod
     def _fit(self, data: Dataset, context: "FitContext") -> None: ...
 
     @abstractmethod
     def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``score``, in a new array; what it gives for a cold item without text is not used."""
+        """Return scores as ``score`` documents them, in a new array.
+
+        If the method learns from texts, ``score`` replaces those of cold items without text by NaN.
+        """
 
     @abstractmethod
     def _state(self) -> dict[str, np.ndarray]:
-        """Arrays that ``_restore`` needs to score as now."""
+        """Return the arrays from which ``_restore`` rebuilds a model with the same scores."""
 
     @abstractmethod
     def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None: ...
 
-    # -- given by the base --
+    # -- provided by the base class --
 
     def fit(
         self,
@@ -141,28 +144,28 @@ class Recommender(ABC):
         rng: np.random.Generator | int = 0,
         run: Run | None = None,
     ) -> Self:
-        """Learn from ``data``; a second fit forgets the first.
+        """Fit the recommender to ``data``, discarding any earlier fit.
 
         Args:
-            data: users, catalogue (cold items too) and training interactions.
-            valid: slices on which epochs and scales are chosen. Without them the values of the
-                configuration are used as they stand; ``chosen`` carries choices from one fit to
-                the next.
-            lm: a ``warmstart.lm.TextEncoder``, where ``traits.needs_lm``.
-            rng: generator or seed; no global random state is read.
-            run: folder for checkpoints and stage timings; temporary where None.
+            data: users, catalogue (with cold items) and training interactions.
+            valid: validation slices, on which ``fit`` chooses numbers of epochs and scales. None
+                uses the values of the configuration. ``chosen`` carries the choices over to
+                another fit.
+            lm: a ``warmstart.lm.TextEncoder``; required if ``traits.needs_lm``.
+            rng: generator or seed; the global random state is not used.
+            run: folder for checkpoints and stage timings; None uses a temporary one.
 
         Raises:
-            ConfigError: the method needs a language model and none is given.
-            DataError: there are no interactions to learn from, or no texts for a method that
-                learns from texts.
+            ConfigError: the method needs a language model and ``lm`` is None.
+            DataError: ``data`` has no interactions, or no texts for a method that learns from
+                texts.
             UnsupportedError: this process was forked from one that had used warmstart.
         """
         check_process()
         if self.traits.needs_lm and lm is None:
             raise ConfigError(f"{self.name}: needs a language model, got lm=None; pass load_lm()")
         if len(data.interactions) == 0:
-            raise DataError(f"{self.name}: {data.name!r} holds no training interactions")
+            raise DataError(f"{self.name}: {data.name!r} has no training interactions")
         if "texts" in self.traits.reads:
             _check_texts(self.name, data)
         self._fitted = Fitted.of(data)
@@ -171,7 +174,7 @@ class Recommender(ABC):
         try:
             self._fit(data, context)
         except BaseException:
-            self._fitted = None  # half a fit must not answer
+            self._fitted = None  # a partly fitted model must not return scores
             raise
         return self
 
@@ -186,7 +189,7 @@ class Recommender(ABC):
 
     @property
     def fitted(self) -> Fitted:
-        """Ids, catalogue and histories of the data that was fitted.
+        """Ids, catalogue and histories kept from the training data.
 
         Raises:
             NotFittedError: before ``fit`` or ``load``.
@@ -196,7 +199,7 @@ class Recommender(ABC):
         return self._fitted
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Scores of items for users; bigger is better, any scale.
+        """Score items for users; higher is better, the scale is arbitrary.
 
         Args:
             users: int32 row numbers, shape (queries,).
@@ -204,8 +207,8 @@ class Recommender(ABC):
 
         Returns:
             float32, shape (queries, items); NaN where the method cannot score the pair. A method
-            that learns from texts never scores a cold item without text: nothing is known of it,
-            so that it must not stand above anything (the no-harm rule).
+            that learns from texts gives NaN for a cold item without text: it has no information
+            about the item, so the item must not rank above others (the no-harm rule).
         """
         scores = self._score(users, items)
         if "texts" in self.traits.reads:
@@ -217,7 +220,7 @@ class Recommender(ABC):
 
     @property
     def chosen(self) -> Config:
-        """The configuration with the choices of the last fit, to refit with on all data."""
+        """Configuration with the settings that the last fit chose, for a refit on all data."""
         return self.config_type.build(
             merged(self.config.model_dump(mode="json"), self.fitted.choices)
         )
@@ -233,21 +236,22 @@ class Recommender(ABC):
         on_unknown: OnUnknown = "raise",
         memory_mb: float = 256,
     ) -> pl.DataFrame:
-        """The k best items for each user.
+        """Recommend to each user the k items with the highest scores.
 
         Args:
             users: external ids; any list, array or column.
-            k: list length. A list is shorter where fewer items can be scored.
-            items: rank these items only.
-            exclude_seen: leave out what the user has seen in training: interactions, and what they
-                rated below the threshold of a positive.
-            only_cold: rank only items without an interaction.
-            on_unknown: what to do with a user who was not in the training data, or had no
-                interaction there: an error, or no list with or without a warning, or "popular", the
-                items by number of training interactions (items without any are not ranked). A
-                method whose scores do not depend on the user ranks for everybody alike.
-            memory_mb: users are scored in blocks of about this much memory, in MiB, at
-                ``rank.BYTES_PER_PAIR`` bytes a pair. The lists do not depend on it.
+            k: list length. Lists are shorter if fewer items can be scored.
+            items: external ids of the items to rank; None ranks all.
+            exclude_seen: leave out the items that the user has seen in training: interactions, and
+                pairs rated below the threshold of a positive.
+            only_cold: rank only items without training interactions.
+            on_unknown: how to treat users who are not in the training data or have no interactions
+                there. "raise" raises an error, "warn" and "ignore" leave them out, and "popular"
+                ranks the items by number of training interactions (items without any are not
+                ranked). A method whose scores do not depend on the user also scores the items for
+                known users without interactions.
+            memory_mb: approximate memory in MiB of a block of users that are scored together, at
+                ``rank.BYTES_PER_PAIR`` bytes per pair. The lists do not depend on it.
 
         Returns:
             Columns user, item, score (float32), rank (int32, from 1), is_cold (bool).
@@ -277,7 +281,7 @@ class Recommender(ABC):
         )
 
     def save(self, folder: Path | str) -> Path:
-        """Write the artefact; see ``warmstart.artefact``."""
+        """Write an artefact (see ``warmstart.artefact``) and return its folder."""
         folder = Path(folder)
         write_artefact(
             folder,
@@ -291,12 +295,12 @@ class Recommender(ABC):
 
 @dataclass(frozen=True)
 class FitContext:
-    """What ``_fit`` gets beside the data.
+    """Arguments of ``fit`` that ``_fit`` receives besides the data.
 
     Attributes:
         valid: validation slices, or None.
         lm: the text encoder, or None.
-        rng: the source of all randomness of the fit.
+        rng: generator of all random numbers of the fit.
         run: folder for checkpoints and stage timings.
     """
 
@@ -307,26 +311,26 @@ class FitContext:
 
     @property
     def encoder(self) -> Encoder:
-        """The text encoder of a method that needs one; ``fit`` has checked that it is there."""
+        """The text encoder, for methods that need one; ``fit`` has checked that it is not None."""
         assert self.lm is not None
         return self.lm
 
 
-def _check_texts(who: str, data: Dataset) -> None:
-    """Refuse to learn from texts that are not there.
+def _check_texts(method: str, data: Dataset) -> None:
+    """Check that a method that learns from texts has some.
 
     Raises:
-        DataError: there is no text column, or no warm item has a text.
+        DataError: the catalogue has no text column, or no warm item has a text.
     """
     catalogue = data.catalogue
     if not catalogue.text_columns and not catalogue.has_text.any():
         raise DataError(
-            f"{who}: learns from texts, and the items of {data.name!r} have no text column; their "
-            f"columns are {catalogue.columns.columns}; name those of the text, such as "
+            f"{method}: learns from texts, but the items of {data.name!r} have no text column; "
+            f"their columns are {catalogue.columns.columns}; name the text columns, for example "
             "text = ['name', 'description'], in dataset.toml or from_frames"
         )
     if not catalogue.has_text[data.warm].any():
         raise DataError(
-            f"{who}: learns from texts, and none of the {int(data.warm.sum())} items with an "
-            f"interaction in {data.name!r} has one"
+            f"{method}: learns from texts, but none of the {int(data.warm.sum())} items with "
+            f"interactions in {data.name!r} has a text"
         )

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 import warmstart as ws
-from warmstart.cli.output import frame_table, progress, say, show
+from warmstart.cli.output import frame_table, print_line, print_table, progress
 from warmstart.cli.tables import cost_table
 from warmstart.data.splits.cold import Split
 from warmstart.data.splits.files import save_split
@@ -48,12 +48,12 @@ def demo(folder: Path, *, n_users: int = 600, n_items: int = 900) -> Path:
         table = run_experiment(experiment, split, folder=folder / "runs", progress=bar.ranked)
         model, added, likely, seconds = _new_items(split, folder)
         report = ws.write_report(table["all"], folder / "report.html")
-    show(table["all"].table())
-    show(cost_table(table["all"]))
+    print_table(table["all"].table())
+    print_table(cost_table(table["all"]))
     _print_new(model, added, likely, seconds)
-    say(f"report: {report.resolve()}")
-    say(f"model:  {(folder / 'model').resolve()}")
-    say(f"the demo took {time.perf_counter() - started:.0f} s")
+    print_line(f"report: {report.resolve()}")
+    print_line(f"model:  {(folder / 'model').resolve()}")
+    print_line(f"the demo took {time.perf_counter() - started:.0f} s")
     return report
 
 
@@ -85,7 +85,9 @@ def _print_new(model: Any, new: pl.DataFrame, likely: pl.DataFrame, seconds: flo
         first = ", ".join(f"{user} ({ranks.get(user, '-')})" for user in readers[:5])
         rows.append((item, title, first, f"{len(ranks)} of {len(readers)}"))
     columns = ["new", "title", "likeliest readers (rank in their list)", "in the top 20 of"]
-    show(frame_table(columns, rows, f"{len(new)} new books added in {1000 * seconds:.0f} ms"))
+    print_table(
+        frame_table(columns, rows, f"{len(new)} new books added in {1000 * seconds:.0f} ms")
+    )
 
 
 if __name__ == "__main__":

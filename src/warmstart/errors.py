@@ -4,10 +4,10 @@ WarmstartError
 ├── ConfigError        a parameter or configuration file is wrong
 ├── DataError          an input file, frame, id or split is wrong
 ├── NotFittedError     a recommender is used before ``fit``
-├── UnsupportedError   the method cannot do what was asked (its Traits say so)
+├── UnsupportedError   the method (see its Traits), process or installation cannot do this
 └── ArtefactError      a saved artefact is missing, corrupt, foreign or from another version
 
-A message names who complains, the value seen, what is allowed and what to do.
+A message names the method, file or parameter, the value seen, what is allowed and what to do.
 """
 
 
@@ -26,13 +26,13 @@ class DataError(WarmstartError):
 class NotFittedError(WarmstartError, AttributeError):
     """A recommender is used before ``fit`` or ``load``.
 
-    It is an AttributeError too, so that ``hasattr``, ``copy`` and notebooks can ask a recommender
-    that is not fitted for what it does not have.
+    It is also an AttributeError, so that ``hasattr``, ``copy`` and notebooks can look up missing
+    attributes of a recommender that is not fitted.
     """
 
 
 class UnsupportedError(WarmstartError):
-    """The method cannot do what was asked."""
+    """The method, the process or the installation does not support the operation."""
 
 
 class ArtefactError(WarmstartError):
@@ -40,11 +40,11 @@ class ArtefactError(WarmstartError):
 
 
 class DataWarning(UserWarning):
-    """The data can be read, but something about them is probably not meant."""
+    """The data can be read, but probably contain a mistake."""
 
 
 def missing_extra(package: str, extra: str) -> UnsupportedError:
-    """The error for an optional dependency that is not installed."""
+    """Build the error for an optional dependency that is not installed."""
     return UnsupportedError(
         f"the package {package!r} is not installed; "
         f"install it with: pip install 'warmstart[{extra}]'"

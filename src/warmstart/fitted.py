@@ -1,4 +1,4 @@
-"""What a fitted recommender keeps of its training data: ids, catalogue, histories, choices."""
+"""The data that a fitted recommender keeps: ids, catalogue, histories and choices."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,17 +13,17 @@ from warmstart.data.ids import Ids
 
 @dataclass
 class Fitted:
-    """The training data as far as answers and the artefact need it.
+    """The training data that recommendations and the artefact need.
 
     Attributes:
         user_ids: external user ids.
         catalogue: all items; grows with ``add_items``.
         positives: training interactions, float32 CSR, shape (n_users, n_items).
-        below_threshold: pairs rated below the threshold of a positive, float32 CSR of that shape;
-            seen, but no positives.
-        warm: which items have a training interaction, bool, shape (n_items,).
+        below_threshold: pairs rated below the threshold of a positive, float32 CSR of the same
+            shape; they count as seen but not as positives.
+        warm: whether each item has a training interaction, bool, shape (n_items,).
         choices: nested settings that ``fit`` chose on validation.
-        lm_spec: portable reference to the language model that was used; None without one.
+        lm_spec: portable reference to the language model of the fit; None without one.
     """
 
     user_ids: Ids
@@ -36,19 +36,19 @@ class Fitted:
 
     @classmethod
     def of(cls, data: Dataset) -> "Fitted":
-        """What is kept of ``data``."""
+        """Keep the needed parts of ``data``."""
         below = data.below_threshold.matrix(data.n_users, data.n_items)
         return cls(data.user_ids, data.catalogue, data.matrix, below, data.warm)
 
     def seen(self, users: np.ndarray) -> sparse.csr_matrix:
-        """All items that some users have seen: float32 CSR, shape (users, n_items)."""
+        """Items that users (row numbers) have seen: float32 CSR, shape (users, n_items)."""
         return sparse.csr_matrix(self.positives[users] + self.below_threshold[users])
 
     def extend(self, new: Catalogue) -> None:
         """Append cold items.
 
         Raises:
-            DataError: an id of ``new`` is already there.
+            DataError: an id of ``new`` is already in the catalogue.
         """
         self.catalogue = self.catalogue.extended(new)
         self.warm = np.concatenate([self.warm, np.zeros(len(new), bool)])

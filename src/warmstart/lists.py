@@ -1,4 +1,4 @@
-"""Lists of recommendations: for which users, from which items, in blocks of bounded memory."""
+"""Build recommendation lists for requested users and items, in blocks of bounded memory."""
 
 import warnings
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ OnUnknown: TypeAlias = Literal["raise", "warn", "ignore", "popular"]
 
 @dataclass(frozen=True)
 class RequestedUsers:
-    """The users who get a list.
+    """The users for whom lists are made.
 
     Attributes:
         ids: external ids.
         rows: int32, shape (users,); -1 for a user who is not in the training data.
-        by_popularity: bool, shape (users,): the user has no history to rank by.
+        by_popularity: bool, shape (users,): the user has no history, so popularity ranks the items.
     """
 
     ids: list[ExternalId]
@@ -33,7 +33,7 @@ class RequestedUsers:
     by_popularity: np.ndarray
 
     def where(self, keep: np.ndarray) -> "RequestedUsers":
-        """The users selected by a boolean mask."""
+        """Select users by a boolean mask."""
         ids = [value for value, kept in zip(self.ids, keep.tolist(), strict=True) if kept]
         return RequestedUsers(ids, self.rows[keep], self.by_popularity[keep])
 
@@ -41,17 +41,17 @@ class RequestedUsers:
 def requested_users(
     fitted: Fitted, users: Any, on_unknown: OnUnknown, *, personal: bool
 ) -> RequestedUsers:
-    """The users who get a list, after the rule for those without a history.
+    """Look up the requested users and apply ``on_unknown`` to those without a history.
 
     Args:
         fitted: ids and histories.
         users: external ids; any list, array or column.
         on_unknown: see ``Recommender.recommend``.
-        personal: whether scores depend on the user, and so on a history.
+        personal: whether scores depend on the user; if not, known users need no history.
 
     Raises:
         ConfigError: ``on_unknown`` is not one of its values.
-        DataError: a user without a history, as asked by ``on_unknown``; or malformed ids.
+        DataError: an id is malformed, or a user has no history and ``on_unknown`` is "raise".
     """
     if on_unknown not in get_args(OnUnknown):
         raise ConfigError(
@@ -65,12 +65,12 @@ def requested_users(
     if on_unknown == "popular" or not lacking.any():
         return requested
     problem = "; ".join(
-        f"{len(some.ids)} {what}, the first: {some.ids[:5]!r}"
-        for what, some in (
+        f"{len(group.ids)} {label}, the first: {group.ids[:5]!r}"
+        for label, group in (
             ("unknown user id(s)", requested.where(rows < 0)),
             ("user(s) without training interactions", requested.where(lacking & (rows >= 0))),
         )
-        if some.ids
+        if group.ids
     )
     if on_unknown == "raise":
         raise DataError(
@@ -83,7 +83,7 @@ def requested_users(
 
 
 def known_items(ids: Ids, items: Any, place: str) -> np.ndarray:
-    """Row numbers of items that a user named: int32, in the given order.
+    """Look up the row numbers of requested items: int32, in the given order.
 
     Raises:
         DataError: malformed or unknown ids.
@@ -101,18 +101,18 @@ def ranked_lists(
     exclude_seen: bool,
     memory_mb: float,
 ) -> pl.DataFrame:
-    """The k best candidates of every user, as ``Recommender.recommend`` returns them."""
+    """Rank the k best candidates of each user; returns the frame of ``Recommender.recommend``."""
     positions, scores = [np.zeros((0, k), np.int32)], [np.zeros((0, k), np.float32)]
     popularity = fitted.positives.getnnz(axis=0)[candidates].astype(np.float32)
     popularity[popularity == 0] = np.nan
     step = max(1, int(memory_mb * 2**20 / (BYTES_PER_PAIR * max(len(candidates), 1))))
     for start in range(0, len(users.rows) if len(candidates) else 0, step):
         rows = users.rows[start : start + step]
-        prior = users.by_popularity[start : start + step]
+        by_popularity = users.by_popularity[start : start + step]
         block = np.empty((len(rows), len(candidates)), np.float32)
-        block[prior] = popularity
-        if not prior.all():
-            block[~prior] = score(rows[~prior], candidates)
+        block[by_popularity] = popularity
+        if not by_popularity.all():
+            block[~by_popularity] = score(rows[~by_popularity], candidates)
         masked = _seen(fitted, rows)[:, candidates].tocsr() if exclude_seen else None
         found = top_k(block, k, masked=masked)
         positions.append(found[0])
@@ -134,7 +134,7 @@ def ranked_lists(
 
 
 def _seen(fitted: Fitted, rows: np.ndarray) -> sparse.csr_matrix:
-    """What users have seen, CSR, shape (users, n_items); nothing for a row of -1."""
+    """Items that users have seen: CSR, shape (users, n_items); none for row -1."""
     known = sparse.diags_array((rows >= 0).astype(np.float32))
     return sparse.csr_matrix(known @ fitted.seen(np.maximum(rows, 0)))
 
@@ -146,7 +146,9 @@ def _warn_of_empty_lists(users: RequestedUsers, listed: np.ndarray, n_candidates
         return
     empty = users.where(~has_list).ids
     why = (
-        "every candidate was seen or cannot be scored" if n_candidates else "there is no candidate"
+        "every candidate was seen or cannot be scored"
+        if n_candidates
+        else "there are no candidates"
     )
     warnings.warn(
         f"recommend: {len(empty)} user(s) get no list, the first: {empty[:5]!r}; {why}",

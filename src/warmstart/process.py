@@ -1,8 +1,7 @@
-"""Refuse work in a forked process, where the thread pools of libraries no longer run.
+"""Refuse to work in a forked process, where the thread pools of libraries no longer run.
 
-A fork copies the memory but not the threads: polars, torch and numba then wait for ever for threads
-that are not there. Whoever forks before warmstart is first used, or starts processes by spawn, is
-not concerned.
+A fork copies memory but not threads, so polars, torch and numba wait forever for threads that do
+not exist. Forking before the first use of warmstart, or starting processes by spawn, is safe.
 """
 
 import os
@@ -13,10 +12,10 @@ _first_use: int | None = None  # the process in which warmstart was first used
 
 
 def check_process() -> None:
-    """Refuse to go on in a fork of a process that used warmstart.
+    """Check that this process was not forked from one that had used warmstart.
 
     Raises:
-        UnsupportedError: saying what to do instead.
+        UnsupportedError: it was; the message gives the remedy.
     """
     global _first_use
     if _first_use is None:

@@ -1,11 +1,11 @@
-"""Ranking: masking, top-k, ties and the metric formulas, written once.
+"""Rank candidates: masking, top-k, ties and the metric formulas, in one place.
 
 Used by ``Recommender.recommend``, by early stopping in training and by the evaluation. Scores are
-float32 (float16 is widened first); a bigger score is better, NaN means "cannot score this pair".
+float32 (float16 is widened first); higher is better, NaN means "cannot score this pair".
 
-Ties. Equal scores are ordered by a seeded random order of the candidates, which the evaluation
-rotates by a random amount for each user. So a scorer that gives the same score to everything is
-at chance, whatever the item ids are, and the order never depends on the size of a block.
+Ties are broken by a seeded random order of the candidates, which the evaluation rotates by a random
+amount for each user. So a constant scorer has the quality of chance whatever the item ids are, and
+the order never depends on the block size.
 
 Metrics (shared definition of all reports; L = the first k after masking, G = the relevant items,
 h_r = 1 where rank r, counted from 1, is in G):
@@ -14,7 +14,7 @@ h_r = 1 where rank r, counted from 1, is in G):
     ndcg          sum h_r / log2(r + 1), divided by sum_{r=1..min(|G|, k)} 1 / log2(r + 1)
     precision     sum h_r / k
     hit           1 if any h_r, the hit rate
-    mrr           1 / (the first rank with h_r = 1), 0 without one
+    mrr           1 / (the first rank with h_r = 1), 0 without a hit
     micro_recall  all hits of all users / all relevant pairs (some code calls this "hit ratio")
 """
 
@@ -35,38 +35,38 @@ ScoreFunction: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 
-# Memory of a block, in bytes a pair: the scores, a float32 copy, and as much again for the scorer.
+# Bytes per pair of a block: 4 for the scores, 4 for a float32 copy, 4 for the scorer's arrays.
 BYTES_PER_PAIR = 12
-# Pairs that ``top_k`` sorts at a time; its temporaries take about 25 bytes a pair, 26 MB in all.
+# Pairs that ``top_k`` sorts at a time; its temporaries take about 25 bytes per pair, 26 MB in all.
 _PAIRS_AT_ONCE = 2**20
 _UNRANKED = np.int32(2**31 - 1)
 
 
 class Scorer(Protocol):
-    """Anything that can be evaluated: a name, and scores of items for users."""
+    """The interface that evaluation needs: a name, and scores of items for users."""
 
     @property
     def name(self) -> str: ...
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """float32, shape (users, items), for row numbers; NaN where a pair cannot be scored."""
+        """Score items for users (row numbers): float32, (users, items); NaN if impossible."""
         ...
 
 
 @dataclass(frozen=True)
 class TableScorer:
-    """A scorer that looks up a table of scores over all users.
+    """A scorer that looks scores up in a precomputed table.
 
     Attributes:
-        rows: the items that the table scores, int32, ascending, shape (items,).
-        scores: float32, shape (items, n_users).
+        rows: item rows of the table, int32, ascending, shape (items,).
+        scores: scores of all users, float32, shape (items, n_users).
     """
 
     rows: np.ndarray
     scores: np.ndarray
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Scorer.score``; NaN for items that are not among ``rows``."""
+        """Look up scores as ``Scorer.score`` returns them; NaN for items not in ``rows``."""
         place = np.minimum(np.searchsorted(self.rows, items), len(self.rows) - 1)
         scores = self.scores[place][:, users].T
         missing = self.rows[place] != items
@@ -86,22 +86,23 @@ def top_k(
     tie_order: np.ndarray | None = None,
     tie_shift: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best candidates of each query, best first.
+    """Select the k best candidates of each query, best first.
 
-    Each pair gets one 64-bit key, (descending score, place in the tie order), so a partial sort of
-    the keys is a total order: ties across the cut at k need no second look.
+    Each pair has a 64-bit key, (descending score, position in the tie order). The keys of a query
+    are all different, so one partial sort also resolves ties at the cut-off k.
 
     Args:
         scores: float32, shape (queries, candidates).
         k: length of the lists.
-        masked: CSR, shape (queries, candidates); a stored non-zero is never returned.
-        tie_order: a permutation of 0..candidates-1: the place of each candidate among equal
-            scores. A fixed random one where None.
-        tie_shift: int, shape (queries,): by how much each query rotates the tie order.
+        masked: CSR, shape (queries, candidates); pairs with a non-zero value are never returned.
+        tie_order: a permutation of 0..candidates-1: the position of each candidate among equal
+            scores. None takes a fixed random permutation.
+        tie_shift: int, shape (queries,): positions by which each query rotates the tie order;
+            None rotates none.
 
     Returns:
-        positions (int32) and scores (float32) of shape (queries, k); where fewer than k candidates
-        can be ranked, -1 and NaN fill up.
+        positions (int32) and scores (float32) of shape (queries, k), padded with -1 and NaN if
+        fewer than k candidates can be ranked.
 
     Raises:
         ConfigError: k is not positive.
@@ -137,7 +138,7 @@ def top_k(
 
 @lru_cache(maxsize=16)
 def random_order(size: int, seed: int = 0) -> np.ndarray:
-    """A random permutation of 0..size-1, int64, read-only; the same for the same arguments."""
+    """Draw a permutation of 0..size-1: int64, read-only, the same for the same arguments."""
     order = np.random.default_rng(seed).permutation(size)
     order.flags.writeable = False
     return order
@@ -150,9 +151,9 @@ def _best_keys(
     order: np.ndarray,
     shift: np.ndarray,
 ) -> np.ndarray:
-    """The min(k, candidates) smallest keys of each row in ascending order, int64."""
-    # The bits of a float32 order like an integer once those of negative numbers are flipped;
-    # adding 0 makes -0.0 and 0.0 one value.
+    """Compute the min(k, candidates) smallest keys of each row: int64, ascending."""
+    # The bits of float32 numbers sort like integers once those of negative numbers are flipped;
+    # adding 0 turns -0.0 into 0.0.
     bits = (scores + np.float32(0)).view(np.int32)
     descending = np.invert(bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF)))
     descending[np.isnan(scores)] = _UNRANKED
@@ -171,14 +172,14 @@ def _best_keys(
     return best
 
 
-def _as_float32(scores: np.ndarray, who: str) -> np.ndarray:
+def _as_float32(scores: np.ndarray, caller: str) -> np.ndarray:
     if scores.ndim != 2:
         raise DataError(
-            f"{who}: scores must have two axes (queries, candidates), got {scores.ndim}"
+            f"{caller}: scores must have two axes (queries, candidates), got {scores.ndim}"
         )
     if scores.dtype not in (np.float32, np.float16):
-        # Narrowing would make ties that the scorer did not make.
-        raise DataError(f"{who}: scores must be float32, got {scores.dtype}")
+        # Narrowing float64 could make unequal scores equal.
+        raise DataError(f"{caller}: scores must be float32, got {scores.dtype}")
     return scores.astype(np.float32, copy=False)
 
 
@@ -191,13 +192,13 @@ class Ranking:
 
     Attributes:
         users: int32, shape (queries,).
-        items: int32 row numbers, shape (queries, k), best first; -1 behind the end of a list.
-        scores: float32, shape (queries, k); NaN behind the end.
+        items: int32 row numbers, shape (queries, k), best first; -1 after the end of a list.
+        scores: float32, shape (queries, k); NaN after the end.
         hits: bool, shape (queries, k): the item is relevant.
         n_relevant: int64, shape (queries,): relevant items of the user, ranked or not.
-        n_ranked: int64, shape (queries,): candidates that were neither masked nor NaN.
-        tied: bool, shape (queries,): equal scores occur up to rank k + 1, so that the tie rule
-            took part in the list.
+        n_ranked: int64, shape (queries,): candidates that are neither masked nor NaN.
+        tied: bool, shape (queries,): equal scores occur up to rank k + 1, so the tie order
+            affected the list.
     """
 
     users: np.ndarray
@@ -214,17 +215,17 @@ class Ranking:
         return self.items.shape[1]
 
     def per_user(self, metric: str) -> np.ndarray:
-        """Values of a metric such as "ndcg@20", float64, shape (queries,)."""
+        """Compute a metric such as "ndcg@20" per user: float64, shape (queries,)."""
         return self._parsed(metric).per_user(self.hits, self.n_relevant)
 
     def mean(self, metric: str) -> float:
-        """The mean over users; over relevant pairs for ``micro_recall``."""
+        """Average a metric over users, or over relevant pairs for ``micro_recall``."""
         parsed = self._parsed(metric)
         values = parsed.per_user(self.hits, self.n_relevant)
         return float(np.average(values, weights=parsed.weights(self.n_relevant)))
 
     def take(self, rows: np.ndarray) -> "Ranking":
-        """The lists of some of the users, by position or boolean mask."""
+        """Select the lists of some users by position or boolean mask."""
         return Ranking(
             self.users[rows],
             self.items[rows],
@@ -238,7 +239,7 @@ class Ranking:
     def _parsed(self, metric: str) -> "Metric":
         parsed = Metric.parse(metric)
         if parsed.k > self.k:
-            raise ConfigError(f"metric {metric!r} needs lists of {parsed.k}, these have {self.k}")
+            raise ConfigError(f"metric {metric!r} needs lists of length {parsed.k}, got {self.k}")
         return parsed
 
 
@@ -253,17 +254,17 @@ def rank_slice(
 ) -> Ranking:
     """Rank all candidates of a slice for each of its users, in blocks of users.
 
-    The result does not depend on the size of the blocks, the order of the users or the order of
-    the candidates (as far as ``score`` itself does not).
+    The result does not depend on the block size, the order of the users or the order of the
+    candidates, unless ``score`` itself does.
 
     Args:
-        score: as ``Scorer.score``.
+        score: a function like ``Scorer.score``.
         task: users, candidates, relevant and masked pairs.
         k: length of the lists.
-        memory_mb: memory of a block at ``BYTES_PER_PAIR`` bytes a pair; at least one user at a
-            time is scored. On top come up to 26 MB for the sorting, and the lists themselves.
-        seed: of the tie order.
-        progress: called with the slice name, users done and users in all.
+        memory_mb: memory of a block in MiB at ``BYTES_PER_PAIR`` bytes per pair; a block has at
+            least one user. Sorting takes up to 26 MB more, and the lists themselves add to it.
+        seed: seed of the tie order.
+        progress: called with the slice name, the users done and the users in total.
 
     Raises:
         DataError: the slice contradicts itself, or ``score`` returns a wrong shape or dtype.
@@ -274,7 +275,7 @@ def rank_slice(
     masked = task.masked[:, task.candidates].tocsr()
     order, shift = _ties(task, seed)
     step = max(1, int(memory_mb * 2**20 / (BYTES_PER_PAIR * max(n_candidates, 1))))
-    # One place more than asked for shows whether the cut at k goes through equal scores.
+    # One rank more than requested shows whether ranks k and k + 1 have equal scores.
     positions = np.full((n_queries, k + 1), -1, np.int32)
     best = np.full((n_queries, k + 1), np.nan, np.float32)
     n_ranked = np.zeros(n_queries, np.int64)
@@ -302,13 +303,13 @@ def rank_slice(
 def mean_metric(
     score: ScoreFunction, task: Slice, metric: str = "ndcg@20", *, memory_mb: float = 256
 ) -> float:
-    """The mean of one metric on a slice: what early stopping watches."""
+    """Rank a slice and average one metric: the criterion of early stopping."""
     ranking = rank_slice(score, task, Metric.parse(metric).k, memory_mb=memory_mb)
     return ranking.mean(metric)
 
 
 def _ties(task: Slice, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tie order of the candidates and rotation of each user, from row numbers and seed alone."""
+    """Draw the tie order and each user's rotation; both depend on row numbers and seed only."""
     n_items = _shape(task.relevance)[1]
     drawn = random_order(n_items, seed)[task.candidates]
     order = np.argsort(np.argsort(drawn))
@@ -328,7 +329,7 @@ def _scores(score: ScoreFunction, users: np.ndarray, candidates: np.ndarray) -> 
 
 
 def _count_ranked(scores: np.ndarray, masked: sparse.csr_matrix) -> np.ndarray:
-    """Candidates of each row that are neither NaN nor masked."""
+    """Count the candidates of each row that are neither NaN nor masked."""
     scored = scores.shape[1] - np.isnan(scores).sum(axis=1)
     rows, columns = masked.nonzero()
     lost = ~np.isnan(scores[rows, columns])
@@ -336,7 +337,7 @@ def _count_ranked(scores: np.ndarray, masked: sparse.csr_matrix) -> np.ndarray:
 
 
 def _hits(items: np.ndarray, relevance: sparse.csr_matrix) -> np.ndarray:
-    """Whether each ranked item is relevant: bool, shape of ``items``; -1 is not."""
+    """Mark the relevant items: bool, shape of ``items``; False for -1."""
     n_items = _shape(relevance)[1]
     rows = np.repeat(np.arange(len(items)), np.diff(relevance.indptr))
     relevant = rows * n_items + relevance.indices
@@ -350,7 +351,7 @@ def _check(task: Slice) -> None:
     if len(task.users) != n_queries or task.masked.shape != task.relevance.shape:
         raise DataError(
             f"{who}: {len(task.users)} users, relevance of shape {task.relevance.shape} "
-            f"and mask of shape {task.masked.shape} do not fit"
+            f"and mask of shape {task.masked.shape} do not match"
         )
     if n_queries == 0:
         raise DataError(f"{who}: no user has a relevant item, so there is nothing to rank")
@@ -376,7 +377,7 @@ def _shape(matrix: sparse.csr_matrix) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric at a cut-off.
+    """A metric with its cut-off, such as recall@20.
 
     Attributes:
         kind: a key of ``METRICS``.
@@ -388,7 +389,7 @@ class Metric:
 
     @classmethod
     def parse(cls, name: str) -> "Metric":
-        """The metric of a name such as "recall@20".
+        """Parse a name such as "recall@20".
 
         Raises:
             ConfigError: the name is not of the form kind@k, or the kind is unknown.
@@ -402,7 +403,7 @@ class Metric:
         return cls(kind, int(cut))
 
     def per_user(self, hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-        """Values, float64, shape (queries,).
+        """Compute the metric of each user: float64, shape (queries,).
 
         Args:
             hits: bool, shape (queries, at least k), by rank.
@@ -411,7 +412,7 @@ class Metric:
         return METRICS[self.kind](hits[:, : self.k], n_relevant, self.k)
 
     def weights(self, n_relevant: np.ndarray) -> np.ndarray:
-        """What each user weighs in the mean, float64, shape (queries,)."""
+        """Weight of each user in the mean: float64, shape (queries,)."""
         if self.kind == "micro_recall":
             return n_relevant.astype(np.float64)
         return np.ones(len(n_relevant))
@@ -422,9 +423,9 @@ def _recall(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
 
 
 def _ndcg(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
-    gains = 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.cumsum(gains)[np.minimum(n_relevant, k) - 1]
-    return (hits * gains[: hits.shape[1]]).sum(axis=1) / ideal
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.cumsum(discounts)[np.minimum(n_relevant, k) - 1]
+    return (hits * discounts[: hits.shape[1]]).sum(axis=1) / ideal
 
 
 def _precision(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
@@ -439,7 +440,7 @@ def _mrr(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
     return np.where(hits.any(axis=1), 1 / (hits.argmax(axis=1) + 1), 0.0)
 
 
-# The per-user value of micro recall is the recall; its mean weighs users by their relevant items.
+# micro_recall is recall per user; its mean weights users by their number of relevant items.
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "recall": _recall,
     "ndcg": _ndcg,

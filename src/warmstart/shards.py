@@ -2,8 +2,8 @@
 
 A shard is a parquet file and a manifest that is written after it. A shard without a manifest is
 unfinished and is computed again; a shard with an intact file and manifest is never computed again.
-The key of a piece covers everything it depends on, so a changed piece is computed again and an
-unchanged one is skipped, whatever its position.
+The key of a piece covers everything that the piece depends on. So a changed piece is computed again
+and an unchanged piece is skipped, whatever its position.
 """
 
 import hashlib
@@ -32,8 +32,8 @@ class Shards:
     Args:
         folder: where shards are stored; None stores nothing.
         settings: everything that all pieces depend on, as one string; a folder made with other
-            settings is refused.
-        size: pieces per shard, which is the most that a kill can lose.
+            settings is rejected.
+        size: pieces per shard; killing the process loses at most this many.
 
     Raises:
         ArtefactError: the folder was made with other settings, or a manifest cannot be read.
@@ -49,7 +49,7 @@ class Shards:
                 self._load_manifest(path)
 
     def run(
-        self, keys: Sequence[str], work: Callable[[np.ndarray], pl.DataFrame], what: str
+        self, keys: Sequence[str], work: Callable[[np.ndarray], pl.DataFrame], unit: str
     ) -> pl.DataFrame:
         """Compute the pieces that are not stored yet and return all pieces.
 
@@ -57,7 +57,7 @@ class Shards:
             keys: one per piece, all different.
             work: takes positions in ``keys`` (int64) and returns a frame with the column
                 ``position`` and any number of rows per position, in order.
-            what: name of the pieces in the progress bar and the log.
+            unit: name of the pieces in the progress bar and the log.
 
         Returns:
             The rows of every piece, computed now or before, in the order of ``keys``.
@@ -65,12 +65,12 @@ class Shards:
         keys = list(keys)
         known = {key: self._done[key] for key in keys if key in self._done}
         if known:
-            logger.info("%s: %d of %d are already done", what, len(known), len(keys))
+            logger.info("%s: %d of %d are already done", unit, len(known), len(keys))
         frames = [self._read(path) for path in dict.fromkeys(known.values())]
         frames = [frame.filter(pl.col("key").is_in(list(known))) for frame in frames]
         started, done, total = time.perf_counter(), 0, len(keys) - len(known)
         with _progress() as bar:
-            task = bar.add_task(what, total=total, speed="")
+            task = bar.add_task(unit, total=total, speed="")
             for start in range(0, len(keys), self.size):
                 positions = np.arange(start, min(start + self.size, len(keys)))
                 positions = positions[[keys[position] not in known for position in positions]]
@@ -85,10 +85,10 @@ class Shards:
                 frames.append(frame)
                 done += len(positions)
                 speed = done / (time.perf_counter() - started)
-                bar.update(task, advance=len(positions), speed=f"{speed:.1f} {what}/s")
+                bar.update(task, advance=len(positions), speed=f"{speed:.1f} {unit}/s")
                 logger.info(
                     "%s: %d of %d, %.1f/s, %.0f s left",
-                    *(what, done, total, speed, (total - done) / speed),
+                    *(unit, done, total, speed, (total - done) / speed),
                 )
         if not frames:
             return work(np.zeros(0, np.int64))

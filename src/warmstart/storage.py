@@ -1,7 +1,7 @@
 """Write files and folders whole or not at all, hash files, and prefix the names of arrays.
 
 The package writes everything that it reads again through this module: a reader sees the old content
-or the new content, never half of it, even if the process is killed or the power fails.
+or the new content, never a mixture, even if the process is killed or the power fails.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path; it replaces ``path`` when the block ends without an error.
 
     Parent folders are created. The temporary file is beside ``path``, so that the replacement is
-    one rename within a file system. Its name contains the process and the thread, so that two
-    that write the same file never share it.
+    one rename within a file system. Its name contains the process and the thread, so that
+    concurrent writers of the same file never share it.
     """
     check_process()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,8 +52,8 @@ def atomic_folder(
 
     Args:
         folder: where the content goes. Parent folders are created.
-        may_replace: tells whether an existing folder with content may be replaced.
-        error: type of the exception that is raised if not.
+        may_replace: returns whether an existing folder with content may be replaced.
+        error: type of the exception to raise otherwise.
 
     Raises:
         WarmstartError: of type ``error``: ``folder`` is a file or must not be replaced.

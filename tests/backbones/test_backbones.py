@@ -177,7 +177,7 @@ def test_a_killed_fit_resumes_to_the_same_scores(learned_config, world, tmp_path
 
     again = fit(config, world, validate=counting, run_folder=tmp_path)
     assert len(resumed) == 2
-    assert again.chosen == expected.chosen
+    assert again.chosen_config == expected.chosen_config
     np.testing.assert_array_equal(again.score(users, items), expected.score(users, items))
 
 
@@ -186,8 +186,8 @@ def test_validation_chooses_the_epoch_and_refitting_with_it_repeats(learned_conf
     metrics = iter([1.0, 9.0, 3.0, 2.0])
     config = learned_config.model_copy(update={"epochs": 4, "validate_every": 1, "patience": 4})
     backbone = fit(config, world, validate=lambda score: next(metrics))
-    assert backbone.chosen == config.model_copy(update={"epochs": 2})
-    refitted = fit(backbone.chosen, world)
+    assert backbone.chosen_config == config.model_copy(update={"epochs": 2})
+    refitted = fit(backbone.chosen_config, world)
     np.testing.assert_array_equal(refitted.score(users, items), backbone.score(users, items))
 
 

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from warmstart.backbones.graph import Propagate, adjacency, sample_negatives, to_torch
 from warmstart.backbones.lightgcn import LayerMean, LightGcn, LightGcnConfig
-from warmstart.backbones.losses import bpr_loss, softmax_loss
+from warmstart.backbones.losses import bpr_loss, sampled_softmax_loss
 from warmstart.backbones.ngcf import Ngcf, NgcfConfig
 from warmstart.errors import ConfigError
 
@@ -85,7 +85,7 @@ def test_bpr_loss_by_hand():
 
 def test_softmax_loss_by_hand_leaves_false_negatives_out():
     negative = torch.tensor([[1.0, 9.0, 0.5], [2.0, 0.0, 1.0]])
-    loss = softmax_loss(
+    loss = sampled_softmax_loss(
         torch.tensor([2.0, 1.0, 0.5]),
         negative,
         torch.tensor([[0], [1]]),  # the 9 belongs to an item that the first user has

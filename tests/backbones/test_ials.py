@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 
 from warmstart.backbones.ials import Ials, IalsConfig, Ridge, _Sweeps
-from warmstart.backbones.least_squares import Basis, improve_rows, solve_rows
+from warmstart.backbones.least_squares import Basis, solve_rows, solve_rows_cg
 
 
 def weighted(shape, rng, density=0.3):
@@ -51,7 +51,7 @@ def test_conjugate_gradients_reach_the_exact_solution(width):
     rows, ridge = weighted((20, 50), rng), np.ones(20, np.float32)
     start = rng.normal(size=(20, width)).astype(np.float32)
     exact, loss = solve_rows(basis, rows, alpha=5, ridge=ridge)
-    found, found_loss = improve_rows(basis, rows, start, alpha=5, ridge=ridge, steps=60)
+    found, found_loss = solve_rows_cg(basis, rows, start, alpha=5, ridge=ridge, steps=60)
     np.testing.assert_allclose(found, exact, atol=1e-3)
     assert found_loss == pytest.approx(loss, rel=1e-3)
 

@@ -6,7 +6,7 @@ import pytest
 
 from warmstart.data.interactions import Interactions, concatenate
 from warmstart.data.readers.files import read_dataset
-from warmstart.data.splits.random_cold import published
+from warmstart.data.splits.random_cold import read_published_split
 from warmstart.evaluation.evaluate import evaluate
 from warmstart.evaluation.simulation_quality import simulation_quality
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.reference
 @pytest.fixture(scope="module")
 def citeulike(data_root):
     data = read_dataset(data_root / "citeulike-a")
-    return published(data, data_root / "citeulike-a" / "coldllm_split")
+    return read_published_split(data, data_root / "citeulike-a" / "coldllm_split")
 
 
 class Popular:

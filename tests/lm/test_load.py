@@ -20,14 +20,14 @@ def test_kind_pooling_and_width_come_from_the_folder(encoder_folder, causal_fold
     causal = load_language_model(LMConfig(source=str(causal_folder), device="cpu"))
     assert (encoder.spec.kind, encoder.spec.pooling, encoder.width) == ("encoder", "mean", 32)
     assert (causal.spec.kind, causal.spec.pooling, causal.width) == ("causal", "last", 32)
-    assert causal.full is not causal.body
+    assert causal.with_head is not causal.body
     assert encoder.spec.source == "local:encoder"
 
 
 def test_the_model_is_frozen_float32_and_uses_sdpa(lm):
-    assert not any(weight.requires_grad for weight in lm.full.parameters())
-    assert {weight.dtype for weight in lm.full.parameters()} == {torch.float32}
-    assert lm.full.config._attn_implementation == "sdpa"
+    assert not any(weight.requires_grad for weight in lm.with_head.parameters())
+    assert {weight.dtype for weight in lm.with_head.parameters()} == {torch.float32}
+    assert lm.with_head.config._attn_implementation == "sdpa"
     assert not lm.body.training
 
 
@@ -67,16 +67,16 @@ def test_the_default_is_taken_from_the_hub_cache_first(tmp_path, monkeypatch, en
     monkeypatch.setattr(source_module, "DEFAULT_WEIGHTS", weights_hash(encoder_folder))
     found = resolve("default")
     assert found.name == "default"
-    assert "hub cache" in found.found
+    assert "hub cache" in found.origin
     assert found.folder == repository / "snapshots" / commit
 
 
 def test_the_package_is_used_if_the_hub_cache_is_empty(minilm, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     found = resolve("default")
-    assert (found.name, found.weights) == ("default", DEFAULT_WEIGHTS)
-    assert "installed package" in found.found
-    assert minilm.spec.weights == DEFAULT_WEIGHTS
+    assert (found.name, found.weights_sha256) == ("default", DEFAULT_WEIGHTS)
+    assert "installed package" in found.origin
+    assert minilm.spec.weights_sha256 == DEFAULT_WEIGHTS
 
 
 def test_a_package_with_other_weights_is_refused(minilm, monkeypatch, encoder_folder):

@@ -47,11 +47,13 @@ def test_rank_zero_equals_the_base(lm):
 
 
 def test_training_moves_the_adapter_and_leaves_the_base_bit_for_bit(lm):
-    before = {name: weight.clone() for name, weight in lm.full.state_dict().items()}
+    before = {name: weight.clone() for name, weight in lm.with_head.state_dict().items()}
     frozen = TextEncoder(lm, use_cache=False).encode(TEXTS)
     model = tuned(lm)
     assert abs(model.encode(TEXTS) - frozen).max() > 0.01
-    assert all(torch.equal(weight, before[name]) for name, weight in lm.full.state_dict().items())
+    assert all(
+        torch.equal(weight, before[name]) for name, weight in lm.with_head.state_dict().items()
+    )
     np.testing.assert_array_equal(TextEncoder(lm, use_cache=False).encode(TEXTS), frozen)
     assert {name.rpartition(".lora_")[2] for name in model.adapter()} == {"A.weight", "B.weight"}
 
@@ -70,10 +72,12 @@ def test_only_the_adapter_requires_a_gradient(lm):
 
 def test_merged_equals_unmerged(lm):
     model = tuned(lm)
-    before = {name: weight.clone() for name, weight in lm.full.state_dict().items()}
+    before = {name: weight.clone() for name, weight in lm.with_head.state_dict().items()}
     merged = TextEncoder(model.merged(), use_cache=False).encode(TEXTS)
     np.testing.assert_allclose(merged, model.encode(TEXTS), atol=2e-6)
-    assert all(torch.equal(weight, before[name]) for name, weight in lm.full.state_dict().items())
+    assert all(
+        torch.equal(weight, before[name]) for name, weight in lm.with_head.state_dict().items()
+    )
     assert not any("lora" in name for name, _ in model.merged().body.named_parameters())
 
 

@@ -31,7 +31,7 @@ def text_loss(lm, texts):
     tokens = tokenize(lm, texts)
     batch = tokens.batch(np.arange(len(texts)))
     with torch.no_grad():
-        logits = lm.full(input_ids=batch.ids, attention_mask=batch.mask.long()).logits
+        logits = lm.with_head(input_ids=batch.ids, attention_mask=batch.mask.long()).logits
     return next_token_loss(logits, batch.ids, batch.mask).item()
 
 

@@ -267,6 +267,21 @@ def test_an_error_is_shown_until_the_next_success(opened, served):
     shows(alert).to_have_count(0)
 
 
+def test_an_earlier_success_of_another_form_keeps_the_error(page, served):
+    held = []
+    page.route("**/v1/items?*", lambda route: held.append(route))  # the form of the key waits for this response
+    page.get_by_label("API key").fill(served.key)
+    page.get_by_role("button", name="Use key").click()
+    page.get_by_role("heading", name="A new item").wait_for()
+    preview(page)
+    alert = page.get_by_role("alert")
+    shows(alert).to_contain_text("an item needs a text")
+    page.unroute("**/v1/items?*")  # this lets held requests go on
+    assert held
+    shows(page.locator("#key-form")).to_have_attribute("aria-busy", "false")
+    shows(alert).to_contain_text("an item needs a text")
+
+
 def test_a_wrong_key_is_an_error_and_a_right_one_clears_it(page, served):
     shows(page.get_by_text("Enter an API key to begin")).to_be_visible()
     shows(page.get_by_role("alert")).to_have_count(0)

@@ -93,7 +93,7 @@ def test_items_that_are_not_folded_in_score_nan(world, backbone, truth):
     np.testing.assert_array_equal(
         np.isnan(hybrid.score(users, items, warm)), np.tile(~warm, (len(users), 1))
     )
-    hybrid.replace(np.arange(3), truth[:3])
+    hybrid.refold(np.arange(3), truth[:3])
     cold = np.flatnonzero(~warm)
     np.testing.assert_array_equal(
         hybrid.score(users, cold[:3], warm),
@@ -160,12 +160,12 @@ def test_epochs_are_chosen_on_the_warm_slice_and_a_refit_with_them_is_the_same(w
     valid = world.split.validation()
     chosen = fit_backbone(CONFIGS["bpr"], world.data, context(valid))
     value = mean_metric(chosen.score, valid["warm"], METRIC)
-    assert chosen.chosen.epochs < CONFIGS["bpr"].epochs
-    for epochs in (1, chosen.chosen.epochs + 1):
+    assert chosen.chosen_config.epochs < CONFIGS["bpr"].epochs
+    for epochs in (1, chosen.chosen_config.epochs + 1):
         config = CONFIGS["bpr"].model_copy(update={"epochs": epochs})
         other = fit_backbone(config, world.data, context())
         assert mean_metric(other.score, valid["warm"], METRIC) <= value
-    refit = fit_backbone(chosen.chosen, world.data, context())
+    refit = fit_backbone(chosen.chosen_config, world.data, context())
     np.testing.assert_array_equal(refit.vectors[0], chosen.vectors[0])
 
 

@@ -40,7 +40,7 @@ def test_weights_gradients_and_optimiser_are_exact(lm, rank, head):
     assert plan.adapter == sum(array.nbytes for array in tunable.adapter().values())
     assert plan.head == sum(weight.nbytes for weight in users.head.parameters())
     assert plan.user_table == 4 * 70 * 13
-    assert plan.base_weights == sum(w.numel() * 4 for w in lm.full.parameters())
+    assert plan.base_weights == sum(w.numel() * 4 for w in lm.with_head.parameters())
     trained = [*tunable.adapter_parameters().values(), *users.parameters()]
     optimiser = torch.optim.AdamW(trained)
     for weight in trained:

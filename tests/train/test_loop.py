@@ -78,7 +78,7 @@ def run(trainee, epochs=8, folder=None, validate=None, patience=100, seed=3, **s
 def test_without_validation_the_last_epoch_is_kept():
     walk = Walk()
     result = run(walk)
-    assert (walk.trained, result.epochs, result.metric) == (8, 8, None)
+    assert (walk.trained, result.best_epoch, result.metric) == (8, 8, None)
     assert [row["loss"] for row in result.history] == [1.5] * 8
     assert all("score" not in row for row in result.history)
 
@@ -92,7 +92,7 @@ def test_the_best_epoch_is_restored_not_the_last():
         return next(metrics)
 
     result = run(walk, epochs=4, validate=validate)
-    assert (result.epochs, result.metric) == (2, 5.0)
+    assert (result.best_epoch, result.metric) == (2, 5.0)
     np.testing.assert_array_equal(walk.place, places[1])
 
 
@@ -100,11 +100,11 @@ def test_training_stops_after_its_patience_and_validates_the_last_epoch():
     walk = Walk()
     metrics = iter([3.0, 2.0, 1.0, 0.0])
     result = run(walk, epochs=50, validate=lambda: next(metrics), patience=2, every=5)
-    assert (walk.trained, result.epochs) == (15, 5)
+    assert (walk.trained, result.best_epoch) == (15, 5)
     walk = Walk()
     result = run(walk, epochs=7, validate=lambda: float(walk.trained), every=5)
     assert [row["epoch"] for row in result.history if "score" in row] == [5, 7]
-    assert result.epochs == 7
+    assert result.best_epoch == 7
 
 
 @pytest.mark.parametrize("kind", [Walk, Regression])
@@ -120,7 +120,7 @@ def test_a_killed_run_resumes_to_the_same_end(kind, die_in, tmp_path):
         run(killed, folder=tmp_path, validate=validate(killed))
     again = kind()
     result = run(again, folder=tmp_path, validate=validate(again))
-    assert result.epochs == expected.epochs
+    assert result.best_epoch == expected.best_epoch
     assert result.metric == expected.metric
     for name, array in uninterrupted.state().items():
         np.testing.assert_array_equal(again.state()[name], array)
@@ -134,7 +134,7 @@ def test_a_finished_run_is_read_back_without_training(tmp_path):
     run(first, folder=tmp_path)
     again = Walk()
     result = run(again, folder=tmp_path)
-    assert (again.trained, result.epochs) == (0, 8)
+    assert (again.trained, result.best_epoch) == (0, 8)
     np.testing.assert_array_equal(again.place, first.place)
 
 

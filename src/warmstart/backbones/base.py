@@ -44,7 +44,7 @@ class Backbone(ABC):
                 f"got {type(config).__name__}"
             )
         self.config: Any = config or self.config_type()
-        self.chosen: Any = self.config
+        self.chosen_config: Any = self.config
         """``config`` with the epochs that validation chose, to refit without validation."""
 
     @abstractmethod
@@ -182,7 +182,7 @@ class FactorBackbone(Backbone):
             settings=f"{config.model_dump_json()} {_hash(train)}",
         )
         self._users, self._items = trainee.vectors()
-        self.chosen = config.model_copy(update={"epochs": outcome.epochs})
+        self.chosen_config = config.model_copy(update={"epochs": outcome.best_epoch})
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         user_vectors, item_vectors = self.vectors
@@ -261,7 +261,7 @@ def _hash(matrix: sparse.csr_matrix) -> str:
     return digest.hexdigest()
 
 
-def take(name: str, state: dict[str, np.ndarray], *keys: str) -> list[np.ndarray]:
+def required_arrays(name: str, state: dict[str, np.ndarray], *keys: str) -> list[np.ndarray]:
     """Return the arrays of a saved state that ``keys`` name, in that order.
 
     Raises:

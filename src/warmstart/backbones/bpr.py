@@ -24,7 +24,7 @@ from scipy import sparse
 
 from warmstart.backbones.base import FactorTrainee, shape_of
 from warmstart.backbones.sampled_factor import SampledFactorBackbone, SampledFactorConfig
-from warmstart.backbones.threads import Array, Real, Whole, over_rows
+from warmstart.backbones.threads import Array, Float, Integer, over_rows
 
 _BLOCKS = 4  # blocks of users and of items; also the maximum number of parallel threads
 _TRIES = 100  # extra draws allowed for negatives; then the step uses those found so far
@@ -122,9 +122,9 @@ def _bucket(rows: Array, columns: Array, user_block: Array, item_block: Array) -
 
 @_jit
 def _step_blocks(
-    first: Whole, last: Whole, shift: Whole, order: Array, starts: Array, shuffled: Array,
+    first: Integer, last: Integer, shift: Integer, order: Array, starts: Array, shuffled: Array,
     item_starts: Array, seeds: Array, rows: Array, columns: Array, weights: Array, indptr: Array,
-    users: Array, items: Array, rate: Real, l2: Real, negatives: Whole, temperature: Real,
+    users: Array, items: Array, rate: Float, l2: Float, negatives: Integer, temperature: Float,
     losses: Array,
 ) -> None:  # fmt: skip
     """Run SGD on user blocks ``first`` to ``last - 1``, each paired with a different item block."""
@@ -157,7 +157,7 @@ def _step_blocks(
 
 
 @_jit
-def _sample(pool: Array, seen: Array, candidates: Array, random: Whole) -> tuple:
+def _sample(pool: Array, seen: Array, candidates: Array, random: Integer) -> tuple:
     """Fill ``candidates[1:]`` with items of ``pool`` that are not in ``seen`` (sorted).
 
     Returns how much of ``candidates`` is filled and the next random state.
@@ -175,7 +175,7 @@ def _sample(pool: Array, seen: Array, candidates: Array, random: Whole) -> tuple
 
 
 @_jit
-def _holds(seen: Array, item: Whole) -> bool:
+def _holds(seen: Array, item: Integer) -> bool:
     """Whether sorted ``seen`` contains ``item``; branch-free to avoid branch mispredictions."""
     low, length = 0, len(seen)
     while length > 1:
@@ -187,8 +187,8 @@ def _holds(seen: Array, item: Whole) -> bool:
 
 @_jit
 def _softmax_step(
-    x: Array, items: Array, candidates: Array, descent: Array, temperature: Real
-) -> Real:
+    x: Array, items: Array, candidates: Array, descent: Array, temperature: Float
+) -> Float:
     """Return -log softmax of the first candidate.
 
     ``descent`` is set to minus the gradient with respect to the scores / temperature.
@@ -217,8 +217,8 @@ def _update(
     items: Array,
     candidates: Array,
     descent: Array,
-    step: Real,
-    shrink: Real,
+    step: Float,
+    shrink: Float,
     change: Array,
 ) -> None:
     """Update the items with the old user vector and the user with the old item vectors."""
@@ -236,7 +236,7 @@ def _update(
 
 
 @_jit
-def _xorshift(state: Whole) -> Whole:
+def _xorshift(state: Integer) -> Integer:
     state = np.uint64(state)
     state ^= state << np.uint64(13)
     state ^= state >> np.uint64(7)
@@ -245,6 +245,6 @@ def _xorshift(state: Whole) -> Whole:
 
 
 @_jit
-def _below(random: Whole, n: Whole) -> Whole:
+def _below(random: Integer, n: Integer) -> Integer:
     """Map the upper bits of ``random`` to a number in 0..n-1."""
     return np.int64(((random >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))

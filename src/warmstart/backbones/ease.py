@@ -25,7 +25,14 @@ from pydantic import Field
 from scipy import sparse
 from scipy.linalg import get_lapack_funcs
 
-from warmstart.backbones.base import Backbone, Validate, check_fold_in, check_train, shape_of, take
+from warmstart.backbones.base import (
+    Backbone,
+    Validate,
+    check_fold_in,
+    check_train,
+    required_arrays,
+    shape_of,
+)
 from warmstart.config import Config
 from warmstart.errors import NotFittedError, UnsupportedError
 
@@ -152,7 +159,7 @@ class Ease(Backbone):
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> Self:
-        shape, indptr, indices, weights, inverse, diagonal = take(
+        shape, indptr, indices, weights, inverse, diagonal = required_arrays(
             self.name, state, "shape", "indptr", "indices", "weights", "inverse", "diagonal"
         )
         n_users, n_items = (int(n) for n in shape)

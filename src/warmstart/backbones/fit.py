@@ -17,8 +17,8 @@ METRIC = "ndcg@20"
 def fit_backbone(config: BackboneConfig, data: Dataset, context: FitContext) -> Backbone:
     """Train a backbone; the number of epochs is chosen on the warm validation slice, if given.
 
-    ``chosen`` of the result holds that number. The random stream is the first child of the method's
-    stream, so two methods with the same seed share one backbone.
+    ``chosen_config`` of the result holds that number. The random stream is the first child of the
+    method's stream, so two methods with the same seed share one backbone.
     """
     rng = context.rng.spawn(1)[0]
     seed = int(rng.integers(2**63))

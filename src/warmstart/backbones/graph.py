@@ -19,7 +19,7 @@ from scipy import sparse
 from torch.nn import functional
 
 from warmstart.backbones.base import FactorTrainee, shape_of
-from warmstart.backbones.losses import bpr_loss, softmax_loss, weighted_mean
+from warmstart.backbones.losses import bpr_loss, sampled_softmax_loss, weighted_mean
 from warmstart.backbones.sampled_factor import SampledFactorConfig
 from warmstart.train import TorchTrainee
 
@@ -163,7 +163,7 @@ class GraphTrainee(TorchTrainee, FactorTrainee):
             false_negatives = torch.from_numpy(
                 np.stack(pairs[:, sampled].nonzero()).astype(np.int64)
             )
-            loss = softmax_loss(
+            loss = sampled_softmax_loss(
                 positive, negative, false_negatives.to(self.device), self._index(rows), weights,
                 config.temperature,
             )  # fmt: skip

@@ -29,10 +29,10 @@ from warmstart.backbones.base import (
     Validate,
     check_fold_in,
     check_train,
+    required_arrays,
     shape_of,
-    take,
 )
-from warmstart.backbones.least_squares import Basis, improve_rows, solve_rows
+from warmstart.backbones.least_squares import Basis, solve_rows, solve_rows_cg
 
 
 class IalsConfig(EpochConfig):
@@ -105,7 +105,9 @@ class Ials(FactorBackbone):
         return {"users": users, "items": items, "item_ridge": ridge}
 
     def restore(self, state: dict[str, np.ndarray]) -> Self:
-        self._users, self._items, ridge = take(self.name, state, "users", "items", "item_ridge")
+        self._users, self._items, ridge = required_arrays(
+            self.name, state, "users", "items", "item_ridge"
+        )
         self._item_ridge = Ridge(self.config, float(ridge[0]), float(ridge[1]))
         self._basis = None
         return self
@@ -177,7 +179,7 @@ class _Sweeps(FactorTrainee):
         basis, config = Basis.of(frozen), self.config
         if config.solver == "exact":
             return solve_rows(basis, rows, alpha=config.alpha, ridge=ridge)
-        return improve_rows(
+        return solve_rows_cg(
             basis, rows, current, alpha=config.alpha, ridge=ridge, steps=config.cg_steps
         )
 

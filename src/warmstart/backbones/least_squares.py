@@ -21,7 +21,7 @@ import numpy as np
 from scipy import sparse
 
 from warmstart.backbones.base import shape_of
-from warmstart.backbones.threads import Array, Real, Whole, over_rows
+from warmstart.backbones.threads import Array, Float, Integer, over_rows
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def solve_rows(
     return found @ basis.rotation.T, float(losses.sum())
 
 
-def improve_rows(
+def solve_rows_cg(
     basis: Basis,
     rows: sparse.csr_matrix,
     current: np.ndarray,
@@ -104,8 +104,8 @@ _jit = numba.njit(fastmath=True, nogil=True, cache=True)
 
 @_jit
 def _solve(
-    first: Whole, last: Whole, indptr: Array, indices: Array, weights: Array, factors: Array,
-    eigenvalues: Array, alpha: Real, ridge: Array, found: Array, losses: Array,
+    first: Integer, last: Integer, indptr: Array, indices: Array, weights: Array, factors: Array,
+    eigenvalues: Array, alpha: Float, ridge: Array, found: Array, losses: Array,
 ) -> None:  # fmt: skip
     """Rows of ``found`` hold ridge * prior on entry and the solutions on exit."""
     width = factors.shape[1]
@@ -196,8 +196,8 @@ def _cholesky_solve(matrix: Array, right: Array) -> None:
 
 @_jit
 def _improve(
-    first: Whole, last: Whole, indptr: Array, indices: Array, weights: Array, factors: Array,
-    eigenvalues: Array, alpha: Real, ridge: Array, found: Array, losses: Array, steps: Whole,
+    first: Integer, last: Integer, indptr: Array, indices: Array, weights: Array, factors: Array,
+    eigenvalues: Array, alpha: Float, ridge: Array, found: Array, losses: Array, steps: Integer,
 ) -> None:  # fmt: skip
     """Rows of ``found`` hold the initial solutions on entry and the improved ones on exit."""
     width = factors.shape[1]
@@ -237,13 +237,13 @@ def _improve(
 
 
 @_jit
-def _add(to: Array, scale: Real, what: Array) -> None:
+def _add(to: Array, scale: Float, what: Array) -> None:
     for k in range(len(to)):
         to[k] += scale * what[k]
 
 
 @_jit
-def _dot(a: Array, b: Array) -> Real:
+def _dot(a: Array, b: Array) -> Float:
     total = a.dtype.type(0)
     for k in range(len(a)):
         total += a[k] * b[k]

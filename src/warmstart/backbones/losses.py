@@ -23,7 +23,7 @@ def bpr_loss(
     return weighted_mean(functional.softplus((negative - positive) / temperature), weights)
 
 
-def softmax_loss(
+def sampled_softmax_loss(
     positive: torch.Tensor,
     negative: torch.Tensor,
     false_negatives: torch.Tensor,

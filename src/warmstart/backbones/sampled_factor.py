@@ -36,8 +36,8 @@ from warmstart.backbones.base import (
     Validate,
     check_fold_in,
     check_train,
+    required_arrays,
     shape_of,
-    take,
 )
 from warmstart.backbones.least_squares import Basis, solve_rows
 
@@ -177,7 +177,7 @@ class SampledFactorBackbone(FactorBackbone):
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> Self:
-        self._users, self._items, self._counts, self._log_mean, constants = take(
+        self._users, self._items, self._counts, self._log_mean, constants = required_arrays(
             self.name, state, "users", "items", "counts", "log_mean", "constants"
         )
         self._scale, self._n_warm = float(constants[0]), int(constants[1])

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 Array: TypeAlias = np.ndarray
-Real: TypeAlias = float | np.floating
-Whole: TypeAlias = int | np.integer
+Float: TypeAlias = float | np.floating
+Integer: TypeAlias = int | np.integer
 
 _CHUNKS = 16  # per thread: enough to balance expensive rows, few enough to cost nothing
 

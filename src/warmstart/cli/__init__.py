@@ -21,10 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the words after ``warmstart``; those of this process if None.
     """
     from warmstart.cli.app import app
-    from warmstart.cli.output import complain
+    from warmstart.cli.output import print_problem
 
     def show_warning(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
-        complain(f"warning: {message}")
+        print_problem(f"warning: {message}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", DataWarning)
@@ -32,15 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             app(None if arguments is None else list(arguments))
         except WarmstartError as error:
-            complain(str(error))
+            print_problem(str(error))
             sys.exit(2)
         except OSError as error:
-            complain(str(error))
+            print_problem(str(error))
             sys.exit(2)
         except Exception as error:
             if os.environ.get("WARMSTART_DEBUG"):
                 raise
-            complain(
+            print_problem(
                 f"a fault of warmstart: {type(error).__name__}: {error}; run it again with "
                 "WARMSTART_DEBUG=1 for the traceback, and please report it"
             )

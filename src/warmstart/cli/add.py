@@ -6,9 +6,16 @@ from typing import Annotated, Any
 import numpy as np
 from typer import Option
 
-from warmstart.cli.inputs import described, load_for_texts, read_new_items
+from warmstart.cli.inputs import load_for_texts, model_description, read_new_items
 from warmstart.cli.options import LM, Json, ModelFolder, NewItems, example
-from warmstart.cli.output import frame_table, progress, say, show, timings_of, write_json
+from warmstart.cli.output import (
+    frame_table,
+    print_line,
+    print_table,
+    progress,
+    timings_of,
+    write_json,
+)
 
 EXAMPLE = example("warmstart add models/shop --items new.jsonl")
 
@@ -51,9 +58,9 @@ def add(
     title = f"{len(new)} items added in {seconds['add']:.3f} s"
     if missing := int((~new.has_text).sum()):
         title += f", {missing} of them without text"
-    show(frame_table(columns, cells, title))
-    say(str(model))
-    write_json(json, "add", described(loaded), rows, timings_of(loaded.name, seconds))
+    print_table(frame_table(columns, cells, title))
+    print_line(str(model))
+    write_json(json, "add", model_description(loaded), rows, timings_of(loaded.name, seconds))
 
 
 command = add

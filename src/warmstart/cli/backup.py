@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Argument
 
 from warmstart.cli.options import StoreUrl, example
-from warmstart.cli.output import frame_table, say, show
+from warmstart.cli.output import frame_table, print_line, print_table
 
 BACKUP_EXAMPLE = example("warmstart backup backups/shop.backup --store sqlite:///shop.db")
 RESTORE_EXAMPLE = example(
@@ -28,7 +28,7 @@ def backup(
     from warmstart.serve.storage.backup import back_up
 
     _print_counts(back_up(StoreSettings.read(store=store).store, file))
-    say(str(file))
+    print_line(str(file))
 
 
 def restore(
@@ -43,4 +43,4 @@ def restore(
 
 
 def _print_counts(rows: Mapping[str, int]) -> None:
-    show(frame_table(["table", "rows"], list(rows.items())))
+    print_table(frame_table(["table", "rows"], list(rows.items())))

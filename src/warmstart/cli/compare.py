@@ -18,7 +18,7 @@ from warmstart.cli.options import (
     SplitFolder,
     example,
 )
-from warmstart.cli.output import progress, show
+from warmstart.cli.output import print_table, progress
 from warmstart.cli.tables import check_masks, cost_table, difference_table, write_comparisons
 from warmstart.data.splits.files import load_split
 
@@ -82,10 +82,10 @@ def compare(
             progress=bar.ranked,
         )
     for table in tables.values():
-        show(table.table())
+        print_table(table.table())
         if table.differences:
-            show(difference_table(table))
-    show(cost_table(next(iter(tables.values()))))
+            print_table(difference_table(table))
+    print_table(cost_table(next(iter(tables.values()))))
     write_comparisons(tables, json, report)
 
 

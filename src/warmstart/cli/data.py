@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from warmstart.cli.options import Json, example
-from warmstart.cli.output import frame_table, progress, say, show, write_json
+from warmstart.cli.output import frame_table, print_line, print_table, progress, write_json
 
 app = typer.Typer(
     help="Public data sets and a synthetic one.", rich_markup_mode=None, no_args_is_help=True
@@ -25,8 +25,8 @@ def list_() -> None:
     from warmstart.data.sources import SOURCES
 
     rows = [(source.name, source.description, source.terms) for source in SOURCES.values()]
-    show(frame_table(["name", "description", "terms"], rows))
-    say("Any other Amazon category: amazon-YEAR-Category, such as amazon-2023-Video_Games")
+    print_table(frame_table(["name", "description", "terms"], rows))
+    print_line("Any other Amazon category: amazon-YEAR-Category, such as amazon-2023-Video_Games")
 
 
 @app.command(epilog=_EXAMPLE)
@@ -49,7 +49,7 @@ def get(
         if not folder.is_dir():
             folder = get_source(find_source(name), to, mirror=mirror, progress=bar.bytes)
         dataset = read_dataset(folder)
-    show(frame_table(["count", "number"], list(dataset.counts.items()), dataset.name))
-    say(str(folder))
+    print_table(frame_table(["count", "number"], list(dataset.counts.items()), dataset.name))
+    print_line(str(folder))
     described = {"name": dataset.name, "hash": dataset.hash, "protocol": None}
     write_json(json, "data get", described, [dict(dataset.counts)])

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from warmstart.cli.inputs import check_fitted_on
 from warmstart.cli.options import Html, Json, Masks, ModelFolder, SplitFolder, example
-from warmstart.cli.output import progress, show
+from warmstart.cli.output import print_table, progress
 from warmstart.cli.tables import check_masks, write_comparisons
 from warmstart.data.splits.files import load_split
 
@@ -41,7 +41,7 @@ def evaluate(
             result = measure(loaded, parts, mask=name, progress=bar.ranked)
             tables[name] = compare([result], command="evaluate")
     for table in tables.values():
-        show(table.table())
+        print_table(table.table())
     write_comparisons(tables, json, report)
 
 

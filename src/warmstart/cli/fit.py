@@ -7,7 +7,14 @@ from typer import Argument, Option
 
 from warmstart.cli.inputs import load_encoder, read_data
 from warmstart.cli.options import LM, Config, FitSeed, Json, Overrides, RunFolder, example
-from warmstart.cli.output import frame_table, progress, say, show, timings_of, write_json
+from warmstart.cli.output import (
+    frame_table,
+    print_line,
+    print_table,
+    progress,
+    timings_of,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from warmstart.core import Recommender
@@ -71,7 +78,7 @@ def fit(
         model.save(out)
     seconds = {f"choose: {stage}": t for stage, t in choosing.seconds.items()} | fitting.seconds
     _print_stages(model, dataset, seconds)
-    say(str(out))
+    print_line(str(out))
     described = {"name": dataset.name, "hash": dataset.hash, "protocol": protocol}
     results = [{"method": model.name, "config": model.chosen.model_dump(mode="json")}]
     write_json(json, "fit", described, results, timings_of(model.name, seconds))
@@ -93,6 +100,6 @@ def _method(
 
 def _print_stages(model: "Recommender", dataset: "Dataset", seconds: dict[str, float]) -> None:
     title = f"{model.name} on {dataset.name}: {sum(seconds.values()):.1f} s"
-    show(frame_table(["stage", "seconds"], list(seconds.items()), title))
+    print_table(frame_table(["stage", "seconds"], list(seconds.items()), title))
     if model.fitted.choices:
-        say(f"chosen on validation: {model.fitted.choices}")
+        print_line(f"chosen on validation: {model.fitted.choices}")

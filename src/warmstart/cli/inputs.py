@@ -142,7 +142,7 @@ def read_new_items(path: Path, model: "Recommender") -> "Catalogue":
     return read_items(path, catalogue.text_columns, catalogue.item_ids)
 
 
-def described(model: "Recommender") -> dict[str, Any]:
+def model_description(model: "Recommender") -> dict[str, Any]:
     """The ``data`` object of ``--json`` for a command that uses a saved model."""
     fitted = model.fitted
     ids = {"users": fitted.user_ids.hash, "items": fitted.catalogue.item_ids.hash}

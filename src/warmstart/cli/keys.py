@@ -6,7 +6,7 @@ import typer
 from typer import Option
 
 from warmstart.cli.options import StoreUrl, example
-from warmstart.cli.output import frame_table, say, show
+from warmstart.cli.output import frame_table, print_line, print_table
 
 if TYPE_CHECKING:
     from warmstart.serve.storage.store import Store
@@ -25,7 +25,7 @@ def create(
     """Create a key and print it. It cannot be shown again."""
     from warmstart.serve.storage.keys import make_key
 
-    say(make_key(_open_store(store), name, scope))
+    print_line(make_key(_open_store(store), name, scope))
 
 
 @app.command("list", epilog=example("warmstart keys list --store sqlite:///shop.db"))
@@ -33,7 +33,7 @@ def list_keys(store: StoreUrl = None) -> None:
     """List the keys, without their secrets."""
     keys = _open_store(store).keys()
     rows = [(key.key, key.name, key.scope, str(key.revoked)) for key in keys]
-    show(frame_table(["key", "name", "scope", "revoked"], rows))
+    print_table(frame_table(["key", "name", "scope", "revoked"], rows))
 
 
 @app.command(epilog=example("warmstart keys revoke 1f2e3d4c5b6a --store sqlite:///shop.db"))
@@ -46,7 +46,7 @@ def revoke(
 
     if not _open_store(store).revoke(key):
         raise DataError(f"there is no key {key!r}")
-    say(f"{key} revoked")
+    print_line(f"{key} revoked")
 
 
 def _open_store(url: str | None) -> "Store":

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 180  # columns if stdout is not a terminal: keeps piped tables from being cut
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line of the result to stdout, without markup or wrapping."""
     Console(soft_wrap=True).print(text, markup=False, highlight=False)
 
 
-def show(table: Table) -> None:
+def print_table(table: Table) -> None:
     """Print a table of the result to stdout."""
     console = Console()
     if not console.is_terminal:
@@ -35,7 +35,7 @@ def show(table: Table) -> None:
     console.print(table)
 
 
-def complain(text: str) -> None:
+def print_problem(text: str) -> None:
     """Print a problem as one line on stderr."""
     one_line = " ".join(text.split())
     _stderr().print(f"warmstart: {one_line}", markup=False, highlight=False, soft_wrap=True)
@@ -169,7 +169,7 @@ class _StageHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
-            complain(record.getMessage())
+            print_problem(record.getMessage())
         else:
             self._bar.stage(record.getMessage())
 

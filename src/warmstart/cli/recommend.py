@@ -4,9 +4,16 @@ from typing import Annotated
 
 from typer import Option
 
-from warmstart.cli.inputs import described, read_user_ids
+from warmstart.cli.inputs import model_description, read_user_ids
 from warmstart.cli.options import Json, ModelFolder, TableOut, example
-from warmstart.cli.output import frame_table, progress, say, show, write_frame, write_json
+from warmstart.cli.output import (
+    frame_table,
+    print_line,
+    print_table,
+    progress,
+    write_frame,
+    write_json,
+)
 from warmstart.lists import OnUnknown
 
 EXAMPLE = example(
@@ -61,12 +68,12 @@ def recommend(
             on_unknown=on_unknown,
         )
     if out is None:
-        show(frame_table(top.columns, top.rows()))
+        print_table(frame_table(top.columns, top.rows()))
     else:
         write_frame(out, top)
-        say(str(out))
+        print_line(str(out))
     if json is not None:
-        write_json(json, "recommend", described(loaded), top.to_dicts())
+        write_json(json, "recommend", model_description(loaded), top.to_dicts())
 
 
 command = recommend

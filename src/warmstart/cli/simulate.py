@@ -7,9 +7,16 @@ import numpy as np
 import polars as pl
 from typer import Option
 
-from warmstart.cli.inputs import described, load_for_texts, read_new_items
+from warmstart.cli.inputs import load_for_texts, model_description, read_new_items
 from warmstart.cli.options import LM, Json, ModelFolder, NewItems, RunFolder, TableOut, example
-from warmstart.cli.output import frame_table, progress, say, show, write_frame, write_json
+from warmstart.cli.output import (
+    frame_table,
+    print_line,
+    print_table,
+    progress,
+    write_frame,
+    write_json,
+)
 
 EXAMPLE = example(
     "warmstart simulate models/shop --items new.jsonl -k 20 --json audience.json",
@@ -50,11 +57,11 @@ def simulate(
         settings = f"{read_manifest(model)['files']} k={k}"
         simulated = Shards(run, settings).run(_keys(new), work, "items").drop("position")
     if out is None:
-        show(frame_table(simulated.columns, simulated.rows()))
+        print_table(frame_table(simulated.columns, simulated.rows()))
     else:
         write_frame(out, simulated)
-        say(str(out))
-    write_json(json, "simulate", described(loaded), simulated.to_dicts())
+        print_line(str(out))
+    write_json(json, "simulate", model_description(loaded), simulated.to_dicts())
 
 
 def _keys(items: Any) -> list[str]:

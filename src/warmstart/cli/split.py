@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 from warmstart.cli.inputs import comma_separated
 from warmstart.cli.options import Json, example
-from warmstart.cli.output import frame_table, progress, say, show, write_json
+from warmstart.cli.output import frame_table, print_line, print_table, progress, write_json
 from warmstart.data.splits.files import save_split
 from warmstart.errors import ConfigError
 
@@ -75,7 +75,7 @@ def split(
         )
         save_split(made, out)
     _print_summary(made)
-    say(str(out))
+    print_line(str(out))
     data = {"name": dataset.name, "hash": dataset.hash, "protocol": made.protocol}
     write_json(json, "split", data | {"split_hash": made.hash}, [made.summary()])
 
@@ -95,14 +95,14 @@ def _two_numbers(text: str) -> tuple[float, float]:
 def _print_summary(made: "Split") -> None:
     summary = made.summary()
     data: dict[str, Any] = {k: v for k, v in summary["data"].items() if k not in ("name", "hash")}
-    show(frame_table(["count", "number"], list(data.items()), made.dataset.name))
+    print_table(frame_table(["count", "number"], list(data.items()), made.dataset.name))
     for title in ("parts", "slices"):
         rows = [(name, *counts.values()) for name, counts in summary[title].items()]
         columns = next(iter(summary[title].values()))
-        show(frame_table([title[:-1], *columns], rows, f"{made.protocol}: {title}"))
+        print_table(frame_table([title[:-1], *columns], rows, f"{made.protocol}: {title}"))
     left_out = list(summary["left_out"].items()) or [("nothing", 0)]
-    show(frame_table(["left out", "interactions"], left_out))
-    show(frame_table(["note", "number"], list(summary.get("notes", {}).items())))
+    print_table(frame_table(["left out", "interactions"], left_out))
+    print_table(frame_table(["note", "number"], list(summary.get("notes", {}).items())))
     if made.dataset.unread_columns:
-        say(f"not read: {', '.join(made.dataset.unread_columns)}")
-    say(f"hash {made.hash}")
+        print_line(f"not read: {', '.join(made.dataset.unread_columns)}")
+    print_line(f"hash {made.hash}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 from rich.table import Table
 
-from warmstart.cli.output import frame_table, say, write_output
+from warmstart.cli.output import frame_table, print_line, write_output
 from warmstart.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ def write_comparisons(
         if json is not None:
             path = _path_for_mask(json, mask, tables)
             write_output(path, table.to_json() + "\n")
-            say(str(path))
+            print_line(str(path))
         if report is not None:
             from warmstart.evaluation.html_report import render_report
 
             path = _path_for_mask(report, mask, tables)
             write_output(path, render_report(table))
-            say(str(path))
+            print_line(str(path))
 
 
 def cost_table(comparison: "Comparison") -> Table:

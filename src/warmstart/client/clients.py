@@ -11,23 +11,23 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from warmstart.client import operations
-from warmstart.client.request import Answer, Request, RetryPolicy, finish
+from warmstart.client.request import Request, Result, RetryPolicy, finish
 
 P = ParamSpec("P")
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def _sync(make: Callable[P, Request[Answer]]) -> "Callable[Concatenate[Client, P], Answer]":
-    def send(self: "Client", *args: P.args, **kwargs: P.kwargs) -> Answer:
+def _sync(make: Callable[P, Request[Result]]) -> "Callable[Concatenate[Client, P], Result]":
+    def send(self: "Client", *args: P.args, **kwargs: P.kwargs) -> Result:
         return self._send(make(*args, **kwargs))
 
     return _described(send, make)
 
 
 def _async(
-    make: Callable[P, Request[Answer]],
-) -> "Callable[Concatenate[AsyncClient, P], Awaitable[Answer]]":
-    async def send(self: "AsyncClient", *args: P.args, **kwargs: P.kwargs) -> Answer:
+    make: Callable[P, Request[Result]],
+) -> "Callable[Concatenate[AsyncClient, P], Awaitable[Result]]":
+    async def send(self: "AsyncClient", *args: P.args, **kwargs: P.kwargs) -> Result:
         return await self._send(make(*args, **kwargs))
 
     return _described(send, make)
@@ -79,14 +79,14 @@ class Client:
         self._retry_policy = RetryPolicy(retries, max_retry_wait)
         self._http = httpx.Client(**_options(url, token, timeout), transport=transport)
 
-    def _send(self, request: Request[Answer]) -> Answer:
+    def _send(self, request: Request[Result]) -> Result:
         attempts = 0
         while True:
             try:
                 outcome = self._http.send(request.build(self._http))
             except httpx.TransportError as error:
                 outcome = error
-            seconds = self._retry_policy.pause(request, outcome, attempts)
+            seconds = self._retry_policy.delay(request, outcome, attempts)
             if seconds is None:
                 return finish(request, outcome)
             time.sleep(seconds)
@@ -151,14 +151,14 @@ class AsyncClient:
         self._retry_policy = RetryPolicy(retries, max_retry_wait)
         self._http = httpx.AsyncClient(**_options(url, token, timeout), transport=transport)
 
-    async def _send(self, request: Request[Answer]) -> Answer:
+    async def _send(self, request: Request[Result]) -> Result:
         attempts = 0
         while True:
             try:
                 outcome = await self._http.send(request.build(self._http))
             except httpx.TransportError as error:
                 outcome = error
-            seconds = self._retry_policy.pause(request, outcome, attempts)
+            seconds = self._retry_policy.delay(request, outcome, attempts)
             if seconds is None:
                 return finish(request, outcome)
             await asyncio.sleep(seconds)

@@ -245,7 +245,7 @@ def make_key(name: str, scope: Scope) -> Request[MadeKey]:
     Raises:
         ServiceError: the request fails.
     """
-    return Request("POST", "/v1/admin/keys", body={"name": name, "scope": scope}, again=False)
+    return Request("POST", "/v1/admin/keys", body={"name": name, "scope": scope}, idempotent=False)
 
 
 def revoke_key(key: str) -> Request[None]:
@@ -278,4 +278,4 @@ def ready() -> Request[bool]:
     Raises:
         ServiceError: the service does not answer.
     """
-    return Request("GET", "/health/ready", again=False, read=lambda answer: answer.is_success)
+    return Request("GET", "/health/ready", idempotent=False, parse=lambda answer: answer.is_success)

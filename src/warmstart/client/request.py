@@ -10,14 +10,14 @@ import httpx
 from warmstart.client.errors import ServiceError
 from warmstart.errors import DataError
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 _FIRST_PAUSE = 0.2  # seconds; doubled with each attempt
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _MAX_QUOTED = 200  # characters of a response that is not JSON
 
 
-def answer_of(response: httpx.Response) -> Any:
+def json_of(response: httpx.Response) -> Any:
     """The JSON of a response; None without content (status 204).
 
     Raises:
@@ -38,17 +38,17 @@ def answer_of(response: httpx.Response) -> Any:
 
 
 @dataclass(frozen=True)
-class Request(Generic[Answer]):
-    """A request, generic in what ``read`` makes of its response.
+class Request(Generic[Result]):
+    """A request, generic in what ``parse`` makes of its response.
 
     Attributes:
         method: of HTTP.
-        path: as in the API's description; ends with a name in braces if there is a ``place``.
-        place: the id that replaces the name in braces.
+        path: as in the API's description; ends with a name in braces if there is a ``path_id``.
+        path_id: the id that replaces the name in braces.
         query: parameters after the path.
         body: sent as JSON.
-        again: whether it may be sent again if its outcome is unknown: true if it is idempotent.
-        read: turns a response into the result.
+        idempotent: whether it may be sent again if its outcome is unknown.
+        parse: turns a response into the result.
 
     Raises:
         DataError: the id in the path is empty.
@@ -56,22 +56,22 @@ class Request(Generic[Answer]):
 
     method: str
     path: str
-    place: str | int | None = None
+    path_id: str | int | None = None
     query: Mapping[str, int] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
-    again: bool = True
-    read: Callable[[httpx.Response], Any] = answer_of
+    idempotent: bool = True
+    parse: Callable[[httpx.Response], Any] = json_of
 
     def __post_init__(self) -> None:
-        if self.place == "":
+        if self.path_id == "":
             raise DataError("an id must not be empty")
 
     @property
     def url(self) -> str:
         """The path with the quoted id; an id may have any characters, slashes and dots too."""
-        if self.place is None:
+        if self.path_id is None:
             return self.path
-        place = quote(str(self.place), safe="")
+        place = quote(str(self.path_id), safe="")
         if not place.strip("."):  # clients normalise "." and ".." away
             place = place.replace(".", "%2E")
         return self.path[: self.path.index("{")] + place
@@ -87,33 +87,33 @@ class RetryPolicy:
 
     Attributes:
         retries: attempts beyond the first.
-        longest: seconds; if the service asks for a longer wait, its response is an error.
+        max_wait: seconds; if the service asks for a longer wait, its response is an error.
     """
 
     retries: int
-    longest: float
+    max_wait: float
 
-    def pause(
-        self, request: Request[Any], outcome: httpx.Response | httpx.TransportError, tried: int
+    def delay(
+        self, request: Request[Any], outcome: httpx.Response | httpx.TransportError, attempts: int
     ) -> float | None:
         """Seconds until the next attempt; None if there is none.
 
         Args:
             request: the one that was sent.
             outcome: its response, or the error that prevented one.
-            tried: attempts before this one.
+            attempts: attempts before this one.
         """
-        if tried >= self.retries or not _may_repeat(request, outcome):
+        if attempts >= self.retries or not _may_repeat(request, outcome):
             return None
-        seconds = _FIRST_PAUSE * 2**tried
+        seconds = _FIRST_PAUSE * 2**attempts
         if isinstance(outcome, httpx.Response):
             requested = _retry_after(outcome)
             seconds = seconds if requested is None else requested
-        return seconds if seconds <= self.longest else None
+        return seconds if seconds <= self.max_wait else None
 
 
-def finish(request: Request[Answer], outcome: httpx.Response | httpx.TransportError) -> Answer:
-    """What the request's ``read`` makes of its response.
+def finish(request: Request[Result], outcome: httpx.Response | httpx.TransportError) -> Result:
+    """What the request's ``parse`` makes of its response.
 
     Raises:
         ServiceError: there is no response, or it is an error response.
@@ -121,17 +121,17 @@ def finish(request: Request[Answer], outcome: httpx.Response | httpx.TransportEr
     if isinstance(outcome, httpx.TransportError):
         reason = str(outcome) or type(outcome).__name__
         raise ServiceError(f"the service does not answer: {reason}") from outcome
-    return request.read(outcome)
+    return request.parse(outcome)
 
 
 def _may_repeat(request: Request[Any], outcome: httpx.Response | httpx.TransportError) -> bool:
     if isinstance(outcome, httpx.UnsupportedProtocol):
         return False  # the URL's scheme is neither http nor https
     if isinstance(outcome, httpx.TransportError):
-        return request.again or isinstance(outcome, _NEVER_SENT)
+        return request.idempotent or isinstance(outcome, _NEVER_SENT)
     if outcome.status_code == httpx.codes.TOO_MANY_REQUESTS:
         return True  # it was refused before it had any effect
-    return outcome.status_code == httpx.codes.SERVICE_UNAVAILABLE and request.again
+    return outcome.status_code == httpx.codes.SERVICE_UNAVAILABLE and request.idempotent
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -125,7 +125,7 @@ class Status(TypedDict):
     last_change: int
     behind: int | None
     store: Literal["sqlite", "postgresql"]
-    store_answers: bool
+    store_reachable: bool
 
 
 class KeyInfo(TypedDict):

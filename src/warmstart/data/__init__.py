@@ -1,8 +1,8 @@
-"""Data: from files or frames to a Dataset, from a Dataset to a Split, and both on disk.
+"""Data: read files or frames into a Dataset, split it, and write both to disk.
 
-- ``ids``, ``interactions``, ``catalogue``, ``dataset``, ``split``: the nouns
-- ``files``, ``tables``, ``columns``, ``assemble``, ``settings``: reading our input format
-- ``atomic``, ``coldrec``: other people's layouts
-- ``protocols``, ``split_check``, ``split_files``: making, checking, saving and loading splits
+- ``ids``, ``interactions``, ``catalogue``, ``dataset``: the data types
+- ``cells``, ``values``: input values, and the rules by which they are read
+- ``readers``: data frames, our file layout, and those of RecBole and ColdRec
+- ``splits``: making, checking, saving and loading splits
 - ``sources``: public data sets by name, and the synthetic one
 """

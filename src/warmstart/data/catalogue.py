@@ -1,4 +1,4 @@
-"""The catalogue: every item with its text, whether or not anybody clicked it yet."""
+"""The catalogue: all items with their texts, with or without interactions."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +19,11 @@ class Catalogue:
 
     Attributes:
         item_ids: external ids.
-        texts: the composed text of each item; "" where an item has none.
-        released: int64 unix seconds, shape (n_items,), -1 where unknown; or None.
-        columns: the item columns without the id column, one row an item, all String: texts as
-            ``values.read_texts`` writes them, lists of values joined by ``|``.
-        text_columns: which columns make the text, in order.
+        texts: the composed text of each item; "" for an item without text.
+        released: int64 unix seconds, shape (n_items,), -1 if unknown; None without release times.
+        columns: the item columns without the id column, one row per item, all String: texts as
+            ``values.read_texts`` returns them, lists of values joined by ``|``.
+        text_columns: the columns that the texts are composed of, in order.
     """
 
     item_ids: Ids
@@ -37,11 +37,11 @@ class Catalogue:
 
     @cached_property
     def has_text(self) -> np.ndarray:
-        """Which items have a text: bool, shape (n_items,)."""
+        """Whether each item has a text: bool, shape (n_items,)."""
         return np.array([bool(text) for text in self.texts], bool)
 
     def take(self, rows: np.ndarray) -> "Catalogue":
-        """Some of the items, in this order."""
+        """Select items by row number, in the given order."""
         return Catalogue(
             Ids(self.item_ids.take(rows), self.item_ids.kind),
             tuple(self.texts[row] for row in rows),
@@ -51,10 +51,10 @@ class Catalogue:
         )
 
     def extended(self, new: "Catalogue") -> "Catalogue":
-        """This catalogue followed by the items of ``new``.
+        """Return this catalogue followed by the items of ``new``.
 
         Raises:
-            DataError: an id of ``new`` is already here.
+            DataError: an id of ``new`` is already in this catalogue.
         """
         known = [value for value in new.item_ids.values if value in self.item_ids]
         if known:
@@ -72,9 +72,9 @@ class Catalogue:
 
 
 def compose_texts(columns: pl.DataFrame, text_columns: tuple[str, ...]) -> tuple[str, ...]:
-    """The text of each item: its text columns joined by ". ", empty ones left out.
+    """Compose the text of each item: its text columns, without empty ones, joined by ". ".
 
-    The values of ``LIST_COLUMNS`` read as "a, b, c". White space is collapsed.
+    The values of ``LIST_COLUMNS`` are joined by ", ". White space is collapsed.
     """
     if not text_columns:
         return ("",) * columns.height

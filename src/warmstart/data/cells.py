@@ -1,7 +1,7 @@
-"""Cells: values as a user brought them, with the place that an error message names.
+"""Cells: input values before they are interpreted, with the place that error messages name.
 
-Every value passes here, whatever it came in: a cell of a file, a column of a frame, a list given to
-a method, a field of a request. ``values`` then decides what the cells mean.
+All input becomes cells: columns of files and frames, lists passed to a method, fields of a request.
+``values`` then interprets them.
 """
 
 import sys
@@ -26,11 +26,11 @@ class Cells:
     """Values of one column or argument.
 
     Attributes:
-        values: the values; null where there is none; of dtype Object where types mix or nest.
-        place: what the values belong to, such as a file; opens every error message.
-        name: the column or argument.
-        textual: every cell is text whose type is still open (csv, command line, URL).
-        argument: the values were given to a method, not read from a table.
+        values: the values; null if missing; of dtype Object if types are mixed or nested.
+        place: source of the values, such as a file; error messages begin with it.
+        name: name of the column or argument.
+        textual: whether all cells are text of undecided type (csv, command line, URL).
+        argument: whether the values were passed to a method, not read from a table.
     """
 
     values: pl.Series
@@ -40,18 +40,18 @@ class Cells:
     argument: bool = False
 
     def replaced(self, values: pl.Series) -> "Cells":
-        """The same place with other values, one for each cell."""
+        """Return cells of the same place with other values, one per cell."""
         return Cells(values, self.place, self.name, self.textual, self.argument)
 
     def error(self, problem: str) -> DataError:
-        """The error for a problem of the whole column or argument."""
+        """Build the error for a problem of the whole column or argument."""
         named = self.name if self.argument else f"column {self.name!r}"
         return DataError(f"{self.place}: {named}: {problem}")
 
     def malformed(self, wrong: pl.Series, allowed: str) -> DataError:
-        """The error for the first cell where ``wrong`` (bool, one value a cell) is true.
+        """Build the error for the first cell where ``wrong`` (bool, one value per cell) is true.
 
-        Rows are counted from 1; the header of a csv file is not a row.
+        Rows are counted from 1; the header of a csv file does not count.
         """
         row = wrong.arg_max() or 0
         seen, others = _shortened(self.values[row]), int(wrong.sum()) - 1
@@ -67,9 +67,9 @@ class Cells:
 
 
 def column_of(values: Iterable[Any], name: str = "") -> pl.Series:
-    """A column of Python values; of dtype Object where their types differ or nest.
+    """Convert Python values to a column; of dtype Object if their types differ or nest.
 
-    NaN, pandas' NA and NaT, and None are null. Integers, floats and decimals mix.
+    NaN, pandas' NA and NaT, and None become null. Integers, floats and decimals may be mixed.
     """
     plain = [_plain(value) for value in values]
     types = {type(value) for value in plain if value is not None}
@@ -85,7 +85,7 @@ def column_of(values: Iterable[Any], name: str = "") -> pl.Series:
 
 
 def any_column(values: Any, name: str = "") -> pl.Series:
-    """A column of values in whatever holds them: a pandas, polars or Arrow column, or a sequence.
+    """Convert a pandas, polars or Arrow column, an array or an iterable to a polars column.
 
     Raises:
         TypeError: ``values`` cannot be iterated.
@@ -108,10 +108,10 @@ def any_column(values: Any, name: str = "") -> pl.Series:
 
 
 def argument_list(values: Any, place: str, name: str) -> list[Any]:
-    """The values of an argument that must be a list: any iterable but a string, bytes or mapping.
+    """Convert an argument to a list; any iterable is allowed except strings, bytes and mappings.
 
     Raises:
-        DataError: one value where a list belongs.
+        DataError: ``values`` is a single value.
     """
     single = isinstance(values, str | bytes | Mapping)
     if single or not (isinstance(values, Iterable) or hasattr(values, "__array__")):
@@ -122,10 +122,10 @@ def argument_list(values: Any, place: str, name: str) -> list[Any]:
 
 
 def argument_cells(values: Any, place: str, name: str) -> Cells:
-    """The cells of an argument that must be a list, an array or a column.
+    """Convert an argument, which must be a list, an array or a column, to cells.
 
     Raises:
-        DataError: one value where a list belongs.
+        DataError: ``values`` is a single value.
     """
     if not (isinstance(values, pl.Series | np.ndarray) or _is_pandas(values, "Series")):
         values = argument_list(values, place, name)
@@ -133,7 +133,7 @@ def argument_cells(values: Any, place: str, name: str) -> Cells:
 
 
 def is_pandas_frame(value: Any) -> bool:
-    """Whether this is a pandas DataFrame; pandas is not imported for it."""
+    """Whether this is a pandas DataFrame; does not import pandas."""
     return _is_pandas(value, "DataFrame")
 
 
@@ -143,7 +143,7 @@ def _is_pandas(value: Any, kind: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A Python value without numpy types; None for every form of a missing one."""
+    """Convert to a Python value without numpy types; every missing value becomes None."""
     if value is None or type(value).__name__ in _NULL_TYPES:
         return None
     if isinstance(value, np.generic):

@@ -15,20 +15,20 @@ from warmstart.data.interactions import Interactions
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """Users, catalogue, interactions.
+    """Users, a catalogue and interactions; immutable.
 
     Attributes:
-        name: how reports call it.
+        name: name of the data in reports.
         user_ids: external user ids in row order.
-        catalogue: all items with texts, warm or not.
+        catalogue: all items with texts, warm or cold.
         interactions: the positives.
-        below_threshold: pairs that the user rated below the threshold of a positive: no positives,
-            but seen, and so not recommended. Disjoint from ``interactions``.
-        counts: what reading did: rows read, duplicates merged, ratings below the threshold, ...;
-            see ``assemble``.
-        clock: what ``interactions.times`` mean where they are known: "unix" seconds, which order
-            the events of all users, or the "position" in the user's own sequence, which does not.
-        unread_columns: columns that reading left aside, each as ``source: column``.
+        below_threshold: pairs that the user rated below the threshold of a positive. They are not
+            positives, but seen, and so not recommended. Disjoint from ``interactions``.
+        counts: numbers of rows read, duplicates merged, ratings below the threshold, ...; see
+            ``readers.assemble``.
+        clock: meaning of ``interactions.times``, if known: "unix" seconds, which order the events
+            of all users, or the "position" in the sequence of one user, which does not.
+        unread_columns: input columns that were not read, each as ``source: column``.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Dataset:
 
     @property
     def n_items(self) -> int:
-        """Number of items of the catalogue."""
+        """Number of items in the catalogue."""
         return len(self.catalogue)
 
     @cached_property
@@ -64,20 +64,20 @@ class Dataset:
 
     @cached_property
     def warm(self) -> np.ndarray:
-        """Which items have at least one interaction: bool, shape (n_items,)."""
+        """Whether each item has at least one interaction: bool, shape (n_items,)."""
         warm = np.zeros(self.n_items, bool)
         warm[self.interactions.items] = True
         return warm
 
     def with_interactions(self, interactions: Interactions) -> "Dataset":
-        """The same users and catalogue with other interactions."""
+        """Return the same users and catalogue with other interactions."""
         return replace(self, interactions=interactions)
 
     def with_permuted_texts(self, rng: np.random.Generator) -> "Dataset":
-        """The control: the same texts, dealt out to the items at random."""
+        """Shuffle the texts among the items, for the ``permuted`` control."""
         order = rng.permutation(self.n_items)
         texts = tuple(self.catalogue.texts[i] for i in order)
-        # The columns move along, so that the texts can still be composed from them.
+        # Shuffle the columns too, so that composing them still gives the texts.
         columns = self.catalogue.columns
         moved = [columns.get_column(name).gather(order) for name in self.catalogue.text_columns]
         columns = columns.with_columns(moved)
@@ -85,7 +85,7 @@ class Dataset:
 
     @cached_property
     def hash(self) -> str:
-        """sha256 over ids, texts and interactions, whatever the order of the interactions."""
+        """sha256 over ids, texts and interactions; the order of interactions does not matter."""
         digest = hashlib.sha256()
         digest.update(self.user_ids.hash.encode())
         digest.update(self.catalogue.item_ids.hash.encode())

@@ -16,7 +16,7 @@ ExternalId: TypeAlias = int | str
 class Ids:
     """An immutable list of distinct external ids; row number = position.
 
-    Ids are all ``int`` or all ``str`` and come back exactly as they went in.
+    Ids are all ``int`` or all ``str`` and are returned unchanged.
 
     Args:
         values: distinct ids, in row order.
@@ -60,27 +60,27 @@ class Ids:
         return np.fromiter((self._row_of.get(v, -1) for v in values), np.int32, len(values))
 
     def known_rows(self, values: Sequence[ExternalId]) -> np.ndarray:
-        """As ``rows``, but an unknown id is an error.
+        """Return row numbers like ``rows``, but raise for an unknown id.
 
         Raises:
-            DataError: naming the first unknown ids.
+            DataError: some ids are unknown; names the first five.
         """
         rows = self.rows(values)
         unknown = [values[i] for i in np.flatnonzero(rows < 0).tolist()]
         if unknown:
-            kept = "integers" if self.is_integer else "strings"
+            id_type = "integers" if self.is_integer else "strings"
             raise DataError(
                 f"{len(unknown)} unknown {self.kind} id(s), the first: {unknown[:5]!r}; "
-                f"{len(self)} ids are known, all {kept}"
+                f"{len(self)} ids are known, all {id_type}"
             )
         return rows
 
     def take(self, rows: np.ndarray) -> list[ExternalId]:
-        """External ids of row numbers."""
+        """Return the external ids of row numbers."""
         return [self.values[row] for row in np.asarray(rows).tolist()]
 
     def extended(self, new: Iterable[ExternalId]) -> "Ids":
-        """These ids followed by ``new`` ones."""
+        """Return these ids followed by ``new`` ids."""
         return Ids([*self.values, *new], self.kind)
 
     @cached_property
@@ -94,5 +94,5 @@ class Ids:
 
 
 def id_column(ids: Ids, rows: np.ndarray) -> pl.Series:
-    """External ids of row numbers as a column; its type does not depend on there being any."""
+    """Convert row numbers to a column of external ids, Int64 or String, also if empty."""
     return pl.Series(ids.take(rows), dtype=pl.Int64 if ids.is_integer else pl.String)

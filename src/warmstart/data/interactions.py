@@ -10,7 +10,7 @@ from scipy import sparse
 
 OBSERVED = "observed"
 MIN_WEIGHT = np.float32(1e-6)
-"""The smallest weight of an interaction: a pair of weight 0 would be none."""
+"""Smallest weight of an interaction; a weight of 0 would mean no interaction."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Interactions:
         items: int32, shape (events,).
         weights: float32 in (0, 1], shape (events,); 1 for an observed interaction.
         times: int64, shape (events,): unix seconds or positions in the user's sequence; or None.
-        provenance: int8, shape (events,): where each event comes from, a position in ``sources``.
+        provenance: int8, shape (events,): source of each event, as a position in ``sources``.
         sources: "observed", or names of simulators.
-        evidence: what a simulator knows of each event beside its weight, by name: float32, shape
+        evidence: the numbers behind the weights of simulated events, by name: float32, shape
             (events,).
     """
 
@@ -47,7 +47,7 @@ class Interactions:
         provenance: str = OBSERVED,
         evidence: Mapping[str, np.ndarray] | None = None,
     ) -> "Interactions":
-        """Interactions from arrays of any integer type, all of one provenance; weight 1 if None."""
+        """Build interactions of one provenance from integer arrays; ``weights`` None means 1."""
         users = np.asarray(users, np.int32)
         items = np.asarray(items, np.int32)
         ones = np.ones(len(users), np.float32)
@@ -61,22 +61,22 @@ class Interactions:
 
     @cached_property
     def keys(self) -> np.ndarray:
-        """One number a pair, equal where user and item are: int64, shape (events,)."""
+        """One number per event, equal for events of the same pair: int64, shape (events,)."""
         return self.users.astype(np.int64) << 32 | self.items.astype(np.int64)
 
     @property
     def provenance_names(self) -> list[str]:
-        """The name of each event's source."""
+        """Name of the source of each event."""
         return [self.sources[code] for code in self.provenance.tolist()]
 
     def of_source(self, name: str) -> "Interactions":
-        """The events of one source, "observed" or a simulator; none if there is no such source."""
+        """Select the events of one source, "observed" or a simulator; may be empty."""
         codes = [code for code, source in enumerate(self.sources) if source == name]
         return self.where(np.isin(self.provenance, codes))
 
     @cached_property
     def hash(self) -> str:
-        """sha256 over the events, whatever their order."""
+        """sha256 over users, items, weights and times; the order of the events does not matter."""
         times = np.zeros(len(self), np.int64) if self.times is None else self.times
         order = np.lexsort((self.weights, times, self.items, self.users))
         digest = hashlib.sha256(b"timed" if self.times is not None else b"untimed")
@@ -85,7 +85,7 @@ class Interactions:
         return digest.hexdigest()
 
     def where(self, keep: np.ndarray) -> "Interactions":
-        """The events selected by a boolean mask or by positions."""
+        """Select events by a boolean mask or by positions."""
         times = None if self.times is None else self.times[keep]
         return Interactions(
             self.users[keep],
@@ -98,7 +98,7 @@ class Interactions:
         )
 
     def matrix(self, n_users: int, n_items: int) -> sparse.csr_matrix:
-        """Weights as float32 CSR, shape (n_users, n_items); a repeated pair has its largest."""
+        """Weights as float32 CSR, shape (n_users, n_items); a repeated pair keeps the largest."""
         order = np.lexsort((-self.weights, self.items, self.users))
         users, items, weights = self.users[order], self.items[order], self.weights[order]
         first = np.ones(len(users), bool)
@@ -109,7 +109,7 @@ class Interactions:
 
 
 def concatenate(parts: Sequence[Interactions]) -> Interactions:
-    """Events of several parts one after the other; times and evidence that every part has."""
+    """Concatenate events, with the times and the evidence that all parts have."""
     sources = tuple(dict.fromkeys(name for part in parts for name in part.sources))
     code_of = [np.array([sources.index(name) for name in part.sources], np.int8) for part in parts]
     times = None

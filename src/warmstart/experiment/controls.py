@@ -27,12 +27,12 @@ from warmstart.methods import build
 class ControlJob:
     """Fit one backbone, fold in the true audiences, then each kind of blind audience.
 
-    ``blind`` switches the blind audiences on.
+    ``with_blind_audiences`` switches the blind audiences on.
     """
 
     backbone: dict[str, Any]
     seed: int
-    blind: bool = True
+    with_blind_audiences: bool = True
 
     needs_lm = False
 
@@ -43,7 +43,7 @@ class ControlJob:
 
     def parts(self) -> list[Any]:
         """List what the results depend on besides the context, as plain values."""
-        return [self.backbone, self.seed, self.blind]
+        return [self.backbone, self.seed, self.with_blind_audiences]
 
     def modules(self) -> list[str]:
         """List no module: this one imports what the results depend on."""
@@ -66,7 +66,7 @@ class ControlJob:
         return results
 
     def _audiences(self, context: ExperimentContext) -> dict[str, Interactions]:
-        if not self.blind:
+        if not self.with_blind_audiences:
             return {"oracle": context.cold_truth}
         budget = np.full(
             len(context.cold), min(context.audience_size, context.split.dataset.n_users)
@@ -87,7 +87,7 @@ def jobs_of(experiment: Experiment) -> list[list[MethodJob | ControlJob]]:
     ]
     if experiment.controls:
         jobs.extend(
-            [ControlJob(backbone, seed, blind=number == 0) for seed in seeds]
+            [ControlJob(backbone, seed, with_blind_audiences=number == 0) for seed in seeds]
             for number, backbone in enumerate(_backbones(experiment.method))
         )
     return jobs

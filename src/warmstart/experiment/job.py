@@ -171,7 +171,10 @@ def job_key(job: Any, context: ExperimentContext) -> str:
         from warmstart.lm.source import resolve
 
         config = LMConfig.build(context.lm_settings)
-        lm = [config.model_dump(mode="json", exclude={"source"}), resolve(config.source).weights]
+        lm = [
+            config.model_dump(mode="json", exclude={"source"}),
+            resolve(config.source).weights_sha256,
+        ]
     parts = [
         *(type(job).__name__, job.parts(), lm, context.use_cache),
         *(context.split.hash, context.masks, context.metrics, context.audience_size),

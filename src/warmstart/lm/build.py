@@ -110,11 +110,11 @@ def save_lm(
     folder.mkdir(parents=True, exist_ok=True)
     with quiet_transformers():
         model.save_pretrained(folder)
-    wrapped(tokenizer, max_tokens).save_pretrained(folder)
+    as_transformers_tokenizer(tokenizer, max_tokens).save_pretrained(folder)
     return folder
 
 
-def wrapped(tokenizer: "Tokenizer", max_tokens: int) -> "PreTrainedTokenizerBase":
+def as_transformers_tokenizer(tokenizer: "Tokenizer", max_tokens: int) -> "PreTrainedTokenizerBase":
     """Wrap the tokenizer in the interface of transformers."""
     return _transformers().PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

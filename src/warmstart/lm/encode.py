@@ -208,7 +208,7 @@ def _verified(
         name = spec.source.removeprefix(LOCAL)
         raise ArtefactError(
             f"the artefact was made with the language model in a local folder {name!r} "
-            f"(weights sha256 {spec.weights}); give that folder as the LM source"
+            f"(weights sha256 {spec.weights_sha256}); give that folder as the LM source"
         )
     config = LMConfig(
         source=source or spec.source,
@@ -221,9 +221,9 @@ def _verified(
         prompt=spec.prompt,
     )
     lm = load_language_model(config)
-    if lm.spec.weights != spec.weights:
+    if lm.spec.weights_sha256 != spec.weights_sha256:
         raise ArtefactError(
-            f"LM {config.source!r} has weights sha256 {lm.spec.weights}, the artefact was made "
-            f"with {spec.weights} ({spec.source}); give that model"
+            f"LM {config.source!r} has weights sha256 {lm.spec.weights_sha256}, the artefact was "
+            f"made with {spec.weights_sha256} ({spec.source}); give that model"
         )
     return lm

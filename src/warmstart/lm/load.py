@@ -70,13 +70,13 @@ class LMSpec(Config):
 
     Attributes:
         source: portable name ("default", "package:...", "hub:..."), or "local:NAME".
-        weights: sha256 of the weights.
+        weights_sha256: sha256 of the weights.
         kind, pooling, max_tokens, dtype, prompt: the resolved settings of ``LMConfig``.
         width: length of a pooled vector.
     """
 
     source: str
-    weights: str
+    weights_sha256: str
     kind: Kind
     pooling: Pooling
     max_tokens: int
@@ -91,7 +91,7 @@ class LanguageModel:
 
     Attributes:
         body: the network from token ids to hidden states; no parameter requires a gradient.
-        full: the causal LM with its vocabulary head, else the body.
+        with_head: the causal LM with its vocabulary head, else the body.
         tokenizer: its tokenizer; call it through ``token_ids``.
         spec: the portable reference.
         batch_size: texts per forward pass.
@@ -101,7 +101,7 @@ class LanguageModel:
     """
 
     body: nn.Module
-    full: nn.Module
+    with_head: nn.Module
     tokenizer: "PreTrainedTokenizerBase"
     spec: LMSpec
     batch_size: int
@@ -185,7 +185,7 @@ def load_language_model(config: LMConfig | None = None) -> LanguageModel:
         raise missing_extra("transformers", "lm") from None
     device = _device(config)
     source = resolve(config.source)
-    logger.info("LM %s: using %s", config.source, source.found)
+    logger.info("LM %s: using %s", config.source, source.origin)
     try:
         architecture = transformers.AutoConfig.from_pretrained(
             source.folder, trust_remote_code=False
@@ -198,11 +198,11 @@ def load_language_model(config: LMConfig | None = None) -> LanguageModel:
     kind = _kind(config, architecture)
     model = _weights(config, source, kind)
     body: nn.Module = model.base_model if kind == "causal" else model
-    full = nn.Module.to(model, device).eval().requires_grad_(False)
+    with_head = nn.Module.to(model, device).eval().requires_grad_(False)
     pooling: Pooling = config.pooling if config.pooling != "auto" else _default_pooling(kind)
     spec = LMSpec(
         source=source.name,
-        weights=source.weights,
+        weights_sha256=source.weights_sha256,
         kind=kind,
         pooling=pooling,
         max_tokens=_token_limit(config.max_tokens, architecture, tokenizer),
@@ -211,7 +211,12 @@ def load_language_model(config: LMConfig | None = None) -> LanguageModel:
         width=int(architecture.hidden_size),
     )
     return LanguageModel(
-        body, full, tokenizer, spec, config.batch_size, _fingerprint(spec, architecture, tokenizer)
+        body,
+        with_head,
+        tokenizer,
+        spec,
+        config.batch_size,
+        _fingerprint(spec, architecture, tokenizer),
     )
 
 
@@ -306,5 +311,8 @@ def _fingerprint(
         backend.no_truncation()
         backend.no_padding()
         vocabulary = backend.to_str()
-    parts = [spec.model_dump(exclude={"source"}), settings, vocabulary]
+    resolved = spec.model_dump(exclude={"source"})
+    # The key that earlier versions hashed: their cached encodings stay valid.
+    resolved["weights"] = resolved.pop("weights_sha256")
+    parts = [resolved, settings, vocabulary]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

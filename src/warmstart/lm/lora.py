@@ -179,10 +179,10 @@ class TunableEncoder(nn.Module):
         if self.lora is None:
             return tuned
         body = copy.deepcopy(self.lora).merge_and_unload()
-        return replace(tuned, body=body.eval(), full=body)
+        return replace(tuned, body=body.eval(), with_head=body)
 
     def _tuned(self) -> LanguageModel:
-        return replace(self.lm, body=self.body, full=self.body)
+        return replace(self.lm, body=self.body, with_head=self.body)
 
 
 def encode_with_adapter(

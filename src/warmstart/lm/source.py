@@ -44,14 +44,14 @@ class Source:
         folder: the local folder that holds config, tokenizer and weights.
         name: the portable name: "default", "package:NAME", "hub:ORG/NAME[@REVISION]" or
             "local:FOLDER-NAME", which another machine cannot resolve.
-        weights: sha256 of the weights (``weights_hash``).
-        found: a phrase for the log that says where the model was found.
+        weights_sha256: sha256 of the weights (``weights_hash``).
+        origin: a phrase for the log that says where the model was found.
     """
 
     folder: Path
     name: str
-    weights: str
-    found: str
+    weights_sha256: str
+    origin: str
 
 
 def resolve(source: str) -> Source:

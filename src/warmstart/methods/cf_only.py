@@ -42,7 +42,7 @@ class CFOnly(Recommender, AddsItems):
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         backbone = fit_backbone(self.config.backbone, data, context)
-        self.fitted.choices = {"backbone": backbone.chosen.model_dump(mode="json")}
+        self.fitted.choices = {"backbone": backbone.chosen_config.model_dump(mode="json")}
         self._hybrid = HybridScorer(backbone, data.n_users)
         self._hybrid.append_unscored(int((~data.warm).sum()))
 
@@ -68,7 +68,7 @@ class CFOnly(Recommender, AddsItems):
         rows = np.unique(events.items)
         matrix = events.matrix(n_users, len(warm)).T.tocsr()[rows]
         position = np.cumsum(~warm) - 1
-        self._hybrid.replace(position[rows], matrix)
+        self._hybrid.refold(position[rows], matrix)
 
     def calibrate(self, data: Dataset, valid: Validation) -> None:
         """Calibrate the scores of folded-in items against those of warm items.

@@ -101,7 +101,7 @@ class ColdLLM(Simulator):
     def _fit(self, data: Dataset, context: FitContext) -> None:
         backbone = fit_backbone(self.config.backbone, data, context)
         choices = self.fitted.choices
-        choices["backbone"] = backbone.chosen.model_dump(mode="json")
+        choices["backbone"] = backbone.chosen_config.model_dump(mode="json")
         with context.run.stage("encode"):
             self._texts = TextVectors.of(data.catalogue.texts, context.encoder)
         cold = np.flatnonzero(~data.warm)
@@ -119,7 +119,7 @@ class ColdLLM(Simulator):
             choices["select"] = self._funnel.select.model_dump(mode="json")
         trained = None
         if self.config.update == "retrain":
-            backbone = self._retrained(backbone.chosen, cold, data, context)
+            backbone = self._retrained(backbone.chosen_config, cold, data, context)
             trained = backbone.vectors[1][cold] if isinstance(backbone, FactorBackbone) else None
         with context.run.stage("simulate"):
             self._hybrid, chosen = fit_hybrid(
@@ -187,7 +187,7 @@ class ColdLLM(Simulator):
     ) -> tuple[sparse.csr_matrix, np.ndarray]:
         shortlist = None
         if not data.warm[rows].any():
-            shortlist = self._shortlist.at(np.searchsorted(cold, rows))
+            shortlist = self._shortlist.take(np.searchsorted(cold, rows))
         return self._funnel.score_as_cold(rows, shortlist, data)
 
     def _store_shortlist(self, shortlist: Shortlist) -> None:
@@ -247,7 +247,7 @@ class ColdLLM(Simulator):
         if None in positions or k > self.config.shortlist_size:
             shortlist = self._funnel.shortlist(self._texts.encode(texts), texts, k)
         else:
-            shortlist = self._shortlist.at(np.array(positions, np.int64))
+            shortlist = self._shortlist.take(np.array(positions, np.int64))
         return select(self._funnel.select, shortlist, self.name, k)
 
     # -- scores and state --

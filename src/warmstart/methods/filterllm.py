@@ -51,7 +51,7 @@ from warmstart.simulate.distribution_tuning import (
     METRIC,
     DistributionTrainee,
     TokenTuningConfig,
-    start_head,
+    initialise_head,
 )
 from warmstart.simulate.funnel.select import (
     SelectConfig,
@@ -137,7 +137,7 @@ class FilterLLM(Simulator):
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         backbone = fit_backbone(self.config.backbone, data, context)
-        self.fitted.choices["backbone"] = backbone.chosen.model_dump(mode="json")
+        self.fitted.choices["backbone"] = backbone.chosen_config.model_dump(mode="json")
         self._seed = int(context.rng.integers(2**63))
         mean_audience = len(data.interactions) / int(data.warm.sum())
         self._audience_size = self.config.audience_size or mean_audience
@@ -181,7 +181,7 @@ class FilterLLM(Simulator):
                 degrees=data.matrix.getnnz(axis=1),
             )
             if config.head == "linear":
-                start_head(tokens, vectors, guides)
+                initialise_head(tokens, vectors, guides)
         scale = config.ridge_logit_scale if ridge is not None else 1.0
         distribution = UserDistribution(tokens, ridge, scale)
         tunable = None
@@ -208,7 +208,7 @@ class FilterLLM(Simulator):
         if context.valid is not None:
             # The backbone, on which tuning depends, was validated on the warm slice.
             validated_on = context.valid["cold"].hash + context.valid["warm"].hash
-            validate = trainee.validation(self._texts.rows, data, context.valid["cold"])
+            validate = trainee.validator(self._texts.rows, data, context.valid["cold"])
             if config.ridge is not None:
                 self.fitted.choices["temperature"] = trainee.choose_temperature(validate)
         parts = (
@@ -230,7 +230,7 @@ class FilterLLM(Simulator):
                 settings=key,
             )
         if result.metric is not None:
-            self.fitted.choices["epochs"] = result.epochs
+            self.fitted.choices["epochs"] = result.best_epoch
             if result.metric < untuned:
                 trainee.restore(start)
                 self.fitted.choices["epochs"] = 0
@@ -243,7 +243,7 @@ class FilterLLM(Simulator):
         logits = logits + np.float32(math.log(self._audience_size))
         users, top = top_k(logits, min(self.config.users_per_item, n_users))
         labelled, labels = labels_on(task, users, n_users)
-        shortlist = Shortlist.without_judge(users, top).at(labelled)
+        shortlist = Shortlist.without_judge(users, top).take(labelled)
         found = fit_coefficients(SelectConfig(rank_by="filter"), shortlist, labels)
         return PlattConfig(intercept=found.intercept, slope=found.filter_coefficient)
 

@@ -29,7 +29,7 @@ from warmstart.train.seed import torch_seed
 
 METRIC = "ndcg@20"
 TEMPERATURES = (100.0, 30.0, 10.0, 3.0, 1.0)
-_HEAD_L2 = 10.0  # l2 of the regression in start_head, for unit text vectors
+_HEAD_L2 = 10.0  # l2 of the regression in initialise_head, for unit text vectors
 
 
 class TokenTuningConfig(Config):
@@ -78,7 +78,7 @@ class TokenTuningConfig(Config):
     token_learning_rate: float = Field(default=1e-4, ge=0)
 
 
-def start_head(tokens: UserTokens, vectors: np.ndarray, guides: np.ndarray) -> None:
+def initialise_head(tokens: UserTokens, vectors: np.ndarray, guides: np.ndarray) -> None:
     """Initialise the linear head with the ridge regression of CF vectors on text vectors.
 
     Args:
@@ -191,7 +191,7 @@ class DistributionTrainee(TorchTrainee):
         guided = behaviour_guided_loss(queries[:, : guides.shape[1]], guides)
         return loss + self.config.guidance_weight * guided
 
-    def validation(self, frozen: np.ndarray, data: Dataset, task: Slice) -> Callable[[], float]:
+    def validator(self, frozen: np.ndarray, data: Dataset, task: Slice) -> Callable[[], float]:
         """Return a function that computes the distribution's present ndcg@20 on a slice.
 
         Args:

@@ -139,7 +139,7 @@ class HybridScorer:
         unknown = np.full((n, self.folded.shape[1]), np.nan, np.float32)
         self._append_block(unknown, unknown[:, :0])
 
-    def replace(self, rows: np.ndarray, interactions: sparse.csr_matrix) -> None:
+    def refold(self, rows: np.ndarray, interactions: sparse.csr_matrix) -> None:
         """Fold in the cold items at these positions again; for a fusion of fold-in alone.
 
         Text scores and item scales stay as they are.

@@ -86,7 +86,7 @@ def memory_plan(
     table = n_users * (token_width + user_bias)
     trained = adapter + head + table + 1  # plus the temperature
     return MemoryPlan(
-        base_weights=sum(w.numel() * w.element_size() for w in lm.full.parameters()),
+        base_weights=sum(w.numel() * w.element_size() for w in lm.with_head.parameters()),
         adapter=adapter * _FLOAT,
         head=head * _FLOAT,
         user_table=table * _FLOAT,
@@ -110,7 +110,7 @@ def _adapter_size(lm: LanguageModel, lora: LoRAConfig) -> int:
 
 
 def _activations(lm: LanguageModel, tokens: int) -> int:
-    config = getattr(lm.full, "config", None)
+    config = getattr(lm.with_head, "config", None)
     layers = int(getattr(config, "num_hidden_layers", 12))
     inner = int(getattr(config, "intermediate_size", None) or 4 * lm.width)
     of_width, of_inner = _SAVED_PER_TOKEN[lm.spec.kind]

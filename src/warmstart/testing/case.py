@@ -26,7 +26,7 @@ from warmstart.methods import load_model
 from warmstart.rank import ScoreFunction, mean_metric
 from warmstart.run import Run
 from warmstart.testing.new_process import Lists, lists
-from warmstart.testing.world import World, checkerboard, expected_random_ndcg, world_encoder
+from warmstart.testing.world import Checkerboard, checkerboard, expected_random_ndcg, world_encoder
 from warmstart.train import loop
 
 K = 5
@@ -140,7 +140,7 @@ class Case:
         self.fixtures, self.name, self.cls, self.settings = fixtures, name, cls, settings
 
     @property
-    def world(self) -> World:
+    def world(self) -> Checkerboard:
         """The toy data of the shared fit."""
         return self.fixtures.world
 
@@ -263,7 +263,7 @@ class Case:
             "working folder": os.getcwd(),
         }
         if self.lm is not None:
-            network = self.lm.lm.full
+            network = self.lm.lm.with_head
             weights = [tensor.cpu().numpy() for tensor in network.state_dict().values()]
             trainable = [n for n, weight in network.named_parameters() if weight.requires_grad]
             found["weights of the language model"] = _hash(*weights)

@@ -40,7 +40,7 @@ IdType: TypeAlias = Literal["str", "int"]
 
 
 @dataclass(frozen=True)
-class World:
+class Checkerboard:
     """The checkerboard with its ideal scores.
 
     Attributes:
@@ -133,7 +133,7 @@ class World:
 
 def checkerboard(
     ids: IdType = "str", *, n_users: int = 48, n_warm: int = 48, n_cold: int = 16, seed: int = 0
-) -> World:
+) -> Checkerboard:
     """Make a checkerboard.
 
     Args:
@@ -189,7 +189,7 @@ def checkerboard(
         overall_users="both",
     )
     check_split(split)
-    return World(split, ids, user_parity, item_parity, empty_user, textless)
+    return Checkerboard(split, ids, user_parity, item_parity, empty_user, textless)
 
 
 def world_encoder(folder: Path, *, seed: int = 0) -> TextEncoder:

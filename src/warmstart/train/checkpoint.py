@@ -29,37 +29,37 @@ class Checkpoint:
     Attributes:
         history: one row per epoch so far.
         best_epoch, best_metric, best_state: epoch, metric and arrays of the best validation so far.
-        stale: number of validations since the best one.
+        validations_since_best: number of validations since the best one.
         state, optimiser: arrays of the trainee after the last epoch.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
     best_metric: float | None = None
-    stale: int = 0
+    validations_since_best: int = 0
     best_state: Arrays = field(default_factory=dict)
     state: Arrays = field(default_factory=dict)
     optimiser: Arrays = field(default_factory=dict)
 
 
-def write_checkpoint(folder: Path, settings: str, at: Checkpoint) -> None:
+def write_checkpoint(folder: Path, settings: str, checkpoint: Checkpoint) -> None:
     """Write the checkpoint of ``folder`` and delete its predecessor."""
     arrays = {
         f"{group}/{name}": np.asarray(array, order="C")  # keeps scalars 0-dimensional
         for group in _GROUPS
-        for name, array in getattr(at, group).items()
+        for name, array in getattr(checkpoint, group).items()
     }
-    name = f"checkpoint-{len(at.history)}.safetensors"
+    name = f"checkpoint-{len(checkpoint.history)}.safetensors"
     with atomic_file(folder / name) as path:
         save_file(arrays, path)
     written = {
         "format": FORMAT,
         "settings": hashlib.sha256(settings.encode()).hexdigest(),
         "arrays": name,
-        "best_epoch": at.best_epoch,
-        "best_metric": at.best_metric,
-        "stale": at.stale,
-        "history": at.history,
+        "best_epoch": checkpoint.best_epoch,
+        "best_metric": checkpoint.best_metric,
+        "stale": checkpoint.validations_since_best,
+        "history": checkpoint.history,
     }
     write_text(folder / "checkpoint.json", json.dumps(written))
     for old in folder.glob("checkpoint-*.safetensors"):

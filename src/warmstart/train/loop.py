@@ -75,12 +75,12 @@ class TrainResult:
     """Chosen epoch and history of a training run.
 
     Attributes:
-        epochs: the epoch whose parameters the trainee now holds.
+        best_epoch: the epoch whose parameters the trainee now holds.
         metric: validation metric of that epoch; None without validation.
         history: one row per epoch: epoch, loss, seconds, and the metric if it was measured.
     """
 
-    epochs: int = 0
+    best_epoch: int = 0
     metric: float | None = None
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -194,19 +194,19 @@ def _keep_best(
         return
     value = row[schedule.metric]
     if checkpoint.best_metric is None or value > checkpoint.best_metric:
-        checkpoint.best_epoch, checkpoint.best_metric, checkpoint.stale = (
+        checkpoint.best_epoch, checkpoint.best_metric, checkpoint.validations_since_best = (
             int(row["epoch"]),
             value,
             0,
         )
         checkpoint.best_state = {name: np.array(array) for name, array in trainee.state().items()}
     else:
-        checkpoint.stale += 1
+        checkpoint.validations_since_best += 1
 
 
 def _finished(checkpoint: Checkpoint, schedule: Schedule, validated: bool) -> bool:
     return len(checkpoint.history) >= schedule.epochs or (
-        validated and checkpoint.stale >= schedule.patience
+        validated and checkpoint.validations_since_best >= schedule.patience
     )
 
 

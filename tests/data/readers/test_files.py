@@ -201,7 +201,7 @@ BAD = [
     ),
     (
         {"interactions__csv": "user,item\nu,a\n", "interactions__jsonl": ""},
-        "are both there; keep one",
+        r"found \[.*\]; keep one of them",
     ),
     ({"readme__txt": "?"}, r"no interactions; allowed: one of interactions\.csv"),
 ]
@@ -358,7 +358,7 @@ def test_new_items_need_one_text_column_and_ids_of_the_catalogue_type(tmp_path):
     assert new.item_ids.values == ["1", "2"]
     assert new.texts == ("One", "")
     assert read_items(path, ("title",), Ids([7], "item")).item_ids.values == [1, 2]
-    with pytest.raises(DataError, match=r"none of the text columns \['plot'\] is there"):
+    with pytest.raises(DataError, match=r"has none of the text columns \['plot'\]"):
         read_items(path, ("plot",), like)
     (tmp_path / "new.jsonl").write_text(json.dumps({"item": 5, "title": "five"}))
     with pytest.raises(DataError, match="item ids must be all int or all str"):

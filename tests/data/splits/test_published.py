@@ -5,7 +5,7 @@ import pytest
 
 from warmstart.data.readers.files import read_dataset
 from warmstart.data.splits.cold import Split
-from warmstart.data.splits.random_cold import published, random_cold
+from warmstart.data.splits.random_cold import random_cold, read_published_split
 from warmstart.data.splits.time_cold import time_cold
 
 pytestmark = pytest.mark.reference
@@ -30,7 +30,7 @@ SLICES = {  # users, pairs, candidates
 @pytest.fixture(scope="module")
 def split(data_root) -> Split:
     data = read_dataset(data_root / "citeulike-a")
-    return published(data, data_root / "citeulike-a" / "coldllm_split")
+    return read_published_split(data, data_root / "citeulike-a" / "coldllm_split")
 
 
 def test_counts_of_the_data(split):

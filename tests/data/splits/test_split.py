@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from warmstart.data.readers.frames import from_frames
 from warmstart.data.splits.check import check_split
 from warmstart.data.splits.cold import Split
-from warmstart.data.splits.random_cold import published, random_cold
+from warmstart.data.splits.random_cold import random_cold, read_published_split
 from warmstart.data.splits.time_cold import time_cold
 from warmstart.errors import ConfigError, DataError
 
@@ -74,7 +74,7 @@ def test_random_cold_does_not_depend_on_the_order_of_rows_or_items(timed):
 def test_published_parts_give_the_split_they_came_from(timed, tmp_path):
     split = random_cold(timed)
     write_parts(tmp_path, split)
-    assert published(timed, tmp_path).hash == split.hash
+    assert read_published_split(timed, tmp_path).hash == split.hash
 
 
 def times_of(split: Split) -> dict[str, np.ndarray]:
@@ -112,7 +112,7 @@ def test_broken_published_parts_are_named(timed, tmp_path, breaking, message):
     write_parts(tmp_path, random_cold(timed))
     breaking(tmp_path)
     with pytest.raises(DataError, match=message):
-        published(timed, tmp_path)
+        read_published_split(timed, tmp_path)
 
 
 def test_a_published_pair_that_the_data_do_not_have_is_named(timed, tmp_path):
@@ -122,7 +122,7 @@ def test_a_published_pair_that_the_data_do_not_have_is_named(timed, tmp_path):
         timed.interactions.where(~np.isin(timed.interactions.keys, split.warm_test.keys[:1]))
     )
     with pytest.raises(DataError, match=r"warm_test\.csv: 1 pair\(s\) are not in the data set"):
-        published(fewer, tmp_path)
+        read_published_split(fewer, tmp_path)
 
 
 def test_swapped_cold_and_warm_parts_are_refused(timed, tmp_path):
@@ -132,7 +132,7 @@ def test_swapped_cold_and_warm_parts_are_refused(timed, tmp_path):
     warm.write_text(cold.read_text())
     cold.write_text(warm_text)
     with pytest.raises(DataError, match="have an item that is"):
-        published(timed, tmp_path)
+        read_published_split(timed, tmp_path)
 
 
 def test_time_cold_windows(timed):

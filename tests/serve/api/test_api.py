@@ -287,7 +287,7 @@ def test_acknowledged_writes_survive_a_restart(settings, texts, user):
     second.close()
     third = Service(settings)
     assert third.deployment.index.entry("p-1") is not None
-    assert third.store.unencoded(third.deployment.name) == []
+    assert third.store.unencoded(third.deployment.model_hash) == []
     third.close()
 
 

@@ -86,7 +86,7 @@ def test_a_restart_builds_the_same_index(settings, service, texts, users):
     make_changes(service, texts, users)
     again = Service(settings)
     assert_same_index(service, again, users)
-    assert again.deployment.last == service.deployment.last
+    assert again.deployment.last_change == service.deployment.last_change
     again.close()
 
 
@@ -112,7 +112,7 @@ def test_a_key_revoked_while_the_service_starts_is_refused(settings, monkeypatch
     def deploy_and_revoke(self, folder, deploy=Service._deploy):
         deployment = deploy(self, folder)
         store.revoke(token.split("_")[1])
-        deployment.last = store.latest()  # as if the index had been built after it
+        deployment.last_change = store.latest()  # as if the index had been built after it
         return deployment
 
     monkeypatch.setattr(Service, "_deploy", deploy_and_revoke)
@@ -138,7 +138,7 @@ def test_a_replica_that_does_not_lead_counts_what_others_have_encoded(settings, 
                 service.write_items([item("more", texts[5])])
             encodings = encode_and_place(service.deployment.model, [one.text for one in items])
             service.store.save_encodings(
-                service.deployment.name, list(zip(items, map(pack, encodings), strict=True))
+                service.deployment.model_hash, list(zip(items, map(pack, encodings), strict=True))
             )
             wait_for(lambda: service.waiting == 0)
     finally:
@@ -165,7 +165,7 @@ def test_concurrent_writes_do_not_exceed_the_queue(settings, texts):
     for thread in threads:
         thread.join()
     assert (len(accepted), len(refused)) == (10, 22)
-    assert len(service.store.unencoded(service.deployment.name)) == service.waiting == 10
+    assert len(service.store.unencoded(service.deployment.model_hash)) == service.waiting == 10
     service.close()
 
 
@@ -409,7 +409,7 @@ def test_announced_models_are_swapped_in_one_by_one_despite_failures(swappable, 
     monkeypatch.setattr(swappable, "swap", swap)
     swappable.start()
     for folder in ("bad", "good"):
-        swappable.store.announce("model", folder)
+        swappable.store.append_change("model", folder)
         wait_for(lambda folder=folder: folder in done)
     assert done == ["bad", "good"]
     assert swappable.alive

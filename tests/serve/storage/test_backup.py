@@ -113,7 +113,7 @@ def test_every_row_is_restored(source, target, new_url, tmp_path):
         ring = KeyRing("10/second", anonymous_read=False)
         ring.load(store.keys())
         assert ring.check(f"Bearer {token}", "write", "").scope == "write"
-        store.announce("model", "next")
+        store.append_change("model", "next")
         assert [change.number for change in store.changes(last)] == [last + 1]
         assert store.write_items([item("a"), item("c")]) == ["unchanged", "created"]
 

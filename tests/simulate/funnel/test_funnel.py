@@ -12,7 +12,6 @@ from warmstart.data.interactions import concatenate
 from warmstart.run import Run
 from warmstart.simulate.funnel.coupled_filter import CoupledFilter, FilterConfig, fit_filter
 from warmstart.simulate.funnel.judge import auc
-from warmstart.simulate.funnel.pairs import PairBuilder, training_pairs
 from warmstart.simulate.funnel.select import (
     SelectConfig,
     Shortlist,
@@ -23,6 +22,7 @@ from warmstart.simulate.funnel.select import (
     with_judge,
 )
 from warmstart.simulate.funnel.towers import BehaviourConfig, ContentConfig
+from warmstart.simulate.funnel.training_pairs import PairBuilder, training_pairs
 from warmstart.simulate.ridge import RidgeConfig
 
 SIZES = {"width": 8, "hidden": 16, "batch_size": 64, "learning_rate": 1e-2, "epochs": 30}

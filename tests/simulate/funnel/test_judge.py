@@ -12,7 +12,7 @@ from warmstart.run import Run
 from warmstart.simulate.funnel.cross_encoder import CrossEncoder
 from warmstart.simulate.funnel.judge import JudgeConfig, auc, tune_judge
 from warmstart.simulate.funnel.neighbours import NEIGHBOUR_COUNTS
-from warmstart.simulate.funnel.pairs import Pairs
+from warmstart.simulate.funnel.training_pairs import Pairs
 from warmstart.simulate.funnel.yes_no import YesNoJudge
 from warmstart.testing.tiny_lm import tiny_causal, tiny_encoder
 
@@ -138,7 +138,7 @@ def test_log_odds_are_those_of_yes_and_no_in_the_vocabulary(folders):
     for row, found in enumerate(judge.log_odds(pairs)):
         ids = torch.tensor([prepared.prefixes[pairs.items[row]] + prepared.suffixes[row]])
         with torch.no_grad():
-            log_p = lm.full(input_ids=ids).logits[0, -1].log_softmax(0)
+            log_p = lm.with_head(input_ids=ids).logits[0, -1].log_softmax(0)
         assert found == pytest.approx(float(log_p[yes] - log_p[no]), abs=1e-4)
 
 

@@ -1,1 +1,1 @@
-"""Readers: from files or frames to a Dataset, in our own layout and in other people's."""
+"""Read files or frames into a Dataset: our own layout, RecBole's and ColdRec's."""

@@ -1,18 +1,18 @@
-"""From tables to a Dataset: the rules for duplicates, ratings, times, missing texts, unknown ids.
+"""Build a Dataset from tables by rules for duplicates, ratings, times, texts and unknown ids.
 
-1. A rating below ``positive_rating`` is no positive, but the pair counts as seen
-   (``Dataset.below_threshold``). Without a threshold every row is a positive, and so is a row
-   without a rating with one: it is still an interaction.
-2. Rows of one (user, item) pair merge into one positive with the earliest time. The threshold is
-   applied first: an item disliked in May and liked in June becomes a positive in June.
+1. A rating below ``positive_rating`` is not a positive, but the pair counts as seen
+   (``Dataset.below_threshold``). Without a threshold every row is a positive. With a threshold, a
+   row without a rating is also a positive: it is still an interaction.
+2. Rows of one (user, item) pair are merged into one positive with the earliest time. The threshold
+   is applied first: an item disliked in May and liked in June is a positive of June.
 3. Every user with a row is kept, with or without a positive.
-4. The catalogue keeps every item of the items table, in its order, clicked or not. An item that
-   only interactions name is added behind, in id order, without text; or it is an error.
-5. A missing text is "". A missing or empty id, a second row for an item, a rating or a time that
-   cannot be read are errors that name row, column and value.
-6. Data that can be read but are probably not meant are errors or warnings: see ``count_rules``.
+4. The catalogue keeps every item of the items table, in its order, with or without interactions.
+   Items that occur only in interactions are appended in id order, without text, or are an error.
+5. A missing text is "". A missing or empty id, a second row for an item, and a rating or a time
+   that cannot be read are errors that name row, column and value.
+6. Data that can be read but are probably wrong cause errors or warnings: see ``count_rules``.
 
-``Dataset.counts`` says how often each rule applied, and
+``Dataset.counts`` has the number of rows to which each rule applied, and
 ``rows = interactions + ratings_below_positive + duplicates_merged``.
 """
 
@@ -46,17 +46,17 @@ from warmstart.data.values import (
 )
 from warmstart.errors import ConfigError, DataError
 
-# Long text last: an encoder that cuts a text keeps its beginning.
+# Long text last, since encoders truncate texts at the end.
 DEFAULT_TEXT = ("title", "genres", "categories", "tags", "text")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """How the columns of an interactions table are called; None where there is none.
+    """Names of the columns of an interactions table; None for a column that it does not have.
 
     Attributes:
         names: the names that this source reads, for the warning about columns that are not read.
-        remedy: what to do about a column of another name.
+        remedy: advice in that warning for a column of another name.
     """
 
     user: str = "user"
@@ -80,22 +80,23 @@ def assemble(
     on_unknown_item: Literal["add", "raise"] = "add",
     hint_at_text: bool | None = None,
 ) -> Dataset:
-    """A Dataset by the rules of this module.
+    """Build a Dataset by the rules of this module.
 
     Args:
-        interactions: one row an event.
-        items: one row an item; or None, where only ids are known.
-        columns: how the columns are called.
-        name: how reports call the data.
-        users: users to keep even where they have no row; or None.
-        text: the item columns that make the text; None takes those of DEFAULT_TEXT that exist.
-        positive_rating: ratings from here on are positives.
-        on_unknown_item: what to do with an item that ``items`` does not have.
-        hint_at_text: whether to warn of columns that look like text and are no part of it; None:
-            if ``text`` is None.
+        interactions: one row per event.
+        items: one row per item; None if only ids are known.
+        columns: names of the columns.
+        name: name of the data in reports.
+        users: users to keep even if they have no row; or None.
+        text: the item columns that the text is composed of; None takes the existing ones of
+            ``DEFAULT_TEXT``.
+        positive_rating: lowest rating that is a positive; None makes every row a positive.
+        on_unknown_item: "add" items that are not in ``items`` to the catalogue, or "raise".
+        hint_at_text: whether to warn about columns that look like text but are not part of it;
+            None warns if ``text`` is None.
 
     Raises:
-        ConfigError: ``positive_rating`` without a rating column.
+        ConfigError: ``positive_rating`` is given without a rating column.
         DataError: a cell is wrong; names source, row, column and value.
     """
     user_column, *more_users = read_ids(
@@ -156,10 +157,10 @@ def build_catalogue(
     unknown: pl.Series,
     text: Sequence[str] | None,
 ) -> Catalogue:
-    """The catalogue of the ``listed`` ids with their texts, then the ``unknown`` ones without.
+    """Build the catalogue: ``listed`` ids with their texts, then ``unknown`` ids without text.
 
     Raises:
-        DataError: an id twice, a text column that is missing, or a release date that is no date.
+        DataError: an id occurs twice, a text column is missing, or a release time is not a time.
     """
     ids = Ids([*listed, *unknown], "item") if not listed.is_duplicated().any() else None
     if ids is None:
@@ -184,14 +185,14 @@ def build_catalogue(
     texts = compose_texts(frame, tuple(text)) if frame.width else ("",) * len(ids)
     released = None
     if times is not None:
-        # -1 stands for unknown, so the one second before 1970 moves into 1970.
+        # -1 means unknown, so a true time of -1 (one second before 1970) becomes 0.
         known = times.replace(-1, 0).fill_null(-1).to_numpy()
         released = np.concatenate([known, np.full(len(unknown), -1)]).astype(np.int64)
     return Catalogue(ids, texts, released, frame, tuple(text))
 
 
 def item_texts(items: Table, id_name: str = "") -> pl.DataFrame:
-    """All columns of an items table but the ids, as text; see ``Catalogue.columns``."""
+    """Convert all columns of an items table except the ids to text; see ``Catalogue.columns``."""
     return pl.DataFrame(
         [
             (read_lists if name in LIST_COLUMNS else read_texts)(items.cells(name)).alias(name)
@@ -208,7 +209,7 @@ def _events(
     item_column: pl.Series,
     threshold: float | None,
 ) -> pl.DataFrame:
-    """Checked columns: user, item and, where they exist, rating, time, position."""
+    """Check and collect the columns: user, item and, if they exist, rating, time, position."""
     checked = {"user": user_column, "item": item_column}
     if columns.rating is not None:
         checked["rating"] = read_numbers(table.cells(columns.rating))
@@ -228,7 +229,7 @@ def _events(
 def _by_threshold(
     events: pl.DataFrame, threshold: float | None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The positive rows, and those rated below the threshold."""
+    """Split events into positive rows and rows rated below the threshold."""
     if threshold is None:
         return events, events.clear()
     is_positive = (events["rating"] >= threshold).fill_null(True)
@@ -251,13 +252,13 @@ def _order(events: pl.DataFrame) -> list[str]:
 
 
 def _merge(events: pl.DataFrame) -> pl.DataFrame:
-    """One row a pair, the earliest one."""
+    """Keep the earliest row of each pair."""
     ordered = events.sort(["user", "item", *_order(events)])
     return ordered.unique(["user", "item"], keep="first", maintain_order=True)
 
 
 def _numbered(events: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series) -> Interactions:
-    """Events by row number, each user's in the order of time, then position, then item."""
+    """Convert ids to row numbers; sort by user, then time, then position, then item."""
     users = pl.DataFrame({"user": user_ids}).with_row_index("user_row")
     items = pl.DataFrame({"item": item_ids}).with_row_index("item_row")
     rows = events.join(users, on="user").join(items, on="item")

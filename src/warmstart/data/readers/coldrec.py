@@ -1,7 +1,8 @@
-"""The file layout of ColdRec, ColdLLM and FilterLLM: one csv a part, header ``user,item``.
+"""Read the file layout of ColdRec, ColdLLM and FilterLLM: one csv file per part.
 
-``warm_emb`` (or ``warm_train``) is the training part; ``warm_val``, ``warm_test``,
-``cold_item_val`` and ``cold_item_test`` are the held-out ones. Each may be ``.csv`` or ``.csv.gz``.
+Each file has the header ``user,item`` and ends in ``.csv`` or ``.csv.gz``. ``warm_emb`` (or
+``warm_train``) is the training part; ``warm_val``, ``warm_test``, ``cold_item_val`` and
+``cold_item_test`` are held out.
 """
 
 from pathlib import Path
@@ -26,15 +27,15 @@ FILES = {
 
 
 def is_coldrec(folder: Path) -> bool:
-    """Whether the folder holds a training part of this layout."""
+    """Whether the folder contains a training part of this layout."""
     return _paths(folder, "train") != []
 
 
 def read_parts(folder: Path) -> dict[str, Table]:
-    """The five parts by our names, with string columns ``user`` and ``item``.
+    """Read the five parts under our names, with string columns ``user`` and ``item``.
 
     Raises:
-        DataError: a part is missing or there twice, or a row is malformed.
+        DataError: a part is missing or has several files, or a row is malformed.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -45,15 +46,17 @@ def read_parts(folder: Path) -> dict[str, Table]:
         if len(paths) != 1:
             found = [path.name for path in paths] or "nothing"
             allowed = " or ".join(f"{stem}.csv[.gz]" for stem in stems)
-            raise DataError(f"{folder}: {found} for the part {part!r}; allowed: one {allowed}")
+            raise DataError(
+                f"{folder}: found {found} for the part {part!r}; allowed: one {allowed}"
+            )
         parts[part] = read_csv(paths[0])
         for column in ("user", "item"):
-            parts[part].cells(column)
+            parts[part].cells(column)  # raises if the column is missing
     return parts
 
 
 def read_coldrec(folder: Path) -> Dataset:
-    """The union of the five parts as a data set, with the texts of ``items.*`` if it is there.
+    """Read the union of the five parts as a data set, with the texts of ``items.*`` if it exists.
 
     Raises:
         DataError: see ``read_parts``.

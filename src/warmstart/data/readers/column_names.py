@@ -1,4 +1,4 @@
-"""Names of columns that warmstart reads, and names by which other software calls the same thing."""
+"""Names of the columns that warmstart reads, and their names in other software."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ _OTHER_NAMES: Mapping[str, Sequence[str]] = {
 
 
 def near_names(unread: Iterable[str], wanted: Sequence[str]) -> dict[str, str]:
-    """For columns that are not read, the name in ``wanted`` that was probably meant, if any."""
+    """Map columns that are not read to the name in ``wanted`` that was probably meant, if any."""
     found = {}
     for name in unread:
         plain = _plain(name)

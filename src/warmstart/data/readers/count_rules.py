@@ -1,6 +1,6 @@
-"""Counts that act: errors and warnings for data that can be read but are probably not meant.
+"""Raise errors or warn about data that can be read but are probably wrong.
 
-The rules stand in one table in ``docs/data.md``.
+``docs/data.md`` has a table of the rules.
 """
 
 import warnings
@@ -14,11 +14,11 @@ from warmstart.data.readers.column_names import near_names
 from warmstart.data.readers.tables import Table
 from warmstart.errors import DataError, DataWarning
 
-_FEW = 0.5  # a smaller fraction is worth a warning
+_FEW = 0.5  # a smaller fraction causes a warning
 
 
 def check_overlap(clicked: pl.Series, listed: pl.Series, interactions: Table, items: Table) -> None:
-    """Compare the ids of clicked items (distinct) with those of listed items.
+    """Check that the items table lists the clicked items; both are columns of distinct ids.
 
     Raises:
         DataError: none of the clicked items is listed.
@@ -27,38 +27,39 @@ def check_overlap(clicked: pl.Series, listed: pl.Series, interactions: Table, it
     if known == 0 and len(clicked) and len(listed):
         raise DataError(
             f"none of the {len(clicked)} items of {interactions.source} is among the "
-            f"{len(listed)} of {items.source}: {clicked[0]!r} here, {listed[0]!r} there; "
-            "write the ids alike"
+            f"{len(listed)} items of {items.source}; the first ids are {clicked[0]!r} and "
+            f"{listed[0]!r}; write ids the same way in both"
         )
     if len(listed) and known < _FEW * len(clicked):
         unknown = clicked.filter(~clicked.is_in(listed.implode()))[0]
         _warn(
             f"only {known} of the {len(clicked)} items of {interactions.source} are in "
-            f"{items.source}; {unknown!r} is not, {listed.first()!r} is; are the ids written alike?"
+            f"{items.source}, but {unknown!r} is not; its first id is {listed.first()!r}; "
+            "are ids written the same way in both?"
         )
 
 
 def check_users(users: pl.Series, listed: pl.Series, interactions: Table, table: Table) -> None:
-    """Warn where a table of users has no user of the interactions."""
+    """Warn if the users table contains no user of the interactions."""
     if len(listed) and not listed.is_in(users.implode()).any():
         _warn(
-            f"no user of {interactions.source} is in {table.source}: {users.first()!r} here, "
-            f"{listed.first()!r} there; are the ids written alike?"
+            f"no user of {interactions.source} is in {table.source}; the first ids are "
+            f"{users.first()!r} and {listed.first()!r}; are ids written the same way in both?"
         )
 
 
 def check_ratings(ratings: pl.Series, threshold: float | None, table: Table, name: str) -> None:
-    """Warn of ratings at or below zero that count as positives."""
+    """Warn about ratings at or below zero that count as positives."""
     low = int((ratings <= 0).sum())
     if threshold is None and low:
         _warn(
             f"{table.source}: {low} of {len(ratings)} values of {name!r} are at or below 0, and "
-            "every row counts as a positive; set positive_rating, such as positive_rating = 1"
+            "every row counts as a positive; set positive_rating, for example to 1"
         )
 
 
 def check_positives(n_positive: int, n_users: int, n_rows: int, where: str) -> None:
-    """Look at how many users have a positive.
+    """Check that there are positives; warn if most users have none.
 
     Raises:
         DataError: no row is a positive.
@@ -72,16 +73,16 @@ def check_positives(n_positive: int, n_users: int, n_rows: int, where: str) -> N
 def unread_columns(
     table: Table, read: Collection[str | None], wanted: Sequence[str], remedy: str = ""
 ) -> tuple[str, ...]:
-    """The columns of a table that are not read; warns where one seems to be misnamed.
+    """List the columns of a table that are not read; warn about likely wrong names.
 
     Args:
         table: the table.
         read: the columns that are read.
-        wanted: names that would be read if they were there.
-        remedy: what to do about a column of another name.
+        wanted: names that would be read if they existed.
+        remedy: advice in the warning for a column of another name.
 
     Returns:
-        ``source: column`` for each.
+        ``source: column`` for each column that is not read.
     """
     unread = [name for name in table.frame.columns if name not in read]
     near = near_names(unread, [name for name in wanted if name not in read])
@@ -91,7 +92,7 @@ def unread_columns(
 
 
 def warn_texts(items: Table, catalogue: Catalogue, id_name: str, wanted: Sequence[str]) -> None:
-    """Warn where items have no text, and of columns that look like text and are no part of it."""
+    """Warn if items have no text, or about columns that look like text but are not part of it."""
     columns = [name for name in items.frame.columns if name != id_name]
     read = {*catalogue.text_columns, "released"}
     hints = _hints(near_names([name for name in columns if name not in read], wanted))
@@ -99,15 +100,13 @@ def warn_texts(items: Table, catalogue: Catalogue, id_name: str, wanted: Sequenc
         if columns:
             _warn(
                 f"{items.source}: the items have no text; its other columns: "
-                f"{hints or ', '.join(map(repr, columns))}; name those of the text, such as "
+                f"{hints or ', '.join(map(repr, columns))}; name the text columns, for example "
                 "text = ['name', 'description']"
             )
     elif not any(catalogue.texts):
         _warn(f"{items.source}: the text columns {list(catalogue.text_columns)} are all empty")
     elif hints:
-        _warn(
-            f"{items.source}: no part of the text: {hints}; name the columns of the text to add it"
-        )
+        _warn(f"{items.source}: not part of the text: {hints}; name all text columns to add it")
 
 
 def _hints(near: Mapping[str, str]) -> str:

@@ -1,8 +1,8 @@
-"""Delimited files, read without guessing types, and checked for quotes that are not closed.
+"""Read delimited files without guessing types, and check them for unclosed quotes.
 
-A cell stays a string here; ``values`` decides what it means. So an id such as ``007`` or ``1e3`` is
-never turned into a number. Arrow reads the file; Python's ``csv`` module, which is strict about
-quotes where Arrow is not, checks files that contain quotes.
+Cells stay strings here and ``values`` interprets them, so an id such as ``007`` or ``1e3`` never
+becomes a number. Arrow reads the files. Python's ``csv`` module first checks files that contain
+quotes, since it is strict about quotes and Arrow is not.
 """
 
 import csv
@@ -26,16 +26,16 @@ _CHUNK = 2**24
 
 
 def read_csv(path: Path, delimiter: str = ",", *, quotes: bool = True) -> Table:
-    """A delimited file with a header, every cell a string; an unquoted empty cell is null.
+    """Read a delimited file with a header; cells are strings, unquoted empty cells are null.
 
     Args:
-        path: plain or, where its name ends in ``.gz``, compressed.
+        path: the file; compressed if its name ends in ``.gz``.
         delimiter: one character.
-        quotes: whether ``"`` quotes a cell, or is a character like any other.
+        quotes: whether ``"`` quotes a cell or is an ordinary character.
 
     Raises:
-        DataError: not UTF-8, no header, a column twice, a row with too few or many cells, or a
-            quote that is not closed.
+        DataError: the file is not UTF-8, has no header, has a column twice, a row with too few or
+            too many cells, or an unclosed quote.
     """
     parse = partial(
         arrow_csv.ParseOptions,
@@ -51,7 +51,7 @@ def read_csv(path: Path, delimiter: str = ",", *, quotes: bool = True) -> Table:
     except (pa.ArrowInvalid, OSError, EOFError, UnicodeDecodeError):
         try:
             check_utf8(path, delimiter)
-            # Only a second pass on one thread knows the number of the row that is wrong.
+            # Arrow reports the number of a wrong row only if it reads on one thread.
             table = _arrow_csv(path, parse, threads=False)
         except (pa.ArrowInvalid, OSError, EOFError) as error:
             raise DataError(f"{path}: {_csv_problem(error)}") from None
@@ -64,9 +64,9 @@ def read_csv(path: Path, delimiter: str = ",", *, quotes: bool = True) -> Table:
 def _arrow_csv(
     path: Path, parse: Callable[..., arrow_csv.ParseOptions], *, threads: bool
 ) -> pa.Table:
-    # Blocks far longer than any text, since a row must fit into one.
+    # Blocks are much longer than any text, since a row must fit into one.
     read = arrow_csv.ReadOptions(block_size=_CHUNK, use_threads=threads)
-    # A first look at the header alone, so that every column can be declared a string.
+    # Read the header first, so that every column can be declared a string.
     with arrow_csv.open_csv(path, read, parse(invalid_row_handler=lambda _: "skip")) as head:
         names = head.schema.names
     strings = arrow_csv.ConvertOptions(
@@ -98,12 +98,12 @@ def _has_quotes(path: Path) -> bool:
 
 
 def _check_quotes(path: Path, delimiter: str) -> None:
-    """Refuse a quote that is not closed or not doubled; warn of cells that may hold other rows.
+    """Check that quotes are closed and doubled; warn about cells that may contain other rows.
 
     Raises:
-        DataError: naming row, column and the start of the cell.
+        DataError: they are not; names row, column and the start of the cell.
     """
-    limit = csv.field_size_limit(sys.maxsize)  # of the process: put back below
+    limit = csv.field_size_limit(sys.maxsize)  # applies to the process; restored below
     with open_bytes(path) as file:
         lines = _Lines(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
         rows = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -135,7 +135,7 @@ def _check_quotes(path: Path, delimiter: str) -> None:
 
 
 class _Lines:
-    """Lines of a file; those of the present row are kept."""
+    """Iterate over lines and keep the first and the last one of the current row."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
@@ -151,9 +151,9 @@ class _Lines:
 
 
 def _swallowed(cells: list[str], header: list[str], delimiter: str, row: int) -> list[str]:
-    """The cells of a row that contain a line with as many delimiters as the header.
+    """Find cells of a row that contain a line with as many delimiters as the header.
 
-    A delimiter before a blank is taken for punctuation, as in prose.
+    A delimiter before a blank counts as punctuation.
     """
     other_row = re.compile(rf"[^\s{re.escape(delimiter)}]+{re.escape(delimiter)}(?! )")
     found = []
@@ -178,6 +178,6 @@ def _quote_problem(error: str, line: str, header: list[str], delimiter: str, row
         else "a quote inside a quoted cell is not doubled"
     )
     return (
-        f'{where}: got {seen[:80]!r}: {problem}; close it, or write a quote of the text as ""'
+        f'{where}: got {seen[:80]!r}: {problem}; close it, or write a literal quote as ""'
         " in a quoted cell"
     )

@@ -1,4 +1,4 @@
-"""``dataset.toml``: what a folder of data says about itself."""
+"""Read and write ``dataset.toml``, the settings of a folder of data."""
 
 import json
 from pathlib import Path
@@ -10,13 +10,13 @@ FILE = "dataset.toml"
 
 
 class DatasetConfig(Config):
-    """What ``dataset.toml`` says.
+    """Settings in ``dataset.toml``.
 
     Attributes:
-        name: how reports call the data; by default the name of the folder.
-        text: the item columns that make the text, in order; by default those of title, genres,
-            categories, tags and text that are there.
-        positive_rating: ratings from here on are positives; by default every row is one.
+        name: name of the data in reports; by default the name of the folder.
+        text: the item columns that the text is composed of, in order; by default the existing ones
+            of title, genres, categories, tags and text.
+        positive_rating: lowest rating that is a positive; by default every row is a positive.
     """
 
     name: str | None = None
@@ -25,10 +25,10 @@ class DatasetConfig(Config):
 
 
 def read_dataset_config(folder: Path) -> DatasetConfig:
-    """``dataset.toml`` of a folder, or the defaults where there is none.
+    """Read ``dataset.toml`` of a folder; return the defaults if it does not exist.
 
     Raises:
-        ConfigError: naming the file and every wrong key.
+        ConfigError: some keys are wrong; names the file and each of them.
     """
     path = folder / FILE
     if not path.exists():
@@ -40,8 +40,8 @@ def read_dataset_config(folder: Path) -> DatasetConfig:
 
 
 def dataset_toml(settings: DatasetConfig) -> str:
-    """The text of ``dataset.toml``."""
-    # A JSON string, list or number is the same in TOML.
+    """Format settings as the text of ``dataset.toml``."""
+    # JSON strings, lists and numbers are valid TOML.
     given = settings.model_dump(exclude_none=True, mode="json")
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in given.items()]
     return "".join(lines)

@@ -1,4 +1,4 @@
-"""Whether a text file is UTF-8, and where it is not."""
+"""Check that a text file is UTF-8, and find the first line that is not."""
 
 import gzip
 from pathlib import Path
@@ -15,15 +15,15 @@ _OTHER_MARKS = {
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """The bytes of a file, decompressed where its name ends in ``.gz``."""
+    """Open a file to read its bytes; decompress it if its name ends in ``.gz``."""
     return cast(BinaryIO, gzip.open(path) if path.name.endswith(".gz") else path.open("rb"))
 
 
 def check_byte_order_mark(path: Path) -> None:
-    """Refuse a file that says at its start that it is not UTF-8.
+    """Check that a file does not start with the byte order mark of UTF-16 or UTF-32.
 
     Raises:
-        DataError: naming the encoding.
+        DataError: it does; names the encoding.
     """
     with open_bytes(path) as file:
         start = file.read(4)
@@ -33,14 +33,14 @@ def check_byte_order_mark(path: Path) -> None:
 
 
 def check_utf8(path: Path, delimiter: str = "") -> None:
-    """Refuse a file that is not UTF-8.
+    """Check that a file is UTF-8.
 
     Args:
         path: the file.
-        delimiter: what separates the columns that the first line names; "" if it names none.
+        delimiter: separator of the column names in the first line; "" if there is no header.
 
     Raises:
-        DataError: naming the first line that is not UTF-8, the column, and the bytes.
+        DataError: it is not; names the first wrong line, the column and the bytes.
     """
     check_byte_order_mark(path)
     mark = delimiter.encode()

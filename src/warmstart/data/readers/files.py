@@ -1,16 +1,16 @@
-"""Folders of data: reading what a user brings, and writing the same form.
+"""Read and write folders of data.
 
-A folder holds
+A folder contains
 
-- ``interactions.(csv|csv.gz|parquet|jsonl)``: ``user``, ``item`` and, where known, ``rating``,
+- ``interactions.(csv|csv.gz|parquet|jsonl)``: ``user``, ``item`` and, if known, ``rating``,
   ``timestamp`` (unix seconds or ISO 8601) or ``position`` (order in the user's sequence);
 - ``items.(csv|csv.gz|jsonl|parquet)``, optional: ``item``, any of ``title``, ``text``, ``genres``,
   ``categories``, ``tags`` (the last three ``|``-separated), ``released`` (a time), other columns;
-- ``users.*``, optional: ``user``, to keep users that have no interaction; other columns are unread;
+- ``users.*``, optional: ``user``, to keep users without interactions; other columns are not read;
 - ``dataset.toml``, optional: ``name``, ``text``, ``positive_rating``.
 
 A folder with RecBole's atomic files or with the files of a ColdRec/ColdLLM split is read as well.
-The rules for what the rows mean are in ``assemble``.
+``assemble`` defines the rules for the rows.
 """
 
 from collections.abc import Sequence
@@ -41,12 +41,12 @@ from warmstart.storage import atomic_folder
 
 
 def read_dataset(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "add") -> Dataset:
-    """The data set in a folder.
+    """Read the data set in a folder.
 
     Args:
-        folder: see the module.
-        on_unknown_item: "add" an item that only interactions name to the catalogue without text,
-            or "raise".
+        folder: see the module docstring.
+        on_unknown_item: "add" items that occur only in interactions to the catalogue, without
+            text, or "raise".
 
     Raises:
         ConfigError: ``dataset.toml`` has a wrong value or an unknown key.
@@ -84,16 +84,16 @@ def read_dataset(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "ad
 def read_items(
     source: Path | Any, text_columns: Sequence[str], like: Ids | None = None
 ) -> Catalogue:
-    """New items with their texts, from a csv, jsonl or parquet file or from a frame.
+    """Read new items with their texts from a csv, jsonl or parquet file or from a frame.
 
     Args:
         source: a path or a frame with the column ``item``.
-        text_columns: the columns that make the text, those of the trained catalogue. A column
-            that is not there counts as empty, as long as one of them is.
-        like: the ids of that catalogue; the new ones take their type.
+        text_columns: the columns that the text is composed of, as in the training catalogue. A
+            missing column counts as empty, but at least one must exist.
+        like: the ids of that catalogue; the new ids take their type.
 
     Raises:
-        DataError: no text column at all, a malformed row, or an id of another type.
+        DataError: no text column exists, a row is malformed, or an id has another type.
     """
     if isinstance(source, str | Path):
         table = read_table(Path(source))
@@ -102,7 +102,7 @@ def read_items(
     present = [name for name in text_columns if name in table.frame.columns]
     if text_columns and not present:
         raise DataError(
-            f"{table.source}: none of the text columns {list(text_columns)} is there; "
+            f"{table.source}: has none of the text columns {list(text_columns)}; "
             f"its columns are {table.frame.columns}"
         )
     absent = [pl.lit(None, pl.String).alias(n) for n in text_columns if n not in present]
@@ -115,13 +115,13 @@ def read_items(
 
 
 def write_dataset(dataset: Dataset, folder: Path) -> None:
-    """Writes a folder that ``read_dataset`` reads back with the same hash.
+    """Write a folder that ``read_dataset`` reads back with the same hash.
 
-    Texts that are not those of the text columns (a catalogue made by hand) are written to a
-    column ``composed_text`` of their own; their white space is then collapsed on reading.
+    Texts that are not composed of the text columns (in a catalogue made by hand) are written to a
+    separate column ``composed_text``; reading collapses their white space.
 
     Raises:
-        DataError: the folder holds something else.
+        DataError: the folder contains something else.
     """
     catalogue, events = dataset.catalogue, dataset.interactions
     items, text_columns = item_frame(catalogue), catalogue.text_columns
@@ -150,7 +150,7 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
 
 
 def item_frame(catalogue: Catalogue) -> pl.DataFrame:
-    """The item table of a catalogue: ``item``, its columns, and ``released`` in unix seconds."""
+    """Build the items table of a catalogue: ``item``, columns, and ``released`` in unix seconds."""
     frame = catalogue.columns
     if "item" in frame.columns:
         raise DataError("the catalogue has a column named 'item' besides its ids; rename it")
@@ -171,18 +171,18 @@ def write_folder(
     users: pl.DataFrame | None = None,
     extra: dict[str, str] | None = None,
 ) -> None:
-    """Tables as parquet, the settings as TOML; parquet keeps the type of the ids.
+    """Write tables as parquet, which keeps the type of the ids, and settings as TOML.
 
     Args:
-        folder: made, or replaced if it holds a data set written here.
-        interactions: see the module.
-        items: see the module; or None.
-        settings: becomes ``dataset.toml``.
-        users: see the module; or None.
-        extra: more text files by name.
+        folder: created, or replaced if it contains a data set written by this function.
+        interactions: see the module docstring.
+        items: see the module docstring; or None.
+        settings: content of ``dataset.toml``.
+        users: see the module docstring; or None.
+        extra: content of further text files by name.
 
     Raises:
-        DataError: the folder holds something else.
+        DataError: the folder contains something else.
     """
     tables = {"interactions": interactions, "items": items, "users": users}
     with atomic_folder(Path(folder), may_replace=_is_written_folder, error=DataError) as fresh:
@@ -202,14 +202,14 @@ def _standard_columns(table: Table) -> Columns:
 
 
 def _find(folder: Path, stem: str) -> Path | None:
-    """The one file of that stem in a known form.
+    """Find the file with this stem and a known suffix; None if there is none.
 
     Raises:
         DataError: there are several.
     """
     found = [folder / f"{stem}{s}" for s in SUFFIXES if (folder / f"{stem}{s}").is_file()]
     if len(found) > 1:
-        raise DataError(f"{folder}: {[path.name for path in found]} are both there; keep one")
+        raise DataError(f"{folder}: found {[path.name for path in found]}; keep one of them")
     return found[0] if found else None
 
 

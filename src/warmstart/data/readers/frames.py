@@ -1,4 +1,4 @@
-"""From data frames to a Dataset."""
+"""Read data frames into a Dataset."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -23,22 +23,22 @@ def from_frames(
     name: str = "frames",
     on_unknown_item: Literal["add", "raise"] = "add",
 ) -> Dataset:
-    """A data set from pandas, polars or Arrow frames, or from mappings of column to values.
+    """Build a data set from pandas, polars or Arrow frames, or mappings of column name to values.
 
     Args:
-        interactions: one row an event.
-        items: one row an item; None if only ids are known.
-        user: the user id column.
-        item: the item id column, called the same in both frames.
-        rating: the column of ratings, if there is one.
-        time: the column of times (unix seconds, ISO 8601 or a datetime), if there is one.
-        position: the column with the order in the user's sequence, if there is one.
-        text: the columns of ``items`` that make the text, in order; by default title, genres,
-            categories, tags and text, as far as they exist.
-        positive_rating: ratings from here on are positives.
-        name: how reports call the data.
-        on_unknown_item: "add" an item that is missing from ``items`` to the catalogue without
-            text, or "raise".
+        interactions: one row per event.
+        items: one row per item; None if only ids are known.
+        user: name of the user id column.
+        item: name of the item id column, the same in both frames.
+        rating: name of the column of ratings, if any.
+        time: name of the column of times (unix seconds, ISO 8601 or a datetime), if any.
+        position: name of the column with the position in the user's sequence, if any.
+        text: the columns of ``items`` that the text is composed of, in order; by default the
+            existing ones of title, genres, categories, tags and text.
+        positive_rating: lowest rating that is a positive; by default every row is a positive.
+        name: name of the data in reports.
+        on_unknown_item: "add" items that are not in ``items`` to the catalogue, without text, or
+            "raise".
 
     Raises:
         DataError: a frame, column, id, rating or time is wrong; names row, column and value.
@@ -54,7 +54,7 @@ def from_frames(
             time,
             position,
             names=tuple(name for name, column in given.items() if column is None),
-            remedy="name it, such as time='timestamp'",
+            remedy="name it, for example time='timestamp'",
         ),
         name=name,
         text=None if text is None else argument_list(text, "from_frames", "text"),

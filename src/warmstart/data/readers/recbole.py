@@ -1,10 +1,10 @@
-"""RecBole's atomic files: ``NAME.inter`` and, optionally, ``NAME.item``.
+"""Read RecBole's atomic files: ``NAME.inter`` and, optionally, ``NAME.item``.
 
-Tab-separated, with a typed header such as ``user_id:token item_id:token rating:float
-timestamp:float``; nothing is quoted. ``user_id``, ``item_id`` and, if present, ``rating`` (else
-``label``) and ``timestamp`` are read; of the items every column. The text is made of the
-``token_seq`` columns of the items in their order, or without any of those of ``DEFAULT_TEXT``,
-unless ``dataset.toml`` names others.
+The files are tab-separated, without quotes, and have a typed header such as ``user_id:token
+item_id:token rating:float timestamp:float``. Of the interactions, ``user_id``, ``item_id`` and, if
+present, ``rating`` (or else ``label``) and ``timestamp`` are read; of the items, every column. The
+text is composed of the ``token_seq`` columns of the items in their order; without any, of the
+columns in ``DEFAULT_TEXT``. ``dataset.toml`` can name other columns.
 """
 
 from pathlib import Path
@@ -28,15 +28,15 @@ _FIELDS = {
 
 
 def is_atomic(folder: Path) -> bool:
-    """Whether the folder holds an ``.inter`` file."""
+    """Whether the folder contains an ``.inter`` file."""
     return any(folder.glob("*.inter"))
 
 
 def read_atomic(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "add") -> Dataset:
-    """The data set in a folder of atomic files.
+    """Read the data set in a folder of atomic files.
 
     Raises:
-        DataError: several ``.inter`` files, a header without types, or a malformed row.
+        DataError: there are several ``.inter`` files, a header has no types, or a row is malformed.
     """
     found = sorted(folder.glob("*.inter"))
     if len(found) != 1:
@@ -51,8 +51,8 @@ def read_atomic(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "add
     rating = next((name for name in ("rating", "label") if name in types), None)
     if rating == "label" and settings.positive_rating is None:
         raise DataError(
-            f"{found[0]}: column 'label' tells positives from negatives, and nothing says which is "
-            f"which; write positive_rating = 1 into {folder / FILE}, so that 0 is no positive"
+            f"{found[0]}: column 'label' marks positives and negatives, but no threshold is set; "
+            f"write positive_rating = 1 into {folder / FILE}, so that 0 is not a positive"
         )
     return assemble(
         interactions,
@@ -73,7 +73,7 @@ def read_atomic(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "add
 
 
 def _read_typed(path: Path) -> tuple[Table, dict[str, str]]:
-    """The table with bare column names, and the type of each column."""
+    """Read a table; return it with bare column names, and the type of each column."""
     table = read_csv(path, "\t", quotes=False)
     types: dict[str, str] = {}
     for field in table.frame.columns:

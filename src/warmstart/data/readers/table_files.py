@@ -1,4 +1,4 @@
-"""Files of tables: csv, csv.gz, jsonl and parquet."""
+"""Read tables from csv, csv.gz, jsonl and parquet files."""
 
 import json
 from pathlib import Path
@@ -18,10 +18,10 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet", ".jsonl")
 
 
 def read_table(path: Path) -> Table:
-    """The table in a csv, csv.gz, jsonl or parquet file.
+    """Read the table in a csv, csv.gz, jsonl or parquet file.
 
     Raises:
-        DataError: the file is missing, empty, of another kind, or a row of it is malformed.
+        DataError: the file is missing, empty or of another kind, or a row is malformed.
     """
     check_process()
     if not path.is_file():
@@ -36,7 +36,7 @@ def read_table(path: Path) -> Table:
 
 
 def _read_json_lines(path: Path) -> Table:
-    """One JSON object a line; blank lines are skipped, a key that a line lacks is missing there."""
+    """Read one JSON object per line; blank lines are skipped, absent keys are missing values."""
     columns: dict[str, list[Any]] = {}
     row = 0
     with path.open("rb") as lines:
@@ -50,7 +50,7 @@ def _read_json_lines(path: Path) -> Table:
             for name, values in columns.items():
                 values.append(record.get(name))
     if not columns:
-        raise DataError(f"{path}: the file is empty; one JSON object a line is needed")
+        raise DataError(f"{path}: the file is empty; one JSON object per line is needed")
     return columns_table(list(columns.items()), str(path))
 
 
@@ -61,7 +61,7 @@ def _json_object(path: Path, row: int, line: bytes) -> dict[str, Any]:
         check_utf8(path)
         raise DataError(f"{path}: row {row}: not JSON: {error}; got {line[:80]!r}") from None
     if not isinstance(record, dict):
-        raise DataError(f"{path}: row {row}: got {record!r}; allowed: one JSON object a line")
+        raise DataError(f"{path}: row {row}: got {record!r}; allowed: one JSON object per line")
     return record
 
 

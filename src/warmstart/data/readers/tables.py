@@ -1,4 +1,4 @@
-"""Tables as a user brought them: named columns of cells, and where they came from."""
+"""Tables before their values are interpreted: named columns of cells, and their source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from warmstart.process import check_process
 
 @dataclass(frozen=True)
 class Table:
-    """Columns with the name of where they came from.
+    """Columns and the name of their source.
 
     Attributes:
         frame: the columns; a missing cell is null.
-        source: the file, or what the caller called the frame; opens every error message.
-        textual: every cell is a string whose type is still open (csv).
+        source: the file, or a name for the frame; error messages begin with it.
+        textual: whether all cells are strings of undecided type (csv).
     """
 
     frame: pl.DataFrame
@@ -28,10 +28,10 @@ class Table:
     textual: bool = False
 
     def cells(self, name: str) -> Cells:
-        """One column.
+        """Return the cells of one column.
 
         Raises:
-            DataError: there is none of that name.
+            DataError: no column has this name.
         """
         columns = self.frame.columns
         if name not in columns:
@@ -46,13 +46,13 @@ class Table:
 
 
 def frame_table(frame: Any, source: str) -> Table:
-    """A table from a polars, pandas or Arrow frame, or from a mapping of column to values.
+    """Convert a polars, pandas or Arrow frame, or a mapping of column name to values, to a table.
 
-    Anything that speaks the Arrow C stream interface is read. None of these packages has to be
-    installed. The index of a pandas frame is no column.
+    Any object with the Arrow C stream interface is accepted. The packages of the frames need not be
+    installed. The index of a pandas frame is not read.
 
     Raises:
-        DataError: ``frame`` is none of these, its columns differ in length, or two have one name.
+        DataError: ``frame`` is none of these, its columns differ in length, or a name occurs twice.
     """
     check_process()
     if isinstance(frame, pl.LazyFrame):
@@ -80,17 +80,17 @@ def frame_table(frame: Any, source: str) -> Table:
 
 
 def is_frame(value: Any) -> bool:
-    """Whether ``frame_table`` reads this; a single column or a list it does not."""
+    """Whether ``frame_table`` accepts this value; single columns and lists are not frames."""
     return isinstance(value, pl.LazyFrame | pl.DataFrame | Mapping | pa.Table) or (
         hasattr(value, "__arrow_c_stream__") and hasattr(value, "columns")
     )
 
 
 def columns_table(named: list[tuple[str, Any]], source: str, *, textual: bool = False) -> Table:
-    """A table from names and columns.
+    """Build a table from names and columns.
 
     Raises:
-        DataError: the columns differ in length, or two have one name.
+        DataError: the columns differ in length, or a name occurs twice.
     """
     names = [name for name, _ in named]
     twice = sorted({name for name in names if names.count(name) > 1})

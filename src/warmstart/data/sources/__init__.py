@@ -9,15 +9,15 @@ from warmstart.data.sources.amazon import amazon, is_amazon, parse_amazon
 from warmstart.data.sources.citeulike import CITEULIKE_A
 from warmstart.data.sources.get import get_source
 from warmstart.data.sources.movielens import ML_1M, ML_100K, ML_LATEST_SMALL
-from warmstart.data.sources.source import Converted, RemoteFile, Source
+from warmstart.data.sources.source import RemoteFile, Source, SourceTables
 from warmstart.data.sources.synthetic import SYNTHETIC, synthetic, synthetic_items
 from warmstart.errors import DataError
 
 __all__ = [
     "SOURCES",
-    "Converted",
     "RemoteFile",
     "Source",
+    "SourceTables",
     "find_source",
     "get_source",
     "synthetic",

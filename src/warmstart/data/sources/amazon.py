@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from warmstart.data.readers.dataset_config import DatasetConfig
-from warmstart.data.sources.source import Converted, RemoteFile, Source
+from warmstart.data.sources.source import RemoteFile, Source, SourceTables
 from warmstart.errors import DataError
 
 _TERMS = "offered for research by McAuley's group; cite; do not republish"
@@ -125,7 +125,7 @@ def parse_amazon(name: str) -> Source:
     return amazon(int(parts[1]), parts[2])
 
 
-def _convert(folder: Path, edition: _Edition, name: str, names: tuple[str, str]) -> Converted:
+def _convert(folder: Path, edition: _Edition, name: str, names: tuple[str, str]) -> SourceTables:
     columns: dict[str, list[Any]] = {"user": [], "item": [], "rating": [], "timestamp": []}
     fields = (edition.user, edition.item, edition.rating, edition.time)
     for row, review in _records(folder / names[0], json.loads):
@@ -149,7 +149,7 @@ def _convert(folder: Path, edition: _Edition, name: str, names: tuple[str, str])
             items[item] = {"item": item, **_texts(product, edition)}
     text = ("title", "brand", "categories", "text")
     schema: dict[str, type[pl.String]] = dict.fromkeys(("item", *text), pl.String)
-    return Converted(
+    return SourceTables(
         interactions,
         pl.DataFrame(list(items.values()), schema=schema),
         DatasetConfig(name=name, text=text),

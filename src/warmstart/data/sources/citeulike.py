@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from warmstart.data.readers.dataset_config import DatasetConfig
-from warmstart.data.sources.source import Converted, RemoteFile, Source, whole_numbers
+from warmstart.data.sources.source import RemoteFile, Source, SourceTables, whole_numbers
 from warmstart.errors import DataError
 
 _GITHUB = "https://raw.githubusercontent.com"
@@ -42,7 +42,7 @@ def _lists(path: Path) -> list[list[int]]:
     return lists
 
 
-def _convert(folder: Path) -> Converted:
+def _convert(folder: Path) -> SourceTables:
     users = _lists(folder / "users.dat")
     titles = [" ".join(line.split()) for line in _lines(folder / "citeutitles.txt")]
     names = [line.strip().replace("|", "/") for line in _lines(folder / "tags.dat")]
@@ -65,7 +65,7 @@ def _convert(folder: Path) -> Converted:
         schema_overrides={"tags": pl.String},
     )
     # The users who saved the papers also wrote the tags, so tags are not part of the item text.
-    return Converted(interactions, items, DatasetConfig(name="citeulike-a", text=("title",)))
+    return SourceTables(interactions, items, DatasetConfig(name="citeulike-a", text=("title",)))
 
 
 def _check_items(titles: list[str], tags: list[list[int]], users: list[list[int]]) -> None:

@@ -8,7 +8,13 @@ import polars as pl
 
 from warmstart.data.readers.csv_files import read_csv
 from warmstart.data.readers.dataset_config import DatasetConfig
-from warmstart.data.sources.source import Converted, RemoteFile, Source, split_lines, whole_numbers
+from warmstart.data.sources.source import (
+    RemoteFile,
+    Source,
+    SourceTables,
+    split_lines,
+    whole_numbers,
+)
 from warmstart.data.values import read_numbers, read_times, read_whole_numbers
 from warmstart.errors import DataError
 
@@ -48,7 +54,7 @@ def _settings(name: str) -> DatasetConfig:
     return DatasetConfig(name=name, text=("title", "genres"), positive_rating=_POSITIVE)
 
 
-def _convert_100k(folder: Path) -> Converted:
+def _convert_100k(folder: Path) -> SourceTables:
     path = folder / "ml-100k.zip"
     genres = [
         name
@@ -70,10 +76,10 @@ def _convert_100k(folder: Path) -> Converted:
         schema_overrides={"genres": pl.String, "release_date": pl.String},
     )
     rows = split_lines(_text(path, "u.data", "latin-1"), "\t", 4, "u.data")
-    return Converted(_ratings(rows, "u.data"), movies, _settings("movielens-100k"))
+    return SourceTables(_ratings(rows, "u.data"), movies, _settings("movielens-100k"))
 
 
-def _convert_1m(folder: Path) -> Converted:
+def _convert_1m(folder: Path) -> SourceTables:
     path = folder / "ml-1m.zip"
     rows = split_lines(_text(path, "movies.dat", "latin-1"), "::", 3, "movies.dat")
     movies = pl.DataFrame(
@@ -84,10 +90,10 @@ def _convert_1m(folder: Path) -> Converted:
         }
     )
     ratings = split_lines(_text(path, "ratings.dat", "latin-1"), "::", 4, "ratings.dat")
-    return Converted(_ratings(ratings, "ratings.dat"), movies, _settings("movielens-1m"))
+    return SourceTables(_ratings(ratings, "ratings.dat"), movies, _settings("movielens-1m"))
 
 
-def _convert_latest(folder: Path, name: str) -> Converted:
+def _convert_latest(folder: Path, name: str) -> SourceTables:
     path = folder / "ml-latest-small.zip"
     with _archive(path) as archive:
         for member in ("ratings.csv", "movies.csv"):
@@ -110,7 +116,7 @@ def _convert_latest(folder: Path, name: str) -> Converted:
             "timestamp": read_times(ratings.cells("timestamp")),
         }
     )
-    return Converted(interactions, items, _settings(name))
+    return SourceTables(interactions, items, _settings(name))
 
 
 ML_100K = Source(

@@ -27,7 +27,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
-class Converted:
+class SourceTables:
     """Tables in the package's input format.
 
     Attributes:
@@ -59,7 +59,7 @@ class Source:
     description: str
     terms: str
     files: tuple[RemoteFile, ...]
-    convert: Callable[[Path], Converted]
+    convert: Callable[[Path], SourceTables]
 
 
 def split_lines(lines: Iterable[str], separator: str, cells: int, source: str) -> list[list[str]]:

@@ -16,7 +16,7 @@ import polars as pl
 from warmstart.data.dataset import Dataset
 from warmstart.data.readers.dataset_config import DatasetConfig
 from warmstart.data.readers.frames import from_frames
-from warmstart.data.sources.source import Converted, Source
+from warmstart.data.sources.source import Source, SourceTables
 from warmstart.data.sources.vocabulary import LEVELS, TOPICS
 from warmstart.errors import ConfigError
 
@@ -181,10 +181,10 @@ def _draw_reader(books: _Books, rng: np.random.Generator) -> tuple[np.ndarray, n
     return chosen[chosen >= 0], days[chosen >= 0]
 
 
-def _convert(_folder: Path) -> Converted:
+def _convert(_folder: Path) -> SourceTables:
     interactions, items = _tables(600, 900, np.random.default_rng(0))
     settings = DatasetConfig(name="synthetic", text=("title", "text"))
-    return Converted(interactions, items, settings)
+    return SourceTables(interactions, items, settings)
 
 
 SYNTHETIC = Source(

@@ -14,7 +14,7 @@ from warmstart.errors import DataError
 from warmstart.version import __version__
 
 
-def split_of_parts(
+def build_split(
     dataset: Dataset,
     protocol: Protocol,
     parts: Mapping[str, np.ndarray],

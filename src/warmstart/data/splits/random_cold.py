@@ -14,7 +14,7 @@ from warmstart.data.interactions import Interactions
 from warmstart.data.readers.coldrec import read_parts
 from warmstart.data.readers.tables import Table
 from warmstart.data.splits.cold import Split
-from warmstart.data.splits.parts import split_of_parts
+from warmstart.data.splits.parts import build_split
 from warmstart.data.values import ids_like
 from warmstart.errors import DataError
 from warmstart.storage import file_hash
@@ -75,7 +75,7 @@ def random_cold(dataset: Dataset, *, seed: int = 42) -> Split:
     return _random_split(dataset, parts, manifest)
 
 
-def published(dataset: Dataset, folder: Path) -> Split:
+def read_published_split(dataset: Dataset, folder: Path) -> Split:
     """Read a random-cold split from files in the ColdRec layout (see ``coldrec``) and check it.
 
     Args:
@@ -125,7 +125,7 @@ def _random_split(
         np.minimum.at(first, items, times)
         older = first[cold] < times[parts["train"]].max()
         notes["share_of_cold_items_older_than_the_end_of_training"] = float(older.mean())
-    return split_of_parts(dataset, "random-cold", parts, {"valid": cold, "test": cold}, manifest)
+    return build_split(dataset, "random-cold", parts, {"valid": cold, "test": cold}, manifest)
 
 
 def _id_order(ids: Ids) -> np.ndarray:

@@ -4,7 +4,7 @@
     Three time windows, train < t1 <= validation < t2 <= test. A cold item appears at t1 or later.
 ``random_cold``
     Cold items drawn at random, exactly as in ColdRec, ColdLLM and FilterLLM.
-``published``
+``read_published_split``
     Parts read from published files in the ColdRec layout.
 
 Definitions: docs/evaluation.md.
@@ -16,7 +16,7 @@ from typing import get_args
 
 from warmstart.data.dataset import Dataset
 from warmstart.data.splits.cold import Protocol, Split
-from warmstart.data.splits.random_cold import published, random_cold
+from warmstart.data.splits.random_cold import random_cold, read_published_split
 from warmstart.data.splits.time_cold import read_cutoffs, time_cold
 from warmstart.errors import ConfigError
 
@@ -41,11 +41,11 @@ def split(
             happened.
         fractions: time-cold without ``cutoff``; see ``time_cold``.
         seed: random-cold; see ``random_cold``.
-        parts: random-cold: a folder with published parts; see ``published``.
+        parts: random-cold: a folder with published parts; see ``read_published_split``.
 
     Raises:
         ConfigError: an argument does not apply to the protocol.
-        DataError: see ``time_cold``, ``random_cold`` and ``published``.
+        DataError: see ``time_cold``, ``random_cold`` and ``read_published_split``.
     """
     if protocol is None:
         timed = dataset.interactions.times is not None and dataset.clock == "unix"
@@ -59,4 +59,8 @@ def split(
     if protocol == "time-cold":
         cutoffs = None if cutoff is None else read_cutoffs(dataset, cutoff)
         return time_cold(dataset, cutoffs=cutoffs, fractions=fractions)
-    return random_cold(dataset, seed=seed) if parts is None else published(dataset, Path(parts))
+    return (
+        random_cold(dataset, seed=seed)
+        if parts is None
+        else read_published_split(dataset, Path(parts))
+    )

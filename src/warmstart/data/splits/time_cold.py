@@ -8,7 +8,7 @@ from warmstart.data.cells import argument_cells
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.data.splits.cold import Split
-from warmstart.data.splits.parts import split_of_parts
+from warmstart.data.splits.parts import build_split
 from warmstart.data.values import read_times
 from warmstart.errors import ConfigError, DataError
 
@@ -74,7 +74,7 @@ def time_cold(
         },
     }
     candidates = {"valid": np.flatnonzero(cold_in_valid), "test": np.flatnonzero(cold_in_test)}
-    return split_of_parts(dataset, "time-cold", parts, candidates, manifest)
+    return build_split(dataset, "time-cold", parts, candidates, manifest)
 
 
 def read_cutoffs(dataset: Dataset, cutoff: int | str | Sequence[int | str]) -> tuple[int, int]:

@@ -1,9 +1,9 @@
-"""The meaning of values: ids, texts, lists, numbers and times, by one rule for every source.
+"""Interpret input values (ids, texts, lists, numbers, times) by the same rules for every source.
 
-There is one function for each kind of value, and whatever a user brings passes through it: cells of
-csv, jsonl and parquet files, columns of frames, fields of requests, arguments, options. So a value
-means the same wherever it came from. Every function takes a whole column, and an error names the
-first cell that is wrong. The rules stand in one table in ``docs/data.md``.
+One function per kind of value reads cells of csv, jsonl and parquet files, columns of frames,
+fields of requests, arguments and options. So a value means the same in every source. Every function
+takes a whole column, and its error names the first wrong cell. ``docs/data.md`` has a table of the
+rules.
 """
 
 from warmstart.data.values.decoding import NULL_WORDS

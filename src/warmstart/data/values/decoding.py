@@ -1,4 +1,4 @@
-"""What all kinds of values share: categories, bytes, missing values, text of one value."""
+"""Steps shared by all kinds of values: categories, bytes, missing values, text of one value."""
 
 import json
 from collections.abc import Mapping, Sized
@@ -25,14 +25,14 @@ NULL_WORDS = (
     "N/A",
     "NA",
 )
-"""What software writes for a missing value; never an id, a text, a number or a time."""
+"""Words that software writes for a missing value; never an id, a text, a number or a time."""
 
 
 def decoded(cells: Cells) -> pl.Series:
-    """Categories as their values, bytes as UTF-8 text; a column of missing values has no type.
+    """Replace categories by their values and bytes by text; an all-missing column gets dtype Null.
 
     Raises:
-        DataError: bytes that are not UTF-8, or text that is not Unicode.
+        DataError: bytes are not UTF-8, or text has unpaired surrogates.
     """
     column = cells.values
     if isinstance(column.dtype, (pl.Categorical, pl.Enum)):
@@ -46,7 +46,7 @@ def decoded(cells: Cells) -> pl.Series:
         try:
             value = value.decode() if isinstance(value, bytes) else value
             if isinstance(value, str):
-                value.encode()  # half a surrogate pair is no text
+                value.encode()  # raises for an unpaired surrogate
             wrong.append(False)
         except UnicodeError:
             wrong.append(True)
@@ -57,10 +57,10 @@ def decoded(cells: Cells) -> pl.Series:
 
 
 def one_value_each(cells: Cells, allowed: str) -> pl.Series:
-    """Numbers or times as they are, or as text without blanks around it; a missing one is null.
+    """Return numbers or times unchanged, or as stripped text; a missing value becomes null.
 
     Raises:
-        DataError: a list or a mapping where one value belongs.
+        DataError: a cell is a list or a mapping.
     """
     column = decoded(cells)
     if column.dtype == pl.Object:
@@ -80,14 +80,14 @@ def one_value_each(cells: Cells, allowed: str) -> pl.Series:
 
 
 def is_nan(column: pl.Series) -> pl.Series:
-    """Which values are NaN: bool, one value a cell; null is not."""
+    """Whether each value is NaN: bool, one value per cell; False for null."""
     if column.dtype.is_float():
         return column.is_nan().fill_null(False)
     return pl.repeat(False, len(column), eager=True, dtype=pl.Boolean)
 
 
 def text_of(value: Any, separator: str = ", ") -> str | None:
-    """The text of one value; None if it is missing or empty."""
+    """Convert one value to text; None if it is missing."""
     if isinstance(value, np.ndarray | pl.Series):
         value = value.tolist() if isinstance(value, np.ndarray) else value.to_list()
     if isinstance(value, np.generic):

@@ -14,24 +14,24 @@ from warmstart.errors import DataWarning
 _CONTROL = r"[\x00-\x1f\x7f\u{2028}\u{2029}]"
 # A whole number as software writes it: no leading zeros or plus; ".0" from a column of floats.
 _WHOLE = r"^(?:0|-?[1-9][0-9]{0,18})(?:\.0+)?$"
-_EXACT_FLOAT = 2**53  # from here on a float no longer holds every whole number
+_EXACT_FLOAT = 2**53  # below this, a float represents every whole number exactly
 
 
 def read_ids(columns: Sequence[Cells], kind: str) -> list[pl.Series]:
-    """Id columns that share one set of ids: all Int64 or all String, without missing ones.
+    """Read the id columns of several tables as one type: all Int64 or all String, none missing.
 
-    White space around an id is cut off. Whole floats and decimals are integers, since a column of
-    integers becomes one of floats in software where a value was missing. Text whose type is open
-    (csv) is integer if every such cell is a whole number without leading zeros; beside a typed
-    column it takes that column's type.
+    White space around an id is removed. Whole floats and decimals become integers, since much
+    software turns a column of integers into floats if a value is missing. Text of undecided type
+    (csv) becomes integer if every such cell is a whole number without leading zeros; if another
+    column is typed, it takes the type of that column.
 
     Args:
         columns: the id cells of every table.
         kind: "user" or "item"; named in errors.
 
     Raises:
-        DataError: a missing or empty id, one that is neither a whole number nor a string, one
-            with a line break, or columns that disagree.
+        DataError: an id is missing, empty, neither a whole number nor a string, or has a line
+            break; or the types of the columns differ.
     """
     checked = [_checked_ids(cells, kind) for cells in columns]
     pairs = list(zip(columns, checked, strict=True))
@@ -51,10 +51,10 @@ def read_ids(columns: Sequence[Cells], kind: str) -> list[pl.Series]:
 
 
 def ids_like(cells: Cells, known: Ids) -> list[ExternalId]:
-    """Ids of the type of ``known`` ones, whether or not they are among them.
+    """Read ids as the type of the ``known`` ids; the ids themselves may be unknown.
 
     Raises:
-        DataError: see ``read_ids``; or an id of the other type.
+        DataError: see ``read_ids``; or an id has the other type.
     """
     ids = _checked_ids(cells, known.kind)
     if not len(known) or not len(ids):
@@ -62,17 +62,17 @@ def ids_like(cells: Cells, known: Ids) -> list[ExternalId]:
     if cells.textual and known.is_integer:
         return _to_integers(cells, ids, known.kind).to_list()
     if (ids.dtype == pl.Int64) != known.is_integer:
-        wanted = "integers" if known.is_integer else "strings"
+        id_type = "integers" if known.is_integer else "strings"
         raise cells.malformed(
-            pl.repeat(True, len(ids), eager=True), f"{wanted}, as all known {known.kind} ids are"
+            pl.repeat(True, len(ids), eager=True), f"{id_type}, as all known {known.kind} ids are"
         )
     return ids.to_list()
 
 
 def is_normal_id(value: Any) -> bool:
-    """Whether reading leaves this id as it is: a shortcut for one id, where a column is slow.
+    """Whether reading returns this id unchanged: a shortcut for one id, where a column is slow.
 
-    False does not mean that it is wrong; ``read_ids`` decides.
+    False does not mean that the id is invalid; ``read_ids`` decides that.
     """
     if type(value) is int:
         return -(2**63) <= value < 2**63
@@ -85,9 +85,9 @@ def is_normal_id(value: Any) -> bool:
 
 
 def _checked_ids(cells: Cells, kind: str) -> pl.Series:
-    """Ids as Int64 or String; those of textual cells are String."""
+    """Check ids and convert them to Int64 or String; those of textual cells become String."""
     column = decoded(cells)
-    allowed = f"a whole number of 64 bits or a non-empty string, the {kind} id"
+    allowed = f"a whole number of 64 bits or a non-empty string as {kind} id"
     if not len(column):
         return pl.Series(column.name, [], dtype=pl.String)
     missing = column.is_null() | is_nan(column)
@@ -107,8 +107,8 @@ def _checked_ids(cells: Cells, kind: str) -> pl.Series:
     merged = column.n_unique() - stripped.n_unique() if (stripped != column).any() else 0
     if merged:
         warnings.warn(
-            f"{cells.place}: {merged} {kind} id(s) differ from another one only in white space "
-            "around them; they count as one",
+            f"{cells.place}: {merged} {kind} id(s) differ from other ids only in surrounding "
+            "white space and are merged with them",
             DataWarning,
             stacklevel=3,
         )
@@ -116,7 +116,10 @@ def _checked_ids(cells: Cells, kind: str) -> pl.Series:
     for wrong, why in (
         (column.str.len_bytes() == 0, ""),
         (column.is_in(NULL_WORDS), "; this word stands for a missing value"),
-        (column.str.contains(_CONTROL), ", in one line: is a quote before it not closed?"),
+        (
+            column.str.contains(_CONTROL),
+            ", without line breaks or control characters: is a quote before it not closed?",
+        ),
     ):
         if wrong.any():
             raise cells.malformed(wrong, allowed + why)
@@ -124,7 +127,7 @@ def _checked_ids(cells: Cells, kind: str) -> pl.Series:
 
 
 def _of_another_type(column: pl.Series) -> pl.Series:
-    """Which values are no id, or an id of another type than the first one."""
+    """Mark values that are not ids, or whose type differs from that of the first."""
     if column.dtype != pl.Object:
         return pl.repeat(True, len(column), eager=True)
     values = column.to_list()
@@ -133,7 +136,7 @@ def _of_another_type(column: pl.Series) -> pl.Series:
 
 
 def _as_integers(ids: pl.Series) -> pl.Series:
-    """Int64; null where an id is no whole number of 64 bits."""
+    """Convert ids to Int64; null if an id is not a whole number of 64 bits."""
     if ids.dtype == pl.Int64:
         return ids
     whole = ids.str.contains(_WHOLE)

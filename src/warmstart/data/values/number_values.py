@@ -1,4 +1,4 @@
-"""Numbers: ratings and positions."""
+"""Read numbers: ratings and positions."""
 
 import polars as pl
 
@@ -7,14 +7,14 @@ from warmstart.data.values.decoding import is_nan, one_value_each
 
 
 def read_numbers(cells: Cells, *, required: bool = False) -> pl.Series:
-    """Finite numbers as Float64; null where one is missing. True is 1 and false is 0.
+    """Read finite numbers as Float64; null if missing. True becomes 1 and false 0.
 
     Args:
-        cells: numbers, or text of numbers with a decimal point.
+        cells: numbers, or numbers as text with a decimal point.
         required: whether a missing number is an error.
 
     Raises:
-        DataError: naming the first cell that is not a number.
+        DataError: a cell is not a finite number; names the first such cell.
     """
     allowed = "a finite number"
     column = one_value_each(cells, allowed)
@@ -33,10 +33,10 @@ def read_numbers(cells: Cells, *, required: bool = False) -> pl.Series:
 
 
 def read_whole_numbers(cells: Cells) -> pl.Series:
-    """Whole numbers as Int64, none missing.
+    """Read whole numbers as Int64, none missing.
 
     Raises:
-        DataError: naming the first cell that is not one.
+        DataError: a cell is not a whole number; names the first such cell.
     """
     numbers = read_numbers(cells, required=True)
     wrong = numbers != numbers.floor()

@@ -1,4 +1,4 @@
-"""Texts, and lists of values as text."""
+"""Read texts, and lists of values as text."""
 
 import re
 
@@ -9,26 +9,25 @@ from warmstart.data.values.decoding import NULL_WORDS, decoded, text_of
 
 
 def read_texts(cells: Cells) -> pl.Series:
-    """Texts as String; null where there is none.
+    """Read texts as String; null if missing.
 
-    Numbers, dates and booleans are written out, whole floats without ".0"; the values of a list
-    are joined by ", "; anything nested deeper is JSON text. An empty text and a null word are
-    missing.
+    Numbers, dates and booleans are converted to text, whole floats without ".0". The values of a
+    list are joined by ", "; mappings become JSON. Empty texts and null words count as missing.
 
     Raises:
-        DataError: bytes that are not UTF-8.
+        DataError: bytes are not UTF-8, or text has unpaired surrogates.
     """
     return _texts(cells, ", ")
 
 
 def read_lists(cells: Cells) -> pl.Series:
-    """Lists of values as String, joined by ``|``; null where there is none.
+    """Read lists of values as String, joined by ``|``; null if missing.
 
-    A list may come as such, as text with ``|`` between the values, or as text that some software
-    wrote for a list: ``['a', 'b']``, ``["a", "b"]``, ``['a' 'b']``.
+    A cell is a list, text with ``|`` between the values, or the text form of a list:
+    ``['a', 'b']``, ``["a", "b"]`` or ``['a' 'b']``.
 
     Raises:
-        DataError: bytes that are not UTF-8.
+        DataError: bytes are not UTF-8, or text has unpaired surrogates.
     """
     texts = _texts(cells, "|")
     listed = texts.str.contains(r"^\s*\[.*\]\s*$").fill_null(False)
@@ -46,12 +45,12 @@ def _texts(cells: Cells, separator: str) -> pl.Series:
     stripped = column.str.strip_chars()
     missing = (stripped.str.len_bytes() == 0) | stripped.is_in(NULL_WORDS)
     if not missing.all() and stripped.filter(~missing).str.contains(r"^-?[0-9]+\.0$").all():
-        column = stripped.str.replace(r"\.0$", "")  # a column of integers, kept as floats
+        column = stripped.str.replace(r"\.0$", "")  # a column of integers, stored as floats
     return column.set(missing.fill_null(True), None)
 
 
 def _parsed_list(text: str) -> str | None:
-    """The values of a list in brackets, joined by ``|``; other text as it is."""
+    """Join the values of a list in brackets by ``|``; other text stays unchanged."""
     inner = text.strip()
     if not (inner.startswith("[") and inner.endswith("]")):
         return text

@@ -1,4 +1,4 @@
-"""Times: unix seconds, ISO 8601, years, dates."""
+"""Read times: unix seconds, ISO 8601, years, dates."""
 
 import polars as pl
 
@@ -20,18 +20,18 @@ _TIME_FORMS = (
 
 
 def read_times(cells: Cells, *, required: bool = True) -> pl.Series:
-    """Times as Int64 unix seconds; fractions of a second are cut off.
+    """Read times as Int64 unix seconds; fractions of a second are rounded down.
 
-    Text without a zone is UTC. A column of whole numbers that could all be years (1800 to 2199) or
-    all dates (18000101 to 21991231) is read so; any other number is unix seconds.
+    Text without a zone is UTC. Numbers are years if all of the column are within 1800 to 2199,
+    dates if all are within 18000101 to 21991231, and unix seconds otherwise.
 
     Args:
         cells: unix seconds, ISO 8601 text, years, dates of eight digits, or a date or datetime
             type.
-        required: whether every row needs a time; else a missing one stays null.
+        required: whether a missing time is an error; otherwise it becomes null.
 
     Raises:
-        DataError: naming the first cell that is not a time, or that looks like milliseconds.
+        DataError: a cell is not a time, or looks like milliseconds; names the first such cell.
     """
     column = one_value_each(cells, _TIME_FORMS)
     if column.dtype in (pl.Boolean, pl.Time, pl.Duration):

@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from warmstart.serve.engine.service import Service
-from warmstart.serve.storage.keys import KeyHolder
+from warmstart.serve.storage.keys import Caller
 
 
 def service_of(request: Request) -> Service:
@@ -25,9 +25,9 @@ _bearer = HTTPBearer(
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def _needs(scope: str) -> Callable[[Request, _Bearer], KeyHolder]:
+def _needs(scope: str) -> Callable[[Request, _Bearer], Caller]:
     # async, because FastAPI would run a plain function in a thread for every request
-    async def check(request: Request, _: _Bearer) -> KeyHolder:
+    async def check(request: Request, _: _Bearer) -> Caller:
         address = request.client.host if request.client else ""
         keys = service_of(request).keys
         return keys.check(request.headers.get("Authorization"), scope, address)
@@ -35,6 +35,6 @@ def _needs(scope: str) -> Callable[[Request, _Bearer], KeyHolder]:
     return check  # pyright: ignore[reportReturnType]
 
 
-Reader = Annotated[KeyHolder, Depends(_needs("read"))]
-Writer = Annotated[KeyHolder, Depends(_needs("write"))]
-Admin = Annotated[KeyHolder, Depends(_needs("admin"))]
+Reader = Annotated[Caller, Depends(_needs("read"))]
+Writer = Annotated[Caller, Depends(_needs("write"))]
+Admin = Annotated[Caller, Depends(_needs("admin"))]

@@ -44,5 +44,5 @@ async def swap_model(body: SwapModel, service: TheService, _: Admin) -> Health:
     the swap; ``GET /v1/model`` shows which model is served.
     """
     await run_sync(service.check_model, body.folder)
-    await run_sync(service.store.announce, "model", body.folder)
+    await run_sync(service.store.append_change, "model", body.folder)
     return Health(status="ok")

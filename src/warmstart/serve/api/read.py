@@ -110,7 +110,7 @@ async def simulate(body: Simulate, service: TheService, request: Request, _: Rea
         with deployment.encode_lock:
             (encoding,) = encode_and_place(deployment.model, [text])
         calibration = _CALIBRATION[deployment.model.has_calibrated_probabilities]
-        return {**deployment.index.preview(encoding, body.k), "calibration": calibration}
+        return {**deployment.index.simulate(encoding, body.k), "calibration": calibration}
 
     found = await run_sync(work, limiter=request.app.state.simulations)
     to_external, to_external_user = external_id(service), external_id(service, "user")
@@ -228,7 +228,7 @@ async def model(service: TheService, _: Reader) -> ModelInfo:
     fitted = deployment.model.fitted
     return ModelInfo(
         method=deployment.model.name,
-        hash=deployment.name,
+        hash=deployment.model_hash,
         folder=deployment.folder.name,
         config=deployment.model.config.model_dump(mode="json"),
         text_columns=list(fitted.catalogue.text_columns),
@@ -244,14 +244,14 @@ async def status(service: TheService, _: Reader) -> Status:
     """Report the state of index, queue and store."""
     deployment = service.deployment
     try:
-        behind = max(0, await run_sync(service.store.latest) - deployment.last)
+        behind = max(0, await run_sync(service.store.latest) - deployment.last_change)
     except StoreError:
         behind = None
     return Status(
         **await run_sync(deployment.index.counts),
         waiting=service.waiting,
-        last_change=deployment.last,
+        last_change=deployment.last_change,
         behind=behind,
         store="postgresql" if service.store.is_postgres else "sqlite",
-        store_answers=behind is not None,
+        store_reachable=behind is not None,
     )

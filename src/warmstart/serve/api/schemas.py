@@ -302,7 +302,7 @@ class Status(BaseModel):
     last_change: int
     behind: int | None
     store: Literal["sqlite", "postgresql"]
-    store_answers: bool
+    store_reachable: bool
 
 
 class KeyInfo(BaseModel):

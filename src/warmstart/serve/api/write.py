@@ -49,30 +49,30 @@ async def _write(
 
 
 @routes.post("/items", status_code=202, responses=_BODY, tags=["items"])
-async def write_items(body: NewItems, service: TheService, holder: Writer) -> WrittenItems:
+async def write_items(body: NewItems, service: TheService, caller: Writer) -> WrittenItems:
     """Add or update items, all or none; unchanged items are left as they are.
 
     The response is sent once they are stored. They are recommended once they are encoded.
     """
     places = [f"#/items/{position}" for position in range(len(body.items))]
     pointers = [(f"{at}/id", f"{at}/columns") for at in places]
-    return await _write(service, body.items, holder.key, pointers)
+    return await _write(service, body.items, caller.key, pointers)
 
 
 @routes.put("/items/{item:id}", status_code=202, responses=_BODY, tags=["items"])
 async def write_item(
-    item: ItemPath, body: ItemColumns, service: TheService, holder: Writer
+    item: ItemPath, body: ItemColumns, service: TheService, caller: Writer
 ) -> WrittenItems:
     """Add or update one item."""
     given = external_id(service)(internal_name(service, item, "#path/item"))
     new = NewItem(id=given, columns=body.columns)
-    return await _write(service, [new], holder.key, [("#path/item", "#/columns")])
+    return await _write(service, [new], caller.key, [("#path/item", "#/columns")])
 
 
 @routes.delete(
     "/items/{item:id}", status_code=204, responses=error_responses(404, 422), tags=["items"]
 )
-async def delete_item(item: ItemPath, service: TheService, holder: Writer) -> None:
+async def delete_item(item: ItemPath, service: TheService, caller: Writer) -> None:
     """Exclude an item from all lists; it may be an item of the training data."""
     name = internal_name(service, item, "#path/item")
 
@@ -81,14 +81,14 @@ async def delete_item(item: ItemPath, service: TheService, holder: Writer) -> No
         if stored is None:
             if service.deployment.index.entry(name) is None:
                 raise Problem(404, "no such item", pointer="#path/item", seen=item)
-            stored = Item(name, {}, "", "", holder.key)
+            stored = Item(name, {}, "", "", caller.key)
         service.store.delete_item(stored)
 
     await run_sync(work)
 
 
 @routes.post("/interactions", status_code=202, responses=_BODY, tags=["interactions"])
-async def record(body: NewEvents, service: TheService, holder: Writer) -> Recorded:
+async def record(body: NewEvents, service: TheService, caller: Writer) -> Recorded:
     """Record interactions, all or none.
 
     They move cold items towards their observed scores and remove the items from the lists of their
@@ -108,7 +108,7 @@ async def record(body: NewEvents, service: TheService, holder: Writer) -> Record
             known = service.deployment.index.entry(name) is not None
             if not known and service.store.item(name) is None:
                 raise Problem(422, "no such item", pointer=at, seen=new.item)
-            events.append(Event(new.event or uuid.uuid4().hex, str(new.user), name, holder.key))
+            events.append(Event(new.event or uuid.uuid4().hex, str(new.user), name, caller.key))
         return Recorded(new=service.store.record_events(events))
 
     return await run_sync(work)

@@ -32,9 +32,11 @@ async function call(method, path, body) {
 // -- errors --
 
 let errorSource = null; // the form whose error is shown, or "poll"
+let errorShown = null;
 
 function showError(source, error) {
   errorSource = source;
+  errorShown = error;
   byId("error").hidden = false;
   if (byId("error").textContent !== error.message) byId("error").textContent = error.message;
 }
@@ -42,7 +44,7 @@ function showError(source, error) {
 function clearError() {
   byId("error").hidden = true;
   byId("error").textContent = "";
-  errorSource = null;
+  errorSource = errorShown = null;
 }
 
 // Buttons stay enabled while a request runs: disabling one would take the focus away from it.
@@ -51,9 +53,10 @@ function onSubmit(form, work, clear = () => {}) {
     event.preventDefault();
     if (byId(form).ariaBusy === "true") return;
     byId(form).ariaBusy = "true";
+    const before = errorShown;
     try {
       await work();
-      clearError();
+      if (errorShown === before) clearError(); // a later error belongs to another form
     } catch (error) {
       clear();
       showError(form, error);
@@ -267,7 +270,7 @@ function showHealth(status) {
   };
   let state = "Up to date.";
   if (status.waiting || status.behind) state = "Catching up: some changes are not in the lists yet.";
-  if (!status.store_answers) {
+  if (!status.store_reachable) {
     state = "The store does not answer: lists can be made, but nothing can be written.";
   }
   byId("health-state").textContent = state;

@@ -242,7 +242,7 @@ class Index:
                 placed[name] = _PlacedItem(encodings[name], simulated[row], line, penalty)
         return placed
 
-    def remember(self, encodings: Iterable[ItemEncoding]) -> None:
+    def cache_user_scores(self, encodings: Iterable[ItemEncoding]) -> None:
         """Keep the user scores of new encodings for the next ``apply``, which needs them."""
         self._recent_scores = {
             encoding["vectors"].tobytes(): encoding["user_scores"] for encoding in encodings
@@ -488,7 +488,7 @@ class Index:
         pairs = zip(best[0].tolist(), values[0].tolist(), strict=True)
         return [(self.entries[at].name, value) for at, value in pairs if at >= 0]
 
-    def preview(self, encoding: ItemEncoding, k: int) -> dict[str, Any]:
+    def simulate(self, encoding: ItemEncoding, k: int) -> dict[str, Any]:
         """Likely users, nearest items and exposure of an item, as if it were added now."""
         placed = self._place({"": encoding})[""]
         text = None if placed.text_scores is None else placed.text_scores[None]

@@ -25,7 +25,7 @@ from warmstart.errors import ConfigError
 from warmstart.lm import TextEncoder
 from warmstart.methods import load_model
 from warmstart.serve.engine import metrics
-from warmstart.serve.engine.backlog import Backlog
+from warmstart.serve.engine.encode_queue import EncodeQueue
 from warmstart.serve.engine.encodings import FORMAT, encode_and_place, pack
 from warmstart.serve.engine.index import Index
 from warmstart.serve.settings import Settings
@@ -65,19 +65,20 @@ class Deployment:
 
     Attributes:
         folder: folder of the artefact.
-        name: sha256 of the manifest and the format of encodings; identifies the model in the store.
+        model_hash: sha256 of the manifest and the format of encodings; the key of
+            the model in the store.
         model: the loaded model.
         index: all items that can be recommended.
-        last: number of the last change applied to the index.
+        last_change: number of the last change applied to the index.
         load_seconds: seconds taken to load the model and build the index.
         encode_lock: held while the model encodes; only one thread encodes at a time.
     """
 
     folder: Path
-    name: str
+    model_hash: str
     model: Simulator
     index: Index
-    last: int = 0
+    last_change: int = 0
     load_seconds: float = 0.0
     encode_lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -103,7 +104,7 @@ class Service:
         self.swapping: str | None = None
         self._announced: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._backlog = Backlog()
+        self._encode_queue = EncodeQueue()
         self._admitted = 0  # items that are being written
         self._admitting = threading.Lock()
         self._items_per_second = 50.0  # running average of the encoding speed
@@ -203,17 +204,17 @@ class Service:
         self.swapping = folder
         try:
             new = self._deploy(path)
-            names = self.store.unencoded(new.name)  # the encoder thread handles later items
+            names = self.store.unencoded(new.model_hash)  # the encoder thread handles later items
             for start in range(0, len(names), batch):
                 if self._stop.is_set():
                     return
                 self._encode(new, names[start : start + batch])
             # Keys and announced models are handled up to this number; the follower does the rest.
-            handled, at = self.deployment.last, new.last
+            handled, at = self.deployment.last_change, new.last_change
             while changes := self.store.changes(at):
                 self._apply_changes(new, changes)
                 at = changes[-1].number
-            new.last = min(at, handled)
+            new.last_change = min(at, handled)
             self.deployment = new
             self._queue_unencoded()
             log.info("model swapped", folder=folder)
@@ -240,14 +241,14 @@ class Service:
             StoreError: nothing was written.
         """
         with self._admitting:
-            waiting = len(self._backlog) + self._admitted
+            waiting = len(self._encode_queue) + self._admitted
             if waiting + len(items) > self.settings.max_queue:
                 raise BusyError(waiting, max(1.0, len(items) / self._items_per_second))
             self._admitted += len(items)
         try:
             outcomes = self.store.write_items(items)
             pairs = zip(items, outcomes, strict=True)
-            self._backlog.add(item.item for item, outcome in pairs if outcome != "unchanged")
+            self._encode_queue.add(item.item for item, outcome in pairs if outcome != "unchanged")
         finally:
             with self._admitting:
                 self._admitted -= len(items)
@@ -255,12 +256,12 @@ class Service:
 
     def _queue_unencoded(self) -> None:
         """Queue all unencoded items of the store; the follower queues later ones."""
-        self._backlog.add(self.store.unencoded(self.deployment.name))
+        self._encode_queue.add(self.store.unencoded(self.deployment.model_hash))
 
     @property
     def waiting(self) -> int:
         """Number of items waiting to be encoded."""
-        return len(self._backlog)
+        return len(self._encode_queue)
 
     # -- encoding --
 
@@ -292,15 +293,15 @@ class Service:
 
     def _encode_waiting(self, seconds: float = 0.0) -> int:
         """Encode one batch of the oldest waiting items; block up to ``seconds`` if none wait."""
-        names = self._backlog.take(self.settings.encode_batch_size, seconds)
+        names = self._encode_queue.take(self.settings.encode_batch_size, seconds)
         if not names:
             return 0
         try:
             self._encode(self.deployment, names)
         except BaseException:
-            self._backlog.put_back(names)
+            self._encode_queue.put_back(names)
             raise
-        self._backlog.done(names)
+        self._encode_queue.done(names)
         return len(names)
 
     def _encode(self, deployment: Deployment, names: Sequence[str]) -> None:
@@ -310,7 +311,7 @@ class Service:
         swapped in raises the error instead: the new model is the likely cause.
         """
         served = deployment is self.deployment
-        items = self.store.unencoded_among(deployment.name, names)
+        items = self.store.unencoded_among(deployment.model_hash, names)
         if not items:
             return
         started = time.perf_counter()
@@ -319,7 +320,7 @@ class Service:
             try:
                 encodings = encode_and_place(deployment.model, [item.text for item in items])
                 packed = list(zip(items, map(pack, encodings), strict=True))
-                deployment.index.remember(encodings)
+                deployment.index.cache_user_scores(encodings)
             except Exception:
                 if not served:
                     raise
@@ -331,7 +332,7 @@ class Service:
                     except Exception as error:
                         self.store.mark_failed(item, f"{type(error).__name__}: {error}")
                         log.exception("encoder: an item cannot be encoded", item=item.item)
-        self.store.save_encodings(deployment.name, packed)
+        self.store.save_encodings(deployment.model_hash, packed)
         seconds = time.perf_counter() - started
         speed = len(items) / max(seconds, 1e-6)
         self._items_per_second = 0.8 * self._items_per_second + 0.2 * speed
@@ -351,11 +352,11 @@ class Service:
         """Apply the next changes to the index; return their number, 0 if it is up to date."""
         deployment = self.deployment
         try:
-            changes = self.store.changes(deployment.last)
+            changes = self.store.changes(deployment.last_change)
         except ChangesLostError as error:
             log.warning("follower: the index is rebuilt", reason=str(error))
-            index, last = self._build_index(deployment.model, deployment.name)
-            deployment.index, deployment.last = index, last
+            index, last = self._build_index(deployment.model, deployment.model_hash)
+            deployment.index, deployment.last_change = index, last
             self.keys.load(self.store.keys())
             self._queue_unencoded()
             return 1
@@ -364,8 +365,8 @@ class Service:
         self._apply_changes(deployment, changes)
         if any(change.kind == "key" for change in changes):
             self.keys.load(self.store.keys())
-        deployment.last = changes[-1].number
-        metrics.LAST_CHANGE.set(deployment.last)
+        deployment.last_change = changes[-1].number
+        metrics.LAST_CHANGE.set(deployment.last_change)
         models = [change.name for change in changes if change.kind == "model"]
         if models:
             self._announced.put(models[-1])
@@ -375,14 +376,14 @@ class Service:
         """Apply the items of some changes to an index, and update the queue."""
         names = {change.name: None for change in changes if change.kind in {"item", "events"}}
         if names:
-            states = self.store.item_states(deployment.name, list(names))
-            self._apply(deployment.index, deployment.name, states)
+            states = self.store.item_states(deployment.model_hash, list(names))
+            self._apply(deployment.index, deployment.model_hash, states)
             written = {change.name for change in changes if change.kind == "item"}
             self._log_penalties(deployment.index, sorted(written))
             if deployment is self.deployment:
                 waiting = {name for name, state in states.items() if state.is_waiting}
-                self._backlog.discard(names.keys() - waiting)
-                self._backlog.add(name for name in names if name in waiting)
+                self._encode_queue.discard(names.keys() - waiting)
+                self._encode_queue.add(name for name in names if name in waiting)
 
     def _log_penalties(self, index: Index, names: Sequence[str]) -> None:
         for name in names:

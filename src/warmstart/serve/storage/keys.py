@@ -36,7 +36,7 @@ class AccessError(Exception):
 
 
 @dataclass(frozen=True)
-class KeyHolder:
+class Caller:
     """The caller: name of the key ("" for anonymous reads) and its scope."""
 
     key: str
@@ -80,7 +80,7 @@ class KeyRing:
         """Replace all keys."""
         self._keys = {key.key: key for key in keys}
 
-    def check(self, authorization: str | None, scope: str, address: str) -> KeyHolder:
+    def check(self, authorization: str | None, scope: str, address: str) -> Caller:
         """Count a request and return its caller, if the key allows it.
 
         Args:
@@ -93,23 +93,23 @@ class KeyRing:
                 limit is exceeded.
         """
         try:
-            holder = self._holder(authorization, scope)
+            caller = self._caller(authorization, scope)
         except AccessError:
             self._count(f"rejected {address}")
             raise
-        self._count(holder.key or f"anonymous {address}")
-        if SCOPES.index(holder.scope) < SCOPES.index(scope):
-            raise AccessError(403, f"this request needs a key of scope {scope}, got {holder.scope}")
-        return holder
+        self._count(caller.key or f"anonymous {address}")
+        if SCOPES.index(caller.scope) < SCOPES.index(scope):
+            raise AccessError(403, f"this request needs a key of scope {scope}, got {caller.scope}")
+        return caller
 
     def _count(self, name: str) -> None:
         if not self._limiter.hit(self._rate, name):
             seconds = float(self._rate.get_expiry())
             raise AccessError(429, f"too many requests: the limit is {self._rate}", seconds)
 
-    def _holder(self, authorization: str | None, scope: str) -> KeyHolder:
+    def _caller(self, authorization: str | None, scope: str) -> Caller:
         if authorization is None and scope == "read" and self._anonymous_read:
-            return KeyHolder("", "read")
+            return Caller("", "read")
         if authorization is None:
             raise AccessError(401, "this request needs an API key: Authorization: Bearer ws_...")
         kind, _, token = authorization.partition(" ")
@@ -118,7 +118,7 @@ class KeyRing:
         known = key is not None and not key.revoked and kind.lower() == "bearer"
         if key is None or not known or not hmac.compare_digest(key.secret, _hash(parts[2])):
             raise AccessError(401, "the API key is unknown or was revoked")
-        return KeyHolder(key.key, key.scope)
+        return Caller(key.key, key.scope)
 
 
 def _hash(secret: str) -> str:

@@ -468,7 +468,7 @@ class Store:
             last = connection.execute(sa.select(sa.func.max(changes.c.number))).scalar() or 0
             connection.execute(changes.delete().where(changes.c.number <= last - kept))
 
-    def announce(self, kind: str, name: str) -> None:
+    def append_change(self, kind: str, name: str) -> None:
         """Append a change that concerns every follower, such as a model to swap in."""
         with self._write() as connection:
             self._changed(connection, kind, [name])

@@ -244,7 +244,7 @@ def _fit_tower(
             folder=folder,
             settings=key,
         )
-    return trainee.tower(), result.epochs
+    return trainee.tower(), result.best_epoch
 
 
 def _quality(trainee: TowerTrainee, vectors: np.ndarray, task: Slice) -> float:

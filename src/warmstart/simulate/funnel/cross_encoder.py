@@ -10,7 +10,7 @@ from warmstart.lm.load import LanguageModel
 from warmstart.lm.texts import TokenizedTexts, tokenize
 from warmstart.simulate.funnel.judge import Judge, JudgeConfig, PairBatcher
 from warmstart.simulate.funnel.neighbours import NEIGHBOUR_COUNTS
-from warmstart.simulate.funnel.pairs import Pairs
+from warmstart.simulate.funnel.training_pairs import Pairs
 from warmstart.simulate.logistic_regression import fit_logistic
 from warmstart.train.seed import torch_seed
 
@@ -48,7 +48,7 @@ class CrossEncoder(Judge):
             for k, weight in head.named_parameters()
         }
 
-    def start(self, pairs: Pairs, labels: np.ndarray) -> None:
+    def initialise(self, pairs: Pairs, labels: np.ndarray) -> None:
         features = pairs.features()
         mean, std = features.mean(axis=0), features.std(axis=0) + _MIN_STD
         inputs = np.column_stack([np.ones(len(features)), (features - mean) / std])

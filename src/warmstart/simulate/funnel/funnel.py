@@ -31,7 +31,6 @@ from warmstart.rank import TableScorer, mean_metric
 from warmstart.simulate.funnel.coupled_filter import CoupledFilter, FilterConfig, fit_filter
 from warmstart.simulate.funnel.cross_encoder import CrossEncoder
 from warmstart.simulate.funnel.judge import Judge, JudgeConfig, tune_judge
-from warmstart.simulate.funnel.pairs import PairBuilder, training_pairs
 from warmstart.simulate.funnel.select import (
     SelectConfig,
     Shortlist,
@@ -40,6 +39,7 @@ from warmstart.simulate.funnel.select import (
     select,
     with_judge,
 )
+from warmstart.simulate.funnel.training_pairs import PairBuilder, training_pairs
 from warmstart.simulate.funnel.yes_no import YesNoJudge
 from warmstart.simulate.fusion import METRIC
 from warmstart.simulate.hybrid import item_blocks, scores_over_users
@@ -184,9 +184,9 @@ class Funnel:
             valid: validation slices.
         """
         task = valid["cold"]
-        candidates = shortlist.at(np.searchsorted(cold, task.candidates))
+        candidates = shortlist.take(np.searchsorted(cold, task.candidates))
         labelled, labels = labels_on(task, candidates.users, data.n_users)
-        chosen = fit_coefficients(self.config.select, candidates.at(labelled), labels)
+        chosen = fit_coefficients(self.config.select, candidates.take(labelled), labels)
 
         def quality(scores: np.ndarray) -> float:
             return mean_metric(TableScorer(task.candidates, scores).score, task, METRIC)

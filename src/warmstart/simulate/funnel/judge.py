@@ -7,8 +7,8 @@ There are two judges; the kind of the language model decides which one is used:
 ``YesNoJudge``    a causal LM completes a yes/no question; the log-odds are log p(Yes) - log p(No).
                   The prompt prefix shared by all pairs of an item is encoded once.
 
-Both are tuned by LoRA on labelled pairs (``simulate.funnel.pairs``). Log-odds rank users; the plain
-Yes or No of the public code hardly does, since 86 % of all pairs got a Yes.
+Both are tuned by LoRA on labelled pairs (``simulate.funnel.training_pairs``). Log-odds rank users;
+the plain Yes or No of the public code hardly does, since 86 % of all pairs got a Yes.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from warmstart.config import Config
 from warmstart.core import FitContext
 from warmstart.lm.load import LanguageModel
 from warmstart.lm.lora import LoRAConfig, TunableEncoder
-from warmstart.simulate.funnel.pairs import Pairs
+from warmstart.simulate.funnel.training_pairs import Pairs
 from warmstart.train import Schedule, TorchTrainee, run_epochs
 from warmstart.train.seed import torch_seed
 
@@ -45,7 +45,7 @@ class JudgeConfig(Config):
         history_length: L, the number of items of the user's history in the judge's input.
         training_items: maximum number of warm items in the training pairs; sampled from more.
         hard_pairs, random_pairs: maximum number of training pairs per item and label; see
-            ``simulate.funnel.pairs``.
+            ``simulate.funnel.training_pairs``.
         hard_pool: number of users at the top of the filter's ranking from which hard pairs are
             drawn. With 200 a regression on similarities had a higher AUC in ColdLLM's published
             pairs than with 20: .703 against .683 (docs/log.md).
@@ -90,7 +90,7 @@ class Judge(ABC):
     def head_parameters(self) -> dict[str, nn.Parameter]:
         """Return the trainable parameters outside the adapter, by name."""
 
-    def start(self, pairs: Pairs, labels: np.ndarray) -> None:  # noqa: B027
+    def initialise(self, pairs: Pairs, labels: np.ndarray) -> None:  # noqa: B027
         """Initialise the trainable parameters before tuning. The default does nothing.
 
         Args:
@@ -211,7 +211,7 @@ def tune_judge(judge: Judge, pairs: Pairs, labels: np.ndarray, context: FitConte
         return log_likelihood(log_odds, held_out_labels)
 
     training = np.flatnonzero(~is_held_out)
-    judge.start(pairs.at(training), labels[training])
+    judge.initialise(pairs.at(training), labels[training])
     start, untuned = judge.state(), validate()
     logger.info("judge: log-likelihood %.4f before tuning", untuned)
     with context.run.stage("judge-tuning", key.hexdigest()) as folder:
@@ -226,7 +226,7 @@ def tune_judge(judge: Judge, pairs: Pairs, labels: np.ndarray, context: FitConte
     if result.metric is not None and result.metric < untuned:
         judge.restore(start)
         return 0
-    return result.epochs
+    return result.best_epoch
 
 
 def log_likelihood(log_odds: np.ndarray, labels: np.ndarray) -> float:

@@ -69,7 +69,7 @@ class Shortlist:
         """Return a shortlist that no judge has scored: its log-odds are zeros."""
         return cls(users, scores, np.zeros_like(scores))
 
-    def at(self, rows: np.ndarray) -> "Shortlist":
+    def take(self, rows: np.ndarray) -> "Shortlist":
         """Return the shortlists of the items at these positions."""
         return Shortlist(self.users[rows], self.scores[rows], self.log_odds[rows])
 

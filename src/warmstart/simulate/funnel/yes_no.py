@@ -18,7 +18,7 @@ from warmstart.errors import ConfigError
 from warmstart.lm.load import LanguageModel
 from warmstart.lm.texts import token_ids
 from warmstart.simulate.funnel.judge import Judge, JudgeConfig, PairBatcher
-from warmstart.simulate.funnel.pairs import Pairs
+from warmstart.simulate.funnel.training_pairs import Pairs
 
 _ITEM = "New item: {}\n"
 _HISTORY = "This person chose: {}"
@@ -35,7 +35,7 @@ class YesNoJudge(Judge):
 
     def __init__(self, lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> None:
         super().__init__(lm, config, rng)
-        find_head: Any = getattr(lm.full, "get_output_embeddings", lambda: None)
+        find_head: Any = getattr(lm.with_head, "get_output_embeddings", lambda: None)
         head = find_head()
         if lm.spec.kind != "causal" or head is None:
             raise ConfigError(

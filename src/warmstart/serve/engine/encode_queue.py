@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable
 
 
-class Backlog:
+class EncodeQueue:
     """Queue of distinct item names in order of arrival. Thread-safe.
 
     A taken name counts as waiting until ``done``; if it is added meanwhile, it waits again.
