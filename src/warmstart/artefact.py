@@ -122,7 +122,7 @@ def read_artefact(folder: Path) -> Artefact:
         path = folder / name
         if not path.is_file() or file_hash(path) != manifest["files"][name]:
             raise ArtefactError(
-                f"{path} is missing or damaged: its sha256 is not in the manifest"
+                f"{path} is missing or damaged: its sha256 differs from the manifest"
             )
     try:
         items = pl.read_parquet(folder / "items.parquet")

@@ -269,7 +269,8 @@ def test_an_error_is_shown_until_the_next_success(opened, served):
 
 def test_an_earlier_success_of_another_form_keeps_the_error(page, served):
     held = []
-    page.route("**/v1/items?*", lambda route: held.append(route))  # the form of the key waits for this response
+    # The form of the key waits for this response.
+    page.route("**/v1/items?*", lambda route: held.append(route))
     page.get_by_label("API key").fill(served.key)
     page.get_by_role("button", name="Use key").click()
     page.get_by_role("heading", name="A new item").wait_for()

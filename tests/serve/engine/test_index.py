@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from warmstart.serve.engine.encodings import encode_and_place, pack, unpack
+from warmstart.serve.engine.encodings import encode_and_fold_in, pack, unpack
 from warmstart.serve.engine.index import TOP, Index
 from warmstart.serve.engine.lists import ListRequest, ListRules, UnknownUserError, select_list
 from warmstart.serve.storage.store import Item, ItemState
@@ -32,7 +32,7 @@ def texts(toy_data):
 
 @pytest.fixture(scope="module")
 def packed(model, texts):
-    return [pack(encoding) for encoding in encode_and_place(model, texts)]
+    return [pack(encoding) for encoding in encode_and_fold_in(model, texts)]
 
 
 def state_of(name, texts, packed, which, users=(), *, deleted=False):

@@ -20,7 +20,7 @@ TheService = Annotated[Service, Depends(service_of)]
 
 _bearer = HTTPBearer(
     auto_error=False,
-    description="An API key, `ws_<name>_<secret>`, made with `warmstart keys create`.",
+    description="An API key, `ws_<id>_<secret>`, made with `warmstart keys create`.",
 )
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 

@@ -12,7 +12,7 @@ from warmstart.serve.storage.keys import make_key
 
 routes = APIRouter(prefix="/admin", tags=["admin"])
 _BODY = error_responses(400, 413, 415, 422)
-KeyPath = Annotated[str, Path(min_length=1, max_length=256, description="name of the key")]
+KeyPath = Annotated[str, Path(min_length=1, max_length=256, description="id of the key")]
 
 
 @routes.get("/keys")

@@ -84,7 +84,11 @@ async def live() -> Health:
 async def ready(request: Request) -> Health:
     """Check that lists can be computed, which does not need the store."""
     if not request.app.state.service.alive:
-        raise Problem(503, "a thread of the service has ended; its log has the reason")
+        raise Problem(
+            503,
+            "a thread of the service has ended; its log has the reason",
+            headers={"Retry-After": "10"},  # after a restart
+        )
     return Health(status="ok")
 
 

@@ -24,7 +24,7 @@ from warmstart.serve.api.schemas import (
     Status,
     UserInfo,
 )
-from warmstart.serve.engine.encodings import encode_and_place
+from warmstart.serve.engine.encodings import encode_and_fold_in
 from warmstart.serve.engine.lists import ListRequest, UnknownUserError
 from warmstart.serve.engine.service import Service
 from warmstart.serve.storage.store import Item, StoreError
@@ -108,7 +108,7 @@ async def simulate(body: Simulate, service: TheService, request: Request, _: Rea
     def work() -> dict[str, Any]:
         deployment = service.deployment
         with deployment.encode_lock:
-            (encoding,) = encode_and_place(deployment.model, [text])
+            (encoding,) = encode_and_fold_in(deployment.model, [text])
         calibration = _CALIBRATION[deployment.model.has_calibrated_probabilities]
         return {**deployment.index.simulate(encoding, body.k), "calibration": calibration}
 

@@ -208,7 +208,7 @@ class ItemInfo(BaseModel):
     """The current state of an item.
 
     ``state``: trained (in the training data), ready (recommended), waiting (to be encoded), failed
-    (``error`` has the reason), deleted. ``owner``: name of the key that wrote it. ``clicks``:
+    (``error`` has the reason), deleted. ``owner``: id of the key that wrote it. ``clicks``:
     number of users who interacted with it since the fit. ``click_weight``: weight of these in its
     score, from 0 (simulation only) to 1 (clicks only). ``exposure_penalty``: subtracted from its
     cold scores. ``simulated_users``: its likely users, each with a probability.

@@ -20,7 +20,7 @@ _ADDED = frozenset({_NOT_STORED, "folded", "item_scale", "audience", "probabilit
 _MAX_AUDIENCE = 50  # simulated users stored per item
 
 
-def encode_and_place(model: Simulator, texts: Sequence[str]) -> list[ItemEncoding]:
+def encode_and_fold_in(model: Simulator, texts: Sequence[str]) -> list[ItemEncoding]:
     """Encode texts and fold the items in.
 
     Returns:

@@ -26,7 +26,7 @@ from warmstart.lm import TextEncoder
 from warmstart.methods import load_model
 from warmstart.serve.engine import metrics
 from warmstart.serve.engine.encode_queue import EncodeQueue
-from warmstart.serve.engine.encodings import FORMAT, encode_and_place, pack
+from warmstart.serve.engine.encodings import FORMAT, encode_and_fold_in, pack
 from warmstart.serve.engine.index import Index
 from warmstart.serve.settings import Settings
 from warmstart.serve.storage.keys import KeyRing
@@ -143,7 +143,7 @@ class Service:
         lm = None if spec is None else TextEncoder.from_spec(spec, source=source, use_cache=False)
         loaded = load_model(folder, lm=lm)
         model: Simulator = require(loaded, Simulator, "be served; only filterllm and coldllm can")
-        encode_and_place(model, ["the first text takes longest"])  # before requests arrive
+        encode_and_fold_in(model, ["the first text takes longest"])  # before requests arrive
         content = f"{FORMAT} ".encode() + (folder / "manifest.json").read_bytes()
         name = hashlib.sha256(content).hexdigest()
         deployment = Deployment(folder, name, model, *self._build_index(model, name))
@@ -318,7 +318,7 @@ class Service:
         packed: list[tuple[Item, bytes]] = []
         with deployment.encode_lock:
             try:
-                encodings = encode_and_place(deployment.model, [item.text for item in items])
+                encodings = encode_and_fold_in(deployment.model, [item.text for item in items])
                 packed = list(zip(items, map(pack, encodings), strict=True))
                 deployment.index.cache_user_scores(encodings)
             except Exception:
@@ -327,7 +327,7 @@ class Service:
                 log.exception("encoder: a batch failed; its items are encoded one by one")
                 for item in items:
                     try:
-                        (encoding,) = encode_and_place(deployment.model, [item.text])
+                        (encoding,) = encode_and_fold_in(deployment.model, [item.text])
                         packed.append((item, pack(encoding)))
                     except Exception as error:
                         self.store.mark_failed(item, f"{type(error).__name__}: {error}")

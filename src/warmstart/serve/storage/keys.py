@@ -1,6 +1,6 @@
 """API keys: creation, checks, scopes and rate limits.
 
-A token is ``ws_<name of the key>_<secret>``. The store keeps the sha256 of the secret, which has
+A token is ``ws_<id of the key>_<secret>``. The store keeps the sha256 of the secret, which has
 256 random bits: a slow hash would not protect it better.
 """
 
@@ -37,7 +37,7 @@ class AccessError(Exception):
 
 @dataclass(frozen=True)
 class Caller:
-    """The caller: name of the key ("" for anonymous reads) and its scope."""
+    """The caller: id of the key ("" for anonymous reads) and its scope."""
 
     key: str
     scope: str

@@ -60,7 +60,7 @@ class Item:
         columns: columns as given.
         text: text for the language model, composed from the text columns.
         content: sha256 of text and columns.
-        owner: name of the key that wrote it.
+        owner: id of the key that wrote it.
         deleted: whether it is excluded from all lists.
         error: why it could not be encoded; None otherwise.
     """
