@@ -4,8 +4,8 @@ Used by ``Recommender.recommend``, by early stopping in training and by the eval
 float32 (float16 is widened first); higher is better, NaN means "cannot score this pair".
 
 Ties are broken by a seeded random order of the candidates, which the evaluation rotates by a random
-amount for each user. So a constant scorer has the quality of chance whatever the item ids are, and
-the order never depends on the block size.
+amount for each user. So a constant scorer performs at chance level, independently of the item ids,
+and the order never depends on the block size.
 
 Metrics (shared definition of all reports; L = the first k after masking, G = the relevant items,
 h_r = 1 where rank r, counted from 1, is in G):

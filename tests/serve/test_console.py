@@ -267,19 +267,16 @@ def test_an_error_is_shown_until_the_next_success(opened, served):
     shows(alert).to_have_count(0)
 
 
-def test_an_earlier_success_of_another_form_keeps_the_error(page, served):
+def test_an_earlier_success_of_another_form_keeps_the_error(opened, served):
     held = []
-    # The form of the key waits for this response.
-    page.route("**/v1/items?*", lambda route: held.append(route))
-    page.get_by_label("API key").fill(served.key)
-    page.get_by_role("button", name="Use key").click()
-    page.get_by_role("heading", name="A new item").wait_for()
-    preview(page)
-    alert = page.get_by_role("alert")
+    opened.route("**/v1/recommend", lambda route: held.append(route))
+    show_list(opened, served.users[0])
+    preview(opened)
+    alert = opened.get_by_role("alert")
     shows(alert).to_contain_text("an item needs a text")
-    page.unroute("**/v1/items?*")  # this lets held requests go on
+    opened.unroute("**/v1/recommend")  # this lets held requests go on
     assert held
-    shows(page.locator("#key-form")).to_have_attribute("aria-busy", "false")
+    shows(opened.get_by_role("table", name="Recommended to")).to_be_visible()
     shows(alert).to_contain_text("an item needs a text")
 
 

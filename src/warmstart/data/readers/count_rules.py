@@ -34,7 +34,7 @@ def check_overlap(clicked: pl.Series, listed: pl.Series, interactions: Table, it
         unknown = clicked.filter(~clicked.is_in(listed.implode()))[0]
         _warn(
             f"only {known} of the {len(clicked)} items of {interactions.source} are in "
-            f"{items.source}, but {unknown!r} is not; its first id is {listed.first()!r}; "
+            f"{items.source}; {unknown!r} is not, and the first id there is {listed.first()!r}; "
             "are ids written the same way in both?"
         )
 

@@ -48,8 +48,8 @@ class Table:
 def frame_table(frame: Any, source: str) -> Table:
     """Convert a polars, pandas or Arrow frame, or a mapping of column name to values, to a table.
 
-    Any object with the Arrow C stream interface is accepted. The packages of the frames need not be
-    installed. The index of a pandas frame is not read.
+    Any object with the Arrow C stream interface is accepted. pandas need not be installed. The
+    index of a pandas frame is not read.
 
     Raises:
         DataError: ``frame`` is none of these, its columns differ in length, or a name occurs twice.

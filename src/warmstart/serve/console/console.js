@@ -105,7 +105,7 @@ async function connect() {
   byId("work").hidden = false;
   byId("welcome").hidden = true;
   model = info;
-  await poll();
+  poll(); // not awaited: the form is ready for the next request
 }
 
 // The first of several text columns is usually a title, so it gets a single line.
@@ -175,7 +175,7 @@ async function publish() {
     await sleep(20);
   }
   byId("item-state").textContent = message;
-  await poll();
+  poll(); // not awaited, as above
 }
 
 // The likeliest user, once the item is in that user's list; else null. The list of an updated item
@@ -310,7 +310,8 @@ onSubmit("user-form", showList, hideList);
 
 byId("key").value = key;
 // A service may allow reading without a key, so this asks without one; a refusal is no error then.
+const firstKey = key;
 connect().catch((error) => {
-  if (key || error.status !== 401) showError("connect", error);
+  if (key === firstKey && (key || error.status !== 401)) showError("connect", error);
 });
 pollForever();
