@@ -66,7 +66,7 @@ def main(
         for count in (5, 10, most):
             events = select(config, shortlist, name, count)
             quality = simulation_quality(
-                Interactions.of(events.users, cold[events.items], provenance=name),
+                Interactions.from_arrays(events.users, cold[events.items], provenance=name),
                 truth,
                 parts.train,
             ).simulated

@@ -29,7 +29,7 @@ def data_of(n_users: int, n_items: int) -> ws.Dataset:
     )
     users = Ids((f"u{n}" for n in range(n_users)), "user")
     return ws.Dataset(
-        "random", users, catalogue, ws.Interactions.of(pairs // n_items, pairs % n_items)
+        "random", users, catalogue, ws.Interactions.from_arrays(pairs // n_items, pairs % n_items)
     )
 
 

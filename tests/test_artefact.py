@@ -84,7 +84,7 @@ def rich_dataset(ids="int"):
     catalogue = Catalogue(
         Ids(names, "item"), tuple(texts), np.array([-1, 0, 5, 2**40]), columns, ("title",)
     )
-    events = Interactions.of(
+    events = Interactions.from_arrays(
         [0, 0, 2], [1, 3, 1], weights=np.array([0.25, 1, 1e-6]), times=np.array([1, 2, 3])
     )
     users = [10**15, 3, -1] if ids == "int" else ["", "10", "010"]
@@ -122,7 +122,7 @@ def test_a_round_trip_preserves_everything(ids, keeper, tmp_path):
 def test_a_catalogue_of_ids_alone(tmp_path):
     names = Ids(["a", "b"], "item")
     catalogue = Catalogue(names, ("", ""), None, pl.DataFrame(), ())
-    data = Dataset("bare", Ids([1], "user"), catalogue, Interactions.of([0], [1]))
+    data = Dataset("bare", Ids([1], "user"), catalogue, Interactions.from_arrays([0], [1]))
     loaded = load_model(Popular().fit(data).save(tmp_path / "model"))
     assert loaded.fitted.catalogue.released is None
     assert loaded.fitted.catalogue.columns.width == 0

@@ -80,7 +80,7 @@ class Lookup(Recommender, AddsItems, Simulates):
     def simulate_texts(self, texts, k):
         users = np.tile(np.arange(k), len(texts))
         weights = np.tile(np.linspace(1, 0.1, k), len(texts))
-        return Interactions.of(
+        return Interactions.from_arrays(
             users, np.repeat(np.arange(len(texts)), k), weights=weights, provenance=self.name
         )
 
@@ -104,7 +104,7 @@ def dataset(matrix, items=None, users=None):
     matrix = np.asarray(matrix)
     users = users or [f"u{n}" for n in range(len(matrix))]
     items = items or [f"i{n}" for n in range(matrix.shape[1])]
-    events = Interactions.of(*np.nonzero(matrix))
+    events = Interactions.from_arrays(*np.nonzero(matrix))
     return Dataset("toy", Ids(users, "user"), catalogue(items), events)
 
 

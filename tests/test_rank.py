@@ -418,3 +418,10 @@ def test_a_wrong_score_shape_is_named():
 def test_an_inconsistent_slice_is_refused(task, message):
     with pytest.raises(DataError, match=message):
         rank_slice(table_score(np.zeros((3, 4), np.float32)), task, 5)
+
+
+def test_an_empty_table_scores_nothing():
+    table = rank.TableScorer(np.array([], np.int32), np.zeros((0, 3), np.float32))
+    scores = table.score(np.arange(2), np.arange(4))
+    assert (scores.shape, scores.dtype, np.isnan(scores).all()) == ((2, 4), np.float32, True)
+    assert table.score(np.arange(2), np.arange(0)).shape == (2, 0)

@@ -1,4 +1,4 @@
-"""Upgrade artefacts of format 1, which warmstart 0.1 wrote, to the names of the present format.
+"""Upgrade artefacts of format 1 to the names of the present format.
 
 Format 2 renamed settings and arrays to the field's terms. It also stores the pairs rated below the
 threshold of a positive, and it stores item columns as text.

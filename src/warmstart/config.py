@@ -38,16 +38,7 @@ def read_settings(path: Path | None, overrides: list[str] | None = None) -> dict
     Raises:
         ConfigError: the file is missing or not TOML, or an override has no ``=``.
     """
-    settings: dict[str, Any] = {}
-    if path is not None:
-        try:
-            settings = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        except FileNotFoundError:
-            raise ConfigError(f"configuration file {path} does not exist") from None
-        except OSError as error:
-            raise ConfigError(f"configuration file {path} cannot be read: {error}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"configuration file {path} is not TOML: {error}") from None
+    settings = {} if path is None else read_toml(path)
     for override in overrides or []:
         key, equals, value = override.partition("=")
         if not equals or not key:
@@ -60,6 +51,22 @@ def read_settings(path: Path | None, overrides: list[str] | None = None) -> dict
                 raise ConfigError(f"override {override!r}: {parent!r} is a value, not a table")
         node[last] = _toml_value(value.strip())
     return _with_none(settings)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: the file is missing, cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(f"configuration file {path} does not exist") from None
+    except OSError as error:
+        raise ConfigError(f"configuration file {path} cannot be read: {error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration file {path} is not TOML: {error}") from None
 
 
 def merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:

@@ -168,7 +168,7 @@ class Recommender(ABC):
             raise DataError(f"{self.name}: {data.name!r} has no training interactions")
         if "texts" in self.traits.reads:
             _check_texts(self.name, data)
-        self._fitted = Fitted.of(data)
+        self._fitted = Fitted.from_dataset(data)
         self._fitted.lm_spec = lm.spec if self.traits.needs_lm and lm is not None else None
         context = FitContext(valid, lm, np.random.default_rng(rng), run or Run())
         try:

@@ -35,7 +35,7 @@ class Fitted:
     lm_spec: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, data: Dataset) -> "Fitted":
+    def from_dataset(cls, data: Dataset) -> "Fitted":
         """Keep the needed parts of ``data``."""
         below = data.below_threshold.matrix(data.n_users, data.n_items)
         return cls(data.user_ids, data.catalogue, data.matrix, below, data.warm)

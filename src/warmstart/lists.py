@@ -10,7 +10,7 @@ from scipy import sparse
 
 from warmstart.data.cells import argument_cells
 from warmstart.data.ids import ExternalId, Ids, id_column
-from warmstart.data.values import ids_like
+from warmstart.data.values import read_ids_like
 from warmstart.errors import ConfigError, DataError, DataWarning
 from warmstart.fitted import Fitted
 from warmstart.rank import BYTES_PER_PAIR, ScoreFunction, top_k
@@ -57,7 +57,7 @@ def requested_users(
         raise ConfigError(
             f"recommend: on_unknown {on_unknown!r}; allowed: {', '.join(get_args(OnUnknown))}"
         )
-    ids = ids_like(argument_cells(users, "recommend", "users"), fitted.user_ids)
+    ids = read_ids_like(argument_cells(users, "recommend", "users"), fitted.user_ids)
     rows = fitted.user_ids.rows(ids)
     history = np.diff(fitted.positives.indptr)[rows] if len(fitted.user_ids) else rows * 0
     lacking = (rows < 0) | ((history == 0) & personal)
@@ -88,7 +88,7 @@ def known_items(ids: Ids, items: Any, place: str) -> np.ndarray:
     Raises:
         DataError: malformed or unknown ids.
     """
-    return ids.known_rows(ids_like(argument_cells(items, place, "items"), ids))
+    return ids.known_rows(read_ids_like(argument_cells(items, place, "items"), ids))
 
 
 def ranked_lists(

@@ -67,6 +67,8 @@ class TableScorer:
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Look up scores as ``Scorer.score`` returns them; NaN for items not in ``rows``."""
+        if not len(self.rows):
+            return np.full((len(users), len(items)), np.nan, np.float32)
         place = np.minimum(np.searchsorted(self.rows, items), len(self.rows) - 1)
         scores = self.scores[place][:, users].T
         missing = self.rows[place] != items

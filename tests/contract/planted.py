@@ -48,7 +48,9 @@ class Parity(Recommender, AddsItems, Simulates):
         best = np.take_along_axis(scores, users, axis=1)
         weights = 1 / (1 + np.exp(-best))
         items = np.repeat(np.arange(len(texts)), k)
-        return Interactions.of(users.ravel(), items, weights=weights.ravel(), provenance=self.name)
+        return Interactions.from_arrays(
+            users.ravel(), items, weights=weights.ravel(), provenance=self.name
+        )
 
     def _add_texts(self, texts):
         self._items = np.concatenate([self._items, self._parity(texts)])
@@ -220,20 +222,24 @@ class SimulatesUserTwice(Parity):
         events = super().simulate_texts(texts, k)
         users = events.users.copy()
         users[1::k] = users[0::k]
-        return Interactions.of(users, events.items, weights=events.weights, provenance=self.name)
+        return Interactions.from_arrays(
+            users, events.items, weights=events.weights, provenance=self.name
+        )
 
 
 class WeightsAboveOne(Parity):
     def simulate_texts(self, texts, k):
         events = super().simulate_texts(texts, k)
         weights = events.weights * 5
-        return Interactions.of(events.users, events.items, weights=weights, provenance=self.name)
+        return Interactions.from_arrays(
+            events.users, events.items, weights=weights, provenance=self.name
+        )
 
 
 class NoProvenance(Parity):
     def simulate_texts(self, texts, k):
         events = super().simulate_texts(texts, k)
-        return Interactions.of(events.users, events.items, weights=events.weights)
+        return Interactions.from_arrays(events.users, events.items, weights=events.weights)
 
 
 class SimulatesWrongUsers(Parity):

@@ -74,6 +74,7 @@ TABLE = [
     Awkward("id", 1.5, None, Refused()),
     Awkward("id", float("inf"), None, Refused()),
     Awkward("id", float(2**60), None, Refused()),
+    Awkward("id", float(2**53), None, Refused("may stand for several ids")),
     Awkward("id", ["a"], None, Refused()),
     Awkward("id", {"a": 1}, None, Refused()),
     Awkward("id", date(2024, 5, 31), None, Refused()),

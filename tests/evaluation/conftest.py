@@ -39,7 +39,7 @@ def small_split(n_users=80, n_items=120, seed=0) -> Split:
         "small",
         Ids([f"u{u}" for u in range(n_users)], "user"),
         catalogue,
-        Interactions.of(users, items),
+        Interactions.from_arrays(users, items),
     )
     return random_cold(dataset, seed=3)
 

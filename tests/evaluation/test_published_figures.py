@@ -80,7 +80,7 @@ def pairs(citeulike, data_root):
     frame = pl.read_csv(folder / "CiteULike_askllama_llamawidetower20_0105.csv.gz")
     users = citeulike.dataset.user_ids.known_rows(frame["user_id"].to_list())
     items = citeulike.dataset.catalogue.item_ids.known_rows(frame["item_id"].to_list())
-    events = Interactions.of(users, items, provenance="coldllm")
+    events = Interactions.from_arrays(users, items, provenance="coldllm")
     return events, (frame["clk/no"] == "Yes").to_numpy()
 
 

@@ -25,7 +25,7 @@ def simulate(split, truth, share_true, per_item=6, seed=0):
         n_true = min(len(fans), rng.binomial(per_item, share_true))
         users += [*rng.permutation(fans)[:n_true], *rng.permutation(others)[: per_item - n_true]]
         items += [item] * per_item
-    return Interactions.of(users, items, provenance="test")
+    return Interactions.from_arrays(users, items, provenance="test")
 
 
 def test_numbers_by_hand(split, truth):
@@ -75,7 +75,7 @@ def test_controls_spend_the_same_budget_and_know_nothing_of_the_item(split, trut
 
 def test_users_drawn_by_degree_follow_their_degree(split, truth):
     items = np.unique(truth.items)
-    one_each = Interactions.of(np.zeros(len(items)), items)
+    one_each = Interactions.from_arrays(np.zeros(len(items)), items)
     degrees = np.bincount(split.train_interactions.users, minlength=split.dataset.n_users)
     drawn = [
         simulation_quality(one_each, truth, split.train, seed=seed).controls[1].user_degree

@@ -122,16 +122,16 @@ def read_user_ids(given: str, ids: "Ids") -> "list[ExternalId]":
     """
     from warmstart.data.cells import Cells
     from warmstart.data.readers.table_files import SUFFIXES, read_table
-    from warmstart.data.values import ids_like
+    from warmstart.data.values import read_ids_like
 
     if given == "all":
         return ids.values
     if given.endswith(SUFFIXES):
-        return ids_like(read_table(Path(given)).cells("user"), ids)
+        return read_ids_like(read_table(Path(given)).cells("user"), ids)
     import polars as pl
 
     values = pl.Series(comma_separated(given, "--users"), dtype=pl.String)
-    return ids_like(Cells(values, "recommend", "--users", textual=True, argument=True), ids)
+    return read_ids_like(Cells(values, "recommend", "--users", untyped=True, argument=True), ids)
 
 
 def read_new_items(path: Path, model: "Recommender") -> "Catalogue":

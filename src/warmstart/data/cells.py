@@ -27,26 +27,26 @@ class Cells:
 
     Attributes:
         values: the values; null if missing; of dtype Object if types are mixed or nested.
-        place: source of the values, such as a file; error messages begin with it.
+        source: where the values are from, such as a file; error messages begin with it.
         name: name of the column or argument.
-        textual: whether all cells are text of undecided type (csv, command line, URL).
+        untyped: whether all cells are text of undecided type (csv, command line, URL).
         argument: whether the values were passed to a method, not read from a table.
     """
 
     values: pl.Series
-    place: str
+    source: str
     name: str
-    textual: bool = False
+    untyped: bool = False
     argument: bool = False
 
     def replaced(self, values: pl.Series) -> "Cells":
-        """Return cells of the same place with other values, one per cell."""
-        return Cells(values, self.place, self.name, self.textual, self.argument)
+        """Return cells of the same source with other values, one per cell."""
+        return Cells(values, self.source, self.name, self.untyped, self.argument)
 
     def error(self, problem: str) -> DataError:
         """Build the error for a problem of the whole column or argument."""
         named = self.name if self.argument else f"column {self.name!r}"
-        return DataError(f"{self.place}: {named}: {problem}")
+        return DataError(f"{self.source}: {named}: {problem}")
 
     def malformed(self, wrong: pl.Series, allowed: str) -> DataError:
         """Build the error for the first cell where ``wrong`` (bool, one value per cell) is true.
@@ -63,7 +63,7 @@ class Cells:
             where = f"{self.name} {seen}"
         what = "value(s)" if self.argument else "row(s)"
         more = f" ({others} more {what} like it)" if others else ""
-        return DataError(f"{self.place}: {where}{more}; allowed: {allowed}")
+        return DataError(f"{self.source}: {where}{more}; allowed: {allowed}")
 
 
 def column_of(values: Iterable[Any], name: str = "") -> pl.Series:
@@ -103,6 +103,8 @@ def any_column(values: Any, name: str = "") -> pl.Series:
         except (pa.ArrowException, pl.exceptions.PolarsError, TypeError, ValueError):
             values = values.tolist()
     elif isinstance(values, np.ndarray):
+        if values.ndim == 1 and values.dtype.kind == "f":
+            return pl.Series(name, values, nan_to_null=True)  # keeps the precision of the type
         values = values.tolist()
     return column_of(values, name)
 

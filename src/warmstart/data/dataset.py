@@ -38,7 +38,7 @@ class Dataset:
     counts: dict[str, int] = field(default_factory=dict)
     clock: Literal["unix", "position"] = "unix"
     unread_columns: tuple[str, ...] = ()
-    below_threshold: Interactions = field(default_factory=lambda: Interactions.of([], []))
+    below_threshold: Interactions = field(default_factory=lambda: Interactions.from_arrays([], []))
 
     def __repr__(self) -> str:
         text = ", ".join(self.catalogue.text_columns) or "none"

@@ -37,7 +37,7 @@ class Interactions:
     evidence: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def of(
+    def from_arrays(
         cls,
         users: np.ndarray | Sequence[int],
         items: np.ndarray | Sequence[int],

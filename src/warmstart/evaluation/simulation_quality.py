@@ -158,7 +158,7 @@ def blind_audiences(
         "random": _drawn(items, budget, np.ones_like(degrees), train.n_items, rng),
     }
     return {
-        name: Interactions.of(keys // train.n_items, keys % train.n_items, provenance=name)
+        name: Interactions.from_arrays(keys // train.n_items, keys % train.n_items, provenance=name)
         for name, keys in pairs.items()
     }
 

@@ -195,7 +195,7 @@ def _simulate(model: Simulates, context: ExperimentContext) -> SimulationReport 
 
 
 def _at_rows(events: Interactions, rows: np.ndarray) -> Interactions:
-    return Interactions.of(
+    return Interactions.from_arrays(
         events.users, rows[events.items], weights=events.weights, provenance=events.sources[0]
     )
 

@@ -26,7 +26,7 @@ class TextVectors:
         self._encoder = encoder
 
     @classmethod
-    def of(cls, texts: Sequence[str], encoder: Encoder) -> "TextVectors":
+    def from_texts(cls, texts: Sequence[str], encoder: Encoder) -> "TextVectors":
         """Encode the texts of a catalogue."""
         return cls(encoder.encode(texts), encoder.spec, encoder)
 

@@ -103,7 +103,7 @@ class ColdLLM(Simulator):
         choices = self.fitted.choices
         choices["backbone"] = backbone.chosen_config.model_dump(mode="json")
         with context.run.stage("encode"):
-            self._texts = TextVectors.of(data.catalogue.texts, context.encoder)
+            self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
         cold = np.flatnonzero(~data.warm)
         self.config.check_table(self.name, len(cold), data.n_users)
         self._funnel, chosen = fit_funnel(
@@ -173,7 +173,7 @@ class ColdLLM(Simulator):
         ``config`` holds the number of epochs that was chosen on observed interactions.
         """
         events = relative_to_best(select(self._funnel.select, self._shortlist, self.name))
-        simulated = Interactions.of(
+        simulated = Interactions.from_arrays(
             events.users, cold[events.items], weights=events.weights, provenance=self.name
         )
         both = concatenate([data.interactions, simulated])

@@ -40,7 +40,7 @@ class ContentKNN(Recommender, AddsItems):
     def _fit(self, data: Dataset, context: FitContext) -> None:
         self._remember_histories()
         with context.run.stage("encode"):
-            self._texts = TextVectors.of(data.catalogue.texts, context.encoder)
+            self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
         with context.run.stage("neighbours"):
             warm_position = np.where(data.warm, np.cumsum(data.warm) - 1, -1)
             self._similar = self._neighbours(self._texts.rows, warm_position)

@@ -55,7 +55,7 @@ class EaseText(Recommender, AddsItems, Simulates):
     def _fit(self, data: Dataset, context: FitContext) -> None:
         self._ease = fit_backbone(self.config.ease, data, context)
         with context.run.stage("encode"):
-            self._texts = TextVectors.of(data.catalogue.texts, context.encoder)
+            self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
         self._head = fit_ridge(self.config.ridge, self._texts.rows, data, context)
         with context.run.stage("calibrate"):
             self._calibration, self.fitted.choices = fit_calibration(

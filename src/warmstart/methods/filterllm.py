@@ -142,7 +142,7 @@ class FilterLLM(Simulator):
         mean_audience = len(data.interactions) / int(data.warm.sum())
         self._audience_size = self.config.audience_size or mean_audience
         with context.run.stage("encode"):
-            self._texts = TextVectors.of(data.catalogue.texts, context.encoder)
+            self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
         self.config.check_table(self.name, int((~data.warm).sum()), data.n_users)
         self._fit_distribution(backbone, data, context)
         self._platt = self.config.platt

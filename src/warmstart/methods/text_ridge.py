@@ -28,7 +28,7 @@ class TextRidge(Recommender, AddsItems, Simulates):
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         with context.run.stage("encode"):
-            self._texts = TextVectors.of(data.catalogue.texts, context.encoder)
+            self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
         self._warm_rows = data.matrix.T.tocsr()[np.flatnonzero(data.warm)]
         self._head = fit_ridge(self.config, self._texts.rows, data, context)
 

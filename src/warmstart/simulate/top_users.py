@@ -39,7 +39,7 @@ def top_users(scores: np.ndarray, k: int, provenance: str) -> Interactions:
         items x k interactions whose ``items`` are rows of ``scores``, each item's best user first.
     """
     users, weights = top_k(np.ascontiguousarray(scores), k)
-    return Interactions.of(
+    return Interactions.from_arrays(
         users.ravel(),
         np.repeat(np.arange(len(scores)), k),
         weights=np.clip(weights, MIN_WEIGHT, 1).ravel(),
@@ -82,7 +82,7 @@ def likely_users(
     users, _ = top_k(keys, k)
     log_expected = np.take_along_axis(log_probabilities, users, axis=1) + math.log(audience_size)
     probabilities = expit(platt.intercept + platt.slope * log_expected)
-    return Interactions.of(
+    return Interactions.from_arrays(
         users.ravel(),
         np.repeat(np.arange(n_items), k),
         weights=np.clip(probabilities, MIN_WEIGHT, 1).ravel().astype(np.float32),

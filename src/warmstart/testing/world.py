@@ -108,7 +108,7 @@ class Checkerboard:
             halves = rng.permutation((count // 2, count - count // 2))
             items += [rng.choice(warm[p], half, replace=False) for p, half in enumerate(halves)]
         users = np.repeat(np.arange(len(counts)), counts)
-        return self.data.with_interactions(Interactions.of(users, np.concatenate(items)))
+        return self.data.with_interactions(Interactions.from_arrays(users, np.concatenate(items)))
 
     def with_swapped_texts(self) -> Dataset:
         """A control: half of the even items swap texts with odd ones, warm and cold apart."""
@@ -163,7 +163,7 @@ def checkerboard(
         1 + (item_numbers[~is_warm] - n_warm) % 4 // 2
     )  # pairs of neighbours: both parities
     train, *held_out = (
-        Interactions.of(*np.nonzero(liked & chosen)) for chosen in _masks(part, is_warm)
+        Interactions.from_arrays(*np.nonzero(liked & chosen)) for chosen in _masks(part, is_warm)
     )
 
     texts = [_text(parity, rng) for parity in item_parity]
@@ -173,7 +173,7 @@ def checkerboard(
         f"checkerboard-{ids}",
         Ids(_ids("user", ids, user_numbers.tolist()).values, "user"),
         _catalogue(_ids("item", ids, item_numbers.tolist()), texts),
-        Interactions.of(*np.nonzero(liked)),
+        Interactions.from_arrays(*np.nonzero(liked)),
     )
     cold = np.flatnonzero(~is_warm & liked.any(axis=0)).astype(np.int32)
     warm_valid, warm_test, cold_valid, cold_test = held_out

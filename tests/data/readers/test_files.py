@@ -416,3 +416,12 @@ def test_law_the_order_of_the_rows_does_not_matter(order):
     frame = pl.DataFrame({"user": users, "item": items, "time": list(range(12))})
     shuffled = from_frames(frame[list(order)], time="time")
     assert shuffled.hash == from_frames(frame, time="time").hash
+
+
+def test_a_dataset_named_none_keeps_its_name(tmp_path):
+    data = from_frames(
+        {"user": [1], "item": [1]}, {"item": [1], "none": ["a"]}, text=["none"], name="none"
+    )
+    write_dataset(data, tmp_path / "none")
+    again = read_dataset(tmp_path / "none")
+    assert (again.name, again.catalogue.text_columns) == ("none", ("none",))

@@ -1,6 +1,7 @@
 import sys
 from datetime import UTC, datetime
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -62,6 +63,16 @@ def test_wrong_frames_are_named(frame, message):
 def test_a_text_column_without_items_is_named():
     with pytest.raises(DataError, match=r"no items were given, and text column\(s\) \['title'\]"):
         from_frames({"user": ["a"], "item": ["b"]}, text=["title"])
+
+
+@pytest.mark.parametrize(("dtype", "exact"), [("f2", 2**11), ("f4", 2**24), ("f8", 2**53)])
+@pytest.mark.parametrize("kind", [np.asarray, pl.Series, pd.Series, pa.array])
+def test_float_ids_are_read_only_where_floats_are_exact(kind, dtype, exact):
+    ids = from_frames({"user": [1], "item": kind(np.array([exact - 1], dtype))})
+    assert ids.catalogue.item_ids.values == [exact - 1]
+    for large in (exact, -exact):
+        with pytest.raises(DataError, match=f"row 2.*may stand for several ids from {exact}"):
+            from_frames({"user": [1, 1], "item": kind(np.array([1, large], dtype))})
 
 
 def test_pandas_is_not_imported_to_read_frames():

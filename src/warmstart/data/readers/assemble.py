@@ -10,7 +10,7 @@
    Items that occur only in interactions are appended in id order, without text, or are an error.
 5. A missing text is "". A missing or empty id, a second row for an item, and a rating or a time
    that cannot be read are errors that name row, column and value.
-6. Data that can be read but are probably wrong cause errors or warnings: see ``count_rules``.
+6. Data that can be read but are probably wrong cause errors or warnings: see ``data_checks``.
 
 ``Dataset.counts`` has the number of rows to which each rule applied, and
 ``rows = interactions + ratings_below_positive + duplicates_merged``.
@@ -27,7 +27,7 @@ from warmstart.data.catalogue import LIST_COLUMNS, Catalogue, compose_texts
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
-from warmstart.data.readers.count_rules import (
+from warmstart.data.readers.data_checks import (
     check_overlap,
     check_positives,
     check_ratings,
@@ -264,7 +264,7 @@ def _numbered(events: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series) ->
     rows = events.join(users, on="user").join(items, on="item")
     rows = rows.sort(["user_row", *_order(events), "item_row"])
     clock = _order(events)
-    return Interactions.of(
+    return Interactions.from_arrays(
         rows["user_row"].to_numpy(),
         rows["item_row"].to_numpy(),
         times=rows[clock[0]].to_numpy() if clock else None,

@@ -68,7 +68,7 @@ def read_coldrec(folder: Path) -> Dataset:
     ]
     settings = read_dataset_config(folder)
     return assemble(
-        Table(pl.concat(frames), f"{folder} (all parts)", textual=True),
+        Table(pl.concat(frames), f"{folder} (all parts)", untyped=True),
         read_table(items[0]) if items else None,
         columns=Columns(),
         name=settings.name or folder.resolve().name,

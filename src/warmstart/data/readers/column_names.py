@@ -21,7 +21,7 @@ _OTHER_NAMES: Mapping[str, Sequence[str]] = {
 }
 
 
-def near_names(unread: Iterable[str], wanted: Sequence[str]) -> dict[str, str]:
+def suggested_names(unread: Iterable[str], wanted: Sequence[str]) -> dict[str, str]:
     """Map columns that are not read to the name in ``wanted`` that was probably meant, if any."""
     found = {}
     for name in unread:

@@ -18,8 +18,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from warmstart.data.readers.encoding import check_byte_order_mark, check_utf8, open_bytes
 from warmstart.data.readers.tables import Table
+from warmstart.data.readers.utf8 import check_byte_order_mark, check_utf8, open_bytes
 from warmstart.errors import DataError, DataWarning
 
 _CHUNK = 2**24
@@ -58,7 +58,7 @@ def read_csv(path: Path, delimiter: str = ",", *, quotes: bool = True) -> Table:
     twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: column(s) {twice} occur twice in the header")
-    return Table(pl.DataFrame(table), str(path), textual=True)
+    return Table(pl.DataFrame(table), str(path), untyped=True)
 
 
 def _arrow_csv(

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from warmstart.config import Config, read_settings
+from warmstart.config import Config, read_toml
 from warmstart.errors import ConfigError
 
 FILE = "dataset.toml"
@@ -34,7 +34,7 @@ def read_dataset_config(folder: Path) -> DatasetConfig:
     if not path.exists():
         return DatasetConfig()
     try:
-        return DatasetConfig.build(read_settings(path))
+        return DatasetConfig.build(read_toml(path))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 

@@ -106,7 +106,7 @@ def read_items(
             f"its columns are {table.frame.columns}"
         )
     absent = [pl.lit(None, pl.String).alias(n) for n in text_columns if n not in present]
-    table = Table(table.frame.with_columns(absent), table.source, table.textual)
+    table = Table(table.frame.with_columns(absent), table.source, table.untyped)
     cells = [table.cells("item")]
     if like is not None and len(like):
         cells.append(Cells(pl.Series(like.values[:1]), "the catalogue", "item"))

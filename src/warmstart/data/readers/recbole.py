@@ -86,4 +86,4 @@ def _read_typed(path: Path) -> tuple[Table, dict[str, str]]:
             )
         types[name] = kind
     bare = table.frame.rename({f: f.partition(":")[0] for f in table.frame.columns})
-    return Table(bare, table.source, textual=True), types
+    return Table(bare, table.source, untyped=True), types

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as arrow_parquet
 
 from warmstart.data.readers.csv_files import read_csv
-from warmstart.data.readers.encoding import check_utf8
 from warmstart.data.readers.tables import Table, columns_table
+from warmstart.data.readers.utf8 import check_utf8
 from warmstart.errors import DataError
 from warmstart.process import check_process
 

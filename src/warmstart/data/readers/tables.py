@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from warmstart.data.cells import Cells, any_column, argument_list, is_pandas_frame
-from warmstart.data.readers.column_names import near_names
+from warmstart.data.readers.column_names import suggested_names
 from warmstart.errors import DataError
 from warmstart.process import check_process
 
@@ -20,12 +20,12 @@ class Table:
     Attributes:
         frame: the columns; a missing cell is null.
         source: the file, or a name for the frame; error messages begin with it.
-        textual: whether all cells are strings of undecided type (csv).
+        untyped: whether all cells are strings of undecided type (csv).
     """
 
     frame: pl.DataFrame
     source: str
-    textual: bool = False
+    untyped: bool = False
 
     def cells(self, name: str) -> Cells:
         """Return the cells of one column.
@@ -35,14 +35,14 @@ class Table:
         """
         columns = self.frame.columns
         if name not in columns:
-            near = near_names(columns, [name])
+            near = suggested_names(columns, [name])
             hint = f"; is it {next(iter(near))!r}?" if near else ""
             if len(columns) == 1 and (found := [mark for mark in ";\t|" if mark in columns[0]]):
                 hint = f"; cells are separated by ',', not by {found[0]!r}"
             raise DataError(
                 f"{self.source}: column {name!r} is missing; its columns are {columns}{hint}"
             )
-        return Cells(self.frame.get_column(name), self.source, name, self.textual)
+        return Cells(self.frame.get_column(name), self.source, name, self.untyped)
 
 
 def frame_table(frame: Any, source: str) -> Table:
@@ -86,7 +86,7 @@ def is_frame(value: Any) -> bool:
     )
 
 
-def columns_table(named: list[tuple[str, Any]], source: str, *, textual: bool = False) -> Table:
+def columns_table(named: list[tuple[str, Any]], source: str, *, untyped: bool = False) -> Table:
     """Build a table from names and columns.
 
     Raises:
@@ -100,7 +100,7 @@ def columns_table(named: list[tuple[str, Any]], source: str, *, textual: bool = 
     lengths = {column.name: len(column) for column in columns}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{source}: columns differ in length: {lengths}")
-    return Table(pl.DataFrame(columns), source, textual)
+    return Table(pl.DataFrame(columns), source, untyped)
 
 
 def _column_values(values: Any, source: str, name: Any) -> Any:

@@ -173,7 +173,7 @@ def _split(manifest: _Manifest, tables: dict[str, pl.DataFrame]) -> Split:
     user_ids = Ids(tables["users"]["user"].to_list(), "user")
 
     def read(rows: pl.DataFrame) -> Interactions:
-        return Interactions.of(
+        return Interactions.from_arrays(
             user_ids.known_rows(rows["user"].to_list()),
             catalogue.item_ids.known_rows(rows["item"].to_list()),
             weights=rows["weight"].to_numpy() if "weight" in rows else None,
@@ -189,7 +189,7 @@ def _split(manifest: _Manifest, tables: dict[str, pl.DataFrame]) -> Split:
         interactions,
         manifest.dataset_counts,
         manifest.clock,
-        below_threshold=Interactions.of([], []) if below is None else read(below),
+        below_threshold=Interactions.from_arrays([], []) if below is None else read(below),
     )
 
     def part(name: str) -> Interactions:

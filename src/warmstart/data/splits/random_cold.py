@@ -15,7 +15,7 @@ from warmstart.data.readers.coldrec import read_parts
 from warmstart.data.readers.tables import Table
 from warmstart.data.splits.cold import Split
 from warmstart.data.splits.parts import build_split
-from warmstart.data.values import ids_like
+from warmstart.data.values import read_ids_like
 from warmstart.errors import DataError
 from warmstart.storage import file_hash
 
@@ -150,12 +150,12 @@ def _known_pairs(dataset: Dataset, table: Table) -> np.ndarray:
     """Convert the pairs of a part to int64 keys, from the row numbers of ``dataset``."""
     users = _rows(table, "user", dataset.user_ids)
     items = _rows(table, "item", dataset.catalogue.item_ids)
-    return Interactions.of(users, items).keys
+    return Interactions.from_arrays(users, items).keys
 
 
 def _rows(table: Table, name: str, ids: Ids) -> np.ndarray:
     cells = table.cells(name)
-    rows = ids.rows(ids_like(cells, ids))
+    rows = ids.rows(read_ids_like(cells, ids))
     if (rows < 0).any():
         raise cells.malformed(pl.Series(rows < 0), f"{name} ids of the data set")
     return rows

@@ -7,16 +7,16 @@ rules.
 """
 
 from warmstart.data.values.decoding import NULL_WORDS
-from warmstart.data.values.id_values import ids_like, is_normal_id, read_ids
+from warmstart.data.values.id_values import is_normal_id, read_ids, read_ids_like
 from warmstart.data.values.number_values import read_numbers, read_whole_numbers
 from warmstart.data.values.text_values import read_lists, read_texts
 from warmstart.data.values.time_values import read_times
 
 __all__ = [
     "NULL_WORDS",
-    "ids_like",
     "is_normal_id",
     "read_ids",
+    "read_ids_like",
     "read_lists",
     "read_numbers",
     "read_texts",

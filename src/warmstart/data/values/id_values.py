@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from warmstart.data.cells import Cells
@@ -14,7 +15,6 @@ from warmstart.errors import DataWarning
 _CONTROL = r"[\x00-\x1f\x7f\u{2028}\u{2029}]"
 # A whole number as software writes it: no leading zeros or plus; ".0" from a column of floats.
 _WHOLE = r"^(?:0|-?[1-9][0-9]{0,18})(?:\.0+)?$"
-_EXACT_FLOAT = 2**53  # below this, a float represents every whole number exactly
 
 
 def read_ids(columns: Sequence[Cells], kind: str) -> list[pl.Series]:
@@ -35,10 +35,10 @@ def read_ids(columns: Sequence[Cells], kind: str) -> list[pl.Series]:
     """
     checked = [_checked_ids(cells, kind) for cells in columns]
     pairs = list(zip(columns, checked, strict=True))
-    typed = {ids.dtype for cells, ids in pairs if not cells.textual and len(ids)}
+    typed = {ids.dtype for cells, ids in pairs if not cells.untyped and len(ids)}
     if len(typed) > 1:
         found = ", ".join(
-            f"{'int' if ids.dtype == pl.Int64 else 'str'} in {cells.place}" for cells, ids in pairs
+            f"{'int' if ids.dtype == pl.Int64 else 'str'} in {cells.source}" for cells, ids in pairs
         )
         raise columns[0].error(f"{kind} ids must be all int or all str, got {found}")
     if typed:
@@ -50,7 +50,7 @@ def read_ids(columns: Sequence[Cells], kind: str) -> list[pl.Series]:
     return [_to_integers(cells, ids, kind) for cells, ids in pairs]
 
 
-def ids_like(cells: Cells, known: Ids) -> list[ExternalId]:
+def read_ids_like(cells: Cells, known: Ids) -> list[ExternalId]:
     """Read ids as the type of the ``known`` ids; the ids themselves may be unknown.
 
     Raises:
@@ -59,7 +59,7 @@ def ids_like(cells: Cells, known: Ids) -> list[ExternalId]:
     ids = _checked_ids(cells, known.kind)
     if not len(known) or not len(ids):
         return ids.to_list()
-    if cells.textual and known.is_integer:
+    if cells.untyped and known.is_integer:
         return _to_integers(cells, ids, known.kind).to_list()
     if (ids.dtype == pl.Int64) != known.is_integer:
         id_type = "integers" if known.is_integer else "strings"
@@ -85,7 +85,7 @@ def is_normal_id(value: Any) -> bool:
 
 
 def _checked_ids(cells: Cells, kind: str) -> pl.Series:
-    """Check ids and convert them to Int64 or String; those of textual cells become String."""
+    """Check ids and convert them to Int64 or String; those of untyped cells become String."""
     column = decoded(cells)
     allowed = f"a whole number of 64 bits or a non-empty string as {kind} id"
     if not len(column):
@@ -96,10 +96,14 @@ def _checked_ids(cells: Cells, kind: str) -> pl.Series:
     if column.dtype.is_numeric():
         whole = column.cast(pl.Int64, strict=False)
         wrong = whole.is_null() | (whole.cast(column.dtype, strict=False) != column)
-        if column.dtype.is_float():
-            wrong |= column.abs() >= _EXACT_FLOAT
         if wrong.any():
             raise cells.malformed(wrong.fill_null(True), allowed)
+        if column.dtype.is_float():
+            exact = 2 ** (np.finfo(column.to_numpy().dtype).nmant + 1)
+            if (large := column.abs() >= exact).any():
+                raise cells.malformed(
+                    large, f"{allowed}; a float of this type may stand for several ids from {exact}"
+                )
         return whole
     if column.dtype != pl.String:
         raise cells.malformed(_of_another_type(column), f"{allowed}, of one type in all rows")
@@ -107,7 +111,7 @@ def _checked_ids(cells: Cells, kind: str) -> pl.Series:
     merged = column.n_unique() - stripped.n_unique() if (stripped != column).any() else 0
     if merged:
         warnings.warn(
-            f"{cells.place}: {merged} {kind} id(s) differ from other ids only in surrounding "
+            f"{cells.source}: {merged} {kind} id(s) differ from other ids only in surrounding "
             "white space and are merged with them",
             DataWarning,
             stacklevel=3,

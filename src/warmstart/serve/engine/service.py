@@ -20,7 +20,7 @@ import structlog
 from warmstart.abilities import require
 from warmstart.artefact import read_manifest
 from warmstart.data.cells import Cells
-from warmstart.data.values import ids_like, is_normal_id
+from warmstart.data.values import is_normal_id, read_ids_like
 from warmstart.errors import ConfigError
 from warmstart.lm import TextEncoder
 from warmstart.methods import load_model
@@ -406,5 +406,5 @@ class Service:
         ids = self.deployment.model.fitted.catalogue.item_ids
         if is_normal_id(given) and (isinstance(given, int) or not ids.is_integer):
             return str(given)
-        cells = Cells(pl.Series([str(given)]), "item", "id", textual=True, argument=True)
-        return str(ids_like(cells, ids)[0])
+        cells = Cells(pl.Series([str(given)]), "item", "id", untyped=True, argument=True)
+        return str(read_ids_like(cells, ids)[0])

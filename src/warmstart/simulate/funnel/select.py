@@ -168,7 +168,7 @@ def select(
         )
     rows, places = np.nonzero(chosen)
     columns = order[rows, places]
-    return Interactions.of(
+    return Interactions.from_arrays(
         shortlist.users[rows, columns],
         rows,
         weights=np.clip(p[rows, columns], MIN_WEIGHT, 1),

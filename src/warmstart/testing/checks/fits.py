@@ -139,7 +139,7 @@ def fit_moves_the_adapter(case: Case) -> None:
 @on_shared_fit
 def fit_refuses_empty_data(case: Case) -> None:
     """Without interactions ``fit`` raises, naming method and data; the model stays unfitted."""
-    empty = case.world.data.with_interactions(Interactions.of([], []))
+    empty = case.world.data.with_interactions(Interactions.from_arrays([], []))
     model = case.new()
     with raises(DataError, case.cls.name, empty.name):
         case.fit(empty, model=model)

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from warmstart.data.catalogue import Catalogue
-from warmstart.data.readers.column_names import near_names
+from warmstart.data.readers.column_names import suggested_names
 from warmstart.data.readers.tables import Table
 from warmstart.errors import DataError, DataWarning
 
@@ -85,7 +85,7 @@ def unread_columns(
         ``source: column`` for each column that is not read.
     """
     unread = [name for name in table.frame.columns if name not in read]
-    near = near_names(unread, [name for name in wanted if name not in read])
+    near = suggested_names(unread, [name for name in wanted if name not in read])
     if near:
         _warn(f"{table.source}: not read: {_hints(near)}; {remedy}")
     return tuple(f"{Path(table.source).name}: {name}" for name in unread)
@@ -95,7 +95,7 @@ def warn_texts(items: Table, catalogue: Catalogue, id_name: str, wanted: Sequenc
     """Warn if items have no text, or about columns that look like text but are not part of it."""
     columns = [name for name in items.frame.columns if name != id_name]
     read = {*catalogue.text_columns, "released"}
-    hints = _hints(near_names([name for name in columns if name not in read], wanted))
+    hints = _hints(suggested_names([name for name in columns if name not in read], wanted))
     if not catalogue.text_columns:
         if columns:
             _warn(
