@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 import warmstart
-from warmstart.artefact import FORMAT_VERSION
+from warmstart.artefact import FILES, FORMAT_VERSION
 from warmstart.config import Config
 from warmstart.core import Recommender, Traits
 from warmstart.data.catalogue import Catalogue
@@ -25,7 +25,7 @@ from warmstart.errors import ArtefactError, NotFittedError
 from warmstart.methods import METHODS, load_model
 from warmstart.methods.popular import Popular
 from warmstart.storage import file_hash
-from warmstart.testing.damage import FILES, MARKER, damages
+from warmstart.testing.damage import MARKER, damages
 from warmstart.testing.world import checkerboard
 
 

@@ -34,7 +34,7 @@ from warmstart.version import __version__
 FORMAT = "warmstart-artefact"
 FORMAT_VERSION = 2
 _MANIFEST = "manifest.json"
-_FILES = (
+FILES = (
     "users.parquet",
     "items.parquet",
     "columns.parquet",
@@ -42,7 +42,7 @@ _FILES = (
     "below_threshold.safetensors",
     "state.safetensors",
 )
-_FILES_OF = {1: format_1.FILES, FORMAT_VERSION: _FILES}
+_FILES_OF = {1: format_1.FILES, FORMAT_VERSION: FILES}
 _LIBRARIES = ("numpy", "scipy", "numba", "torch", "polars", "safetensors")
 
 
@@ -102,11 +102,11 @@ def write_artefact(
         save_file(_csr_arrays(fitted.below_threshold), new / "below_threshold.safetensors")
         contiguous = {name: np.asarray(array, order="C") for name, array in state.items()}
         save_file(contiguous, new / "state.safetensors")
-        files = {name: file_hash(new / name) for name in _FILES}
+        files = {name: file_hash(new / name) for name in FILES}
         manifest = _manifest(method, config, fitted, files)
         (new / _MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         mode = (new / _MANIFEST).stat().st_mode
-        for name in _FILES:  # safetensors lets only the owner read, but a service is another user
+        for name in FILES:  # safetensors lets only the owner read, but a service is another user
             (new / name).chmod(mode)
 
 
@@ -207,7 +207,7 @@ def _is_artefact(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT
-    return ours and not _unexpected_files(folder, {*_FILES, *format_1.FILES})
+    return ours and not _unexpected_files(folder, {*FILES, *format_1.FILES})
 
 
 def _unexpected_files(folder: Path, allowed: Collection[str]) -> list[str]:

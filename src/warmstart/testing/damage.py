@@ -8,18 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from warmstart.artefact import FORMAT_VERSION
+from warmstart.artefact import FILES, FORMAT_VERSION
 
 Damage: TypeAlias = Callable[[Path], None]
 MARKER = "a-pickle-was-run"
-FILES = (
-    "users.parquet",
-    "items.parquet",
-    "columns.parquet",
-    "positives.safetensors",
-    "below_threshold.safetensors",
-    "state.safetensors",
-)
 
 
 class _Payload:

@@ -33,14 +33,14 @@ class _Edition:
 
     reviews: str
     meta: str
-    user: str
-    item: str
-    rating: str
-    time: str
-    ticks: int  # units of the time field per second
-    brand: str
     categories: str
     texts: tuple[str, ...]
+    user: str = "reviewerID"
+    item: str = "asin"
+    rating: str = "overall"
+    time: str = "unixReviewTime"
+    ticks: int = 1  # units of the time field per second
+    brand: str = "brand"
     parse: Callable[[str], Any] = json.loads
 
 
@@ -48,12 +48,6 @@ _EDITIONS = {
     2014: _Edition(
         reviews=f"{_SNAP}/reviews_{{}}_5.json.gz",
         meta=f"{_SNAP}/meta_{{}}.json.gz",
-        user="reviewerID",
-        item="asin",
-        rating="overall",
-        time="unixReviewTime",
-        ticks=1,
-        brand="brand",
         categories="categories",
         texts=("description",),
         parse=ast.literal_eval,  # the metadata lines are Python literals, not JSON
@@ -61,26 +55,20 @@ _EDITIONS = {
     2018: _Edition(
         reviews=f"{_UCSD}/amazon_v2/categoryFilesSmall/{{}}_5.json.gz",
         meta=f"{_UCSD}/amazon_v2/metaFiles2/meta_{{}}.json.gz",
-        user="reviewerID",
-        item="asin",
-        rating="overall",
-        time="unixReviewTime",
-        ticks=1,
-        brand="brand",
         categories="category",
         texts=("feature", "description"),
     ),
     2023: _Edition(
         reviews=f"{_UCSD}/amazon_2023/raw/review_categories/{{}}.jsonl.gz",
         meta=f"{_UCSD}/amazon_2023/raw/meta_categories/meta_{{}}.jsonl.gz",
+        categories="categories",
+        texts=("features", "description"),
         user="user_id",
         item="parent_asin",
         rating="rating",
         time="timestamp",
         ticks=1000,
         brand="store",
-        categories="categories",
-        texts=("features", "description"),
     ),
 }
 _NAME = re.compile(r"amazon-(\d{4})-(\w+)")
