@@ -86,7 +86,8 @@ class Ease(Backbone):
     ) -> Self:
         train = check_train(self.name, train)
         side = min(shape_of(train))
-        gib = 2 * side**2 * 8 / 2**30
+        # Bytes per cell: 8 of the sparse Gram matrix, 8 of the inverse in float64, 4 in float32.
+        gib = 20 * side**2 / 2**30
         if gib > self.config.max_memory_gib:
             raise UnsupportedError(
                 f"backbone ease: {side} rows need {gib:.1f} GiB, max_memory_gib allows "

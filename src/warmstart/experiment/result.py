@@ -107,7 +107,7 @@ def save_results(results: list[JobResult], folder: Path) -> None:
 
 def load_results(folder: Path) -> list[JobResult] | None:
     """Load the results of a job; None if they do not exist or cannot be read."""
-    places = sorted((path for path in folder.glob("*") if path.is_dir()), key=lambda p: int(p.name))
+    places = sorted((p for p in folder.glob("*") if p.name.isdecimal()), key=lambda p: int(p.name))
     try:
         return [_load(place) for place in places] or None
     except (OSError, ValidationError, SafetensorError, KeyError):
