@@ -28,7 +28,7 @@ from warmstart.data.readers.tables import frame_table
 from warmstart.errors import ArtefactError, ConfigError, DataError
 from warmstart.fitted import Fitted
 from warmstart.process import check_process
-from warmstart.storage import atomic_folder, file_hash
+from warmstart.storage import atomic_folder, file_hash, read_unchanged
 from warmstart.version import __version__
 
 FORMAT = "warmstart-artefact"
@@ -96,14 +96,15 @@ def write_artefact(
     Raises:
         ArtefactError: the folder exists and is not an artefact, or has other files too.
     """
-    with atomic_folder(folder, may_replace=_is_artefact, error=ArtefactError) as new:
+    files = {*FILES, *format_1.FILES, _MANIFEST}
+    with atomic_folder(folder, is_ours=_is_artefact, files=files, error=ArtefactError) as new:
         _write_tables(fitted, new)
         save_file(_csr_arrays(fitted.positives), new / "positives.safetensors")
         save_file(_csr_arrays(fitted.below_threshold), new / "below_threshold.safetensors")
         contiguous = {name: np.asarray(array, order="C") for name, array in state.items()}
         save_file(contiguous, new / "state.safetensors")
-        files = {name: file_hash(new / name) for name in FILES}
-        manifest = _manifest(method, config, fitted, files)
+        hashes = {name: file_hash(new / name) for name in FILES}
+        manifest = _manifest(method, config, fitted, hashes)
         (new / _MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         mode = (new / _MANIFEST).stat().st_mode
         for name in FILES:  # safetensors lets only the owner read, but a service is another user
@@ -117,6 +118,10 @@ def read_artefact(folder: Path) -> Artefact:
         ArtefactError: the artefact is missing, foreign, of another format version, or damaged.
     """
     check_process()
+    return read_unchanged(folder, lambda: _read(folder))
+
+
+def _read(folder: Path) -> Artefact:
     manifest = read_manifest(folder)
     for name in manifest["files"]:
         path = folder / name
@@ -148,7 +153,14 @@ def read_artefact(folder: Path) -> Artefact:
             manifest["choices"],
             manifest["lm"],
         )
-    except (pl.exceptions.PolarsError, SafetensorError, DataError, KeyError, ValueError) as error:
+    except (
+        OSError,
+        pl.exceptions.PolarsError,
+        SafetensorError,
+        DataError,
+        KeyError,
+        ValueError,
+    ) as error:
         raise ArtefactError(f"{folder} is damaged: {error}") from error
     expected = (len(fitted.user_ids), len(catalogue))
     for matrix in (positives, below_threshold):
@@ -201,13 +213,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _is_artefact(folder: Path) -> bool:
-    """Whether the folder may be replaced: it contains an artefact and nothing else."""
+    """Whether the folder has the manifest of an artefact, of any version."""
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT
-    return ours and not _unexpected_files(folder, {*FILES, *format_1.FILES})
+    return isinstance(manifest, dict) and manifest.get("format") == FORMAT
 
 
 def _unexpected_files(folder: Path, allowed: Collection[str]) -> list[str]:

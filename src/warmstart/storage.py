@@ -11,15 +11,19 @@ import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from warmstart.errors import WarmstartError
 from warmstart.process import check_process
 
+_LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # file managers write these
+_ATTEMPTS = 20  # of reading a folder that is replaced meanwhile
+_Content = TypeVar("_Content")
 _HERE, _RENAME_EXCHANGE = -100, 2  # AT_FDCWD and the flag of Linux's renameat2
 
 
@@ -50,24 +54,36 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def atomic_folder(
-    folder: Path, *, may_replace: Callable[[Path], bool], error: type[WarmstartError]
+    folder: Path,
+    *,
+    is_ours: Callable[[Path], bool],
+    files: Collection[str],
+    error: type[WarmstartError],
 ) -> Iterator[Path]:
     """Yield an empty temporary folder; it replaces ``folder`` when the block ends without an error.
 
     Args:
-        folder: where the content goes. Parent folders are created.
-        may_replace: returns whether an existing folder with content may be replaced.
+        folder: where the content goes. Parent folders are created; a symbolic link is followed.
+        is_ours: returns whether an existing folder with content is of the kind that is written.
+        files: names of the files and folders that such a folder may contain. One with others is
+            not replaced, since they would be lost.
         error: type of the exception to raise otherwise.
 
     Raises:
         WarmstartError: of type ``error``: ``folder`` is a file or must not be replaced.
     """
     check_process()
-    folder = folder.absolute()
+    folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
         raise error(f"{folder} is a file; give a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not may_replace(folder):
-        raise error(f"{folder} exists and holds something else; give another folder or empty it")
+    present = {path.name for path in folder.iterdir()} - _LITTER if folder.is_dir() else set()
+    if present and not is_ours(folder):
+        raise error(f"{folder} exists and has other content; give another folder or empty it")
+    if others := sorted(present - set(files)):
+        raise error(
+            f"{folder} cannot be replaced: it also has {others[0]!r}, which would be lost; "
+            "give another folder or move that away"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, so that renaming stays within one file system.
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
@@ -87,6 +103,34 @@ def atomic_folder(
             if old.exists():
                 old.rename(folder)
             raise
+
+
+def read_unchanged(folder: Path, read: Callable[[], _Content]) -> _Content:
+    """Read a folder that another process may replace meanwhile, so that all is of one version.
+
+    Args:
+        folder: the folder that ``read`` reads; reading is repeated if it was replaced.
+        read: reads the folder and checks that it is complete.
+    """
+    for _ in range(_ATTEMPTS):
+        before = _version(folder)
+        try:
+            content = read()
+        except (OSError, WarmstartError):
+            if _version(folder) == before:
+                raise
+            continue
+        if _version(folder) == before:
+            return content
+    return read()
+
+
+def _version(folder: Path) -> tuple[int, ...] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _exchange(first: Path, second: Path) -> bool:

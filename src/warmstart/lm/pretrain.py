@@ -102,7 +102,7 @@ def pretrain_causal_lm(
         config.steps,
     )
     _train(model, _with_end(tokenizer, kept, config.max_tokens), config, rng)
-    with atomic_folder(folder, may_replace=lambda _: False, error=ConfigError) as new:
+    with atomic_folder(folder, is_ours=lambda _: False, files=(), error=ConfigError) as new:
         save_lm(new, model, tokenizer, config.max_tokens)
     return folder
 

@@ -343,11 +343,16 @@ def test_permuted_texts_are_written_as_permuted(tmp_path, timed):
 
 def test_a_folder_of_something_else_is_not_overwritten(tmp_path, timed):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(DataError, match="something else"):
+    with pytest.raises(DataError, match="other content"):
         write_dataset(timed, tmp_path)
     with pytest.raises(DataError, match="is a file"):
         write_dataset(timed, tmp_path / "thesis.tex")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    write_dataset(timed, tmp_path / "data")
+    (tmp_path / "data" / ".git").mkdir()
+    with pytest.raises(DataError, match=r"also has '\.git'"):
+        write_dataset(timed, tmp_path / "data")
+    assert (tmp_path / "data" / ".git").is_dir()
 
 
 def test_new_items_need_one_text_column_and_ids_of_the_catalogue_type(tmp_path):

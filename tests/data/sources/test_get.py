@@ -177,6 +177,16 @@ def test_amazon(home, tmp_path, name):
     }
 
 
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_every_amazon_review_is_a_positive(home, tmp_path, name):
+    product, review, _, write = PRODUCTS[name]
+    stars = "rating" if "rating" in review else "overall"
+    reviews = [{**review, stars: float(n), "user_id": n, "reviewerID": n} for n in range(1, 6)]
+    source = serve(home, name, lines(*reviews), lines(product, write=write))
+    data = read_dataset(get_source(source, tmp_path, mirror=home.address))
+    assert data.counts["interactions"] == len(reviews)
+
+
 def test_synthetic_needs_no_network(tmp_path):
     data = read_dataset(get_source(find_source("synthetic"), tmp_path))
     assert data.n_users == 600

@@ -170,7 +170,7 @@ def test_corrupt_foreign_and_changed_splits_are_refused(timed, tmp_path, breakin
 
 def test_a_folder_that_is_no_split_is_not_overwritten(timed, tmp_path):
     (tmp_path / "notes.txt").write_text("precious")
-    with pytest.raises(DataError, match="something else"):
+    with pytest.raises(DataError, match="other content"):
         save_split(random_cold(timed), tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "precious"
     with pytest.raises(DataError, match="not a saved split"):

@@ -26,6 +26,7 @@ from warmstart.data.ids import Ids
 from warmstart.data.interactions import concatenate
 from warmstart.data.readers.assemble import Columns, assemble, build_catalogue
 from warmstart.data.readers.coldrec import is_coldrec, read_coldrec
+from warmstart.data.readers.data_checks import check_new_items
 from warmstart.data.readers.dataset_config import (
     FILE,
     DatasetConfig,
@@ -38,6 +39,9 @@ from warmstart.data.readers.tables import Table, frame_table
 from warmstart.data.values import read_ids
 from warmstart.errors import DataError
 from warmstart.storage import atomic_folder
+
+SOURCE_FILE = "source.json"
+"""File in the folder of a downloaded data set; states its origin and terms."""
 
 
 def read_dataset(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "add") -> Dataset:
@@ -82,7 +86,10 @@ def read_dataset(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "ad
 
 
 def read_items(
-    source: Path | Any, text_columns: Sequence[str], like: Ids | None = None
+    source: Path | Any,
+    text_columns: Sequence[str],
+    like: Ids | None = None,
+    columns: Sequence[str] | None = None,
 ) -> Catalogue:
     """Read new items with their texts from a csv, jsonl or parquet file or from a frame.
 
@@ -91,6 +98,8 @@ def read_items(
         text_columns: the columns that the text is composed of, as in the training catalogue. A
             missing column counts as empty, but at least one must exist.
         like: the ids of that catalogue; the new ids take their type.
+        columns: the columns of that catalogue. If a text column is missing, other columns than
+            these cause a warning, since one of them may have the wrong name.
 
     Raises:
         DataError: no text column exists, a row is malformed, or an id has another type.
@@ -99,15 +108,12 @@ def read_items(
         table = read_table(Path(source))
     else:
         table = frame_table(source, "the new items")
-    present = [name for name in text_columns if name in table.frame.columns]
-    if text_columns and not present:
-        raise DataError(
-            f"{table.source}: has none of the text columns {list(text_columns)}; "
-            f"its columns are {table.frame.columns}"
-        )
-    absent = [pl.lit(None, pl.String).alias(n) for n in text_columns if n not in present]
-    table = Table(table.frame.with_columns(absent), table.source, table.untyped)
+    # Before columns are added to the table, so that an error lists those of the source.
     cells = [table.cells("item")]
+    check_new_items(table, "item", text_columns, columns)
+    given = table.frame.columns
+    absent = [pl.lit(None, pl.String).alias(name) for name in text_columns if name not in given]
+    table = Table(table.frame.with_columns(absent), table.source, table.untyped)
     if like is not None and len(like):
         cells.append(Cells(pl.Series(like.values[:1]), "the catalogue", "item"))
     listed = read_ids(cells, "item")[0]
@@ -121,7 +127,7 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     separate column ``composed_text``; reading collapses their white space.
 
     Raises:
-        DataError: the folder contains something else.
+        DataError: the folder has other content.
     """
     catalogue, events = dataset.catalogue, dataset.interactions
     items, text_columns = item_frame(catalogue), catalogue.text_columns
@@ -169,7 +175,7 @@ def write_folder(
     settings: DatasetConfig,
     *,
     users: pl.DataFrame | None = None,
-    extra: dict[str, str] | None = None,
+    source: str | None = None,
 ) -> None:
     """Write tables as parquet, which keeps the type of the ids, and settings as TOML.
 
@@ -179,19 +185,22 @@ def write_folder(
         items: see the module docstring; or None.
         settings: content of ``dataset.toml``.
         users: see the module docstring; or None.
-        extra: content of further text files by name.
+        source: content of ``source.json``, which records where the data are from; or None.
 
     Raises:
-        DataError: the folder contains something else.
+        DataError: the folder has other content.
     """
     tables = {"interactions": interactions, "items": items, "users": users}
-    with atomic_folder(Path(folder), may_replace=_is_written_folder, error=DataError) as fresh:
+    files = {FILE, SOURCE_FILE, *(f"{name}.parquet" for name in tables)}
+    with atomic_folder(
+        Path(folder), is_ours=_is_written_folder, files=files, error=DataError
+    ) as fresh:
         for name, table in tables.items():
             if table is not None:
                 table.write_parquet(fresh / f"{name}.parquet")
         (fresh / FILE).write_text(dataset_toml(settings), encoding="utf-8")
-        for name, content in (extra or {}).items():
-            (fresh / name).write_text(content, encoding="utf-8")
+        if source is not None:
+            (fresh / SOURCE_FILE).write_text(source, encoding="utf-8")
 
 
 def _standard_columns(table: Table) -> Columns:

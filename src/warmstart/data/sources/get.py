@@ -44,6 +44,6 @@ def get_source(
         converted.interactions,
         converted.items,
         converted.settings,
-        extra={"source.json": json.dumps(origin, indent=1, ensure_ascii=False) + "\n"},
+        source=json.dumps(origin, indent=1, ensure_ascii=False) + "\n",
     )
     return folder

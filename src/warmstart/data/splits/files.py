@@ -30,10 +30,18 @@ from warmstart.data.splits.check import check_split
 from warmstart.data.splits.cold import Protocol, Split
 from warmstart.errors import ConfigError, DataError
 from warmstart.process import check_process
-from warmstart.storage import atomic_folder, file_hash
+from warmstart.storage import atomic_folder, file_hash, read_unchanged
 
 FORMAT, VERSION = "warmstart-split", 1
 MANIFEST = "manifest.json"
+_FILES = (
+    MANIFEST,
+    "users.parquet",
+    "items.parquet",
+    "interactions.parquet",
+    "columns.parquet",
+    "below_threshold.parquet",
+)
 
 
 class _Manifest(Config):
@@ -58,7 +66,7 @@ def save_split(split: Split, folder: Path) -> None:
     """Write a split to a folder; an existing split there is replaced atomically.
 
     Raises:
-        DataError: the folder holds something else, the split breaks a rule, or its interactions
+        DataError: the folder has other content, the split breaks a rule, or its interactions
             are not observed ones.
     """
     check_split(split)
@@ -69,7 +77,7 @@ def save_split(split: Split, folder: Path) -> None:
             f"provenance {OBSERVED!r}"
         )
     dataset, summary = split.dataset, split.summary()
-    with atomic_folder(Path(folder), may_replace=_is_split, error=DataError) as fresh:
+    with atomic_folder(Path(folder), is_ours=_is_split, files=_FILES, error=DataError) as fresh:
         for name, table in _tables(split).items():
             table.write_parquet(fresh / name)
         manifest = _Manifest(
@@ -97,7 +105,10 @@ def load_split(folder: Path) -> Split:
     Raises:
         DataError: the folder is missing, not a split, of another version, corrupt or changed.
     """
-    folder = Path(folder)
+    return read_unchanged(Path(folder), lambda: _load(Path(folder)))
+
+
+def _load(folder: Path) -> Split:
     manifest = _read_manifest(folder)
     tables: dict[str, pl.DataFrame] = {}
     for name, digest in manifest.files.items():
