@@ -315,14 +315,16 @@ def test_10_a_user_without_history_gets_the_popular_items_or_an_error(lm, tmp_pa
 @pytest.mark.parametrize("method", ["EaseText", "TextRidge", "ContentKNN"])
 def test_12_an_item_without_text_is_told_and_never_ranked(method, lm, tmp_path):
     model = getattr(ws, method)().fit(ws.from_frames(*shop()), lm=lm)
-    with pytest.warns(ws.DataWarning, match="1 of 2 items have no text"):
+    with pytest.warns(ws.DataWarning, match="1 of 2 items has no text: .*; fit again"):
         model.add_items({"item": ["blank", "real"], "title": [" ", "rose tulip lily"]})
+    with pytest.warns(ws.DataWarning, match="2 of 2 items have no text"):
+        model.add_items({"item": ["void", "empty"], "title": [None, ""]})
     users = [f"u{n}" for n in range(N)]
     whole = model.recommend(users, 999, exclude_seen=False)
     assert "blank" not in set(whole["item"])
     assert "real" in set(whole["item"])
     if method != "ContentKNN":
-        with pytest.warns(ws.DataWarning, match="1 of 1 items have no text: nothing is simulated"):
+        with pytest.warns(ws.DataWarning, match="1 of 1 item has no text: nothing is simulated"):
             assert model.simulate(["blank"], 3).is_empty()
 
 

@@ -1,7 +1,9 @@
 """Timings and folders of the stages of a run."""
 
+import ast
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,31 @@ def test_only_stages_with_a_key_in_a_run_folder_have_a_folder(tmp_path):
         assert folder.parent == tmp_path
     with Run(tmp_path).stage("train", "another" * 10) as other:
         assert other != folder
+
+
+def test_checkpoints_of_other_code_are_not_used(tmp_path, monkeypatch):
+    def folder_of_stage():
+        with Run(tmp_path).stage("train", "key", code="warmstart.backbones.fit") as folder:
+            return folder
+
+    first = folder_of_stage()
+    assert folder_of_stage() == first
+    monkeypatch.setattr(run_module, "code_hash", lambda roots: f"edited {roots}")
+    assert folder_of_stage() != first
+
+
+def test_the_code_of_every_resumable_stage_is_part_of_its_key():
+    source = Path(run_module.__file__).parent
+    calls = [
+        ast.unparse(node)
+        for path in source.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith("run.stage")
+        and len(node.args) > 1
+    ]
+    assert len(calls) >= 6
+    assert [call for call in calls if not call.endswith("code=__name__)")] == []
 
 
 def test_a_reused_stage_counts_its_original_seconds(tmp_path, clock):

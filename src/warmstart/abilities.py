@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from warmstart.arguments import whole_number
 from warmstart.core import Recommender
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.ids import ExternalId, id_column
@@ -59,7 +60,11 @@ class AddsItems(ABC):
             self._add_texts(catalogue.texts)
         fitted.extend(catalogue)
         if "texts" in self.traits.reads:
-            _warn_of_no_text(catalogue.has_text, "they are recommended once they have one")
+            _warn_of_no_text(
+                catalogue.has_text,
+                "an item without text is not recommended; fit again with its text, or write its "
+                "text to the service",
+            )
         rows = np.arange(start, len(fitted.catalogue), dtype=np.int32)
         return pl.DataFrame(
             {
@@ -104,17 +109,16 @@ class Simulates(ABC):
         assert isinstance(self, Recommender)
         check_process()
         fitted = self.fitted
-        if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
-            raise DataError(f"simulate: k must be a whole number from 1, got {k!r}")
+        k = whole_number("simulate", "k", k, low=1, error=DataError)
         catalogue, rows = _as_catalogue(items, fitted), None
         if catalogue is None:
             catalogue = fitted.catalogue
             rows = known_items(catalogue.item_ids, items, "simulate")
         rows = np.arange(len(catalogue)) if rows is None else rows
-        _warn_of_no_text(catalogue.has_text[rows], "nothing is simulated for them")
+        _warn_of_no_text(catalogue.has_text[rows], "nothing is simulated for an item without text")
         rows = rows[catalogue.has_text[rows]]
         texts = [catalogue.texts[row] for row in rows]
-        events = self.simulate_texts(texts, min(int(k), len(fitted.user_ids)))
+        events = self.simulate_texts(texts, min(k, len(fitted.user_ids)))
         per_item = len(events) // max(len(texts), 1)
         return pl.DataFrame(
             {
@@ -139,13 +143,18 @@ def _as_catalogue(items: Any, fitted: Fitted) -> Catalogue | None:
     is_file = isinstance(items, Path) or (isinstance(items, str) and items.endswith(SUFFIXES))
     if not is_file and not is_frame(items):
         return None
-    return read_items(items, fitted.catalogue.text_columns, fitted.catalogue.item_ids)
+    catalogue = fitted.catalogue
+    known = catalogue.columns.columns
+    return read_items(items, catalogue.text_columns, catalogue.item_ids, known)
 
 
 def _warn_of_no_text(has_text: np.ndarray, consequence: str) -> None:
-    if not has_text.all():
+    lacking = int((~has_text).sum())
+    if lacking:
+        items = "item" if len(has_text) == 1 else "items"
+        have = "has" if lacking == 1 else "have"
         warnings.warn(
-            f"{int((~has_text).sum())} of {len(has_text)} items have no text: {consequence}",
+            f"{lacking} of {len(has_text)} {items} {have} no text: {consequence}",
             DataWarning,
             stacklevel=3,
         )

@@ -4,18 +4,40 @@ import inspect
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
 from warmstart.errors import ConfigError
 
 
 class Config(BaseModel):
-    """Base class of every configuration: immutable, and rejects unknown keys."""
+    """Base class of every configuration: immutable.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    Unknown keys, and booleans, infinities and NaN as numbers, are errors.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_booleans_as_numbers(cls, settings: Any) -> Any:
+        """Hide booleans from pydantic, which reads True as 1, where none is allowed."""
+        if not isinstance(settings, dict):
+            return settings
+        return {
+            name: _Boolean(value) if isinstance(value, bool) and cls._is_number(name) else value
+            for name, value in settings.items()
+        }
+
+    @classmethod
+    def _is_number(cls, name: str) -> bool:
+        field = cls.model_fields.get(name)
+        types = set() if field is None else {field.annotation, *get_args(field.annotation)}
+        return not types.isdisjoint({int, float}) and bool not in types
 
     @classmethod
     def build(cls, settings: dict[str, Any]) -> Self:
@@ -28,6 +50,16 @@ class Config(BaseModel):
             return cls.model_validate(settings)
         except ValidationError as error:
             raise ConfigError(explain(cls.__name__, error)) from None
+
+
+class _Boolean:
+    """A boolean where a number is expected; error messages show it as it was given."""
+
+    def __init__(self, value: bool) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return repr(self.value)
 
 
 def read_settings(path: Path | None, overrides: list[str] | None = None) -> dict[str, Any]:

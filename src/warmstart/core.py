@@ -7,6 +7,7 @@ only at the border.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 import numpy as np
 import polars as pl
 
+from warmstart.arguments import generator, whole_number
 from warmstart.artefact import write_artefact
 from warmstart.config import Config, constructor_signature, merged, settings_docs
 from warmstart.data.dataset import Dataset
@@ -152,16 +154,18 @@ class Recommender(ABC):
                 uses the values of the configuration. ``chosen`` carries the choices over to
                 another fit.
             lm: a ``warmstart.lm.TextEncoder``; required if ``traits.needs_lm``.
-            rng: generator or seed; the global random state is not used.
+            rng: generator or seed, a whole number from 0; the global random state is not used.
             run: folder for checkpoints and stage timings; None uses a temporary one.
 
         Raises:
-            ConfigError: the method needs a language model and ``lm`` is None.
+            ConfigError: the method needs a language model and ``lm`` is None, ``rng`` is neither a
+                generator nor a seed, or a setting makes the training diverge.
             DataError: ``data`` has no interactions, or no texts for a method that learns from
                 texts.
             UnsupportedError: this process was forked from one that had used warmstart.
         """
         check_process()
+        rng = generator(f"{self.name}: fit", "rng", rng)
         if self.traits.needs_lm and lm is None:
             raise ConfigError(f"{self.name}: needs a language model, got lm=None; pass load_lm()")
         if len(data.interactions) == 0:
@@ -170,13 +174,19 @@ class Recommender(ABC):
             _check_texts(self.name, data)
         self._fitted = Fitted.from_dataset(data)
         self._fitted.lm_spec = lm.spec if self.traits.needs_lm and lm is not None else None
-        context = FitContext(valid, lm, np.random.default_rng(rng), run or Run())
+        context = FitContext(valid, lm, rng, run or Run())
         try:
             self._fit(data, context)
         except BaseException:
             self._fitted = None  # a partly fitted model must not return scores
             raise
         return self
+
+    def __copy__(self) -> Self:
+        """Copy the objects that ``add_items`` changes; their arrays, never changed, are shared."""
+        new = object.__new__(type(self))
+        vars(new).update({name: copy(value) for name, value in vars(self).items()})
+        return new
 
     if not TYPE_CHECKING:
 
@@ -209,7 +219,11 @@ class Recommender(ABC):
             float32, shape (queries, items); NaN where the method cannot score the pair. A method
             that learns from texts gives NaN for a cold item without text: it has no information
             about the item, so the item must not rank above others (the no-harm rule).
+
+        Raises:
+            UnsupportedError: this process was forked from one that had used warmstart.
         """
+        check_process()
         scores = self._score(users, items)
         if "texts" in self.traits.reads:
             fitted = self.fitted
@@ -240,7 +254,7 @@ class Recommender(ABC):
 
         Args:
             users: external ids; any list, array or column.
-            k: list length. Lists are shorter if fewer items can be scored.
+            k: list length, at least 1. Lists are shorter if fewer items can be scored.
             items: external ids of the items to rank; None ranks all.
             exclude_seen: leave out the items that the user has seen in training: interactions, and
                 pairs rated below the threshold of a positive.
@@ -251,19 +265,22 @@ class Recommender(ABC):
                 ranked). A method whose scores do not depend on the user also scores the items for
                 known users without interactions.
             memory_mb: approximate memory in MiB of a block of users that are scored together, at
-                ``rank.BYTES_PER_PAIR`` bytes per pair. The lists do not depend on it.
+                ``rank.BYTES_PER_PAIR`` bytes per pair; at least one user at a time. Scores may be
+                rounded differently in blocks of other sizes, so items whose float32 scores differ
+                in the last bits only may change places.
 
         Returns:
             Columns user, item, score (float32), rank (int32, from 1), is_cold (bool).
 
         Raises:
-            DataError: unknown ids, or k below 1.
+            ConfigError: ``on_unknown`` is not one of its values, or ``memory_mb`` is not a finite
+                number above 0.
+            DataError: unknown ids, or k is not a whole number from 1.
             UnsupportedError: this process was forked from one that had used warmstart.
         """
         check_process()
         fitted = self.fitted
-        if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
-            raise DataError(f"recommend: k must be a whole number from 1, got {k!r}")
+        k = whole_number("recommend", "k", k, low=1, error=DataError)
         requested = requested_users(fitted, users, on_unknown, personal=self.traits.personal)
         candidates = np.arange(len(fitted.catalogue), dtype=np.int32)
         if items is not None:
@@ -275,13 +292,14 @@ class Recommender(ABC):
             fitted,
             requested,
             candidates,
-            int(k),
+            k,
             exclude_seen=exclude_seen,
             memory_mb=memory_mb,
         )
 
     def save(self, folder: Path | str) -> Path:
         """Write an artefact (see ``warmstart.artefact``) and return its folder."""
+        check_process()
         folder = Path(folder)
         write_artefact(
             folder,

@@ -13,9 +13,17 @@ from warmstart.data.ids import ExternalId, Ids, id_column
 from warmstart.data.values import read_ids_like
 from warmstart.errors import ConfigError, DataError, DataWarning
 from warmstart.fitted import Fitted
-from warmstart.rank import BYTES_PER_PAIR, ScoreFunction, top_k
+from warmstart.rank import ScoreFunction, top_k, users_at_once
 
 OnUnknown: TypeAlias = Literal["raise", "warn", "ignore", "popular"]
+
+# Why a user gets no list.
+_NO_CANDIDATES = "there are no candidates"
+_NO_SCORED = "every candidate was seen or cannot be scored"
+_NO_POPULAR = (
+    "they have no training interactions, and none of the candidates has any, so popularity cannot "
+    "rank them"
+)
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,8 @@ def requested_users(
     )
     if on_unknown == "raise":
         raise DataError(
-            f"recommend: {problem}; on_unknown='popular' gives them the most popular items, "
-            "'warn' or 'ignore' leaves them out"
+            f'recommend: {problem}; on_unknown "popular" gives them the most popular items, '
+            '"warn" or "ignore" leaves them out'
         )
     if on_unknown == "warn":
         warnings.warn(f"recommend: left out: {problem}", DataWarning, stacklevel=3)
@@ -102,10 +110,11 @@ def ranked_lists(
     memory_mb: float,
 ) -> pl.DataFrame:
     """Rank the k best candidates of each user; returns the frame of ``Recommender.recommend``."""
+    k = min(k, len(candidates))
     positions, scores = [np.zeros((0, k), np.int32)], [np.zeros((0, k), np.float32)]
     popularity = fitted.positives.getnnz(axis=0)[candidates].astype(np.float32)
     popularity[popularity == 0] = np.nan
-    step = max(1, int(memory_mb * 2**20 / (BYTES_PER_PAIR * max(len(candidates), 1))))
+    step = users_at_once("recommend", memory_mb, len(candidates))
     for start in range(0, len(users.rows) if len(candidates) else 0, step):
         rows = users.rows[start : start + step]
         by_popularity = users.by_popularity[start : start + step]
@@ -119,7 +128,7 @@ def ranked_lists(
         scores.append(found[1])
     ranked = np.concatenate(positions)
     query, place = np.nonzero(ranked >= 0)
-    _warn_of_empty_lists(users, query, len(candidates))
+    _warn_of_empty_lists(users, query, popularity)
     chosen = candidates[ranked[query, place]]
     ids = pl.Series(users.ids, dtype=pl.Int64 if fitted.user_ids.is_integer else pl.String)
     return pl.DataFrame(
@@ -139,19 +148,21 @@ def _seen(fitted: Fitted, rows: np.ndarray) -> sparse.csr_matrix:
     return sparse.csr_matrix(known @ fitted.seen(np.maximum(rows, 0)))
 
 
-def _warn_of_empty_lists(users: RequestedUsers, listed: np.ndarray, n_candidates: int) -> None:
+def _warn_of_empty_lists(
+    users: RequestedUsers, listed: np.ndarray, popularity: np.ndarray
+) -> None:
     has_list = np.zeros(len(users.rows), bool)
     has_list[listed] = True
-    if has_list.all():
-        return
-    empty = users.where(~has_list).ids
-    why = (
-        "every candidate was seen or cannot be scored"
-        if n_candidates
-        else "there are no candidates"
-    )
-    warnings.warn(
-        f"recommend: {len(empty)} user(s) get no list, the first: {empty[:5]!r}; {why}",
-        DataWarning,
-        stacklevel=4,
-    )
+    empty = users.where(~has_list)
+    unpopular = bool(len(popularity) and np.isnan(popularity).all())
+    for group, why in (
+        (empty.by_popularity & unpopular, _NO_POPULAR),
+        (~(empty.by_popularity & unpopular), _NO_SCORED if len(popularity) else _NO_CANDIDATES),
+    ):
+        ids = empty.where(group).ids
+        if ids:
+            warnings.warn(
+                f"recommend: {len(ids)} user(s) get no list, the first: {ids[:5]!r}; {why}",
+                DataWarning,
+                stacklevel=4,
+            )

@@ -1,7 +1,8 @@
 """Refuse to work in a forked process, where the thread pools of libraries no longer run.
 
 A fork copies memory but not threads, so polars, torch and numba wait forever for threads that do
-not exist. Forking before the first use of warmstart, or starting processes by spawn, is safe.
+not exist. Forking before the first use of warmstart, or starting processes by spawn or forkserver, is
+safe.
 """
 
 import os
@@ -23,5 +24,6 @@ def check_process() -> None:
     elif _first_use != os.getpid():
         raise UnsupportedError(
             f"process {os.getpid()} was forked from one that had used warmstart ({_first_use}), "
-            "and would hang; load models and data inside the worker, or start workers by spawn"
+            "and would hang; start workers by the method spawn or forkserver, or do not use "
+            "warmstart in the parent before the fork"
         )

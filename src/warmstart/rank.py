@@ -5,7 +5,7 @@ float32 (float16 is widened first); higher is better, NaN means "cannot score th
 
 Ties are broken by a seeded random order of the candidates, which the evaluation rotates by a random
 amount for each user. So a constant scorer performs at chance level, independently of the item ids,
-and the order never depends on the block size.
+and the order of equal scores never depends on the block size.
 
 Metrics (shared definition of all reports; L = the first k after masking, G = the relevant items,
 h_r = 1 where rank r, counted from 1, is in G):
@@ -26,6 +26,7 @@ from typing import Protocol, TypeAlias, cast
 import numpy as np
 from scipy import sparse
 
+from warmstart.arguments import positive_number, whole_number
 from warmstart.data.splits.cold import Slice
 from warmstart.errors import ConfigError, DataError
 from warmstart.process import check_process
@@ -37,9 +38,11 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 # Bytes per pair of a block: 4 for the scores, 4 for a float32 copy, 4 for the scorer's arrays.
 BYTES_PER_PAIR = 12
+_MAX_USERS_AT_ONCE = 2**31
 # Pairs that ``top_k`` sorts at a time; its temporaries take about 25 bytes per pair, 26 MB in all.
 _PAIRS_AT_ONCE = 2**20
 _UNRANKED = np.int32(2**31 - 1)
+_MAX_DIGITS = 18  # of the cut-off of a metric, which is an int64
 
 
 class Scorer(Protocol):
@@ -194,13 +197,15 @@ class Ranking:
 
     Attributes:
         users: int32, shape (queries,).
-        items: int32 row numbers, shape (queries, k), best first; -1 after the end of a list.
-        scores: float32, shape (queries, k); NaN after the end.
-        hits: bool, shape (queries, k): the item is relevant.
+        items: int32 row numbers, shape (queries, places), best first; -1 after the end of a list.
+            There are k places, but not more than items.
+        scores: float32, shape (queries, places); NaN after the end.
+        hits: bool, shape (queries, places): the item is relevant.
         n_relevant: int64, shape (queries,): relevant items of the user, ranked or not.
         n_ranked: int64, shape (queries,): candidates that are neither masked nor NaN.
         tied: bool, shape (queries,): equal scores occur up to rank k + 1, so the tie order
             affected the list.
+        k: requested length of the lists.
     """
 
     users: np.ndarray
@@ -210,11 +215,7 @@ class Ranking:
     n_relevant: np.ndarray
     n_ranked: np.ndarray
     tied: np.ndarray
-
-    @property
-    def k(self) -> int:
-        """Length of the lists."""
-        return self.items.shape[1]
+    k: int
 
     def per_user(self, metric: str) -> np.ndarray:
         """Compute a metric such as "ndcg@20" per user: float64, shape (queries,)."""
@@ -236,6 +237,7 @@ class Ranking:
             self.n_relevant[rows],
             self.n_ranked[rows],
             self.tied[rows],
+            self.k,
         )
 
     def _parsed(self, metric: str) -> "Metric":
@@ -257,35 +259,40 @@ def rank_slice(
     """Rank all candidates of a slice for each of its users, in blocks of users.
 
     The result does not depend on the block size, the order of the users or the order of the
-    candidates, unless ``score`` itself does.
+    candidates, unless ``score`` itself does: a matrix product may round the score of a pair in the
+    last bits differently in blocks of other sizes.
 
     Args:
         score: a function like ``Scorer.score``.
         task: users, candidates, relevant and masked pairs.
-        k: length of the lists.
+        k: length of the lists; they end earlier where there are fewer items.
         memory_mb: memory of a block in MiB at ``BYTES_PER_PAIR`` bytes per pair; a block has at
             least one user. Sorting takes up to 26 MB more, and the lists themselves add to it.
         seed: seed of the tie order.
         progress: called with the slice name, the users done and the users in total.
 
     Raises:
+        ConfigError: ``k``, ``memory_mb`` or ``seed`` is not a number within its limits.
         DataError: the slice contradicts itself, or ``score`` returns a wrong shape or dtype.
     """
     check_process()
+    whole_number("rank_slice", "k", k, low=1)
+    whole_number("rank_slice", "seed", seed, low=0)
     _check(task)
     n_queries, n_candidates = len(task.users), len(task.candidates)
     masked = task.masked[:, task.candidates].tocsr()
     order, shift = _ties(task, seed)
-    step = max(1, int(memory_mb * 2**20 / (BYTES_PER_PAIR * max(n_candidates, 1))))
+    step = users_at_once("rank_slice", memory_mb, n_candidates)
+    places = min(k, _shape(task.relevance)[1])
     # One rank more than requested shows whether ranks k and k + 1 have equal scores.
-    positions = np.full((n_queries, k + 1), -1, np.int32)
-    best = np.full((n_queries, k + 1), np.nan, np.float32)
+    positions = np.full((n_queries, places + 1), -1, np.int32)
+    best = np.full((n_queries, places + 1), np.nan, np.float32)
     n_ranked = np.zeros(n_queries, np.int64)
     for start in range(0, n_queries, step):
         rows = slice(start, min(start + step, n_queries))
         scores = _scores(score, task.users[rows], task.candidates)
         positions[rows], best[rows] = top_k(
-            scores, k + 1, masked=masked[rows], tie_order=order, tie_shift=shift[rows]
+            scores, places + 1, masked=masked[rows], tie_order=order, tie_shift=shift[rows]
         )
         n_ranked[rows] = _count_ranked(scores, masked[rows])
         if progress is not None:
@@ -293,13 +300,29 @@ def rank_slice(
     items = np.where(positions >= 0, task.candidates[positions], -1).astype(np.int32)
     return Ranking(
         task.users,
-        items[:, :k],
-        best[:, :k],
-        _hits(items[:, :k], task.relevance),
+        items[:, :places],
+        best[:, :places],
+        _hits(items[:, :places], task.relevance),
         np.diff(task.relevance.indptr).astype(np.int64),
         n_ranked,
         (best[:, 1:] == best[:, :-1]).any(axis=1),
+        int(k),
     )
+
+
+def users_at_once(who: str, memory_mb: float, n_candidates: int) -> int:
+    """Return how many users are scored together: at least one.
+
+    Args:
+        who: the function that got ``memory_mb``; the message of an error begins with it.
+        memory_mb: memory of a block in MiB at ``BYTES_PER_PAIR`` bytes per pair.
+        n_candidates: number of candidates of each user.
+
+    Raises:
+        ConfigError: ``memory_mb`` is not a finite number above 0.
+    """
+    memory = positive_number(who, "memory_mb", memory_mb) * 2**20
+    return max(1, int(min(memory / (BYTES_PER_PAIR * max(n_candidates, 1)), _MAX_USERS_AT_ONCE)))
 
 
 def mean_metric(
@@ -396,10 +419,12 @@ class Metric:
         Raises:
             ConfigError: the name is not of the form kind@k, or the kind is unknown.
         """
-        kind, _, cut = name.partition("@")
-        if kind not in METRICS or not cut.isdecimal() or int(cut) < 1:
+        kind, _, cut = str(name).partition("@")
+        valid = kind in METRICS and cut.isdecimal() and len(cut) <= _MAX_DIGITS
+        if not valid or int(cut) < 1:
             raise ConfigError(
-                f"metric {name!r} is unknown; write kind@k with k from 1 and kind one of "
+                f"metric {name!r} is unknown; write kind@k with k from 1, at most "
+                f"{_MAX_DIGITS} digits, and kind one of "
                 f"{', '.join(METRICS)}"
             )
         return cls(kind, int(cut))
@@ -408,7 +433,8 @@ class Metric:
         """Compute the metric of each user: float64, shape (queries,).
 
         Args:
-            hits: bool, shape (queries, at least k), by rank.
+            hits: bool, shape (queries, places), by rank; the lists end after fewer than k places
+                if there are no more items.
             n_relevant: shape (queries,), each at least 1.
         """
         return METRICS[self.kind](hits[:, : self.k], n_relevant, self.k)
@@ -425,8 +451,9 @@ def _recall(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
 
 
 def _ndcg(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
-    discounts = 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.cumsum(discounts)[np.minimum(n_relevant, k) - 1]
+    ranks = min(k, max(hits.shape[1], int(n_relevant.max(initial=1))))
+    discounts = 1 / np.log2(np.arange(2, ranks + 2))
+    ideal = np.cumsum(discounts)[np.minimum(n_relevant, ranks) - 1]
     return (hits * discounts[: hits.shape[1]]).sum(axis=1) / ideal
 
 

@@ -1,5 +1,6 @@
 """One execution of a fit: its folder, the duration of its stages, and their resumption."""
 
+import hashlib
 import json
 import logging
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from warmstart.code_hash import code_hash
 from warmstart.storage import write_text
 
 logger = logging.getLogger(__name__)
@@ -30,15 +32,23 @@ class Run:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def stage(self, name: str, key: str | None = None) -> Iterator[Path | None]:
+    def stage(
+        self, name: str, key: str | None = None, *, code: str | None = None
+    ) -> Iterator[Path | None]:
         """Time a stage and yield its folder for checkpoints.
 
         Args:
             name: name of the stage.
-            key: hash of everything that the stage depends on. Without a key, or if the run has no
-                folder, the stage yields None and cannot be resumed.
+            key: hash of all data and settings that the stage depends on. Without a key, or if the
+                run has no folder, the stage yields None and cannot be resumed.
+            code: name of the warmstart module whose code, with all that it imports, the stage
+                depends on, so that checkpoints of other code are not used.
         """
-        folder = None if self.folder is None or key is None else self.folder / f"{name}-{key[:16]}"
+        folder = None
+        if self.folder is not None and key is not None:
+            version = "" if code is None else code_hash([code])
+            digest = hashlib.sha256(f"{key} {version}".encode()).hexdigest()
+            folder = self.folder / f"{name}-{digest[:16]}"
         logger.info("%s: started", name)
         started, finished = time.perf_counter(), False
         try:

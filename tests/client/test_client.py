@@ -17,7 +17,7 @@ import uvicorn
 
 from warmstart.client import AsyncClient, Client, ServiceError, clients, operations, responses
 from warmstart.client.request import Request
-from warmstart.errors import DataError, WarmstartError
+from warmstart.errors import ConfigError, DataError, WarmstartError
 from warmstart.serve.api.app import create_app
 from warmstart.serve.engine.service import Service
 from warmstart.serve.settings import Settings
@@ -256,7 +256,7 @@ def test_an_error_names_field_and_problem(kind, made, served):
     async def go():
         async with connected(kind, made, served) as client:
             with pytest.raises(ServiceError) as caught:
-                await client.recommend(1, history=[2])
+                await client.recommend("1", history=["2"])
             assert caught.value.status == 422
             assert "give either user or history" in str(caught.value)
             assert caught.value.errors[0]["pointer"].startswith("#")
@@ -432,12 +432,20 @@ def test_other_failures_are_errors_at_once(scripted, status):
     assert caught.value.status == status
 
 
-def test_ready_is_a_bool_or_an_error(scripted):
-    assert scripted(Script(503), "ready") is False
+@pytest.mark.parametrize(
+    "outcome", [503, httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), (503, 1)]
+)
+def test_ready_is_false_without_retries_if_the_service_is_down(scripted, outcome):
+    script = Script(outcome)
+    assert scripted(script, "ready") is False
+    assert (len(script.bodies), script.pauses) == (1, [])
+
+
+def test_ready_is_true_or_an_error_if_it_answers(scripted):
     assert scripted(Script(200), "ready") is True
-    with pytest.raises(ServiceError, match="does not answer: refused") as caught:
-        scripted(Script(httpx.ConnectError("refused")), "ready", retries=0)
-    assert caught.value.status is None
+    for status in (404, 429, 500):
+        with pytest.raises(ServiceError, match=f"{status}: busy"):
+            scripted(Script(status), "ready")
 
 
 def client_of(content, status=200):
@@ -453,13 +461,53 @@ def test_another_service_is_noticed():
         client_of(b"<html>", 502).status()
     with pytest.raises(ServiceError, match="400: Bad Request"):
         client_of(b"[1]", 400).status()
-    with pytest.raises(ServiceError, match="does not answer"):
-        Client("service").status()
+    with pytest.raises(ServiceError, match="may be another service"):
+        client_of(b"<html>").ready()
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8912",
+        "service",
+        "",
+        "ftp://service",
+        "http://",
+        "http://a:99999",
+        "http:/a",
+        None,
+    ],
+)
+def test_a_url_that_is_none_is_refused_at_once(kind, url):
+    with pytest.raises(ConfigError, match=r"url .*; allowed: http://HOST or https://HOST"):
+        kind(url)
+
+
+@pytest.mark.parametrize("token", ["ws_secret\n", " ws_secret", "ws_sécret"])
+def test_a_malformed_token_is_refused_and_not_shown(token):
+    with pytest.raises(ConfigError, match="allowed: ws_") as caught:
+        Client("http://service", token)
+    assert "ws_s" not in str(caught.value)
 
 
 def test_an_empty_id_is_refused():
     with pytest.raises(DataError, match="must not be empty"):
         client_of(b"{}").item("")
+
+
+def test_a_number_is_refused_by_a_model_with_text_ids(served):
+    with Client(*served) as client:
+        for send in (
+            lambda: client.write_items({88003: TEXT}),
+            lambda: client.write_item(88003, TEXT),
+            lambda: client.record([{"user": "u", "item": 88003}]),
+            lambda: client.recommend(88003),
+        ):
+            with pytest.raises(ServiceError, match=r"number 88003.*ids of this model are text"):
+                send()
+        with pytest.raises(ServiceError, match="404"):
+            client.item("88003")
 
 
 def test_integers_of_numpy_are_integers():

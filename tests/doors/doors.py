@@ -13,6 +13,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import numpy as np
@@ -58,7 +59,7 @@ def _csv(columns: Columns, awkward: Awkward) -> bytes:
 def _json(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
-    if isinstance(value, bytes | date | datetime | time | Decimal) or value is pd.NA:
+    if isinstance(value, bytes | date | datetime | time | Decimal | UUID) or value is pd.NA:
         raise CannotCarry
     if isinstance(value, tuple):
         return list(value)

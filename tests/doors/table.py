@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Literal
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -39,6 +40,7 @@ class Awkward:
 
 NOON = 1717158600  # 2024-05-31T12:30:00Z
 DAY = 1717113600  # 2024-05-31
+KEY = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 MISSING_WORDS = ("nan", "NaN", "null", "NULL", "None", "NaT", "<NA>", r"\N", "#N/A", "N/A", "NA")
 NOTHING = (None, float("nan"), np.float32("nan"), pd.NA, pd.NaT)
 
@@ -79,6 +81,7 @@ TABLE = [
     Awkward("id", {"a": 1}, None, Refused()),
     Awkward("id", date(2024, 5, 31), None, Refused()),
     Awkward("id", datetime(2024, 5, 31), None, Refused()),
+    Awkward("id", UUID(KEY), KEY, KEY),
     Awkward("id", b"a", None, "a"),
     Awkward("id", b"\xff", None, Refused("UTF-8")),
     Awkward("id", "\ud800", None, Refused()),
@@ -101,6 +104,7 @@ TABLE = [
     Awkward("text", True, "true", "true"),
     Awkward("text", np.bool_(False), "false", "false"),
     Awkward("text", date(2024, 5, 31), "2024-05-31", "2024-05-31"),
+    Awkward("text", UUID(KEY), KEY, KEY),
     Awkward("text", ["a", "b"], None, "a, b"),
     Awkward("text", ("a", None, "b"), None, "a, b"),
     Awkward("text", [], None, None),
@@ -171,7 +175,10 @@ TABLE = [
     Awkward("time", -1, "-1", -1),
     *(Awkward("time", value, "", Refused()) for value in ("", *NOTHING)),
     *(Awkward("time", word, word, Refused()) for word in ("nan", "NULL")),
-    Awkward("time", NOON * 1000, str(NOON * 1000), Refused("not milliseconds")),
+    *(
+        Awkward("time", NOON * factor, str(NOON * factor), Refused(f"not {unit}: divide"))
+        for unit, factor in (("milliseconds", 10**3), ("nanoseconds", 10**9))
+    ),
     Awkward("time", "05/31/2024", "05/31/2024", Refused("ISO 8601")),
     Awkward("time", "2024-02-30", "2024-02-30", Refused("ISO 8601")),
     Awkward("time", 20241331, "20241331", Refused("ISO 8601")),

@@ -1,3 +1,4 @@
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +9,7 @@ import torch
 from tests.lm.conftest import TEXTS, WORDS
 from warmstart.errors import ArtefactError, ConfigError, DataError
 from warmstart.lm import LMConfig, TextEncoder, load_language_model, load_lm
+from warmstart.lm.source import settings_hash
 from warmstart.lm.texts import tokenize
 from warmstart.testing.tiny_lm import tiny_encoder
 
@@ -165,6 +167,21 @@ def test_a_model_with_other_weights_is_refused(encoder_folder, tmp_path):
     other = tiny_encoder(tmp_path / "other", WORDS, seed=1)
     with pytest.raises(ArtefactError, match=f"made with {spec['weights_sha256']}"):
         TextEncoder.from_spec(spec, source=str(other))
+
+
+def test_a_model_with_another_tokenizer_is_refused(encoder_folder, tmp_path):
+    encoder = load_lm(LMConfig(source=str(encoder_folder)))
+    other = shutil.copytree(encoder_folder, tmp_path / encoder_folder.name)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    first, second = sorted(vocabulary)[-2:]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert settings_hash(other) != settings_hash(encoder_folder)
+    with pytest.raises(ArtefactError, match="another tokenizer than the one the artefact was"):
+        TextEncoder.from_spec(encoder.spec, source=str(other))
+    of_format_1 = {k: v for k, v in encoder.spec.items() if k != "tokenizer_sha256"}
+    assert TextEncoder.from_spec(of_format_1, source=str(other)).spec != encoder.spec
 
 
 def test_a_malformed_reference_is_refused():

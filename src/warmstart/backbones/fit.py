@@ -30,7 +30,7 @@ def fit_backbone(config: BackboneConfig, data: Dataset, context: FitContext) -> 
     shape, events = (data.n_users, data.n_items), data.interactions.hash
     parts = f"{config.model_dump_json()} {shape} {events} {seed} {validated_on}"
     key = hashlib.sha256(parts.encode()).hexdigest()
-    with context.run.stage(f"backbone-{config.kind}", key) as folder:
+    with context.run.stage(f"backbone-{config.kind}", key, code=__name__) as folder:
         return build(config).fit(
             data.matrix, validate=validate, rng=np.random.default_rng(seed), run_folder=folder
         )

@@ -13,6 +13,8 @@ import numba
 import numpy as np
 import torch
 
+from warmstart.process import check_process
+
 Array: TypeAlias = np.ndarray
 Float: TypeAlias = float | np.floating
 Integer: TypeAlias = int | np.integer
@@ -25,7 +27,11 @@ def over_rows(kernel: Callable[..., None], rows: int, *arguments: Any) -> None:
 
     A call must write only its own rows; then the result does not depend on the number of threads,
     which is ``numba.get_num_threads()``.
+
+    Raises:
+        UnsupportedError: this process was forked from one that had used warmstart.
     """
+    check_process()
     threads = _threads()
     if threads == 1 or rows == 1:
         kernel(0, rows, *arguments)

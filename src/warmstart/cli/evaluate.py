@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from warmstart.cli.inputs import check_fitted_on
 from warmstart.cli.options import Html, Json, Masks, ModelFolder, SplitFolder, example
 from warmstart.cli.output import print_table, progress
 from warmstart.cli.tables import check_masks, write_comparisons
@@ -36,7 +35,6 @@ def evaluate(
         bar.stage(f"load {model}")
         loaded = load_model(model)
         parts = load_split(split)
-        check_fitted_on(loaded, parts)
         for name in masks:
             result = measure(loaded, parts, mask=name, progress=bar.ranked)
             tables[name] = compare([result], command="evaluate")

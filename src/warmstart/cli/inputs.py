@@ -73,30 +73,6 @@ def load_for_texts(folder: Path, source: str | None) -> "Recommender":
     return load_model(folder, lm=TextEncoder.from_spec(spec, **given))
 
 
-def check_fitted_on(model: "Recommender", split: "Split") -> None:
-    """Check that a model was fitted on the training part of this split.
-
-    A model that has seen the test part would look better than it is.
-
-    Raises:
-        DataError: its users, items or interactions differ from those of the training part.
-    """
-    fitted, train = model.fitted, split.train
-    pairs = (
-        ("users", fitted.user_ids.hash, train.user_ids.hash),
-        ("items", fitted.catalogue.item_ids.hash, train.catalogue.item_ids.hash),
-    )
-    for what, ours, theirs in pairs:
-        if ours != theirs:
-            raise DataError(f"the {what} of the model are not those of the split")
-    difference = fitted.positives - train.matrix
-    if abs(difference).sum() > 0:
-        raise DataError(
-            "the model was fitted on other interactions than the training part of the split; "
-            "fit it on the split"
-        )
-
-
 def comma_separated(text: str, what: str) -> list[str]:
     """Split ``a,b,c`` into its parts; ``what`` names the option in the message.
 
@@ -139,7 +115,8 @@ def read_new_items(path: Path, model: "Recommender") -> "Catalogue":
     from warmstart.data.readers.files import read_items
 
     catalogue = model.fitted.catalogue
-    return read_items(path, catalogue.text_columns, catalogue.item_ids)
+    known = catalogue.columns.columns
+    return read_items(path, catalogue.text_columns, catalogue.item_ids, known)
 
 
 def model_description(model: "Recommender") -> dict[str, Any]:

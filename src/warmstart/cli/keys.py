@@ -23,9 +23,12 @@ def create(
     store: StoreUrl = None,
 ) -> None:
     """Create a key and print it. It cannot be shown again."""
-    from warmstart.serve.storage.keys import make_key
+    from warmstart.serve.settings import StoreSettings
+    from warmstart.serve.storage.keys import check_scope, make_key
+    from warmstart.serve.storage.store import Store
 
-    print_line(make_key(_open_store(store), name, scope))
+    check_scope(scope)
+    print_line(make_key(Store(StoreSettings.read(store=store).store), name, scope))
 
 
 @app.command("list", epilog=example("warmstart keys list --store sqlite:///shop.db"))
@@ -50,7 +53,8 @@ def revoke(
 
 
 def _open_store(url: str | None) -> "Store":
+    """Open a store that exists: a mistyped name must not create another one."""
     from warmstart.serve.settings import StoreSettings
-    from warmstart.serve.storage.store import Store
+    from warmstart.serve.storage.store import Store, existing_store_url
 
-    return Store(StoreSettings.read(store=url).store)
+    return Store(existing_store_url(StoreSettings.read(store=url).store))

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from typer import Option
+from typer import Exit, Option
 
 from warmstart.cli.options import LM, ModelFolder, StoreUrl, example
+from warmstart.cli.output import print_problem
 
 EXAMPLE = example(
     "warmstart keys create --name shop --scope write --store sqlite:///shop.db",
@@ -25,11 +26,15 @@ def serve(
     lm: LM = None,
 ) -> None:
     """Serve a model: REST API, console, durable store. All settings: docs/serving/settings.md."""
-    from warmstart.serve.main import run
+    from warmstart.serve.main import AddressError, run
     from warmstart.serve.settings import Settings
 
     given = {"store": store, "host": host, "port": port, "models_folder": models_folder, "lm": lm}
-    run(Settings.read(model=model, **given))
+    try:
+        run(Settings.read(model=model, **given))
+    except AddressError as error:  # not bad input (2): the same command may work later
+        print_problem(str(error))
+        raise Exit(1) from None
 
 
 command = serve

@@ -11,7 +11,8 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from warmstart.client import operations
-from warmstart.client.request import Request, Result, RetryPolicy, finish
+from warmstart.client.request import Request, Result, RetryPolicy
+from warmstart.errors import ConfigError
 
 P = ParamSpec("P")
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -46,8 +47,27 @@ def _described(send: Method, make: Callable[..., Request[Any]]) -> Method:
 
 
 def _options(url: str, token: str | None, timeout: float) -> dict[str, Any]:
+    _check(url, token)
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     return {"base_url": url, "headers": headers, "timeout": timeout}
+
+
+def _check(url: str, token: str | None) -> None:
+    """Refuse what httpx would refuse only with the first request, and less clearly."""
+    try:
+        parsed = httpx.URL(url)
+        right = parsed.scheme in ("http", "https") and bool(parsed.host)
+        right = right and (parsed.port or 0) < 2**16
+    except (httpx.InvalidURL, TypeError):
+        right = False
+    if not right:
+        raise ConfigError(
+            f"url {url!r}; allowed: http://HOST or https://HOST, such as http://localhost:8000"
+        )
+    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+        raise ConfigError(  # without the token, which is secret
+            "token: it has spaces, line breaks or characters other than ASCII; allowed: ws_..."
+        )
 
 
 class Client:
@@ -64,6 +84,9 @@ class Client:
         retries: attempts beyond the first.
         max_retry_wait: seconds; if the service asks for a longer wait, its response is an error.
         transport: an httpx transport, for tests or special TLS settings.
+
+    Raises:
+        ConfigError: the URL or the token is malformed.
     """
 
     def __init__(
@@ -88,7 +111,7 @@ class Client:
                 outcome = error
             seconds = self._retry_policy.delay(request, outcome, attempts)
             if seconds is None:
-                return finish(request, outcome)
+                return request.parse(outcome)
             time.sleep(seconds)
             attempts += 1
 
@@ -136,6 +159,9 @@ class AsyncClient:
         retries: attempts beyond the first.
         max_retry_wait: seconds; if the service asks for a longer wait, its response is an error.
         transport: an httpx transport, for tests or special TLS settings.
+
+    Raises:
+        ConfigError: the URL or the token is malformed.
     """
 
     def __init__(
@@ -160,7 +186,7 @@ class AsyncClient:
                 outcome = error
             seconds = self._retry_policy.delay(request, outcome, attempts)
             if seconds is None:
-                return finish(request, outcome)
+                return request.parse(outcome)
             await asyncio.sleep(seconds)
             attempts += 1
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from warmstart.errors import DataError
 
@@ -35,6 +36,8 @@ def json_value(value: Any) -> Any:
             return value
         case Decimal():
             return int(value) if value == value.to_integral_value() else format(value, "f")
+        case UUID():
+            return str(value)
         case date():  # and datetime
             return value.isoformat()
         case bytes():

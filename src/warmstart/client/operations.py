@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 
 from warmstart.client.json_values import json_id, json_ids, json_list, json_value
-from warmstart.client.request import Request
+from warmstart.client.request import Request, readiness_of
 from warmstart.client.responses import (
     Health,
     Id,
@@ -62,7 +62,9 @@ def write_item(item: Id, columns: Mapping[str, Value]) -> Request[WrittenItems]:
     Raises:
         ServiceError: the request fails.
     """
-    return Request("PUT", "/v1/items/{item}", json_id(item), body={"columns": json_value(columns)})
+    # The body has the id too: in a path, a number cannot be told from text.
+    body = {"id": json_id(item), "columns": json_value(columns)}
+    return Request("PUT", "/v1/items/{item}", json_id(item), body=body)
 
 
 def delete_item(item: Id) -> Request[None]:
@@ -273,9 +275,9 @@ def swap_model(folder: str) -> Request[Health]:
 
 
 def ready() -> Request[bool]:
-    """Whether the service can make lists now. The request is sent once, without retries.
+    """Whether the service can make lists now; False if it does not answer. Sent only once.
 
     Raises:
-        ServiceError: the service does not answer.
+        ServiceError: the response is an error other than status 503.
     """
-    return Request("GET", "/health/ready", idempotent=False, parse=lambda answer: answer.is_success)
+    return Request("GET", "/health/ready", retried=False, parse=readiness_of)

@@ -17,24 +17,44 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _MAX_QUOTED = 200  # characters of a response that is not JSON
 
 
-def json_of(response: httpx.Response) -> Any:
+Outcome = httpx.Response | httpx.TransportError
+
+
+def json_of(outcome: Outcome) -> Any:
     """The JSON of a response; None without content (status 204).
 
     Raises:
-        ServiceError: it is an error response, or not JSON.
+        ServiceError: there is no response, or it is an error response or not JSON.
     """
-    if not response.is_success:
-        raise _problem(response)
-    if response.status_code == httpx.codes.NO_CONTENT:
+    if isinstance(outcome, httpx.TransportError):
+        reason = str(outcome) or type(outcome).__name__
+        raise ServiceError(f"the service does not answer: {reason}") from outcome
+    if not outcome.is_success:
+        raise _problem(outcome)
+    if outcome.status_code == httpx.codes.NO_CONTENT:
         return None
     try:
-        return response.json()
+        return outcome.json()
     except ValueError:
-        text = response.text[:_MAX_QUOTED]
+        text = outcome.text[:_MAX_QUOTED]
         raise ServiceError(
             f"the response is not JSON, so this may be another service: {text!r}",
-            status=response.status_code,
+            status=outcome.status_code,
         ) from None
+
+
+def readiness_of(outcome: Outcome) -> bool:
+    """Whether the service answers that it is ready; False if it does not answer.
+
+    Raises:
+        ServiceError: it is another error response, or not JSON.
+    """
+    if isinstance(outcome, httpx.TransportError):
+        return False
+    if outcome.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        return False
+    json_of(outcome)
+    return True
 
 
 @dataclass(frozen=True)
@@ -48,7 +68,8 @@ class Request(Generic[Result]):
         query: parameters after the path.
         body: sent as JSON.
         idempotent: whether it may be sent again if its outcome is unknown.
-        parse: turns a response into the result.
+        retried: whether it may be sent again at all.
+        parse: turns a response, or the error that prevented one, into the result.
 
     Raises:
         DataError: the id in the path is empty.
@@ -60,7 +81,8 @@ class Request(Generic[Result]):
     query: Mapping[str, int] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     idempotent: bool = True
-    parse: Callable[[httpx.Response], Any] = json_of
+    retried: bool = True
+    parse: Callable[[Outcome], Any] = json_of
 
     def __post_init__(self) -> None:
         if self.path_id == "":
@@ -93,9 +115,7 @@ class RetryPolicy:
     retries: int
     max_wait: float
 
-    def delay(
-        self, request: Request[Any], outcome: httpx.Response | httpx.TransportError, attempts: int
-    ) -> float | None:
+    def delay(self, request: Request[Any], outcome: Outcome, attempts: int) -> float | None:
         """Seconds until the next attempt; None if there is none.
 
         Args:
@@ -112,21 +132,9 @@ class RetryPolicy:
         return seconds if seconds <= self.max_wait else None
 
 
-def finish(request: Request[Result], outcome: httpx.Response | httpx.TransportError) -> Result:
-    """What the request's ``parse`` makes of its response.
-
-    Raises:
-        ServiceError: there is no response, or it is an error response.
-    """
-    if isinstance(outcome, httpx.TransportError):
-        reason = str(outcome) or type(outcome).__name__
-        raise ServiceError(f"the service does not answer: {reason}") from outcome
-    return request.parse(outcome)
-
-
-def _may_repeat(request: Request[Any], outcome: httpx.Response | httpx.TransportError) -> bool:
-    if isinstance(outcome, httpx.UnsupportedProtocol):
-        return False  # the URL's scheme is neither http nor https
+def _may_repeat(request: Request[Any], outcome: Outcome) -> bool:
+    if not request.retried:
+        return False
     if isinstance(outcome, httpx.TransportError):
         return request.idempotent or isinstance(outcome, _NEVER_SENT)
     if outcome.status_code == httpx.codes.TOO_MANY_REQUESTS:

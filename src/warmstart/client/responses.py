@@ -70,7 +70,10 @@ class ItemList(TypedDict):
 
 
 class UserInfo(TypedDict):
-    """A user: whether the model knows them, and the items they interacted with."""
+    """A user: whether they are in the training data, and the items of their interactions.
+
+    The history is empty for a user whose ratings are all below the threshold.
+    """
 
     id: Id
     known: bool

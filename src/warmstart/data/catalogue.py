@@ -8,6 +8,7 @@ import polars as pl
 
 from warmstart.data.ids import Ids
 from warmstart.errors import DataError
+from warmstart.process import check_process
 
 LIST_COLUMNS = ("genres", "categories", "tags")
 """Item columns that hold several values, separated by ``|``."""
@@ -15,7 +16,7 @@ LIST_COLUMNS = ("genres", "categories", "tags")
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Items in row order.
+    """Items in row order. In a forked process, see ``process``, its methods raise an error.
 
     Attributes:
         item_ids: external ids.
@@ -32,6 +33,9 @@ class Catalogue:
     columns: pl.DataFrame
     text_columns: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        check_process()
+
     def __len__(self) -> int:
         return len(self.item_ids)
 
@@ -42,6 +46,7 @@ class Catalogue:
 
     def take(self, rows: np.ndarray) -> "Catalogue":
         """Select items by row number, in the given order."""
+        check_process()
         return Catalogue(
             Ids(self.item_ids.take(rows), self.item_ids.kind),
             tuple(self.texts[row] for row in rows),
@@ -56,6 +61,7 @@ class Catalogue:
         Raises:
             DataError: an id of ``new`` is already in this catalogue.
         """
+        check_process()
         known = [value for value in new.item_ids.values if value in self.item_ids]
         if known:
             raise DataError(f"{len(known)} item id(s) are already in the catalogue: {known[:5]!r}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import polars as pl
@@ -69,7 +70,8 @@ class Cells:
 def column_of(values: Iterable[Any], name: str = "") -> pl.Series:
     """Convert Python values to a column; of dtype Object if their types differ or nest.
 
-    NaN, pandas' NA and NaT, and None become null. Integers, floats and decimals may be mixed.
+    NaN, pandas' NA and NaT, and None become null. Integers, floats and decimals may be mixed. UUIDs
+    become text.
     """
     plain = [_plain(value) for value in values]
     types = {type(value) for value in plain if value is not None}
@@ -92,16 +94,19 @@ def any_column(values: Any, name: str = "") -> pl.Series:
     """
     if isinstance(values, pl.Series):
         return values.alias(name)
-    if isinstance(values, pa.Array | pa.ChunkedArray):
+    if _is_pandas(values, "Series"):
         try:
-            return pl.Series(name, values)
-        except (pl.exceptions.PolarsError, TypeError, ValueError):
-            values = values.to_pylist()
-    elif _is_pandas(values, "Series"):
-        try:
-            return pl.Series(name, pa.array(values, from_pandas=True))
-        except (pa.ArrowException, pl.exceptions.PolarsError, TypeError, ValueError):
+            values = pa.array(values, from_pandas=True)
+        except (pa.ArrowException, TypeError, ValueError):
             values = values.tolist()
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        # polars reads Arrow's UUIDs, also those in lists and categories, as 16 bytes each.
+        if "extension<arrow.uuid>" not in str(values.type):
+            try:
+                return pl.Series(name, values)
+            except (pl.exceptions.PolarsError, TypeError, ValueError):
+                pass
+        values = values.to_pylist()
     elif isinstance(values, np.ndarray):
         if values.ndim == 1 and values.dtype.kind == "f":
             return pl.Series(name, values, nan_to_null=True)  # keeps the precision of the type
@@ -145,9 +150,11 @@ def _is_pandas(value: Any, kind: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Convert to a Python value without numpy types; every missing value becomes None."""
+    """Convert to a plain Python value, without numpy types; every missing value becomes None."""
     if value is None or type(value).__name__ in _NULL_TYPES:
         return None
+    if isinstance(value, UUID):
+        return str(value)
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and value != value:

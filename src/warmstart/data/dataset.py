@@ -11,11 +11,15 @@ from scipy import sparse
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
+from warmstart.process import check_process
 
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
     """Users, a catalogue and interactions; immutable.
+
+    Raises:
+        DataError: a row number of the interactions is not that of a user or an item.
 
     Attributes:
         name: name of the data in reports.
@@ -39,6 +43,10 @@ class Dataset:
     clock: Literal["unix", "position"] = "unix"
     unread_columns: tuple[str, ...] = ()
     below_threshold: Interactions = field(default_factory=lambda: Interactions.from_arrays([], []))
+
+    def __post_init__(self) -> None:
+        for events in (self.interactions, self.below_threshold):
+            events.check_rows(f"data set {self.name!r}", self.n_users, self.n_items)
 
     def __repr__(self) -> str:
         text = ", ".join(self.catalogue.text_columns) or "none"
@@ -75,6 +83,7 @@ class Dataset:
 
     def with_permuted_texts(self, rng: np.random.Generator) -> "Dataset":
         """Shuffle the texts among the items, for the ``permuted`` control."""
+        check_process()
         order = rng.permutation(self.n_items)
         texts = tuple(self.catalogue.texts[i] for i in order)
         # Shuffle the columns too, so that composing them still gives the texts.

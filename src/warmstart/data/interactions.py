@@ -4,13 +4,17 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from warmstart.errors import DataError
+
 OBSERVED = "observed"
 MIN_WEIGHT = np.float32(1e-6)
 """Smallest weight of an interaction; a weight of 0 would mean no interaction."""
+_MAX_ROW = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,19 @@ class Interactions:
         provenance: str = OBSERVED,
         evidence: Mapping[str, np.ndarray] | None = None,
     ) -> "Interactions":
-        """Build interactions of one provenance from integer arrays; ``weights`` None means 1."""
-        users = np.asarray(users, np.int32)
-        items = np.asarray(items, np.int32)
+        """Build interactions of one provenance from integer arrays; ``weights`` None means 1.
+
+        Raises:
+            DataError: row numbers are not whole numbers from 0, or the lengths differ.
+        """
+        users, items = _row_numbers("users", users), _row_numbers("items", items)
+        given = {"users": users, "items": items, "weights": weights, "times": times}
+        lengths = {
+            name: len(array) for name, array in {**given, **(evidence or {})}.items()
+            if array is not None
+        }
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"interactions: the lengths of the arrays differ: {lengths}")
         ones = np.ones(len(users), np.float32)
         weights = ones if weights is None else np.asarray(weights, np.float32)
         times = None if times is None else np.asarray(times, np.int64)
@@ -97,8 +111,27 @@ class Interactions:
             {name: values[keep] for name, values in self.evidence.items()},
         )
 
+    def check_rows(self, who: str, n_users: int, n_items: int) -> None:
+        """Check that the row numbers are those of known users and items.
+
+        Raises:
+            DataError: a row number is negative or too large; the message begins with ``who``.
+        """
+        for kind, rows, known in (("user", self.users, n_users), ("item", self.items, n_items)):
+            wrong = rows[(rows < 0) | (rows >= known)]
+            if len(wrong):
+                raise DataError(
+                    f"{who}: {kind} row {wrong[0]} is unknown; allowed: row numbers of the "
+                    f"{known} {kind}s, from 0 to {known - 1}"
+                )
+
     def matrix(self, n_users: int, n_items: int) -> sparse.csr_matrix:
-        """Weights as float32 CSR, shape (n_users, n_items); a repeated pair keeps the largest."""
+        """Weights as float32 CSR, shape (n_users, n_items); a repeated pair keeps the largest.
+
+        Raises:
+            DataError: a row number lies outside the shape.
+        """
+        self.check_rows("interactions", n_users, n_items)
         order = np.lexsort((-self.weights, self.items, self.users))
         users, items, weights = self.users[order], self.items[order], self.weights[order]
         first = np.ones(len(users), bool)
@@ -106,6 +139,35 @@ class Interactions:
         return sparse.csr_matrix(
             (weights[first], (users[first], items[first])), shape=(n_users, n_items)
         )
+
+
+def _row_numbers(name: str, values: Any) -> np.ndarray:
+    """Convert to int32, shape (events,).
+
+    Raises:
+        DataError: a value is not a whole number from 0, or the array has more than one axis.
+    """
+    try:
+        given = np.asarray(values)
+    except ValueError:
+        raise DataError(f"interactions: {name} must be a list of numbers, got lists") from None
+    if given.ndim != 1:
+        raise DataError(f"interactions: {name} must have one axis, got shape {given.shape}")
+    if not len(given):
+        return np.zeros(0, np.int32)
+    if given.dtype.kind == "f":
+        right = np.floor(given) == given
+    else:
+        right = np.full(len(given), given.dtype.kind in "iu")
+    if right.all():
+        right = (given >= 0) & (given <= _MAX_ROW)
+    if not right.all():
+        first = given.tolist()[int(np.argmin(right))]
+        raise DataError(
+            f"interactions: {name} must be row numbers, whole numbers from 0 to {_MAX_ROW}; got "
+            f"{first!r}"
+        )
+    return given.astype(np.int32)
 
 
 def concatenate(parts: Sequence[Interactions]) -> Interactions:

@@ -197,6 +197,12 @@ class Comparison(ShownAsTable):
         """Slice names in order."""
         return list(dict.fromkeys(row.slice for row in self.summary))
 
+    @property
+    def few_candidates(self) -> dict[str, int]:
+        """Slices with fewer than 2 k candidates, with their number: a random list finds half."""
+        facts = {part.slice: part.facts for part in self.details[0].slices}
+        return {name: fact.candidates for name, fact in facts.items() if fact.few_candidates}
+
     def find(self, method: str, slice_name: str, metric: str) -> Summary:
         """Look up one metric of one method on one slice.
 
@@ -240,7 +246,17 @@ class Comparison(ShownAsTable):
         data = self.data
         table = Table(
             title=f"{data.name}, {data.protocol}, {data.part}, mask {data.mask}",
-            caption=f"mean over users [{self.level:.0%} interval]; * control",
+            caption="; ".join(
+                [
+                    f"mean over users [{self.level:.0%} interval]",
+                    "* control",
+                    *(
+                        f"the {name} slice has only {candidates} candidates, so random lists "
+                        "score high"
+                        for name, candidates in self.few_candidates.items()
+                    ),
+                ]
+            ),
         )
         table.add_column("method")
         for name in self.slices:

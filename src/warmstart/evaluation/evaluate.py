@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from rich.table import Table
 
+from warmstart.arguments import positive_number, whole_number
 from warmstart.core import Recommender
 from warmstart.data.ids import Ids
 from warmstart.data.splits.cold import SLICES, Mask, Part, Slice, SliceName, Split
@@ -29,6 +30,7 @@ from warmstart.evaluation.strata import (
     item_strata,
     user_strata,
 )
+from warmstart.process import check_process
 from warmstart.rank import Metric, Progress, Ranking, Scorer, rank_slice
 
 logger = logging.getLogger(__name__)
@@ -73,6 +75,11 @@ class SliceFacts:
     short_lists: int
     tie_share: float
     k: int
+
+    @property
+    def few_candidates(self) -> bool:
+        """Whether a random list holds more than half of the candidates, so metrics say little."""
+        return self.candidates < 2 * self.k
 
 
 @dataclass(frozen=True)
@@ -164,7 +171,12 @@ class Report(ShownAsTable):
         return table
 
     def per_user(self, user_ids: Ids) -> pl.DataFrame:
-        """Tabulate all per-user values: columns method, seed, slice, metric, user, value."""
+        """Tabulate all per-user values: columns method, seed, slice, metric, user, value.
+
+        Raises:
+            UnsupportedError: this process was forked from one that had used warmstart.
+        """
+        check_process()
         parts = [
             pl.DataFrame(
                 {
@@ -200,7 +212,8 @@ def evaluate(
     """Rank every slice of a split in full and measure the lists.
 
     Args:
-        model: anything with a ``name`` and a ``score``.
+        model: anything with a ``name`` and a ``score``. A recommender must be fitted on the
+            training part of ``split``.
         split: the source of the ranking tasks and of the ground truth.
         name: name in the report, which tells variants of one method apart; ``model.name`` if None.
         part: "test", or "valid".
@@ -216,13 +229,23 @@ def evaluate(
         progress: called with slice name, users done and total users.
 
     Raises:
-        ConfigError: an unknown metric or slice.
-        DataError: a slice has no users, or scores have a wrong shape or dtype.
+        ConfigError: an unknown metric, slice, part or mask, or a number outside its limits.
+        DataError: the recommender was fitted on other data, a slice has no users, or scores have a
+            wrong shape or dtype.
+        NotFittedError: the recommender is not fitted.
+        UnsupportedError: this process was forked from one that had used warmstart.
     """
+    check_process()
     started = time.perf_counter()
     k = max(metric.k for metric in _parsed(metrics))
+    positive_number("evaluate", "memory_mb", memory_mb)
+    whole_number("evaluate", "tie_seed", tie_seed, low=0)
+    if seed is not None:
+        whole_number("evaluate", "seed", seed, low=0, high=2**63 - 1)
     if not slices or not set(slices) <= set(SLICES):
         raise ConfigError(f"evaluate: slices must be some of {SLICES}, got {tuple(slices)!r}")
+    if isinstance(model, Recommender):
+        _check_fitted_on(model, split)
     scorer = _Timed(model)
     measure = _Measure(split, tuple(metrics), k)
     results: dict[str, SliceResult] = {}
@@ -252,6 +275,28 @@ def evaluate(
         memory_mb=memory_mb,
         peak_memory_mb=peak_memory_mb(),
     )
+
+
+def _check_fitted_on(model: Recommender, split: Split) -> None:
+    """Refuse a recommender that may have learned from the test part: it would look too good.
+
+    Items that were added after the fit follow those of the split, and are no candidates.
+    """
+    fitted, train = model.fitted, split.train
+    for what, ours, theirs in (
+        ("users", fitted.user_ids, train.user_ids),
+        ("items", fitted.catalogue.item_ids, train.catalogue.item_ids),
+    ):
+        if ours.values[: len(theirs)] != theirs.values:
+            raise DataError(
+                f"evaluate: the {len(ours):,} {what} of the model are not the {len(theirs):,} "
+                f"{what} of the split; fit it on split.train"
+            )
+    if abs(fitted.positives[:, : train.n_items] - train.matrix).sum() > 0:
+        raise DataError(
+            "evaluate: the model was fitted on other interactions than the training part of the "
+            "split; fit it on split.train"
+        )
 
 
 def peak_memory_mb() -> float:

@@ -146,14 +146,19 @@ def _image(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
-def _best(comparison: Comparison) -> dict[tuple[str, str], str]:
-    """Find the best method of each (slice, metric), excluding controls."""
-    best: dict[tuple[str, str], Summary] = {}
+def _best(comparison: Comparison) -> dict[tuple[str, str], set[str]]:
+    """Find the best methods of each (slice, metric), excluding controls.
+
+    A slice with few candidates has none: its differences say little.
+    """
+    columns: dict[tuple[str, str], list[Summary]] = {}
     for row in comparison.summary:
-        key = (row.slice, row.metric)
-        if not row.control and (key not in best or row.value > best[key].value):
-            best[key] = row
-    return {key: row.method for key, row in best.items()}
+        if not row.control and row.slice not in comparison.few_candidates:
+            columns.setdefault((row.slice, row.metric), []).append(row)
+    return {
+        column: {row.method for row in rows if row.value == max(r.value for r in rows)}
+        for column, rows in columns.items()
+    }
 
 
 def _timings(comparison: Comparison) -> dict[str, dict[str, float]]:

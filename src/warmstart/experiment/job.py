@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from warmstart.abilities import Simulates
+from warmstart.code_hash import code_hash
 from warmstart.core import Recommender
 from warmstart.data.interactions import Interactions, concatenate
 from warmstart.data.splits.cold import Mask, Split
 from warmstart.evaluation.evaluate import Report, evaluate
 from warmstart.evaluation.simulation_quality import SimulationReport, simulation_quality
-from warmstart.experiment.code_hash import code_hash
 from warmstart.experiment.result import JobResult
 from warmstart.experiment.spec import MethodSpec
 from warmstart.methods import build
@@ -161,19 +161,21 @@ class MethodJob:
 
 
 def job_key(job: Any, context: ExperimentContext) -> str:
-    """Compute the sha256 of everything a result depends on: job, context, LM weights, code.
+    """Compute the sha256 of everything a result depends on: job, context, LM, code.
 
     The code is that of the job, the evaluation and the method, with all modules they import.
     """
     lm: list[Any] = []
     if job.needs_lm:
         from warmstart.lm import LMConfig
-        from warmstart.lm.source import resolve
+        from warmstart.lm.source import resolve, settings_hash
 
         config = LMConfig.build(context.lm_settings)
+        source = resolve(config.source)
         lm = [
             config.model_dump(mode="json", exclude={"source"}),
-            resolve(config.source).weights_sha256,
+            source.weights_sha256,
+            settings_hash(source.folder),
         ]
     parts = [
         *(type(job).__name__, job.parts(), lm, context.use_cache),

@@ -226,4 +226,10 @@ def _verified(
             f"LM {config.source!r} has weights sha256 {lm.spec.weights_sha256}, the artefact was "
             f"made with {spec.weights_sha256} ({spec.source}); give that model"
         )
+    if spec.tokenizer_sha256 not in (None, lm.spec.tokenizer_sha256):
+        raise ArtefactError(
+            f"LM {config.source!r} has another tokenizer than the one the artefact was made with "
+            f"({spec.source}): its sha256 is {lm.spec.tokenizer_sha256}, not "
+            f"{spec.tokenizer_sha256}; give that model"
+        )
     return lm

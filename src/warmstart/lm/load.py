@@ -31,6 +31,10 @@ logger = logging.getLogger(__name__)
 
 Kind: TypeAlias = Literal["encoder", "causal"]
 Pooling: TypeAlias = Literal["mean", "last", "cls"]
+# Case, accents, scripts, numbers, punctuation and white space: what tokenizers treat differently.
+_SAMPLE_TEXT = (
+    "Don't miss: Łódź & São Paulo, 1,234.5 km²\t— Москва 東京 \u0130stanbul 😀  <b>e-mail</b> @x #y"
+)
 
 
 class LMConfig(Config):
@@ -71,12 +75,15 @@ class LMSpec(Config):
     Attributes:
         source: portable name ("default", "package:...", "hub:..."), or "local:NAME".
         weights_sha256: sha256 of the weights.
+        tokenizer_sha256: sha256 of the vocabulary and of the tokens of a sample text, which does
+            not depend on file formats; None in artefacts of format 1.
         kind, pooling, max_tokens, dtype, prompt: the resolved settings of ``LMConfig``.
         width: length of a pooled vector.
     """
 
     source: str
     weights_sha256: str
+    tokenizer_sha256: str | None = None
     kind: Kind
     pooling: Pooling
     max_tokens: int
@@ -203,6 +210,7 @@ def load_language_model(config: LMConfig | None = None) -> LanguageModel:
     spec = LMSpec(
         source=source.name,
         weights_sha256=source.weights_sha256,
+        tokenizer_sha256=_tokenizer_hash(tokenizer),
         kind=kind,
         pooling=pooling,
         max_tokens=_token_limit(config.max_tokens, architecture, tokenizer),
@@ -296,6 +304,11 @@ def _token_limit(
     return limit
 
 
+def _tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
+    parts = [sorted(tokenizer.get_vocab().items()), tokenizer(_SAMPLE_TEXT)["input_ids"]]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
 def _fingerprint(
     spec: LMSpec, architecture: "PretrainedConfig", tokenizer: "PreTrainedTokenizerBase"
 ) -> str:
@@ -311,7 +324,7 @@ def _fingerprint(
         backend.no_truncation()
         backend.no_padding()
         vocabulary = backend.to_str()
-    resolved = spec.model_dump(exclude={"source"})
+    resolved = spec.model_dump(exclude={"source", "tokenizer_sha256"})  # "vocabulary" has all of it
     # The key that earlier versions hashed: their cached encodings stay valid.
     resolved["weights"] = resolved.pop("weights_sha256")
     parts = [resolved, settings, vocabulary]

@@ -154,6 +154,13 @@ def weights_hash(folder: Path) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
+def settings_hash(folder: Path) -> str:
+    """Return the sha256 over names and hashes of the config and tokenizer files of a model."""
+    files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".txt", ".model"})
+    lines = "".join(f"{file.name}:{file_hash(file)}\n" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
 def _default() -> Source:
     folder = _cached_default()
     if folder is not None:

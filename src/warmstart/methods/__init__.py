@@ -85,8 +85,10 @@ def _differences(wanted: dict[str, Any] | None, given: dict[str, Any]) -> str:
     """List how ``given`` differs from the artefact's language model; its location may differ."""
     if wanted is None:
         return ""
+    # Artefacts of format 1 do not state the tokenizer.
+    free = {"source"} if wanted.get("tokenizer_sha256") else {"source", "tokenizer_sha256"}
     return ", ".join(
         f"{key} {wanted.get(key)!r} in the artefact, {value!r} given"
         for key, value in given.items()
-        if key != "source" and wanted.get(key) != value
+        if key not in free and wanted.get(key) != value
     )

@@ -19,6 +19,7 @@ from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.data.splits.cold import Validation
 from warmstart.errors import DataError
+from warmstart.process import check_process
 from warmstart.simulate.calibration import CalibrationConfig, fit_calibration
 from warmstart.simulate.hybrid import HybridScorer, scores_over_users
 
@@ -58,13 +59,15 @@ class CFOnly(Recommender, AddsItems):
                 items. They replace those folded in before; other items stay as they are.
 
         Raises:
-            DataError: an item is warm.
+            DataError: an item is warm, or a row number is unknown.
+            UnsupportedError: this process was forked from one that had used warmstart.
         """
-        warm = self.fitted.warm
+        check_process()
+        warm, n_users = self.fitted.warm, len(self.fitted.user_ids)
+        events.check_rows("cf_only: fold_in", n_users, len(warm))
         if warm[events.items].any():
             row = int(events.items[warm[events.items]][0])
             raise DataError(f"cf_only: fold_in takes cold items only, but item row {row} is warm")
-        n_users = len(self.fitted.user_ids)
         rows = np.unique(events.items)
         matrix = events.matrix(n_users, len(warm)).T.tocsr()[rows]
         position = np.cumsum(~warm) - 1

@@ -159,7 +159,7 @@ class ColdLLM(Simulator):
                 }
             )
 
-        with context.run.stage("judge", key) as folder:
+        with context.run.stage("judge", key, code=__name__) as folder:
             item_keys = [hashlib.sha256(label).hexdigest() for label in labels]
             frame = Shards(folder, key).run(item_keys, work, "items")
         columns = (frame[name].to_numpy() for name in _SHORTLIST_FIELDS)

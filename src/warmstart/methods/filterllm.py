@@ -220,7 +220,7 @@ class FilterLLM(Simulator):
         key = hashlib.sha256(f"{parts} {self._seed}".encode()).hexdigest()
         start = trainee.state()
         untuned = -math.inf if validate is None else validate()
-        with context.run.stage("tune", key) as folder:
+        with context.run.stage("tune", key, code=__name__) as folder:
             result = run_epochs(
                 trainee,
                 Schedule(config.epochs, 1, config.patience, f"cold {METRIC}"),

@@ -144,7 +144,9 @@ class HybridScorer:
 
         Text scores and item scales stay as they are.
         """
-        self.folded[rows] = self.backbone.fold_in(interactions)
+        folded = self.folded.copy()  # a copy of the scorer may share the array
+        folded[rows] = self.backbone.fold_in(interactions)
+        self.folded = folded
 
     def _append_block(self, folded: np.ndarray, user_scores: np.ndarray) -> None:
         scales = self.item_scales_of(folded, user_scores)

@@ -205,7 +205,8 @@ def fit_ridge(
     """
     warm = np.flatnonzero(data.warm)
     parts = f"{config.model_dump_json()} {data.hash}".encode() + vectors[warm].tobytes()
-    with context.run.stage("ridge", hashlib.sha256(parts).hexdigest()) as folder:
+    key = hashlib.sha256(parts).hexdigest()
+    with context.run.stage("ridge", key, code=__name__) as folder:
         saved = None if folder is None else folder / "ridge.safetensors"
         if saved is not None and saved.is_file():
             arrays = load_file(saved)

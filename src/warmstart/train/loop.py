@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from warmstart.errors import ConfigError
+from warmstart.process import check_process
 from warmstart.train.checkpoint import Arrays, Checkpoint, read_checkpoint, write_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -111,7 +112,9 @@ def run_epochs(
     Raises:
         ConfigError: the loss is not finite.
         ArtefactError: the checkpoint in the folder belongs to another run or is damaged.
+        UnsupportedError: this process was forked from one that had used warmstart.
     """
+    check_process()
     seed = int(rng.integers(2**63))
     settings = f"{settings} seed={seed} {schedule}"
     checkpoint = Checkpoint()

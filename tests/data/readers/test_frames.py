@@ -35,7 +35,9 @@ def test_pandas_keeps_ids_of_a_frame_with_another_index():
 def test_times_may_be_datetimes():
     moments = [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
     frame = pl.DataFrame({**ROWS, "when": moments})
-    data = from_frames(frame, **NAMES | {"positive_rating": 1})
+    data = from_frames(
+        frame, user="who", item="what", rating="stars", time="when", positive_rating=1
+    )
     assert data.interactions.times is not None
     assert sorted(data.interactions.times.tolist()) == [
         int(moment.timestamp()) for moment in moments

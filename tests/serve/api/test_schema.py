@@ -11,6 +11,7 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.engine import events, from_schema
 from schemathesis.python import asgi
 
+from tests.serve.api.test_invalid_requests import LEAKS
 from warmstart.serve.api.app import create_app
 from warmstart.serve.engine.service import Service
 from warmstart.serve.storage.keys import make_key
@@ -66,6 +67,8 @@ def fuzz(app, token):
             continue
         for name, interaction in event.recorder.interactions.items():
             status = interaction.response.status_code if interaction.response else None
+            if interaction.response and LEAKS.search(interaction.response.text):
+                wrong.append(f"a message of pydantic: {interaction.response.text}")
             statuses[event.recorder.label, status] += 1
             for check in event.recorder.checks.get(name, []):
                 if check.failure_info is not None:

@@ -165,6 +165,17 @@ def test_one_owner_cannot_fill_a_list(model, texts, packed):
     assert sum(hit.item.startswith("spam") for hit in hits) <= 3
 
 
+def test_all_allowed_items_of_one_owner_need_a_minimum_of_cold_items(model, texts, packed):
+    index = Index(model, max_owner_share=0.5)
+    names = tuple(f"mine-{n}" for n in range(10))
+    index.apply({name: spam(name, model, packed) for name in names})
+    user = str(model.fitted.user_ids.values[0])
+    (hits,) = index.recommend([ListRequest(user=user, k=10, allow=names)])
+    assert len(hits) == 5
+    (hits,) = index.recommend([ListRequest(user=user, k=10, allow=names, cold_share_min=1)])
+    assert len(hits) == 10
+
+
 def test_an_unknown_user_gets_a_list_by_history(model):
     index, items = Index(model), [str(i) for i in model.fitted.catalogue.item_ids.values]
     warm = [items[row] for row in np.flatnonzero(model.fitted.warm)[:3]]
@@ -174,6 +185,7 @@ def test_an_unknown_user_gets_a_list_by_history(model):
     assert len(hits) == 5
     assert not {hit.item for hit in hits} & set(warm)
     assert isinstance(error, UnknownUserError)
+    assert "no known user has interacted with any of these items" in str(error)
 
 
 def test_lists_obey_the_options_of_the_request(model, texts, packed):

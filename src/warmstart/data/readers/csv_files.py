@@ -23,6 +23,8 @@ from warmstart.data.readers.utf8 import check_byte_order_mark, check_utf8, open_
 from warmstart.errors import DataError, DataWarning
 
 _CHUNK = 2**24
+_DELIMITERS = ",;\t|"
+_HEADER_BYTES = 2**16  # enough to see how the names are separated
 
 
 def read_csv(path: Path, delimiter: str = ",", *, quotes: bool = True) -> Table:
@@ -34,8 +36,8 @@ def read_csv(path: Path, delimiter: str = ",", *, quotes: bool = True) -> Table:
         quotes: whether ``"`` quotes a cell or is an ordinary character.
 
     Raises:
-        DataError: the file is not UTF-8, has no header, has a column twice, a row with too few or
-            too many cells, or an unclosed quote.
+        DataError: the file is not UTF-8, has no header, another delimiter, a column twice, a row
+            with too few or too many cells, or an unclosed quote.
     """
     parse = partial(
         arrow_csv.ParseOptions,
@@ -45,6 +47,7 @@ def read_csv(path: Path, delimiter: str = ",", *, quotes: bool = True) -> Table:
     )
     try:
         check_byte_order_mark(path)
+        _check_delimiter(path, delimiter, quotes=quotes)
         if quotes and _has_quotes(path):
             _check_quotes(path, delimiter)
         table = _arrow_csv(path, parse, threads=True)
@@ -87,6 +90,32 @@ def _csv_problem(error: Exception) -> str:
         column = f", column number {int(numbered[1]) + 1}" if numbered[1] else ""
         return f"row {int(numbered[2]) - 1}{column}: {numbered[3]}"
     return f"not a csv file: {text}"
+
+
+def _check_delimiter(path: Path, delimiter: str, *, quotes: bool) -> None:
+    """Check that the names in the header are not separated by another character.
+
+    The header comes first and decides alone, since a row may contain the right delimiter too: as
+    the decimal comma of a number, or in a text.
+
+    Raises:
+        DataError: they are; names the character.
+    """
+    with open_bytes(path) as file:
+        start = file.read(_HEADER_BYTES).decode("utf-8-sig", "replace")
+    line = next(iter(start.lstrip("\r\n").splitlines()), "")
+
+    def names(separator: str) -> list[str]:
+        quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+        return next(csv.reader([line], delimiter=separator, quoting=quoting), []) or [""]
+
+    given = names(delimiter)
+    for other in _DELIMITERS:
+        if other in given[0] and len(names(other)) > len(given):
+            raise DataError(
+                f"{path}: the names in the header are separated by {other!r}; allowed: "
+                f"{delimiter!r} between cells, and a point in decimal numbers; got {line[:80]!r}"
+            )
 
 
 # -- quotes --

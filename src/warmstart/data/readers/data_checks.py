@@ -12,9 +12,12 @@ import polars as pl
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.readers.column_names import suggested_names
 from warmstart.data.readers.tables import Table
+from warmstart.data.readers.text_columns import looks_like_text
 from warmstart.errors import DataError, DataWarning
 
 _FEW = 0.5  # a smaller fraction causes a warning
+_SCALE_SIZES, _SCALE_BOUNDS, _SCALE_LOWEST_TOP = (3, 11), (0, 10), 3
+_USUAL_POSITIVE = 0.75  # of the highest rating: 4 of 5, 8 of 10
 
 
 def check_overlap(clicked: pl.Series, listed: pl.Series, interactions: Table, items: Table) -> None:
@@ -49,13 +52,39 @@ def check_users(users: pl.Series, listed: pl.Series, interactions: Table, table:
 
 
 def check_ratings(ratings: pl.Series, threshold: float | None, table: Table, name: str) -> None:
-    """Warn about ratings at or below zero that count as positives."""
+    """Warn about low ratings that count as positives, since no threshold was given."""
+    if threshold is not None:
+        return
+    scale = ratings.drop_nulls().unique().sort().to_list()
     low = int((ratings <= 0).sum())
-    if threshold is None and low:
+    if _is_scale(ratings.drop_nulls(), scale):
+        usual = next(value for value in scale if value >= _USUAL_POSITIVE * scale[-1])
+        below = ", ".join(f"{value:g}" for value in scale if value < usual)
+        _warn(
+            f"{table.source}: {name!r} looks like a scale from {scale[0]:g} to {scale[-1]:g}, and "
+            f"every row counts as a positive, even those rated {below} "
+            f"({int((ratings < usual).sum())} of {len(ratings)} rows); set positive_rating, for "
+            f"example to {usual:g}, or to {scale[0]:g} to keep every row"
+        )
+    elif low:
         _warn(
             f"{table.source}: {low} of {len(ratings)} values of {name!r} are at or below 0, and "
             "every row counts as a positive; set positive_rating, for example to 1"
         )
+
+
+def _is_scale(ratings: pl.Series, scale: Sequence[float]) -> bool:
+    """Whether ratings without nulls, with the sorted distinct values ``scale``, are no counts.
+
+    The lowest value is by far the most frequent among counts, but not among ratings.
+    """
+    least, most = _SCALE_SIZES
+    return (
+        least <= len(scale) <= most
+        and _SCALE_BOUNDS[0] <= scale[0]
+        and _SCALE_LOWEST_TOP <= scale[-1] <= _SCALE_BOUNDS[1]
+        and (ratings == scale[0]).sum() * 2 <= len(ratings)
+    )
 
 
 def check_positives(n_positive: int, n_users: int, n_rows: int, where: str) -> None:
@@ -94,8 +123,13 @@ def unread_columns(
 def warn_texts(items: Table, catalogue: Catalogue, id_name: str, wanted: Sequence[str]) -> None:
     """Warn if items have no text, or about columns that look like text but are not part of it."""
     columns = [name for name in items.frame.columns if name != id_name]
-    read = {*catalogue.text_columns, "released"}
-    hints = _hints(suggested_names([name for name in columns if name not in read], wanted))
+    unread = [name for name in columns if name not in (*catalogue.text_columns, "released")]
+    near = suggested_names(unread, wanted)
+    for name in unread if wanted else ():
+        is_string = items.frame.schema[name] == pl.String
+        if is_string and looks_like_text(catalogue.columns.get_column(name)):
+            near.setdefault(name, name)
+    hints = _hints(near)
     if not catalogue.text_columns:
         if columns:
             _warn(
@@ -107,6 +141,41 @@ def warn_texts(items: Table, catalogue: Catalogue, id_name: str, wanted: Sequenc
         _warn(f"{items.source}: the text columns {list(catalogue.text_columns)} are all empty")
     elif hints:
         _warn(f"{items.source}: not part of the text: {hints}; name all text columns to add it")
+
+
+def check_new_items(
+    items: Table, id_name: str, text_columns: Sequence[str], known: Collection[str] | None
+) -> None:
+    """Check that a table of new items has the text columns of the catalogue that they extend.
+
+    Args:
+        items: the table.
+        id_name: its column of ids.
+        text_columns: the text columns of the catalogue. One that is missing is allowed, and warned
+            of only if the table has columns that the catalogue does not have: one of them may have
+            the wrong name.
+        known: all columns of the catalogue; None if they are not known.
+
+    Raises:
+        DataError: all text columns are missing.
+    """
+    columns = items.frame.columns
+    missing = [name for name in text_columns if name not in columns]
+    others = [name for name in columns if name not in (id_name, "released", *text_columns)]
+    near = suggested_names(others, missing)
+    if missing and len(missing) == len(text_columns):
+        hints = f"; rename {_hints(near)}" if near else ""
+        raise DataError(
+            f"{items.source}: has none of the text columns {missing}; "
+            f"its columns are {columns}{hints}"
+        )
+    unknown = [] if known is None else [name for name in others if name not in known]
+    if missing and unknown:
+        _warn(
+            f"{items.source}: text column(s) {missing} are missing and count as empty, and not "
+            f"part of the text: {_hints({name: near.get(name, name) for name in unknown})}; "
+            "rename the columns that contain text"
+        )
 
 
 def _hints(near: Mapping[str, str]) -> str:

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as arrow_parquet
 
@@ -67,6 +66,7 @@ def _json_object(path: Path, row: int, line: bytes) -> dict[str, Any]:
 
 def _read_parquet(path: Path) -> Table:
     try:
-        return Table(pl.DataFrame(arrow_parquet.read_table(path)), str(path))
-    except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
+        table = arrow_parquet.read_table(path)
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a parquet file: {error}") from None
+    return columns_table(list(zip(table.column_names, table.columns, strict=True)), str(path))

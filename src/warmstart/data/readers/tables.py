@@ -38,7 +38,7 @@ class Table:
             near = suggested_names(columns, [name])
             hint = f"; is it {next(iter(near))!r}?" if near else ""
             if len(columns) == 1 and (found := [mark for mark in ";\t|" if mark in columns[0]]):
-                hint = f"; cells are separated by ',', not by {found[0]!r}"
+                hint = f"; was it made from a file with {found[0]!r} between the cells?"
             raise DataError(
                 f"{self.source}: column {name!r} is missing; its columns are {columns}{hint}"
             )

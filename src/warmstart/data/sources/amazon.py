@@ -71,6 +71,7 @@ _EDITIONS = {
         brand="store",
     ),
 }
+_LOWEST_RATING = 0.0  # every review becomes an interaction
 _NAME = re.compile(r"amazon-(\d{4})-(\w+)")
 
 
@@ -140,7 +141,7 @@ def _convert(folder: Path, edition: _Edition, name: str, names: tuple[str, str])
     return SourceTables(
         interactions,
         pl.DataFrame(list(items.values()), schema=schema),
-        DatasetConfig(name=name, text=text),
+        DatasetConfig(name=name, text=text, positive_rating=_LOWEST_RATING),
         {
             "reviews": len(interactions),
             "products_with_metadata": len(items),

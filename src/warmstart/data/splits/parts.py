@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -72,4 +71,5 @@ def build_split(
 
 def _date(seconds: int) -> str:
     """A unix time with its date."""
-    return f"{seconds} ({datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%d %H:%M})"
+    minute = np.datetime64(int(seconds), "s").astype("datetime64[m]")
+    return f"{seconds} ({str(minute).replace('T', ' ')})"

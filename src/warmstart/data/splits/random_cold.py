@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from warmstart.arguments import whole_number
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
@@ -33,9 +34,15 @@ def random_cold(dataset: Dataset, *, seed: int = 42) -> Split:
     Both generators are local: no global state is read or set. On CiteULike-a, seed 42 gives the
     published split, pair by pair (reference test).
 
+    Args:
+        dataset: the data set to split.
+        seed: of both generators, a whole number of 32 bits.
+
     Raises:
+        ConfigError: ``seed`` is not a whole number from 0 to 4294967295.
         DataError: too few interactions or items to fill every part.
     """
+    seed = whole_number("random-cold", "seed", seed, low=0, high=2**32 - 1)
     events = dataset.interactions
     by_item = np.lexsort(
         (

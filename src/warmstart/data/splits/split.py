@@ -10,14 +10,13 @@
 Definitions: docs/evaluation.md.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from warmstart.data.dataset import Dataset
 from warmstart.data.splits.cold import Protocol, Split
 from warmstart.data.splits.random_cold import random_cold, read_published_split
-from warmstart.data.splits.time_cold import read_cutoffs, time_cold
+from warmstart.data.splits.time_cold import Times, time_cold
 from warmstart.errors import ConfigError
 
 
@@ -25,7 +24,7 @@ def split(
     dataset: Dataset,
     protocol: Protocol | None = None,
     *,
-    cutoff: int | str | Sequence[int | str] | None = None,
+    cutoff: Times | None = None,
     fractions: tuple[float, float] = (0.8, 0.9),
     seed: int = 42,
     parts: Path | str | None = None,
@@ -36,16 +35,15 @@ def split(
         dataset: the data set to split.
         protocol: "time-cold" or "random-cold". None means "time-cold" if the interactions have
             times on a common clock and ``parts`` is None, else "random-cold".
-        cutoff: time-cold: the end of training and the end of validation, as unix seconds or ISO
-            dates. If only one is given, validation ends when half of the later interactions have
-            happened.
+        cutoff: time-cold: the end of training and the end of validation; see ``time_cold``.
         fractions: time-cold without ``cutoff``; see ``time_cold``.
-        seed: random-cold; see ``random_cold``.
+        seed: random-cold; a whole number from 0 to 4294967295.
         parts: random-cold: a folder with published parts; see ``read_published_split``.
 
     Raises:
-        ConfigError: an argument does not apply to the protocol.
+        ConfigError: an argument does not apply to the protocol, or is outside its limits.
         DataError: see ``time_cold``, ``random_cold`` and ``read_published_split``.
+        UnsupportedError: this process was forked from one that had used warmstart.
     """
     if protocol is None:
         timed = dataset.interactions.times is not None and dataset.clock == "unix"
@@ -57,8 +55,7 @@ def split(
         name = "parts" if protocol == "time-cold" else "cutoff"
         raise ConfigError(f"{name} = {wrong!r} does not apply to the protocol {protocol!r}")
     if protocol == "time-cold":
-        cutoffs = None if cutoff is None else read_cutoffs(dataset, cutoff)
-        return time_cold(dataset, cutoffs=cutoffs, fractions=fractions)
+        return time_cold(dataset, cutoffs=cutoff, fractions=fractions)
     return (
         random_cold(dataset, seed=seed)
         if parts is None

@@ -1,8 +1,11 @@
 """Splits by time: items that appear after the end of training are cold."""
 
 from collections.abc import Sequence
+from datetime import date
+from typing import Any, TypeAlias
 
 import numpy as np
+import polars as pl
 
 from warmstart.data.cells import argument_cells
 from warmstart.data.dataset import Dataset
@@ -11,12 +14,16 @@ from warmstart.data.splits.cold import Split
 from warmstart.data.splits.parts import build_split
 from warmstart.data.values import read_times
 from warmstart.errors import ConfigError, DataError
+from warmstart.process import check_process
+
+Times: TypeAlias = int | str | date | Sequence[int | str | date]
+"""One or two times: unix seconds, ISO 8601 text or dates (UTC if without a zone)."""
 
 
 def time_cold(
     dataset: Dataset,
     *,
-    cutoffs: tuple[int, int] | None = None,
+    cutoffs: Times | None = None,
     fractions: tuple[float, float] = (0.8, 0.9),
 ) -> Split:
     """Split by time: train < t1 <= validation < t2 <= test.
@@ -29,17 +36,23 @@ def time_cold(
 
     Args:
         dataset: a data set with unix times.
-        cutoffs: t1 and t2 in unix seconds.
+        cutoffs: t1 and t2, or only t1; then t2 is the time at which half of the later interactions
+            have happened. A time may have any form that data may have, such as unix seconds or
+            ISO 8601.
         fractions: if ``cutoffs`` is None: the fractions of the interactions, in order of time, that
             come before t1 and before t2. Interactions in the same second stay together.
 
     Raises:
-        ConfigError: cutoffs or fractions are out of order.
+        ConfigError: cutoffs or fractions are not as above, or out of order.
         DataError: the data have no times on a common clock, or a part would be empty.
+        UnsupportedError: this process was forked from one that had used warmstart.
     """
+    check_process()
     events = dataset.interactions
     times = _common_times(dataset)
-    first_cut, second_cut = cutoffs or _cutoffs_at(times, fractions)
+    first_cut, second_cut = (
+        _cutoffs_at(times, fractions) if cutoffs is None else _read_cutoffs(times, cutoffs)
+    )
     if not first_cut < second_cut:
         raise ConfigError(
             f"cutoffs {first_cut}, {second_cut}; allowed: two times, the first before the second"
@@ -77,30 +90,23 @@ def time_cold(
     return build_split(dataset, "time-cold", parts, candidates, manifest)
 
 
-def read_cutoffs(dataset: Dataset, cutoff: int | str | Sequence[int | str]) -> tuple[int, int]:
-    """Parse one or two times to the ends of training and validation, in unix seconds.
-
-    Args:
-        dataset: a data set with unix times.
-        cutoff: unix seconds or ISO dates (UTC if without a zone). If only one is given, validation
-            ends when half of the later interactions have happened.
+def _read_cutoffs(times: np.ndarray, cutoffs: Any) -> tuple[int, int]:
+    """Read t1 and t2; if only t1 is given, half of the interactions after it come before t2.
 
     Raises:
         ConfigError: a value is not a time, there are more than two, or no interaction follows.
-        DataError: the data have no times on a common clock.
     """
-    given = [cutoff] if isinstance(cutoff, int | str) else list(cutoff)
-    cuts = [_unix_seconds(value) for value in given]
+    several = isinstance(cutoffs, list | tuple | np.ndarray | pl.Series)
+    cuts = [_unix_seconds(value) for value in (cutoffs if several else [cutoffs])]
     if len(cuts) == 1:
-        later = np.sort(_common_times(dataset))
-        later = later[later >= cuts[0]]
+        later = np.sort(times[times >= cuts[0]])
         if not len(later):
             raise ConfigError(
-                f"cutoff {cutoff!r}; allowed: a time with interactions at or after it"
+                f"cutoff {cutoffs!r}; allowed: a time with interactions at or after it"
             )
         cuts.append(int(later[len(later) // 2]))
     if len(cuts) != 2:
-        raise ConfigError(f"cutoff {cutoff!r}; allowed: one time, or two")
+        raise ConfigError(f"cutoff {cutoffs!r}; allowed: one time, or two")
     return cuts[0], cuts[1]
 
 
@@ -117,7 +123,7 @@ def _common_times(dataset: Dataset) -> np.ndarray:
     return times
 
 
-def _unix_seconds(value: int | str) -> int:
+def _unix_seconds(value: Any) -> int:
     try:
         return int(read_times(argument_cells([value], "split", "cutoff"))[0])
     except DataError as error:
@@ -125,9 +131,14 @@ def _unix_seconds(value: int | str) -> int:
 
 
 def _cutoffs_at(times: np.ndarray, fractions: tuple[float, float]) -> tuple[int, int]:
-    first, second = fractions
+    try:
+        first, second = (float(fraction) for fraction in fractions)
+    except (TypeError, ValueError):
+        first = second = 0.0
     if not 0 < first < second < 1:
-        raise ConfigError(f"fractions {first}, {second}; allowed: 0 < first < second < 1")
+        raise ConfigError(
+            f"fractions {fractions!r}; allowed: two numbers, 0 < first < second < 1"
+        )
     ordered = np.sort(times)
     return int(ordered[int(first * len(times))]), int(ordered[int(second * len(times))])
 

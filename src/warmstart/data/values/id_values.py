@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,12 @@ def _checked_ids(cells: Cells, kind: str) -> pl.Series:
                 )
         return whole
     if column.dtype != pl.String:
-        raise cells.malformed(_of_another_type(column), f"{allowed}, of one type in all rows")
+        wrong = _of_another_type(column)
+        found = column.to_list()[wrong.arg_max() or 0]
+        why = ", of one type in all rows"
+        if isinstance(found, bool) or not isinstance(found, int | float | Decimal | str):
+            why = f", not {type(found).__name__}; convert the ids to text or whole numbers"
+        raise cells.malformed(wrong, allowed + why)
     stripped = column.str.strip_chars()
     merged = column.n_unique() - stripped.n_unique() if (stripped != column).any() else 0
     if merged:

@@ -12,6 +12,7 @@ _ISO = (
 )
 # The year 5138 in seconds; a larger number is a time in milliseconds or finer.
 _LATEST_SECOND = 100_000_000_000
+_FINER_UNITS = {"milliseconds": 1_000, "microseconds": 1_000_000, "nanoseconds": 1_000_000_000}
 _YEARS, _DAYS = (1800, 2199), (1800_01_01, 2199_12_31)
 _TIME_FORMS = (
     "unix seconds, or ISO 8601 such as 2024-05-31 or 2024-05-31T12:30:00Z (no zone = UTC), "
@@ -31,7 +32,7 @@ def read_times(cells: Cells, *, required: bool = True) -> pl.Series:
         required: whether a missing time is an error; otherwise it becomes null.
 
     Raises:
-        DataError: a cell is not a time, or looks like milliseconds; names the first such cell.
+        DataError: a cell is not a time, or is too large for seconds; names the first such cell.
     """
     column = one_value_each(cells, _TIME_FORMS)
     if column.dtype in (pl.Boolean, pl.Time, pl.Duration):
@@ -49,7 +50,7 @@ def read_times(cells: Cells, *, required: bool = True) -> pl.Series:
         return _iso_seconds(cells, column)
     wrong = ~missing & ~(numbers.is_finite() & (numbers.abs() < _LATEST_SECOND)).fill_null(False)
     if wrong.any():
-        raise cells.malformed(wrong, f"{_TIME_FORMS}, and not milliseconds")
+        raise cells.malformed(wrong, _TIME_FORMS + _finer_unit(numbers.filter(wrong)[0]))
     numbers = numbers.set(missing, None).floor().cast(pl.Int64)
     if _all_within(numbers, _YEARS):
         return _iso_seconds(cells, numbers.cast(pl.String) + "-01")
@@ -57,6 +58,15 @@ def read_times(cells: Cells, *, required: bool = True) -> pl.Series:
         days = numbers.cast(pl.String).str.replace("^(....)(..)(..)$", "$1-$2-$3")
         return _iso_seconds(cells, days)
     return numbers
+
+
+def _finer_unit(number: float | None) -> str:
+    """Advice for a number that is a time in a finer unit than seconds; "" for anything else."""
+    if number is not None:
+        for unit, per_second in _FINER_UNITS.items():
+            if _LATEST_SECOND <= abs(number) < _LATEST_SECOND * per_second:
+                return f", and not {unit}: divide the values by {per_second}"
+    return ""
 
 
 def _all_within(numbers: pl.Series, bounds: tuple[int, int]) -> bool:

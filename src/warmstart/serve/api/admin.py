@@ -33,7 +33,7 @@ async def add_key(body: NewKey, service: TheService, _: Admin) -> MadeKey:
 async def revoke_key(key: KeyPath, service: TheService, _: Admin) -> None:
     """Revoke an API key; every replica rejects it within ``poll_seconds``."""
     if "\0" in key or not await run_sync(service.store.revoke, key):
-        raise Problem(404, "no such key", pointer="#path/key", seen=key)
+        raise Problem(404, "no such key", pointer="path.key", seen=key)
 
 
 @routes.post("/model", status_code=202, responses=_BODY)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from warmstart.data.catalogue import compose_texts
@@ -11,34 +11,48 @@ from warmstart.data.readers.assemble import item_texts
 from warmstart.data.readers.tables import columns_table
 from warmstart.errors import DataError
 from warmstart.serve.api.problems import Problem
-from warmstart.serve.engine.service import Service
+from warmstart.serve.engine.service import IdKind, Service
 from warmstart.serve.storage.store import Item
 
 
-def external_id(service: Service, kind: str = "item") -> Callable[[str], ExternalId]:
+def external_id(service: Service, kind: IdKind = "item") -> Callable[[str], ExternalId]:
     """Return a function from internal names to external ids, int if the model's ids are.
 
     Args:
         service: service whose model has the ids.
         kind: "item" or "user".
     """
-    fitted = service.deployment.model.fitted
-    ids = fitted.user_ids if kind == "user" else fitted.catalogue.item_ids
-    if not ids.is_integer:
+    if not service.ids(kind).is_integer:
         return lambda name: name
     return lambda name: int(name) if name.removeprefix("-").isdecimal() else name
 
 
-def internal_name(service: Service, given: ExternalId, pointer: str) -> str:
-    """Convert the external id of an item to its internal name.
+def internal_name(service: Service, given: ExternalId, pointer: str, kind: IdKind = "item") -> str:
+    """Convert an external id to its internal name.
+
+    Args:
+        service: service whose model decides the type of the id.
+        given: a number or text of a JSON body; text of a path.
+        pointer: its place in the request.
+        kind: "item" or "user".
 
     Raises:
         Problem: the id is malformed, or does not have the type of the model's ids.
     """
     try:
-        return service.item_id(given)
+        return service.id_name(given, kind)
     except DataError as error:
         raise Problem(422, str(error), pointer=pointer, seen=given) from None
+
+
+def internal_names(service: Service, given: Sequence[ExternalId], pointer: str) -> tuple[str, ...]:
+    """Convert the ids of items in a list of a JSON body, like ``internal_name``."""
+    of_model = int if service.ids("item").is_integer else str
+    if all(type(item) is of_model for item in given):  # a shortcut for long lists
+        return tuple(map(str, given))  # the schema has checked them
+    return tuple(
+        internal_name(service, item, f"{pointer}/{position}") for position, item in enumerate(given)
+    )
 
 
 def composed_text(service: Service, columns: Mapping[str, Any], pointer: str) -> str:

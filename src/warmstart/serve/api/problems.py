@@ -1,10 +1,10 @@
 """Errors of the API as problem details (RFC 9457).
 
-``errors`` lists each wrong field: its JSON pointer, the value seen and what is allowed.
+``errors`` lists each wrong field: where it is, the value seen and what is allowed.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
 from typing import Any
@@ -17,16 +17,20 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from warmstart.errors import WarmstartError
+from warmstart.serve.api.invalid_requests import shown, wrong_fields
 from warmstart.serve.engine.service import BusyError
 from warmstart.serve.storage.keys import AccessError
 from warmstart.serve.storage.store import StoreError
 
 MEDIA = "application/problem+json"
-_MAX_SHOWN = 200  # characters of a wrong value that are quoted
 
 
 class FieldError(BaseModel):
-    """One wrong field: its JSON pointer, what is allowed, and the value, cut to 200 characters."""
+    """One wrong field: where it is, what is wrong, and the value as JSON, cut to 200 characters.
+
+    ``pointer`` is a JSON pointer into the body, such as ``#/items/0/id``; for a parameter of the
+    URL it is ``path.item`` or ``query.k``.
+    """
 
     pointer: str
     detail: str
@@ -80,7 +84,8 @@ class Problem(Exception):
     Args:
         status: HTTP status.
         detail: what is wrong, the value seen and what is allowed.
-        pointer: JSON pointer to the wrong field; None if the error is not about a field.
+        pointer: the wrong field, ``#/items/0/id``, ``path.item`` or ``query.k``; None if the error
+            is not about a field.
         seen: value of that field.
         headers: headers of the response.
     """
@@ -100,10 +105,8 @@ class Problem(Exception):
 
 
 def field_error(pointer: str, detail: str, seen: Any) -> dict[str, str]:
-    """Build one entry of ``errors``; the value is cut to 200 characters."""
-    shown = repr(seen)
-    shown = shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "..."
-    return {"pointer": pointer, "detail": detail, "seen": shown}
+    """Build one entry of ``errors``."""
+    return {"pointer": pointer, "detail": detail, "seen": shown(seen)}
 
 
 def respond(request: Request, problem: Problem) -> Response:
@@ -146,28 +149,27 @@ def _invalid(request: Request, error: RequestValidationError) -> Problem:
     if any(entry["loc"][0] == "body" for entry in found):
         kind = request.headers.get("content-type", "")
         if error.body and not _is_json(kind):
-            allowed = (
-                f"the body must be application/json, got {kind[:_MAX_SHOWN] or 'no content type'}"
-            )
+            allowed = f"the body must be application/json, got {kind[:200] or 'no content type'}"
             return Problem(415, allowed)
         if found[0]["type"] == "json_invalid":
             reason, at = found[0]["ctx"]["error"], found[0]["loc"][1]
             return Problem(400, f"the body is not JSON: {reason} at character {at}")
-    problem, fields = Problem(422, "the request has wrong or missing fields"), {}
-    for entry in found:
-        pointer = _pointer(entry, error.body)
-        messages, _ = fields.get(pointer, ([], None))
-        fields[pointer] = ([*messages, entry["msg"]], entry.get("input"))
-    for pointer, (messages, seen) in fields.items():
-        problem.errors.append(field_error(pointer, "; or: ".join(dict.fromkeys(messages)), seen))
+    problem = Problem(422, "the request has wrong or missing fields")
+    problem.errors = [field_error(*field) for field in wrong_fields(request, error)]
     return problem
 
 
 def _refused(request: Request, error: HTTPException) -> Problem:
-    headers = dict(error.headers or {})
+    headers, detail = dict(error.headers or {}), str(error.detail)
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        detail = "the body cannot be read: it must be JSON in UTF-8, without deep nesting"
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        detail = "the API has no such path; /docs lists all"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(_methods(request))  # the router names those of one route only
-    return Problem(error.status_code, str(error.detail), headers=headers)
+        allowed = ", ".join(_methods(request))
+        headers["Allow"] = allowed  # the router names those of one route only
+        detail = f"got the method {request.method}; allowed: {allowed}"
+    return Problem(error.status_code, detail, headers=headers)
 
 
 def _methods(request: Request) -> list[str]:
@@ -183,27 +185,6 @@ def _methods(request: Request) -> list[str]:
 def _is_json(kind: str) -> bool:
     kind = kind.partition(";")[0].strip().lower()
     return kind.startswith("application/") and kind.endswith(("/json", "+json"))
-
-
-def _pointer(entry: Mapping[str, Any], body: Any) -> str:
-    """JSON pointer to a wrong field; the types that pydantic appends to it are cut off."""
-    place, *rest = entry["loc"]
-    if place != "body":
-        return "/".join([f"#{place}", *map(str, rest)])
-    parts = ["#"]
-    for part in rest:
-        inside = isinstance(body, Mapping) or (
-            isinstance(body, Sequence) and isinstance(part, int) and not isinstance(body, str)
-        )
-        if isinstance(body, Mapping) and part not in body:
-            if entry["type"] == "missing":
-                parts.append(str(part))
-            break
-        if not inside:
-            break
-        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
-        body = body[part]
-    return "/".join(parts)
 
 
 def _denied(_: Request, error: AccessError) -> Problem:

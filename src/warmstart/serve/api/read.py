@@ -1,6 +1,8 @@
 """Read routes: lists, simulated users, items, users, model, status."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -9,8 +11,9 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from starlette.convertors import Convertor, register_url_convertor
 
+from warmstart.data.ids import ExternalId
 from warmstart.serve.api.access import Reader, TheService
-from warmstart.serve.api.convert import composed_text, external_id, internal_name
+from warmstart.serve.api.convert import composed_text, external_id, internal_name, internal_names
 from warmstart.serve.api.problems import Problem, error_responses
 from warmstart.serve.api.schemas import (
     ItemInfo,
@@ -25,7 +28,7 @@ from warmstart.serve.api.schemas import (
     UserInfo,
 )
 from warmstart.serve.engine.encodings import encode_and_fold_in
-from warmstart.serve.engine.lists import ListRequest, UnknownUserError
+from warmstart.serve.engine.lists import Hit, ListRequest, UnknownUserError
 from warmstart.serve.engine.service import Service
 from warmstart.serve.storage.store import Item, StoreError
 
@@ -65,13 +68,14 @@ async def recommend(body: Recommend, request: Request, _: Reader) -> Response:
     if body.k > service.settings.max_k:
         allowed = f"k may be at most {service.settings.max_k}"
         raise Problem(422, allowed, pointer="#/k", seen=body.k)
+    names = partial(internal_names, service)
     wanted = ListRequest(
-        user=None if body.user is None else str(body.user),
-        history=None if body.history is None else tuple(map(str, body.history)),
+        user=None if body.user is None else internal_name(service, body.user, "#/user", "user"),
+        history=None if body.history is None else names(body.history, "#/history"),
         k=body.k,
         exclude_seen=body.exclude_seen,
-        allow=None if body.allow is None else tuple(map(str, body.allow)),
-        deny=tuple(map(str, body.deny)),
+        allow=None if body.allow is None else names(body.allow, "#/allow"),
+        deny=names(body.deny, "#/deny"),
         cold_share_min=body.cold_share_min,
         cold_share_max=body.cold_share_max,
         explain=body.explain,
@@ -79,25 +83,24 @@ async def recommend(body: Recommend, request: Request, _: Reader) -> Response:
     try:
         hits = await request.app.state.batcher.recommend(wanted)
     except UnknownUserError as error:
-        raise _unknown_user(body) from error
+        pointer, seen = (
+            ("#/user", body.user) if body.history is None else ("#/history", body.history)
+        )
+        raise Problem(404, str(error), pointer=pointer, seen=seen) from error
     index = service.deployment.index
     to_external = external_id(service)
     content = {
         "known_user": wanted.user is not None and index.knows_user(wanted.user),
-        "items": [{**asdict(hit), "item": to_external(hit.item)} for hit in hits],
+        "items": [_recommended(hit, to_external) for hit in hits],
     }
     return Response(orjson.dumps(content), media_type="application/json")
 
 
-def _unknown_user(body: Recommend) -> Problem:
-    if body.history is None:
-        detail = (
-            "the user is not in the training data and no interaction of theirs was recorded: "
-            "record some, or give a history"
-        )
-        return Problem(404, detail, pointer="#/user", seen=body.user)
-    detail = "no known user has interacted with any of these items: give others"
-    return Problem(404, detail, pointer="#/history", seen=body.history)
+def _recommended(hit: Hit, to_external: Callable[[str], ExternalId]) -> dict[str, Any]:
+    row = {**asdict(hit), "item": to_external(hit.item)}
+    for similar_item in (row["evidence"] or {}).get("similar_in_history", []):
+        similar_item["item"] = to_external(similar_item["item"])
+    return row
 
 
 @routes.post("/simulate", responses=error_responses(400, 413, 415, 422), tags=["simulate"])
@@ -127,11 +130,11 @@ async def similar(
     k: Annotated[int, Query(ge=1, le=1000, description="maximum number of items")] = 10,
 ) -> Similar:
     """List the items with the most similar texts."""
-    name = internal_name(service, item, "#path/item")
+    name = internal_name(service, item, "path.item")
     try:
         pairs = await run_sync(service.deployment.index.similar, name, k)
     except KeyError:
-        raise Problem(404, "no such item", pointer="#path/item", seen=item) from None
+        raise Problem(404, "no such item", pointer="path.item", seen=item) from None
     to_external = external_id(service)
     return Similar(
         items=[{"item": to_external(other), "similarity": value} for other, value in pairs]
@@ -157,7 +160,7 @@ async def list_items(
 @routes.get("/items/{item:id}", responses=error_responses(404, 422, 503), tags=["items"])
 async def look_up_item(item: ItemPath, service: TheService, _: Reader) -> ItemInfo:
     """Look up the state, columns, clicks and simulated users of an item."""
-    name = internal_name(service, item, "#path/item")
+    name = internal_name(service, item, "path.item")
     entry = service.deployment.index.entry(name)
     try:
         stored = await run_sync(service.store.item, name)
@@ -166,7 +169,7 @@ async def look_up_item(item: ItemPath, service: TheService, _: Reader) -> ItemIn
             raise
         stored = entry.item  # the store cannot be reached, but the index has the item
     if entry is None and stored is None:
-        raise Problem(404, "no such item", pointer="#path/item", seen=item)
+        raise Problem(404, "no such item", pointer="path.item", seen=item)
     return _item_info(service, name, stored)
 
 
@@ -208,14 +211,14 @@ def _item_info(service: Service, name: str, stored: Item | None) -> ItemInfo:
 
 @routes.get("/users/{user:id}", responses=error_responses(404, 422), tags=["users"])
 async def look_up_user(user: UserPath, service: TheService, _: Reader) -> UserInfo:
-    """Look up the history of a user: items of the training data and items recorded since."""
-    index = service.deployment.index
-    known, history = index.knows_user(user), await run_sync(index.history, user)
+    """Look up the positive interactions of a user, in the training data and recorded since."""
+    index, name = service.deployment.index, internal_name(service, user, "path.user", "user")
+    known, history = index.knows_user(name), await run_sync(index.history, name)
     if not known and not history:
-        raise Problem(404, "no such user", pointer="#path/user", seen=user)
+        raise Problem(404, "no such user", pointer="path.user", seen=user)
     to_external = external_id(service)
     return UserInfo(
-        id=external_id(service, "user")(user),
+        id=external_id(service, "user")(name),
         known=known,
         history=[to_external(name) for name in history],
     )

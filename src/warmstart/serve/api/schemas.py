@@ -1,5 +1,6 @@
 """Request and response bodies of the API."""
 
+from math import isinf
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -14,53 +15,81 @@ from pydantic import (
 from warmstart.data.cells import argument_cells
 from warmstart.data.values import is_normal_id, read_ids
 from warmstart.errors import DataError
+from warmstart.serve.api.invalid_requests import shown
 
 _MAX_COLUMNS = 64  # of an item
 _MAX_VALUES = 1000  # of a column that is a list
+_MAX_NAME = 256  # characters of an id, and of a name
 _INT64_LIMIT = 2**63
 
 
 def _storable(text: str) -> str:
     if "\0" in text:
-        raise ValueError("must not contain the NUL character")
+        raise ValueError(f"got {shown(text)}; allowed: text without the NUL character")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("must be Unicode text without unpaired surrogates") from None
+        raise ValueError(
+            f"got {shown(text)}; allowed: Unicode text without unpaired surrogates"
+        ) from None
     return text
 
 
-def _exact(value: Any) -> Any:
-    if isinstance(value, int) and not -_INT64_LIMIT <= value < _INT64_LIMIT:
-        raise ValueError("an integer must fit in 64 bits; send a larger one as a string")
-    return None if value != value else value  # NaN is a missing value
-
-
 def _normal_id(value: Any) -> Any:
-    if is_normal_id(value):
-        return value
-    try:
-        return read_ids([argument_cells([value], "the request", "id")], "user or item")[0][0]
-    except DataError as error:
-        raise ValueError(str(error)) from None
+    if not is_normal_id(value):
+        try:
+            value = read_ids([argument_cells([value], "the request", "id")], "user or item")[0][0]
+        except DataError as error:
+            raise ValueError(str(error)) from None
+    if isinstance(value, str) and len(value) > _MAX_NAME:
+        raise ValueError(f"got {shown(value)}; allowed: an id of at most {_MAX_NAME} characters")
+    return value
+
+
+def _column_value(value: Any) -> Any:
+    """Check the value of a column; one sentence for all the types that it may have."""
+    if not isinstance(value, list):
+        return _scalar(value)
+    if len(value) > _MAX_VALUES:
+        raise ValueError(
+            f"got a list of {len(value)} values; allowed: a list of at most {_MAX_VALUES}"
+        )
+    return [_scalar(part) for part in value]
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, str):
+        return _storable(value)
+    if value is None or value != value:  # NaN is a missing value
+        return None
+    if not isinstance(value, bool | int | float):
+        raise ValueError(
+            f"got {shown(value)}; allowed: text, a number, true, false, null, or a list of these"
+        )
+    if isinstance(value, float) and isinf(value):
+        raise ValueError(f"got {shown(value)}; allowed: a finite number")
+    if isinstance(value, int) and not -_INT64_LIMIT <= value < _INT64_LIMIT:
+        raise ValueError(
+            f"got {shown(value)}; allowed: an integer of 64 bits; send a larger one as a string"
+        )
+    return value
 
 
 def _bounded(fields: Any) -> Any:
     """Bound the number of fields: an error for each of millions would exhaust the memory."""
     if isinstance(fields, dict) and len(fields) > _MAX_COLUMNS:
-        raise ValueError(f"may have at most {_MAX_COLUMNS} fields, got {len(fields)}")
+        raise ValueError(f"got {len(fields)} fields; allowed: at most {_MAX_COLUMNS}")
     return fields
 
 
-Text = Annotated[str, AfterValidator(_storable)]
-Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
+Name = Annotated[str, Field(min_length=1, max_length=_MAX_NAME), AfterValidator(_storable)]
+# The functions refuse all that the unions would: a union has an error for each of its types.
 Integer = Annotated[int, Field(ge=-_INT64_LIMIT, lt=_INT64_LIMIT)]
 Id = Annotated[Integer | Name, BeforeValidator(_normal_id)]
-Scalar = Annotated[
-    Text | bool | Integer | Annotated[float, Field(allow_inf_nan=False)] | None,
-    BeforeValidator(_exact),
+Scalar = str | bool | Integer | Annotated[float, Field(allow_inf_nan=False)] | None
+Value = Annotated[
+    Scalar | Annotated[list[Scalar], Field(max_length=_MAX_VALUES)], BeforeValidator(_column_value)
 ]
-Value = Scalar | Annotated[list[Scalar], Field(max_length=_MAX_VALUES, fail_fast=True)]
 Columns = Annotated[
     dict[Name, Value],
     Field(
@@ -100,8 +129,9 @@ class NewItems(_RequestBody):
 
 
 class ItemColumns(_RequestBody):
-    """The columns of one item."""
+    """The columns of one item; ``id`` repeats the id in the path, with its type."""
 
+    id: Id | None = None
     columns: Columns
 
 
@@ -129,9 +159,13 @@ class Recommend(_RequestBody):
     @model_validator(mode="after")
     def _consistent(self) -> "Recommend":
         if (self.user is None) == (self.history is None):
-            raise ValueError("give either user or history")
+            given = "neither" if self.user is None else "both"
+            raise ValueError(f"give either user or history, got {given}")
         if self.cold_share_min > self.cold_share_max:
-            raise ValueError("cold_share_min must not exceed cold_share_max")
+            raise ValueError(
+                f"got cold_share_min {self.cold_share_min:g} and cold_share_max "
+                f"{self.cold_share_max:g}; allowed: a minimum up to the maximum"
+            )
         return self
 
 
@@ -232,7 +266,12 @@ class ItemList(BaseModel):
 
 
 class UserInfo(BaseModel):
-    """A user: whether they are in the training data, and the items they interacted with."""
+    """A user.
+
+    ``known``: the user is in the training data. ``history``: the items of their positive
+    interactions in the training data and of the interactions recorded since. It is empty for a user
+    whose ratings are all below the threshold; such a user gets no list.
+    """
 
     id: int | str
     known: bool

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from warmstart.serve.api.access import TheService, Writer
 from warmstart.serve.api.convert import as_item, external_id, internal_name
+from warmstart.serve.api.invalid_requests import shown
 from warmstart.serve.api.problems import Problem, error_responses
 from warmstart.serve.api.read import ItemPath
 from warmstart.serve.api.schemas import (
@@ -63,10 +64,13 @@ async def write_items(body: NewItems, service: TheService, caller: Writer) -> Wr
 async def write_item(
     item: ItemPath, body: ItemColumns, service: TheService, caller: Writer
 ) -> WrittenItems:
-    """Add or update one item."""
-    given = external_id(service)(internal_name(service, item, "#path/item"))
-    new = NewItem(id=given, columns=body.columns)
-    return await _write(service, [new], caller.key, [("#path/item", "#/columns")])
+    """Add or update one item; the body may repeat its id, to have the type checked too."""
+    name = internal_name(service, item, "path.item")
+    if body.id is not None and internal_name(service, body.id, "#/id") != name:
+        detail = f"got {shown(body.id)}; allowed: the id in the path, {shown(item)}"
+        raise Problem(422, detail, pointer="#/id", seen=body.id)
+    new = NewItem(id=external_id(service)(name), columns=body.columns)
+    return await _write(service, [new], caller.key, [("path.item", "#/columns")])
 
 
 @routes.delete(
@@ -74,13 +78,13 @@ async def write_item(
 )
 async def delete_item(item: ItemPath, service: TheService, caller: Writer) -> None:
     """Exclude an item from all lists; it may be an item of the training data."""
-    name = internal_name(service, item, "#path/item")
+    name = internal_name(service, item, "path.item")
 
     def work() -> None:
         stored = service.store.item(name)
         if stored is None:
             if service.deployment.index.entry(name) is None:
-                raise Problem(404, "no such item", pointer="#path/item", seen=item)
+                raise Problem(404, "no such item", pointer="path.item", seen=item)
             stored = Item(name, {}, "", "", caller.key)
         service.store.delete_item(stored)
 
@@ -103,12 +107,13 @@ async def record(body: NewEvents, service: TheService, caller: Writer) -> Record
     def work() -> Recorded:
         events = []
         for position, new in enumerate(body.interactions):
-            at = f"#/interactions/{position}/item"
-            name = internal_name(service, new.item, at)
+            at = f"#/interactions/{position}"
+            user = internal_name(service, new.user, f"{at}/user", "user")
+            name = internal_name(service, new.item, f"{at}/item")
             known = service.deployment.index.entry(name) is not None
             if not known and service.store.item(name) is None:
-                raise Problem(422, "no such item", pointer=at, seen=new.item)
-            events.append(Event(new.event or uuid.uuid4().hex, str(new.user), name, caller.key))
+                raise Problem(422, "no such item", pointer=f"{at}/item", seen=new.item)
+            events.append(Event(new.event or uuid.uuid4().hex, user, name, caller.key))
         return Recorded(new=service.store.record_events(events))
 
     return await run_sync(work)

@@ -31,7 +31,7 @@ class Batcher:
         """Compute one list, in a batch with other requests.
 
         Raises:
-            UnknownUserError: the user is unknown and no known user shares an item with the history.
+            UnknownUserError: there are no interactions from which to make a list.
         """
         future: asyncio.Future[list[Hit]] = asyncio.get_running_loop().create_future()
         self._requests.append((request, future))

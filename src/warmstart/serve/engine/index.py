@@ -318,8 +318,7 @@ class Index:
         """Compute a list for each request, in order; known users are scored together.
 
         Returns:
-            For each request a list, or an error if the user is unknown and no known user shares an
-            item with the history.
+            For each request a list, or an error if there are no interactions to make it from.
         """
         with self._lock:
             return [
@@ -348,7 +347,7 @@ class Index:
             history = self._history(request, int(row))
             try:
                 if row < 0:
-                    line[:] = self._scores_by_history(history)
+                    line[:] = self._scores_by_history(request, history)
                 if request.exclude_seen:
                     line[self._items["column"][history]] = np.nan
                     if user >= 0:
@@ -368,7 +367,7 @@ class Index:
             return clicked
         return np.union1d(_row(self._positives, row), clicked).astype(np.int64)
 
-    def _scores_by_history(self, history: np.ndarray) -> np.ndarray:
+    def _scores_by_history(self, request: ListRequest, history: np.ndarray) -> np.ndarray:
         """Mean scores of the users with the most similar histories, weighted by similarity."""
         similarity = np.zeros(len(self._users), np.float32)
         for slot in history:
@@ -378,13 +377,27 @@ class Index:
         nearest = np.argsort(-similarity, kind="stable")[:_NEIGHBOURS].astype(np.int32)
         nearest = nearest[similarity[nearest] > 0]
         if not len(nearest):
-            raise UnknownUserError("no known user has interacted with any of these items")
+            raise UnknownUserError(self._why_no_list(request, history))
         weights = similarity[nearest] / similarity[nearest].sum()
         total = np.zeros(len(self._warm) + len(self._cold), np.float32)
         for start in range(0, len(nearest), _USERS_AT_ONCE):
             part = slice(start, start + _USERS_AT_ONCE)
             total += weights[part] @ self._scores(nearest[part])
         return total
+
+    def _why_no_list(self, request: ListRequest, history: np.ndarray) -> str:
+        if request.history is not None:
+            return "no known user has interacted with any of these items: give others"
+        if len(history):
+            problem = "no known user has interacted with any item of this user"
+        elif self.knows_user(request.user or ""):
+            problem = (
+                "the user is in the training data, but without a positive interaction, and none "
+                "was recorded since"
+            )
+        else:
+            problem = "the user is not in the training data, and no interaction was recorded since"
+        return f"{problem}: record some, or give a history"
 
     def _users_of(self, slot: int) -> tuple[np.ndarray, np.ndarray]:
         """Users of an item and their weights: observed users if it has any, else simulated ones."""

@@ -41,7 +41,7 @@ class ListRequest:
 
 
 class UnknownUserError(Exception):
-    """The user is unknown and no known user shares an item with the given history."""
+    """There are no interactions from which to make a list; the message says why."""
 
 
 @dataclass(frozen=True)

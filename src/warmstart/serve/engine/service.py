@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import structlog
@@ -20,8 +21,9 @@ import structlog
 from warmstart.abilities import require
 from warmstart.artefact import read_manifest
 from warmstart.data.cells import Cells
+from warmstart.data.ids import ExternalId, Ids
 from warmstart.data.values import is_normal_id, read_ids_like
-from warmstart.errors import ConfigError
+from warmstart.errors import ConfigError, DataError
 from warmstart.lm import TextEncoder
 from warmstart.methods import load_model
 from warmstart.serve.engine import metrics
@@ -42,6 +44,8 @@ from warmstart.serve.storage.store import (
 from warmstart.simulate.simulator import Simulator
 
 log = structlog.get_logger("warmstart.serve")
+
+IdKind = Literal["item", "user"]
 
 _CLEANUP_INTERVAL_S = 3600.0  # how often old changes are trimmed and failed items retried
 
@@ -97,9 +101,11 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(settings.store)
         self.keys = KeyRing(settings.rate_limit, anonymous_read=settings.anonymous_read)
-        self.deployment = self._deploy(settings.model)
+        started = time.perf_counter()
+        model = self._load(settings.model)
+        self.store = Store(settings.store)  # last: a failed start must not leave a new store behind
+        self.deployment = self._deploy(settings.model, model, started)
         self.keys.load(self.store.keys())  # after _deploy: later changes are followed
         self.swapping: str | None = None
         self._announced: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -136,14 +142,16 @@ class Service:
 
     # -- models --
 
-    def _deploy(self, folder: Path) -> Deployment:
-        started = time.perf_counter()
+    def _load(self, folder: Path) -> Simulator:
         spec, source = read_manifest(folder)["lm"], self.settings.lm
         # No vector cache: texts written by clients must not fill the disk.
         lm = None if spec is None else TextEncoder.from_spec(spec, source=source, use_cache=False)
         loaded = load_model(folder, lm=lm)
         model: Simulator = require(loaded, Simulator, "be served; only filterllm and coldllm can")
         encode_and_fold_in(model, ["the first text takes longest"])  # before requests arrive
+        return model
+
+    def _deploy(self, folder: Path, model: Simulator, started: float) -> Deployment:
         content = f"{FORMAT} ".encode() + (folder / "manifest.json").read_bytes()
         name = hashlib.sha256(content).hexdigest()
         deployment = Deployment(folder, name, model, *self._build_index(model, name))
@@ -201,9 +209,9 @@ class Service:
             WarmstartError: the model may not be swapped in, or cannot be loaded.
         """
         path, batch = self.check_model(folder), self.settings.encode_batch_size
-        self.swapping = folder
+        self.swapping, started = folder, time.perf_counter()
         try:
-            new = self._deploy(path)
+            new = self._deploy(path, self._load(path), started)
             names = self.store.unencoded(new.model_hash)  # the encoder thread handles later items
             for start in range(0, len(names), batch):
                 if self._stop.is_set():
@@ -395,16 +403,36 @@ class Service:
                         "exposure capped", item=name, owner=entry.item.owner, penalty=penalty
                     )
 
-    # -- item ids --
+    # -- ids --
 
-    def item_id(self, given: str | int) -> str:
-        """Convert an item id to text, checking that it has the type of the model's ids.
+    def ids(self, kind: IdKind) -> Ids:
+        """Return the ids of the training data, which decide the type of all later ones."""
+        fitted = self.deployment.model.fitted
+        return fitted.user_ids if kind == "user" else fitted.catalogue.item_ids
+
+    def id_name(self, given: ExternalId, kind: IdKind) -> str:
+        """Convert an id to text, checking that it has the type of the model's ids.
+
+        Integers may be given as text too: JavaScript has no exact numbers above 2**53. Text may not
+        be given as a number, as the number may be a text that has lost its leading zeros.
 
         Raises:
-            DataError: it is malformed, or the model's ids are integers and it is none.
+            DataError: it is malformed, or it has another type than the model's ids.
         """
-        ids = self.deployment.model.fitted.catalogue.item_ids
-        if is_normal_id(given) and (isinstance(given, int) or not ids.is_integer):
-            return str(given)
-        cells = Cells(pl.Series([str(given)]), "item", "id", untyped=True, argument=True)
+        ids = self.ids(kind)
+        if isinstance(given, int) and not ids.is_integer:
+            raise DataError(
+                f"{kind} id: got the number {given}; allowed: text in quotes, as the {kind} ids "
+                "of this model are text"
+            )
+        text = str(given)
+        if _is_plain_integer(text) if ids.is_integer else is_normal_id(text):
+            return text
+        cells = Cells(pl.Series([text]), kind, "id", untyped=True, argument=True)
         return str(read_ids_like(cells, ids)[0])
+
+
+def _is_plain_integer(text: str) -> bool:
+    """Whether text is an integer as Python writes it: a shortcut, where a column is slow."""
+    digits = text.removeprefix("-")
+    return len(digits) < 19 and digits.isdecimal() and str(int(text)) == text

@@ -21,7 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from warmstart.errors import DataError, WarmstartError
-from warmstart.serve.storage.store import Store, store_url
+from warmstart.serve.storage.store import Store, existing_store_url, store_url
 from warmstart.serve.storage.tables import changes, metadata
 from warmstart.storage import atomic_file
 
@@ -48,9 +48,7 @@ def back_up(store: str, file: Path) -> dict[str, int]:
         raise DataError(
             f"{file} already exists; a backup is never overwritten: choose another name"
         )
-    place = store_url(store)
-    if place.get_backend_name() == "sqlite" and not Path(place.database or "").is_file():
-        raise DataError(f"there is no store {place.database!r}")  # opening it would create it
+    place = existing_store_url(store)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         # A folder for SQLite's companion files, beside the target so that renaming works.

@@ -43,14 +43,23 @@ class Caller:
     scope: str
 
 
+def check_scope(scope: str) -> None:
+    """Check a scope before a store is opened, which may create it.
+
+    Raises:
+        ConfigError: the scope is not one of ``SCOPES``.
+    """
+    if scope not in SCOPES:
+        raise ConfigError(f"scope {scope!r}; allowed: {', '.join(SCOPES)}")
+
+
 def make_key(store: Store, name: str, scope: str) -> str:
     """Create a key and return its token, which cannot be retrieved again.
 
     Raises:
         ConfigError: the scope is not one of ``SCOPES``.
     """
-    if scope not in SCOPES:
-        raise ConfigError(f"scope must be one of {SCOPES}, got {scope!r}")
+    check_scope(scope)
     key, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     store.add_key(Key(key, name, scope, _hash(secret)))
     return f"ws_{key}_{secret}"

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any, Literal
 
 import alembic.command
@@ -24,7 +25,7 @@ from sqlalchemy import event as engine_events
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from warmstart.errors import ConfigError, WarmstartError
+from warmstart.errors import ConfigError, DataError, WarmstartError
 from warmstart.serve.storage.tables import changes, encodings, events, items, keys
 
 WriteOutcome = Literal["created", "updated", "unchanged"]
@@ -559,6 +560,19 @@ def store_url(url: str | sa.URL) -> sa.URL:
     if kind not in kinds:
         raise ConfigError(f"store must be sqlite:///... or postgresql://..., got {kind}://...")
     return address.set(drivername=kinds[kind])
+
+
+def existing_store_url(url: str | sa.URL) -> sa.URL:
+    """Parse the URL of a store that must exist already; opening a SQLite file would create it.
+
+    Raises:
+        ConfigError: another kind of database, or a malformed URL.
+        DataError: there is no such SQLite file.
+    """
+    address = store_url(url)
+    if address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
+        raise DataError(f"there is no store {address.database!r}")
+    return address
 
 
 def _configure_sqlite(connection: Any, _: Any) -> None:

@@ -235,7 +235,7 @@ def _fit_tower(
     seed = int(rng.integers(2**63))
     parts = f"{trainee.config.model_dump_json()} {data.hash} {seed} {validated_on}".encode()
     key = hashlib.sha256(parts + trainee.user_inputs().tobytes() + vectors.tobytes()).hexdigest()
-    with context.run.stage(name, key) as folder:
+    with context.run.stage(name, key, code=__name__) as folder:
         result = run_epochs(
             trainee,
             Schedule(trainee.config.epochs, 1, trainee.config.patience, f"cold {METRIC}"),

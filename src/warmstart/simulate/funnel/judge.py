@@ -214,7 +214,7 @@ def tune_judge(judge: Judge, pairs: Pairs, labels: np.ndarray, context: FitConte
     judge.initialise(pairs.at(training), labels[training])
     start, untuned = judge.state(), validate()
     logger.info("judge: log-likelihood %.4f before tuning", untuned)
-    with context.run.stage("judge-tuning", key.hexdigest()) as folder:
+    with context.run.stage("judge-tuning", key.hexdigest(), code=__name__) as folder:
         result = run_epochs(
             JudgeTrainee(judge, pairs.at(training), labels[training]),
             Schedule(config.epochs, 1, config.epochs, "log-likelihood"),

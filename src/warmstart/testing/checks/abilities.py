@@ -93,7 +93,7 @@ def abilities_add_without_text(case: Case) -> None:
     new = case.world.new_items((0,), text="")
     traits = case.cls.traits
     if "texts" in traits.reads:
-        with warns("1 of 1 items have no text"):
+        with warns("1 of 1 item has no text"):
             added = model.add_items(new)
     else:
         added = model.add_items(new)
@@ -158,6 +158,6 @@ def abilities_simulate_refuses_bad_requests(case: Case) -> None:
     assert empty.is_empty()
     assert empty.schema == model.simulate(some, 2).schema
     textless = known[case.world.textless[1]]
-    with warns("1 of 2 items have no text"):
+    with warns("1 of 2 items has no text"):
         found = model.simulate([textless, *some], 3)
     assert found["item"].to_list() == [*some, *some, *some]

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from warmstart.experiment.code_hash import _import_graph, code_hash
+from warmstart.code_hash import _import_graph, code_hash
 from warmstart.experiment.controls import ControlJob
 from warmstart.experiment.job import MethodJob
 from warmstart.experiment.spec import MethodSpec
