@@ -211,6 +211,26 @@ def test_without_a_chosen_weight_no_cold_score_exceeds_the_warm_ones(world, mode
     assert (highest(CalibrationConfig(cold_weight=1.0)) > warm).any()
 
 
+@pytest.mark.parametrize("offset", [-9.0, 0.0, 9.0])
+def test_without_a_chosen_weight_no_later_item_exceeds_the_warm_ones(world, models, offset):
+    """The report of a flood: every warm text is equal, and a later item has that text too."""
+    data, rng = world.data, np.random.default_rng(4)
+    users = np.arange(data.n_users)
+
+    def score_warm(u, i):
+        return models[0](u, i) + np.float32(offset)
+
+    reference = rng.normal(0.1, 0.1, (30, data.n_users)).astype(np.float32)
+    found, _ = fit_calibration(
+        CalibrationConfig(), score_warm, cannot_score, reference, data, None
+    )
+    warm = score_warm(users, np.flatnonzero(data.warm)).max(axis=1)
+    later = np.sort(np.exp(rng.normal(0, 3, (data.n_users, 20))), axis=1).astype(np.float32)
+    scores = found.apply(users, later)
+    assert (scores <= warm[:, None] + 1e-5 * np.abs(warm[:, None])).all()
+    assert (np.diff(scores, axis=1) >= 0).all()
+
+
 def test_the_score_of_a_later_item_stays_near_the_range_of_the_fit(world):
     data = world.data
     rng = np.random.default_rng(2)

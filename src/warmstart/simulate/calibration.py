@@ -16,10 +16,10 @@ the top k of each side is ranked once and merged anew for each pair of constants
 
 Texts that tell the model nothing must not lift cold items. Where a user's cold scores hardly vary
 between items, or there are too few different texts to tell, they are divided by their root mean
-square, since their standard deviation is chance. If ``cold_weight`` is neither given nor chosen,
-no cold score of the fit exceeds the user's highest warm score. And whatever the text of a later
-item is, its score exceeds the highest one of the fit by a tenth at most: what is above that limit
-is compressed, in the same order.
+square, since their standard deviation is chance. And whatever the text of an item is, its scores
+are bounded: scores above a limit are compressed, in the same order. If ``cold_weight`` is neither
+given nor chosen, they stay below the user's highest warm score. Otherwise the limit is the user's
+highest score of the fit, warm or cold, and scores exceed it by a tenth at most.
 """
 
 from dataclasses import dataclass
@@ -45,6 +45,7 @@ _USERS_AT_ONCE = 512
 _NEVER = 1e9  # a variation that no scores reach
 _MIN_ITEMS = 20  # distinct texts that a standard deviation is estimated on
 _HEADROOM = 0.1  # of the limit; how far scores above it reach
+_MIN_ROOM = 1e-6  # the same where the limit is 0
 
 
 class CalibrationConfig(Config):
@@ -69,7 +70,7 @@ class ColdCalibration:
 
     Attributes:
         user_factors: float32, shape (n_users,).
-        user_limits: each user's highest score of the fit; float32, shape (n_users,).
+        user_limits: scores above are compressed into the next tenth; float32, shape (n_users,).
     """
 
     user_factors: np.ndarray
@@ -86,7 +87,7 @@ class ColdCalibration:
         limits = self.user_limits[users][:, None]
         above = scaled > limits
         if above.any():
-            room = np.broadcast_to(_HEADROOM * np.abs(limits) + 1e-6, scaled.shape)[above]
+            room = np.broadcast_to(_HEADROOM * np.abs(limits) + _MIN_ROOM, scaled.shape)[above]
             limit = np.broadcast_to(limits, scaled.shape)[above]
             scaled[above] = limit + room * -np.expm1((limit - scaled[above]) / room)
         return scaled
@@ -142,7 +143,7 @@ def fit_calibration(
         target = cold_weight * median_std ** (1 - exponent) * user_std**exponent
         return np.divide(target, cold_std, out=target, where=cold_std > 0).astype(np.float32)
 
-    def calibration(user_factors: np.ndarray) -> ColdCalibration:
+    def limited(user_factors: np.ndarray) -> ColdCalibration:
         highest = np.maximum(warm_max, user_factors * cold_max)
         return ColdCalibration(user_factors, highest.astype(np.float32))
 
@@ -153,7 +154,8 @@ def fit_calibration(
                 warm_max, cold_max, out=np.full_like(warm_max, np.inf), where=cold_max > 0
             )
             user_factors = np.minimum(user_factors, np.maximum(bound, 0)).astype(np.float32)
-        return calibration(user_factors), {}
+            return ColdCalibration(user_factors, _limits_below(warm_max)), {}
+        return limited(user_factors), {}
     if "overall" not in valid:
         raise ConfigError(
             f"calibrating cold scores needs the validation slice 'overall', got {sorted(valid)}"
@@ -180,7 +182,7 @@ def fit_calibration(
         product(COLD_WEIGHTS, USER_STD_EXPONENTS), key=lambda constants: quality(*constants)
     )
     chosen = {"cold_weight": cold_weight, "user_std_exponent": exponent}
-    return calibration(factors(cold_weight, exponent)), chosen
+    return limited(factors(cold_weight, exponent)), chosen
 
 
 def score_warm_and_cold(
@@ -236,6 +238,12 @@ def min_variation(data: Dataset) -> float:
     """The ``min_variation`` of a model of texts: with too few of them no variation is trusted."""
     texts = {text for text in data.catalogue.texts if text}
     return MIN_VARIATION if len(texts) >= _MIN_ITEMS else _NEVER
+
+
+def _limits_below(highest: np.ndarray) -> np.ndarray:
+    """Return the limits above which compressed scores stay below ``highest``; float32."""
+    top = highest - _MIN_ROOM
+    return (top / np.where(top > 0, 1 + _HEADROOM, 1 - _HEADROOM)).astype(np.float32)
 
 
 def _warm_scale(score_warm: ScoreFunction, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
