@@ -10,6 +10,8 @@ from pydantic import Field, ValidationError
 
 from warmstart.config import Config, merged, read_settings
 from warmstart.errors import ConfigError
+from warmstart.methods import METHODS
+from warmstart.methods import method as method_class
 
 
 class Inner(Config):
@@ -38,9 +40,9 @@ def test_all_mistakes_are_reported_together_with_path_and_value():
     assert message.startswith("Outer: ")
     for part in (
         "rate: Input should be greater than 0, got -1",
-        "inner.layer: Extra inputs are not permitted, got 3",
+        "inner.layer: there is no such setting, got 3",
         "inner.kind: Input should be 'a' or 'b', got 'c'",
-        "typo: Extra inputs are not permitted, got 0",
+        "typo: there is no such setting, got 0",
     ):
         assert part in message
 
@@ -140,3 +142,52 @@ def test_the_word_none_means_nothing_in_toml_and_nowhere_else():
     assert Outer.build(read_settings(None, ["inner=none"])).inner is None
     with pytest.raises(ConfigError, match=r"depth.*none"):
         Inner.build({"depth": "none"})
+
+
+class Numbers(Config):
+    """Settings of every kind of number."""
+
+    whole: int = 1
+    maybe: int | None = 1
+    part: float = Field(default=0.5, ge=0)
+    flag: bool = True
+    either: int | bool = 1
+    several: tuple[float, ...] = ()
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_boolean_is_no_number(value):
+    for name in ("whole", "maybe", "part"):
+        with pytest.raises(ConfigError, match=rf"Numbers: {name}: .*number|integer.*got {value}"):
+            Numbers.build({name: value})
+        with pytest.raises(ValidationError, match=name):
+            Numbers(**{name: value})
+    assert Numbers.build({"flag": value, "either": value}).either is value
+    with pytest.raises(ConfigError, match=rf"unknown: .*got {value}"):
+        Numbers.build({"unknown": value})
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), float("-inf")])
+def test_infinities_and_nan_are_no_settings(value):
+    for settings in ({"part": value}, {"several": [value]}):
+        with pytest.raises(ConfigError, match=r"finite number"):
+            Numbers.build(settings)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_setting_of_a_method_takes_a_boolean_as_a_number(method):
+    def numbers(config, path=()):
+        for name, value in config:
+            if isinstance(value, Config):
+                yield from numbers(value, (*path, name))
+            elif isinstance(value, int | float) and not isinstance(value, bool):
+                yield (*path, name)
+
+    config_type = method_class(method).config_type
+    defaults = config_type().model_dump(mode="json")
+    for path in numbers(config_type()):
+        settings = True
+        for name in reversed(path):
+            settings = {name: settings}
+        with pytest.raises(ConfigError, match=f"{path[-1]}.*got True"):
+            config_type.build(merged(defaults, settings))

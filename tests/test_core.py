@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import re
+import tracemalloc
 
 import numpy as np
 import polars as pl
@@ -238,6 +240,49 @@ def test_candidates_are_an_allow_list_or_the_cold_items_or_both(model):
     assert none.schema == model.recommend(["u1"], 1).schema
 
 
+def test_a_user_whom_popularity_ranks_gets_no_cold_items_and_the_reason():
+    model = Random().fit(dataset(MATRIX))
+    with pytest.warns(DataWarning) as caught:
+        found = model.recommend(["u2", "u0"], 2, only_cold=True, on_unknown="popular")
+    assert set(found["user"]) == {"u0"}
+    assert [str(warning.message) for warning in caught] == [
+        "recommend: 1 user(s) get no list, the first: ['u2']; they have no training interactions, "
+        "and none of the candidates has any, so popularity cannot rank them"
+    ]
+    with pytest.warns(DataWarning) as caught:
+        model.recommend(["nobody", "u0"], items=["i1"], on_unknown="popular")
+    assert [str(warning.message) for warning in caught] == [
+        "recommend: 1 user(s) get no list, the first: ['u0']; every candidate was seen or cannot "
+        "be scored"
+    ]
+
+
+def test_messages_name_arguments_as_the_command_line_does_too(model):
+    with pytest.raises(DataError, match='on_unknown "popular" gives') as caught:
+        model.recommend(["nobody"])
+    assert "='" not in str(caught.value)
+
+
+# -- copies --
+
+
+def test_a_shallow_copy_has_its_own_items_and_a_refit_its_own_data(model):
+    other = copy.copy(model)
+    assert (other.config, other.recommend(["u1"], 3).rows()) == (
+        model.config,
+        model.recommend(["u1"], 3).rows(),
+    )
+    other.add_items(catalogue(["n0", "n1"]))
+    assert (len(model.fitted.catalogue), len(other.fitted.catalogue)) == (5, 7)
+    assert (model.texts, other.texts) == ([], ["text of n0", "text of n1"])
+    assert len(model.recommend(["u2"], 9)) == 5
+    model.add_items(catalogue(["m0"]))
+    assert other.fitted.catalogue.item_ids.values[5:] == ["n0", "n1"]
+    assert isinstance(copy.copy(Popular()), Popular)
+    with pytest.raises(NotFittedError):
+        _ = copy.copy(Popular()).fitted
+
+
 def test_users_may_repeat_or_be_empty(model):
     twice = model.recommend(["u2", "u2"], 1)
     assert rows(twice) == [("u2", "i0", 0.5, 1, False)] * 2
@@ -361,6 +406,37 @@ def test_a_wrong_k_is_refused(model, k):
         model.simulate(["i0"], k)
     with pytest.raises(DataError, match=f"recommend: k must be a whole number from 1, got {k!r}"):
         model.recommend(["u0"], k)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), None, "a", 0, -1, True, 1j])
+def test_a_wrong_memory_is_refused(model, value):
+    message = rf"recommend: memory_mb must be a finite number above 0, got {re.escape(repr(value))}"
+    with pytest.raises(ConfigError, match=message):
+        model.recommend(["u0"], memory_mb=value)
+
+
+def test_any_memory_above_0_is_enough(model):
+    expected = model.recommend(["u0", "u2"], 3)
+    for value in (1e-300, np.float32(0.5), 1, 10**300, 1.7e308):
+        assert model.recommend(["u0", "u2"], 3, memory_mb=value).equals(expected)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "a", None, True, np.random.RandomState(0)])
+def test_a_wrong_generator_is_refused(value):
+    with pytest.raises(ConfigError, match=r"lookup: fit: rng must be a numpy Generator or a whole"):
+        Lookup().fit(dataset(MATRIX), rng=value)
+
+
+@pytest.mark.parametrize("k", [10**9, 2**63, 10**20, np.int64(2**62)])
+def test_a_k_of_any_size_takes_no_more_memory_than_the_candidates(model, k):
+    tracemalloc.start()
+    try:
+        assert model.recommend(["u2"], k)["rank"].to_list() == [1, 2, 3, 4, 5]
+        assert model.recommend(["u2"], k, items=["i0"])["rank"].to_list() == [1]
+        assert model.simulate(["i0"], k)["rank"].to_list() == [1, 2, 3]
+        assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_k_above_the_number_of_users_or_items_gives_fewer_rows(model):

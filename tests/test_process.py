@@ -1,82 +1,208 @@
 """What happens in other processes: forked ones raise and never hang, spawned ones work."""
 
+import importlib
+import inspect
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
-from warmstart.data.readers.files import read_dataset
+import warmstart
+from warmstart.backbones import build
+from warmstart.backbones.ease import EaseConfig
+from warmstart.backbones.ials import IalsConfig
+from warmstart.config import Config
+from warmstart.data.catalogue import Catalogue
+from warmstart.data.ids import Ids
+from warmstart.data.interactions import Interactions
+from warmstart.data.readers.files import read_dataset, read_items, write_dataset
 from warmstart.data.readers.frames import from_frames
+from warmstart.data.sources.synthetic import synthetic, synthetic_items
 from warmstart.data.splits.files import load_split, save_split
+from warmstart.data.splits.split import split
 from warmstart.errors import UnsupportedError
+from warmstart.evaluation.compare import compare
 from warmstart.evaluation.evaluate import evaluate
+from warmstart.evaluation.html_report import write_report
+from warmstart.lm import LMConfig, load_lm
 from warmstart.methods import load_model
+from warmstart.methods.cf_only import CFOnly
 from warmstart.methods.popular import Popular
 from warmstart.methods.text_ridge import TextRidge
+from warmstart.run import Run
 from warmstart.testing.world import checkerboard, world_encoder
 
 _SECONDS = 60  # a hang is told from work by this; raising takes milliseconds
 
 
+class Used:
+    """Everything that a worker could have been given, used once in this process."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.world = checkerboard()
+        self.data = self.world.data
+        self.lm = world_encoder(folder)
+        self.model = TextRidge().fit(self.world.split.train, lm=self.lm)
+        self.model.save(folder / "model")
+        self.cf = CFOnly(backbone=IalsConfig(width=4, epochs=1)).fit(self.world.split.train)
+        save_split(self.world.split, folder / "split")
+        (folder / "data").mkdir()
+        (folder / "data/interactions.csv").write_text("user,item\nu,i\n")
+        read_dataset(folder / "data")
+        self.report = evaluate(self.model, self.world.split)
+        self.comparison = compare([self.report])
+        self.new = self.world.new_items()
+        self.user = self.data.user_ids.take(self.world.active_users)[0]
+        self.rows = np.arange(2, dtype=np.int32)
+        self.cold = np.flatnonzero(~self.cf.fitted.warm)
+        self.fold_in()
+
+    def fold_in(self):
+        self.cf.fold_in(Interactions.from_arrays(self.cold % 2, self.cold))
+
+    def train(self, config):
+        return build(config).fit(self.data.matrix, rng=np.random.default_rng(0))
+
+
 @pytest.fixture(scope="module")
 def used(tmp_path_factory):
-    """Everything that a worker could have been given, used once in this process."""
-    folder = tmp_path_factory.mktemp("used")
-    world = checkerboard()
-    lm = world_encoder(folder)
-    model = TextRidge().fit(world.data, lm=lm)
-    model.save(folder / "model")
-    save_split(world.split, folder / "split")
-    (folder / "data").mkdir()
-    (folder / "data/interactions.csv").write_text("user,item\nu,i\n")
-    read_dataset(folder / "data")
-    return folder, world, lm, model
+    return Used(tmp_path_factory.mktemp("used"))
 
 
-def name_of(world):
-    return world.data.user_ids.take(world.active_users)[0]
-
-
+# Public functions that raise in a forked process.
 WORK = {
-    "recommend": lambda folder, world, lm, model: model.recommend([name_of(world)], 2),
-    "add_items": lambda folder, world, lm, model: model.add_items(world.new_items()),
-    "simulate": lambda folder, world, lm, model: model.simulate(world.new_items(), 2),
-    "fit": lambda folder, world, lm, model: Popular().fit(world.data),
-    "save": lambda folder, world, lm, model: model.save(folder / "model"),
-    "load_model": lambda folder, world, lm, model: load_model(folder / "model"),
-    "read_dataset": lambda folder, world, lm, model: read_dataset(folder / "data"),
-    "from_frames": lambda folder, world, lm, model: from_frames({"user": ["u"], "item": ["i"]}),
-    "load_split": lambda folder, world, lm, model: load_split(folder / "split"),
-    "save_split": lambda folder, world, lm, model: save_split(world.split, folder / "split"),
-    "evaluate": lambda folder, world, lm, model: evaluate(model, world.split),
-    "encode": lambda folder, world, lm, model: lm.encode(["never encoded before"]),
+    "Recommender.fit": lambda used: Popular().fit(used.data),
+    "Recommender.recommend": lambda used: used.model.recommend([used.user], 2),
+    "Recommender.save": lambda used: used.model.save(used.folder / "model"),
+    "Recommender.score": lambda used: used.model.score(used.rows, used.rows),
+    "AddsItems.add_items": lambda used: used.model.add_items(used.new),
+    "Simulates.simulate": lambda used: used.model.simulate(used.new, 2),
+    "Simulates.simulate_texts": lambda used: used.model.simulate_texts(["never before"], 2),
+    "CFOnly.fold_in": lambda used: used.fold_in(),
+    "CFOnly.calibrate": lambda used: used.cf.calibrate(
+        used.world.split.train, used.world.split.validation()
+    ),
+    "Catalogue": lambda used: Catalogue(Ids([], "item"), (), None, pl.DataFrame(), ()),
+    "Catalogue.extended": lambda used: used.data.catalogue.extended(used.new),
+    "Catalogue.take": lambda used: used.data.catalogue.take(np.arange(3)),
+    "Dataset.with_permuted_texts": lambda used: used.data.with_permuted_texts(
+        np.random.default_rng(0)
+    ),
+    "Report.per_user": lambda used: used.report.per_user(used.data.user_ids),
+    "TextEncoder.encode": lambda used: used.lm.encode(["never encoded before"]),
+    "TextEncoder.from_spec": lambda used: type(used.lm).from_spec(used.lm.spec, source="hub:a/b"),
+    "evaluate": lambda used: evaluate(used.model, used.world.split),
+    "from_frames": lambda used: from_frames({"user": ["u"], "item": ["i"]}),
+    "load_lm": lambda used: load_lm(LMConfig(source="hub:a/b")),
+    "load_model": lambda used: load_model(used.folder / "model"),
+    "load_split": lambda used: load_split(used.folder / "split"),
+    "read_dataset": lambda used: read_dataset(used.folder / "data"),
+    "read_items": lambda used: read_items({"item": ["i"], "title": ["t"]}, ("title",)),
+    "save_split": lambda used: save_split(used.world.split, used.folder / "split"),
+    "split, time-cold": lambda used: split(used.data, "time-cold", cutoff="2024-01-01"),
+    "synthetic": lambda used: synthetic(rng=np.random.default_rng(0)),
+    "synthetic_items": lambda used: synthetic_items(2, rng=np.random.default_rng(0)),
+    "write_dataset": lambda used: write_dataset(used.data, used.folder / "written"),
+    "write_report": lambda used: write_report(used.comparison, used.folder / "report.html"),
+    "Comparison.save": lambda used: used.comparison.save(used.folder / "comparison.json"),
+    "a numba backbone": lambda used: used.train(IalsConfig(width=4, epochs=1)),
+}
+# Public functions that use no pool of threads, and work in a forked process.
+HARMLESS = {
+    "Comparison.find": lambda used: used.comparison.find,
+    "Comparison.from_json": lambda used: used.comparison.from_json(used.comparison.to_json()),
+    "Comparison.table": lambda used: used.comparison.table(),
+    "Comparison.text": lambda used: used.comparison.text(),
+    "Comparison.to_json": lambda used: used.comparison.to_json(),
+    "Dataset.with_interactions": lambda used: used.data.with_interactions(used.data.interactions),
+    "Interactions.check_rows": lambda used: used.data.interactions.check_rows("test", 999, 999),
+    "Interactions.from_arrays": lambda used: Interactions.from_arrays(used.rows, used.rows),
+    "Interactions.matrix": lambda used: used.data.interactions.matrix(999, 999),
+    "Interactions.of_source": lambda used: used.data.interactions.of_source("observed"),
+    "Interactions.where": lambda used: used.data.interactions.where(used.rows),
+    "Report.table": lambda used: used.report.table(),
+    "Report.text": lambda used: used.report.text(),
+    "Report.value": lambda used: used.report.value("warm", "ndcg@20"),
+    "Run.stage": lambda used: Run().stage("test").__enter__(),
+    "Split.slice": lambda used: used.world.split.slice("test", "cold"),
+    "Split.summary": lambda used: used.world.split.summary(),
+    "Split.validation": lambda used: used.world.split.validation(),
+    "build": lambda used: build(EaseConfig()),
+    "split, random-cold": lambda used: split(used.data, "random-cold"),
+    "compare": lambda used: compare([used.report]),
 }
 
 
-def _work(name, used, queue):
+def is_method(name, value):
+    kinds = (classmethod, staticmethod)
+    return not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, kinds))
+
+
+def test_every_public_function_is_in_one_of_the_tables():
+    public = set()
+    stub = Path(warmstart.__file__).with_suffix(".pyi").read_text()
+    for module, name in re.findall(r"^from \.(\S+) import (\w+) as", stub, re.MULTILINE):
+        value = getattr(importlib.import_module(f"warmstart.{module}"), name)
+        if inspect.isclass(value) and not issubclass(value, Exception | Config):
+            public |= {f"{name}.{key}" for key, v in vars(value).items() if is_method(key, v)}
+        elif inspect.isfunction(value):
+            public.add(name)
+    implementations = ("encode_items", "simulate_encoded", "simulate_texts", "top_users")
+    public = {name for name in public if not name.endswith(implementations)}
+    tested = {re.split(", ", name)[0] for name in {*WORK, *HARMLESS}}
+    assert public - tested == set()
+
+
+def _work(work, used, queue):
     try:
-        WORK[name](*used)
+        work(used)
     except UnsupportedError as error:
         queue.put(str(error))
     else:
         queue.put("it worked")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("name", WORK)
-def test_a_forked_worker_raises_and_never_hangs(name, used):
+def _in_fork(work, used):
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    worker = context.Process(target=_work, args=(name, used, queue))
+    worker = context.Process(target=_work, args=(work, used, queue))
     worker.start()
     worker.join(_SECONDS)
     hangs = worker.is_alive()
     worker.kill()
-    assert not hangs, f"{name} hangs in a forked process"
-    assert "load models and data inside the worker, or start workers by spawn" in queue.get()
+    assert not hangs, "it hangs in a forked process"
+    assert worker.exitcode == 0
+    return queue.get()
+
+
+forks = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+]
+
+
+@pytest.mark.parametrize("name", WORK, ids=str)
+class TestForkedWorker:
+    pytestmark = forks
+
+    def test_it_raises_and_never_hangs(self, name, used):
+        message = _in_fork(WORK[name], used)
+        assert "start workers by the method spawn or forkserver, or do not use warm" in message
+
+
+@pytest.mark.parametrize("name", HARMLESS, ids=str)
+class TestHarmlessInAForkedWorker:
+    pytestmark = forks
+
+    def test_it_works(self, name, used):
+        assert _in_fork(HARMLESS[name], used) == "it worked"
 
 
 def _recommend(model, users):
@@ -84,7 +210,7 @@ def _recommend(model, users):
 
 
 def test_a_spawned_worker_takes_a_fitted_model_with_its_language_model(used):
-    _, world, _, model = used
+    world, model = used.world, used.model
     users = world.data.user_ids.take(world.active_users)[:4]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(_recommend, (model, users)) == model.recommend(users, 3).rows()
@@ -105,3 +231,42 @@ if child := os.fork():
 ws.Popular().fit(ws.from_frames(frames)).recommend(["v"], 1)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=_SECONDS)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize(
+    "use",
+    [
+        "items.take(np.arange(2))",
+        "items.extended(ws.Catalogue(Ids(['c'], 'item'), ('',), None, frame[:1], ('title',)))",
+        "ws.synthetic_items(3, rng=np.random.default_rng(0))",
+        "ws.split(data, cutoff='1970-01-01')",
+    ],
+)
+def test_a_fork_after_any_use_raises_and_never_hangs(use, used):
+    """A parent that used only one function; its worker loads everything itself."""
+    code = f"""
+import os, signal, numpy as np, polars as pl, warmstart as ws
+from warmstart.data.ids import Ids
+from warmstart.data.interactions import Interactions
+frame = pl.DataFrame({{"title": ["x", "y"]}})
+items = ws.Catalogue(Ids(["a", "b"], "item"), ("x", "y"), None, frame, ("title",))
+events = Interactions.from_arrays([0], [0], times=[5])
+data = ws.Dataset("toy", Ids(["u"], "user"), items, events)
+import warmstart.process
+warmstart.process._first_use = None  # as if the catalogue were not made by warmstart
+try:
+    {use}
+except ws.WarmstartError:
+    pass
+if child := os.fork():
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+else:
+    signal.alarm({_SECONDS})
+    try:
+        ws.load_model({str(used.folder / "model")!r})
+    except ws.UnsupportedError:
+        os._exit(0)
+    os._exit(1)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=2 * _SECONDS)

@@ -300,7 +300,7 @@ def test_10_a_user_without_history_gets_the_popular_items_or_an_error(lm, tmp_pa
     data = ws.read_dataset(tmp_path)
     for method in (ws.EaseText, ws.TextRidge, ws.ContentKNN):
         model = method().fit(data, lm=lm)
-        with pytest.raises(ws.DataError, match=r"'ghost'.*on_unknown='popular'"):
+        with pytest.raises(ws.DataError, match=r"'ghost'.*on_unknown \"popular\""):
             model.recommend(["ghost"], 3)
         with pytest.warns(ws.DataWarning, match=r"left out.*'ghost'"):
             assert set(model.recommend(["ghost", "u1"], 3, on_unknown="warn")["user"]) == {"u1"}

@@ -43,10 +43,11 @@ def positive_number(who: str, name: str, value: Any) -> float:
     Raises:
         ConfigError: ``value`` is no number, a bool, not above 0, or not finite.
     """
-    number = isinstance(value, int | float | np.integer | np.floating)
-    if not number or isinstance(value, bool) or not 0 < value <= sys.float_info.max:
+    plain = value.item() if isinstance(value, np.generic) else value
+    number = isinstance(plain, int | float) and not isinstance(plain, bool)
+    if not number or not 0 < plain <= sys.float_info.max:
         raise ConfigError(f"{who}: {name} must be a finite number above 0, got {value!r}")
-    return float(value)
+    return float(plain)
 
 
 def generator(who: str, name: str, value: Any) -> np.random.Generator:

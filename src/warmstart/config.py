@@ -4,12 +4,15 @@ import inspect
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
 from warmstart.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Config(BaseModel):
@@ -129,10 +132,22 @@ def explain(name: str, error: ValidationError) -> str:
     """Format all errors that pydantic found as one line, each with its path and the value."""
     lines = [
         f"{'.'.join(str(part) for part in problem['loc']) or '(top level)'}: "
-        f"{problem['msg']}, got {problem['input']!r}"
+        f"{_sentence(problem)}, got {problem['input']!r}"
         for problem in error.errors()
     ]
     return f"{name}: " + "; ".join(lines)
+
+
+def _sentence(problem: "ErrorDetails") -> str:
+    """Replace the messages of pydantic that only its users understand."""
+    context = problem.get("ctx", {})
+    if problem["type"] == "extra_forbidden":
+        return "there is no such setting"
+    if problem["type"] == "union_tag_invalid":
+        return f"must be one of {context['expected_tags']}"
+    if problem["type"] == "value_error":
+        return str(context["error"])
+    return problem["msg"]
 
 
 # -- signature and docstring of classes that take a configuration --

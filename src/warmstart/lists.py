@@ -148,9 +148,7 @@ def _seen(fitted: Fitted, rows: np.ndarray) -> sparse.csr_matrix:
     return sparse.csr_matrix(known @ fitted.seen(np.maximum(rows, 0)))
 
 
-def _warn_of_empty_lists(
-    users: RequestedUsers, listed: np.ndarray, popularity: np.ndarray
-) -> None:
+def _warn_of_empty_lists(users: RequestedUsers, listed: np.ndarray, popularity: np.ndarray) -> None:
     has_list = np.zeros(len(users.rows), bool)
     has_list[listed] = True
     empty = users.where(~has_list)

@@ -1,8 +1,8 @@
 """Refuse to work in a forked process, where the thread pools of libraries no longer run.
 
 A fork copies memory but not threads, so polars, torch and numba wait forever for threads that do
-not exist. Forking before the first use of warmstart, or starting processes by spawn or forkserver, is
-safe.
+not exist. Safe are: starting processes by spawn or forkserver, and forking before the first use of
+warmstart.
 """
 
 import os

@@ -7,6 +7,7 @@ from scipy import sparse
 
 from warmstart.backbones import BACKBONES, BackboneConfig, FactorBackbone, build
 from warmstart.errors import ArtefactError, ConfigError, DataError, NotFittedError
+from warmstart.methods.cf_only import CFOnly
 
 
 def fit(config, world, seed=0, **options):
@@ -37,6 +38,13 @@ def test_every_kind_is_in_the_table_and_survives_json(config):
     assert adapter.validate_json(config.model_dump_json()) == config
     assert build(config).name == config.kind
     assert set(BACKBONES) == {"bpr", "ials", "ease", "lightgcn", "ngcf"}
+
+
+def test_settings_without_a_kind_are_those_of_the_default():
+    config = CFOnly(backbone={"epochs": 3}).config.backbone
+    assert (config.kind, config.epochs) == (CFOnly().config.backbone.kind, 3)
+    with pytest.raises(ConfigError, match=r"backbone: must be one of 'bpr', .*'ngcf', got"):
+        CFOnly(backbone={"kind": "mf"})
 
 
 def test_users_prefer_their_own_parity(config, world, fitted_once):

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import warmstart
 from warmstart.cli import main
 from warmstart.data.readers.files import read_dataset, write_dataset
 from warmstart.data.sources.synthetic import synthetic, synthetic_items
@@ -88,6 +89,10 @@ def test_help_has_an_example_that_names_the_command(command):
     text = done(*command.split(), "--help")
     assert "Example:" in text
     assert f"warmstart {command}" in text
+
+
+def test_the_version_is_printed():
+    assert done("--version").strip() == f"warmstart {warmstart.__version__}"
 
 
 def test_help_does_not_import_torch():
@@ -192,6 +197,17 @@ def test_fit_on_a_folder_chooses_then_learns_from_all_interactions(shop, tmp_pat
     assert "choose: backbone-ials" in text
     # The second fit uses the choices of the first; without validation it makes none of its own.
     assert model.config.backbone.epochs == model.chosen.backbone.epochs <= 6
+
+
+def test_fit_prints_what_validation_chose_only(shop, tmp_path):
+    for data in (shop.data, shop.split):
+        text = done(
+            *("fit", data, "--method", "ease_text", "--set", "cold_weight=77", "--lm", shop.lm),
+            *("--out", tmp_path / "m", "--json", tmp_path / "f.json"),
+        )
+        chosen = json.loads((tmp_path / "f.json").read_text())["results"][0]["config"]
+        assert f"chosen on validation: cold_weight = {chosen['cold_weight']}" in text
+        assert "kernel" not in text
 
 
 def test_no_choose_uses_the_settings_unchanged(shop, tmp_path):
@@ -377,13 +393,27 @@ def test_isolated_fits_have_their_own_peak_memory(shop, tmp_path):
         (["data", "get", "nowhere"], "no data set 'nowhere'"),
         (["split", "{data}", "--out", "{tmp}/s", "--fractions", "half"], "--fractions 'half'"),
         (["split", "{data}", "--out", "{tmp}/s", "--cutoff", "soon"], "cutoff 'soon'"),
+        (
+            [
+                "split",
+                "{data}",
+                "--out",
+                "{tmp}/s",
+                "--protocol",
+                "random-cold",
+                "--seed",
+                5 * 10**9,
+            ],
+            "seed must be a whole number from 0 to 4294967295, got 5000000000",
+        ),
+        (["split", "{data}", "--out", "{tmp}/s", "--cutoff", 17 * 10**11], "milliseconds"),
         (["split", "{tmp}", "--out", "{tmp}/s"], "no interactions"),
         (["fit", "{tmp}/no", "--method", "popular", "--out", "{tmp}/m"], "no such folder"),
         (["fit", "{split}", "--method", "pop", "--out", "{tmp}/m"], "unknown method 'pop'"),
         (["fit", "{split}", "--method", "a:b", "--out", "{tmp}/m"], "is not of the form a.b=value"),
         (
             ["fit", "{split}", "--method", "text_ridge", "--set", "l3=1", "--out", "{tmp}/m"],
-            "l3: Extra inputs are not permitted",
+            "l3: there is no such setting",
         ),
         (
             ["fit", "{split}", "--method", "text_ridge", "--lm", "{tmp}", "--out", "{tmp}/m"],

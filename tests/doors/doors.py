@@ -56,13 +56,19 @@ def _csv(columns: Columns, awkward: Awkward) -> bytes:
     return out.getvalue().encode()
 
 
+def _without_numpy(value: Any) -> Any:
+    is_time = isinstance(value, np.datetime64 | np.timedelta64)  # tolist() gives an integer
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) and not is_time else value
+
+
 def _json(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, bytes | date | datetime | time | Decimal | UUID) or value is pd.NA:
-        raise CannotCarry
+    value = _without_numpy(value)
     if isinstance(value, tuple):
-        return list(value)
+        value = list(value)
+    try:
+        json.dumps(value)
+    except TypeError as error:
+        raise CannotCarry from error
     return value
 
 
@@ -76,17 +82,19 @@ def _polars(columns: Columns) -> pl.DataFrame:
     try:
         made = []
         for name, values in columns.items():
-            plain = [v.tolist() if isinstance(v, np.ndarray | np.generic) else v for v in values]
+            plain = [_without_numpy(value) for value in values]
             plain = [None if v is pd.NA or v is pd.NaT else v for v in plain]
             made.append(pl.Series(name, plain, strict=True))
             if made[-1].dtype == pl.Object:
                 raise CannotCarry
         return pl.DataFrame(made)
-    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+    except (RuntimeError, TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
         raise CannotCarry from error
 
 
 def _arrow(columns: Columns) -> pa.Table:
+    if any(isinstance(value, set | frozenset) for values in columns.values() for value in values):
+        raise CannotCarry  # a list, in the order of that process
     try:
         return pa.table({n: pa.array(values, from_pandas=True) for n, values in columns.items()})
     except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:

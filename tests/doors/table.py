@@ -35,14 +35,23 @@ class Awkward:
 
     @property
     def name(self) -> str:
-        return f"{self.kind} {self.value!r}"[:80]
+        is_set = isinstance(self.value, set | frozenset)  # its order is another in each process
+        return f"{self.kind} {sorted(self.value) if is_set else self.value!r}"[:80]
 
 
 NOON = 1717158600  # 2024-05-31T12:30:00Z
 DAY = 1717113600  # 2024-05-31
 KEY = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+INVISIBLE = ("\x85", "\x9b", "\u00ad", "\u200b", "\u200e", "\u202e", "\u2060", "\u2068", "\ufeff")
 MISSING_WORDS = ("nan", "NaN", "null", "NULL", "None", "NaT", "<NA>", r"\N", "#N/A", "N/A", "NA")
+LETTERS = list("abcdefghij")  # as a set, in another order in almost every process
 NOTHING = (None, float("nan"), np.float32("nan"), pd.NA, pd.NaT)
+
+
+def nested(levels: int) -> list[Any]:
+    """A value within lists."""
+    return ["a"] if levels == 1 else [nested(levels - 1)]
+
 
 TABLE = [
     # -- ids --
@@ -68,6 +77,9 @@ TABLE = [
     Awkward("id", "a\nb", "a\nb", Refused("is a quote before it not closed")),
     Awkward("id", "a\r\nb", "a\r\nb", Refused("is a quote before it not closed")),
     Awkward("id", "a\0b", None, Refused()),
+    *(Awkward("id", f"a{mark}b", f"a{mark}b", Refused("invisible")) for mark in INVISIBLE),
+    Awkward("id", "म\u200cक", "म\u200cक", "म\u200cक"),
+    Awkward("id", "👩\u200d🚀", "👩\u200d🚀", "👩\u200d🚀"),
     Awkward("id", "", "", Refused()),
     Awkward("id", "  ", "  ", Refused()),
     *(Awkward("id", value, "", Refused()) for value in NOTHING),
@@ -81,6 +93,11 @@ TABLE = [
     Awkward("id", {"a": 1}, None, Refused()),
     Awkward("id", date(2024, 5, 31), None, Refused()),
     Awkward("id", datetime(2024, 5, 31), None, Refused()),
+    Awkward("id", np.datetime64("2024-05-31", "ns"), None, Refused()),
+    Awkward("id", np.timedelta64(1, "ns"), None, Refused()),
+    Awkward("id", pd.Period("2024-05", "M"), None, Refused()),
+    Awkward("id", {"a"}, None, Refused()),
+    Awkward("id", 2**70, None, Refused("64 bits")),
     Awkward("id", UUID(KEY), KEY, KEY),
     Awkward("id", b"a", None, "a"),
     Awkward("id", b"\xff", None, Refused("UTF-8")),
@@ -99,12 +116,23 @@ TABLE = [
     Awkward("text", 1984, "1984", "1984"),
     Awkward("text", 1984.0, "1984.0", "1984"),
     Awkward("text", np.float64(1984), "1984.0", "1984"),
+    Awkward("text", "2.0", None, "2.0"),
+    Awkward("text", "Web 2.0", "Web 2.0", "Web 2.0"),
+    Awkward("text", "2.00", "2.00", "2.00"),
     Awkward("text", 4.5, "4.5", "4.5"),
     Awkward("text", Decimal("4.50"), "4.50", "4.50"),
     Awkward("text", True, "true", "true"),
     Awkward("text", np.bool_(False), "false", "false"),
     Awkward("text", date(2024, 5, 31), "2024-05-31", "2024-05-31"),
+    Awkward("text", np.datetime64("2024-05-31T12:30", "ns"), None, "2024-05-31 12:30:00"),
+    Awkward("text", pd.Period("2024-05", "M"), None, "2024-05"),
     Awkward("text", UUID(KEY), KEY, KEY),
+    Awkward("text", set(LETTERS), None, ", ".join(LETTERS)),
+    Awkward(
+        "text", {"a": b"caf\xc3\xa9", "b": [1.5, None]}, None, '{"a": "café", "b": [1.5, null]}'
+    ),
+    Awkward("text", {"a": "\ud83d"}, None, Refused("unpaired surrogates")),
+    Awkward("text", {"\ud83d": "a"}, None, Refused("unpaired surrogates")),
     Awkward("text", ["a", "b"], None, "a, b"),
     Awkward("text", ("a", None, "b"), None, "a, b"),
     Awkward("text", [], None, None),
@@ -117,6 +145,14 @@ TABLE = [
     Awkward("list", np.array(["a", "b"]), "['a' 'b']", "a, b"),
     Awkward("list", ["it's", "b"], "[\"it's\", 'b']", "it's, b"),
     Awkward("list", [1, 2], "[1, 2]", "1, 2"),
+    Awkward("list", set(LETTERS), None, ", ".join(LETTERS)),
+    Awkward("list", frozenset(LETTERS), None, ", ".join(LETTERS)),
+    Awkward("list", [b"caf\xc3\xa9", "b"], None, "café, b"),
+    Awkward("list", [b"\xff"], None, Refused("UTF-8")),
+    Awkward("list", ["a", "half \ud83d"], None, Refused("unpaired surrogates")),
+    Awkward("list", ["2.0", "3.0"], None, "2.0, 3.0"),
+    Awkward("list", [[["a"], "b"]], None, "a, b"),
+    Awkward("list", nested(60), None, Refused("at most 50 levels")),
     Awkward("list", [1.0, None, float("nan")], "[1.0]", "1"),
     Awkward("list", [None, "a", "nan", ""], "[None, 'a', 'nan', '']", "a"),
     Awkward("list", [], "[]", None),
@@ -140,6 +176,8 @@ TABLE = [
     Awkward("number", "50 %", "50 %", Refused("a finite number")),
     Awkward("number", float("inf"), "inf", Refused("a finite number")),
     Awkward("number", float("-inf"), "-inf", Refused("a finite number")),
+    Awkward("number", Decimal("1e50"), "1e50", 10**50),
+    Awkward("number", {4}, None, Refused("a finite number")),
     Awkward("number", [4], None, Refused("a finite number")),
     Awkward("number", date(2024, 5, 31), "2024-05-31", Refused("a finite number")),
     # -- times --
@@ -170,6 +208,9 @@ TABLE = [
     ),
     Awkward("time", pd.Timestamp("2024-05-31 12:30"), "2024-05-31 12:30:00", NOON),
     Awkward("time", np.datetime64("2024-05-31T12:30:00"), "2024-05-31T12:30:00", NOON),
+    Awkward("time", np.datetime64("2024-05-31T12:30", "ns"), "2024-05-31T12:30:00", NOON),
+    Awkward("time", pd.Period("2024-05-31", "D"), "2024-05-31", DAY),
+    Awkward("time", np.datetime64(2**50, "s"), None, Refused("of the years 1 to 9999")),
     *(Awkward("time", value, str(value), 1704067200) for value in (2024, 2024.0, "2024")),
     *(Awkward("time", value, str(value), DAY) for value in (20240531, "20240531")),
     Awkward("time", -1, "-1", -1),

@@ -5,9 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from warmstart.data.ids import Ids
 from warmstart.data.interactions import concatenate
-from warmstart.errors import ConfigError
+from warmstart.data.splits.random_cold import random_cold
+from warmstart.errors import ConfigError, DataError, NotFittedError
 from warmstart.evaluation.evaluate import evaluate
+from warmstart.methods.popular import Popular
 from warmstart.rank import rank_slice
 
 
@@ -159,15 +162,62 @@ def test_variants_of_one_method_get_their_own_names(split, scorers):
     assert evaluate(scorers["good"], split, name="good, wide").method == "good, wide"
 
 
+NO_NUMBERS = (float("inf"), float("nan"), -1, 0, None, "a", True)
+
+
+@pytest.mark.parametrize("kind", ["recall", "ndcg", "precision", "hit", "mrr", "micro_recall"])
+@pytest.mark.parametrize("k", [10**12, 10**17])
+def test_a_cut_off_beyond_the_catalogue_is_that_of_the_whole_list(split, scorers, kind, k):
+    n_items = split.dataset.n_items
+    found = evaluate(scorers["good"], split, metrics=[f"{kind}@{k}"], slices=["cold", "overall"])
+    whole = evaluate(scorers["good"], split, metrics=[f"{kind}@{n_items}"], slices=["cold"])
+    factor = n_items / k if kind == "precision" else 1.0
+    assert found.value("cold", f"{kind}@{k}") == pytest.approx(
+        factor * whole.value("cold", f"{kind}@{n_items}"), rel=1e-12
+    )
+    assert found.slices["cold"].facts.k == k
+
+
+def test_a_recommender_fitted_on_other_data_is_refused(split):
+    model = Popular().fit(split.train)
+    evaluate(model, split)
+    model.add_items({"item": ["later"], "title": ["added after the fit"]})
+    evaluate(model, split)
+    other = random_cold(split.dataset, seed=4)
+    for data in (split.dataset, other.train):
+        with pytest.raises(
+            DataError, match=r"fitted on other interactions.*fit it on split\.train"
+        ):
+            evaluate(Popular().fit(data), split)
+    renamed = replace(split.train, user_ids=Ids([f"x{u}" for u in range(80)], "user"))
+    with pytest.raises(DataError, match="the 80 users of the model are not the 80 users"):
+        evaluate(Popular().fit(renamed), split)
+    with pytest.raises(NotFittedError):
+        evaluate(Popular(), split)
+
+
 def test_progress_and_bad_arguments(split, scorers):
     seen = set()
     evaluate(
         scorers["good"], split, progress=lambda name, done, users: seen.add((name, done == users))
     )
     assert seen == {("cold", True), ("warm", True), ("overall", True)}
-    with pytest.raises(ConfigError, match="slices must be some of"):
+    with pytest.raises(ConfigError, match="slices must be a list of some of"):
         evaluate(scorers["good"], split, slices=("hot",))
-    with pytest.raises(ConfigError, match="at least one metric"):
-        evaluate(scorers["good"], split, metrics=())
+    for slices in ("cold", None, [["cold"]], ()):
+        with pytest.raises(ConfigError, match="slices must be a list"):
+            evaluate(scorers["good"], split, slices=slices)
+    for metrics in ((), "ndcg@20", None):
+        with pytest.raises(ConfigError, match="metrics must be a list of names"):
+            evaluate(scorers["good"], split, metrics=metrics)
+    for metric in ("ndcg@" + 30 * "9", "ndcg@" + 5000 * "9", "ndcg@0", "ndcg", 5, None):
+        with pytest.raises(ConfigError, match="is unknown; write kind@k with k from 1"):
+            evaluate(scorers["good"], split, metrics=[metric])
+    for name, value in (
+        *(("memory_mb", value) for value in NO_NUMBERS),
+        *((name, value) for name in ("seed", "tie_seed") for value in (-1, 1.5, "a", True)),
+    ):
+        with pytest.raises(ConfigError, match=rf"evaluate: {name} must be .*, got {value!r}"):
+            evaluate(scorers["good"], split, **{name: value})
     with pytest.raises(ConfigError, match="'auc@3' is unknown"):
         evaluate(scorers["good"], split, metrics=("auc@3",))

@@ -129,6 +129,26 @@ def test_controls_are_marked_and_the_best_is_no_control(page):
     assert not any("chance" in row for row in best)
 
 
+def test_equal_methods_are_both_the_best(split, scorers):
+    twin = replace(scorers["good"], name="twin")
+    reports = [evaluate(model, split) for model in (scorers["good"], twin, scorers["noisy"])]
+    best = html_report._best(compare(reports, resampling=Resampling(n_resamples=100)))
+    assert best["warm", "ndcg@20"] == {"good", "twin"}
+
+
+@pytest.mark.parametrize("metric", ["recall@20", "recall@3"])
+def test_a_slice_with_few_candidates_has_no_best_method(split, scorers, metric):
+    candidates = len(split.cold_candidates["test"])
+    assert 6 < candidates < 40
+    reports = [evaluate(scorers[name], split, metrics=[metric]) for name in ("good", "noisy")]
+    table = compare(reports, resampling=Resampling(n_resamples=100))
+    few = metric == "recall@20"
+    assert table.few_candidates == ({"cold": candidates} if few else {})
+    assert (("cold", metric) in html_report._best(table)) is not few
+    for text in (render_report(table), table.text()):
+        assert (f"has only {candidates} candidates" in " ".join(text.split())) is few
+
+
 def test_the_page_fits_a_phone(page):
     assert 'name="viewport" content="width=device-width' in page
     tables = page.count("<table>")

@@ -22,6 +22,7 @@ def lists(items, hits, scores=None, n_relevant=None):
         np.array(n_relevant if n_relevant is not None else [2] * len(items)),
         (items >= 0).sum(axis=1),
         np.zeros(len(items), bool),
+        items.shape[1],
     )
 
 

@@ -1,9 +1,9 @@
 """Collaborative-filtering backbones, trained on interactions only, with fold-in of new items."""
 
 from importlib import import_module
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from warmstart.backbones.base import Backbone, FactorBackbone, Validate
 from warmstart.backbones.bpr import BprConfig
@@ -12,10 +12,19 @@ from warmstart.backbones.ials import IalsConfig
 from warmstart.backbones.lightgcn import LightGcnConfig
 from warmstart.backbones.ngcf import NgcfConfig
 
+
+def _with_kind(settings: Any) -> Any:
+    return {"kind": "bpr", **settings} if isinstance(settings, dict) else settings
+
+
 BackboneConfig: TypeAlias = Annotated[
-    BprConfig | IalsConfig | EaseConfig | LightGcnConfig | NgcfConfig, Field(discriminator="kind")
+    Annotated[
+        BprConfig | IalsConfig | EaseConfig | LightGcnConfig | NgcfConfig,
+        Field(discriminator="kind"),
+    ],
+    BeforeValidator(_with_kind),
 ]
-"""Configuration of any backbone; ``kind`` selects the type."""
+"""Configuration of any backbone; ``kind`` selects the type, "bpr" without one."""
 
 BACKBONES = {
     "bpr": "warmstart.backbones.bpr:Bpr",

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
+from warmstart.backbones.limits import check_finite
 from warmstart.config import Config
 from warmstart.errors import ArtefactError, ConfigError, DataError, NotFittedError
 from warmstart.rank import ScoreFunction
@@ -66,7 +67,10 @@ class Backbone(ABC):
             run_folder: folder of checkpoints and log; an unfinished run in it is resumed.
 
         Raises:
+            ConfigError: a setting makes the training diverge.
             DataError: ``train`` has no interactions, or a weight is outside (0, 1].
+            UnsupportedError: the model does not fit into memory, or this process was forked from
+                one that had used warmstart.
         """
 
     @abstractmethod
@@ -181,7 +185,9 @@ class FactorBackbone(Backbone):
             folder=run_folder,
             settings=f"{config.model_dump_json()} {_hash(train)}",
         )
-        self._users, self._items = trainee.vectors()
+        users, items = trainee.vectors()
+        check_finite(self.name, "the settings of the training", users, items)
+        self._users, self._items = users, items
         self.chosen_config = config.model_copy(update={"epochs": outcome.best_epoch})
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ from warmstart.backbones.base import (
     required_arrays,
     shape_of,
 )
+from warmstart.backbones.limits import check_finite
 from warmstart.config import Config
 from warmstart.errors import NotFittedError, UnsupportedError
 
@@ -101,6 +102,8 @@ class Ease(Backbone):
         else:
             self._diagonal = np.diag(inverse).copy()
         self._inverse = inverse.astype(np.float32)
+        with np.errstate(all="ignore"):
+            check_finite(self.name, "l2", self._inverse, (1 / self._diagonal).astype(np.float32))
         return self
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:

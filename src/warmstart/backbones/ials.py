@@ -33,6 +33,7 @@ from warmstart.backbones.base import (
     shape_of,
 )
 from warmstart.backbones.least_squares import Basis, solve_rows, solve_rows_cg
+from warmstart.backbones.limits import memory_limit
 
 
 class IalsConfig(EpochConfig):
@@ -77,8 +78,9 @@ class Ials(FactorBackbone):
         run_folder: Path | None = None,
     ) -> Self:
         train = check_train(self.name, train)
-        sweeps = _Sweeps(train, self.config, rng)
-        self._learn(sweeps, train, validate, rng, run_folder)
+        with memory_limit(self.name, self.config.width, sum(shape_of(train))):
+            sweeps = _Sweeps(train, self.config, rng)
+            self._learn(sweeps, train, validate, rng, run_folder)
         self._item_ridge = sweeps.item_ridge
         self._basis = None
         return self

@@ -14,7 +14,9 @@ n < width interactions is solved exactly through an n x n system (Woodbury), and
 get a preconditioner that is exact except in the n directions of the row. Wide vectors cost little.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -22,6 +24,7 @@ from scipy import sparse
 
 from warmstart.backbones.base import shape_of
 from warmstart.backbones.threads import Array, Float, Integer, over_rows
+from warmstart.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,16 @@ def solve_rows(
     Returns:
         The solutions, float32 (rows, width), and the sum over all interactions of the bracketed
         term in the module docstring.
+
+    Raises:
+        ConfigError: alpha or a ridge is out of the range of float32.
     """
     shape = (shape_of(rows)[0], basis.factors.shape[1])
     found = np.zeros(shape, np.float32)
     if prior is not None:
         found[:] = ridge[:, None] * (prior @ basis.rotation)
     losses = np.zeros(shape[0])
-    over_rows(
+    _over_rows(
         _solve, shape[0], rows.indptr, rows.indices, rows.data, basis.factors,
         basis.eigenvalues, np.float32(alpha), ridge, found, losses,
     )  # fmt: skip
@@ -92,11 +98,26 @@ def solve_rows_cg(
     """As ``solve_rows``, but improve ``current`` by ``steps`` of conjugate gradients."""
     found = current @ basis.rotation
     losses = np.zeros(len(found))
-    over_rows(
+    _over_rows(
         _improve, len(found), rows.indptr, rows.indices, rows.data, basis.factors,
         basis.eigenvalues, np.float32(alpha), ridge, found, losses, steps,
     )  # fmt: skip
     return found @ basis.rotation.T, float(losses.sum())
+
+
+def _over_rows(kernel: Callable[..., None], rows: int, *arguments: Any) -> None:
+    """As ``over_rows``, for kernels that divide by numbers that are positive within float32.
+
+    Raises:
+        ConfigError: a divisor is 0.
+    """
+    try:
+        over_rows(kernel, rows, *arguments)
+    except ZeroDivisionError:
+        raise ConfigError(
+            "least squares: a divisor is 0; a setting is too extreme: alpha, l2, or the "
+            "learning_rate with which the vectors were trained"
+        ) from None
 
 
 _jit = numba.njit(fastmath=True, nogil=True, cache=True)

@@ -40,6 +40,7 @@ from warmstart.backbones.base import (
     shape_of,
 )
 from warmstart.backbones.least_squares import Basis, solve_rows
+from warmstart.backbones.limits import check_finite, memory_limit
 
 _SAMPLE_SIZE = 2000  # warm items used to calibrate the scale and the partition function
 _ITEMS_AT_ONCE = 256
@@ -93,8 +94,9 @@ class SampledFactorBackbone(FactorBackbone):
         run_folder: Path | None = None,
     ) -> Self:
         train = check_train(self.name, train)
-        self._learn(self._trainee(train, rng), train, validate, rng, run_folder)
-        self._calibrate(train)
+        with memory_limit(self.name, self.config.width, sum(shape_of(train))):
+            self._learn(self._trainee(train, rng), train, validate, rng, run_folder)
+            self._calibrate(train)
         return self
 
     def _calibrate(self, train: sparse.csr_matrix) -> None:
@@ -104,7 +106,9 @@ class SampledFactorBackbone(FactorBackbone):
         sample = warm[np.linspace(0, len(warm) - 1, min(_SAMPLE_SIZE, len(warm))).astype(np.int64)]
         self._basis, self._scale = None, 1.0
         ridge = self._ridge(train[:, sample].T.tocsr(), None, 1.0)
-        self._scale = float(np.vdot(ridge, items[sample]) / np.vdot(ridge, ridge))
+        with np.errstate(all="ignore"):
+            self._scale = float(np.vdot(ridge, items[sample]) / np.vdot(ridge, ridge))
+        check_finite(self.name, "fold_in_alpha and fold_in_l2", ridge, self._scale)
         self._counts = np.asarray(train.sum(axis=1), np.float32).ravel()
         self._n_warm = len(warm)
         self._log_mean = _log_mean_exp(users, items[sample] / self.config.temperature)

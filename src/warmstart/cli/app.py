@@ -1,5 +1,7 @@
 """The ``warmstart`` application, with all commands in the usual order of use."""
 
+from typing import Annotated
+
 import typer
 
 from warmstart.cli import (
@@ -15,6 +17,8 @@ from warmstart.cli import (
     simulate,
     split,
 )
+from warmstart.cli.output import print_line
+from warmstart.version import __version__
 
 app = typer.Typer(
     name="warmstart",
@@ -23,6 +27,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print_line(f"warmstart {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="print the version"),
+    ] = False,
+) -> None:
+    """Recommend items nobody has clicked yet."""
+
+
 app.add_typer(data.app, name="data")
 app.add_typer(keys.app, name="keys")
 for module in (split, fit, evaluate, compare, simulate, add, recommend, serve):

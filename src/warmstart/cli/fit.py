@@ -1,7 +1,8 @@
 """``warmstart fit``."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -15,10 +16,6 @@ from warmstart.cli.output import (
     timings_of,
     write_json,
 )
-
-if TYPE_CHECKING:
-    from warmstart.core import Recommender
-    from warmstart.data.dataset import Dataset
 
 EXAMPLE = example(
     "warmstart fit splits/ml1m --method text_ridge --out models/ridge",
@@ -61,6 +58,7 @@ def fit(
 
     name, settings = _method(method, config, overrides)
     model = build(name, settings)
+    given = _flat(model.config.model_dump(mode="json"))
     with progress() as bar:
         bar.stage(f"read {data}")
         source = read_data(data)
@@ -77,7 +75,11 @@ def fit(
         model.fit(dataset, valid=valid, lm=encoder, rng=seed, run=fitting)
         model.save(out)
     seconds = {f"choose: {stage}": t for stage, t in choosing.seconds.items()} | fitting.seconds
-    _print_stages(model, dataset, seconds)
+    title = f"{model.name} on {dataset.name}: {sum(seconds.values()):.1f} s"
+    print_table(frame_table(["stage", "seconds"], list(seconds.items()), title))
+    for setting, value in _flat(model.chosen.model_dump(mode="json")).items():
+        if value != given.get(setting):
+            print_line(f"chosen on validation: {setting} = {value}")
     print_line(str(out))
     described = {"name": dataset.name, "hash": dataset.hash, "protocol": protocol}
     results = [{"method": model.name, "config": model.chosen.model_dump(mode="json")}]
@@ -98,8 +100,12 @@ def _method(
     return short.method, short.with_settings(read_settings(config, overrides)).full_settings
 
 
-def _print_stages(model: "Recommender", dataset: "Dataset", seconds: dict[str, float]) -> None:
-    title = f"{model.name} on {dataset.name}: {sum(seconds.values()):.1f} s"
-    print_table(frame_table(["stage", "seconds"], list(seconds.items()), title))
-    if model.fitted.choices:
-        print_line(f"chosen on validation: {model.fitted.choices}")
+def _flat(settings: Mapping[str, Any], table: str = "") -> dict[str, Any]:
+    """Name nested settings as ``--set`` does: ``a.b``."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{table}{name}.")
+        else:
+            flat[table + name] = value
+    return flat

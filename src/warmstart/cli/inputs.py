@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from warmstart.config import read_settings
 from warmstart.data.splits.files import load_split
-from warmstart.errors import ConfigError, DataError
+from warmstart.errors import ConfigError
 
 if TYPE_CHECKING:
     from warmstart.core import Recommender

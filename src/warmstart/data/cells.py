@@ -16,10 +16,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from warmstart.data.arrow_columns import from_arrow
 from warmstart.errors import DataError
 
 _COLUMN_TYPES = (bool, int, float, str, bytes, date, datetime, Decimal)
 _NULL_TYPES = ("NAType", "NaTType")  # pandas' singletons, recognised without importing pandas
+_BYTES = (bytes, bytearray, memoryview)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Cells:
         Rows are counted from 1; the header of a csv file does not count.
         """
         row = wrong.arg_max() or 0
-        seen, others = _shortened(self.values[row]), int(wrong.sum()) - 1
+        value, others = self.values[row], int(wrong.sum()) - 1
+        seen = shortened(value.to_list() if isinstance(value, pl.Series) else value)
         if not self.argument:
             where = f"row {row + 1}, column {self.name!r}: got {seen}"
         elif len(self.values) > 1:
@@ -63,7 +66,7 @@ class Cells:
         else:
             where = f"{self.name} {seen}"
         what = "value(s)" if self.argument else "row(s)"
-        more = f" ({others} more {what} like it)" if others else ""
+        more = f" ({others} more {what} like it)" if others > 0 else ""
         return DataError(f"{self.source}: {where}{more}; allowed: {allowed}")
 
 
@@ -73,17 +76,21 @@ def column_of(values: Iterable[Any], name: str = "") -> pl.Series:
     NaN, pandas' NA and NaT, and None become null. Integers, floats and decimals may be mixed. UUIDs
     become text.
     """
-    plain = [_plain(value) for value in values]
+    plain = [plain_value(value) for value in values]
     types = {type(value) for value in plain if value is not None}
-    if len(types) > 1 and types <= {int, float, Decimal}:
+    mixed = len(types) > 1 and types <= {int, float, Decimal}
+    finite = Decimal not in types or all(  # polars panics at infinite decimals
+        value.is_finite() for value in plain if isinstance(value, Decimal)
+    )
+    if finite and (mixed or (len(types) <= 1 and types <= set(_COLUMN_TYPES))):
         number = float if float in types else Decimal
-        plain = [None if value is None else number(value) for value in plain]
-    elif len(types) > 1 or not types <= set(_COLUMN_TYPES):
-        return pl.Series(name, plain, dtype=pl.Object)
-    try:
-        return pl.Series(name, plain, strict=True)
-    except (OverflowError, TypeError, ValueError, pl.exceptions.PolarsError):
-        return pl.Series(name, plain, dtype=pl.Object)
+        try:
+            if mixed:
+                plain = [None if value is None else number(value) for value in plain]
+            return pl.Series(name, plain, strict=True)
+        except (OverflowError, RuntimeError, TypeError, ValueError, pl.exceptions.PolarsError):
+            pass
+    return pl.Series(name, plain, dtype=pl.Object)
 
 
 def any_column(values: Any, name: str = "") -> pl.Series:
@@ -95,47 +102,55 @@ def any_column(values: Any, name: str = "") -> pl.Series:
     if isinstance(values, pl.Series):
         return values.alias(name)
     if _is_pandas(values, "Series"):
-        try:
-            values = pa.array(values, from_pandas=True)
-        except (pa.ArrowException, TypeError, ValueError):
-            values = values.tolist()
+        values = _arrow_or_list(values)
     if isinstance(values, pa.Array | pa.ChunkedArray):
-        # polars reads Arrow's UUIDs, also those in lists and categories, as 16 bytes each.
-        if "extension<arrow.uuid>" not in str(values.type):
-            try:
-                return pl.Series(name, values)
-            except (pl.exceptions.PolarsError, TypeError, ValueError):
-                pass
-        values = values.to_pylist()
+        values = from_arrow(values, name)
+        if isinstance(values, pl.Series):
+            return values
     elif isinstance(values, np.ndarray):
         if values.ndim == 1 and values.dtype.kind == "f":
             return pl.Series(name, values, nan_to_null=True)  # keeps the precision of the type
-        values = values.tolist()
+        # tolist() would turn times in nanoseconds into integers.
+        values = list(values) if values.dtype.kind in "mM" else values.tolist()
     return column_of(values, name)
 
 
-def argument_list(values: Any, place: str, name: str) -> list[Any]:
-    """Convert an argument to a list; any iterable is allowed except strings, bytes and mappings.
+def check_list(values: Any, place: str, name: str) -> None:
+    """Check that an argument is a list, a column or another iterable that has an order.
 
     Raises:
-        DataError: ``values`` is a single value.
+        DataError: it is a single value, a mapping or a frame, or a set, whose order is arbitrary.
     """
-    single = isinstance(values, str | bytes | Mapping)
-    if single or not (isinstance(values, Iterable) or hasattr(values, "__array__")):
-        raise DataError(f"{place}: {name} must be a list, got {values!r}; write [{values!r}]")
-    if isinstance(values, pl.Series | np.ndarray):
-        return values.tolist() if isinstance(values, np.ndarray) else values.to_list()
-    return list(values)
+    if getattr(values, "ndim", 1) == 0:  # an array without dimensions, or a number of numpy
+        values = values.item()
+    if isinstance(values, Mapping) or hasattr(type(values), "columns"):
+        problem = f"a {type(values).__name__}; pass a list, or one of its columns"
+    elif isinstance(values, set | frozenset):
+        problem = f"{shortened(values)}; a set has no order, so pass sorted(...) of it"
+    elif isinstance(values, (str, *_BYTES)) or not isinstance(values, Iterable):
+        problem = f"{shortened(values)}; write [{shortened(values)}]"
+    else:
+        return
+    raise DataError(f"{place}: {name} must be a list, got {problem}")
+
+
+def argument_list(values: Any, place: str, name: str) -> list[Any]:
+    """Convert an argument to a list.
+
+    Raises:
+        DataError: it is not one; see ``check_list``.
+    """
+    check_list(values, place, name)
+    return any_column(values).to_list()
 
 
 def argument_cells(values: Any, place: str, name: str) -> Cells:
-    """Convert an argument, which must be a list, an array or a column, to cells.
+    """Convert an argument to cells.
 
     Raises:
-        DataError: ``values`` is a single value.
+        DataError: it is not a list; see ``check_list``.
     """
-    if not (isinstance(values, pl.Series | np.ndarray) or _is_pandas(values, "Series")):
-        values = argument_list(values, place, name)
+    check_list(values, place, name)
     return Cells(any_column(values, name), place, name, argument=True)
 
 
@@ -149,13 +164,30 @@ def _is_pandas(value: Any, kind: str) -> bool:
     return pandas is not None and isinstance(value, getattr(pandas, kind))
 
 
-def _plain(value: Any) -> Any:
-    """Convert to a plain Python value, without numpy types; every missing value becomes None."""
+def _arrow_or_list(values: Any) -> Any:
+    """Convert a pandas Series to an Arrow array, or to a list if Arrow would change the values."""
+    try:
+        array = pa.array(values, from_pandas=True)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return values.tolist()
+    # Arrow stores periods as integers, the values of a set in any order, and all mappings of a
+    # column with the keys of each.
+    changed = any(kind in str(array.type) for kind in ("extension<", "list<", "struct<"))
+    return values.tolist() if changed else array
+
+
+def plain_value(value: Any) -> Any:
+    """Convert to a plain Python value, without numpy types; every missing value becomes None.
+
+    Dates beyond the years of Python stay numpy's.
+    """
     if value is None or type(value).__name__ in _NULL_TYPES:
         return None
     if isinstance(value, UUID):
         return str(value)
-    if isinstance(value, np.generic):
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return _plain_time(value)
+    if getattr(value, "ndim", None) == 0:
         value = value.item()
     if isinstance(value, float) and value != value:
         return None
@@ -165,6 +197,17 @@ def _plain(value: Any) -> Any:
     return value if to_datetime is None else to_datetime(warn=False)
 
 
-def _shortened(value: Any) -> str:
-    text = repr(value)
+def _plain_time(value: np.datetime64 | np.timedelta64) -> Any:
+    # Python has no nanoseconds: item() gives an integer, as for a date beyond Python's years.
+    is_finer = np.datetime_data(value.dtype)[0] in ("ns", "ps", "fs", "as")
+    plain = (value.astype(f"{value.dtype.kind}8[us]") if is_finer else value).item()
+    return value if isinstance(plain, int) else plain
+
+
+def shortened(value: Any) -> str:
+    """Represent a value in an error message, in at most about 200 characters."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} within many others"
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -59,7 +59,8 @@ class Interactions:
         users, items = _row_numbers("users", users), _row_numbers("items", items)
         given = {"users": users, "items": items, "weights": weights, "times": times}
         lengths = {
-            name: len(array) for name, array in {**given, **(evidence or {})}.items()
+            name: len(array)
+            for name, array in {**given, **(evidence or {})}.items()
             if array is not None
         }
         if len(set(lengths.values())) > 1:

@@ -238,12 +238,8 @@ def evaluate(
     check_process()
     started = time.perf_counter()
     k = max(metric.k for metric in _parsed(metrics))
-    positive_number("evaluate", "memory_mb", memory_mb)
-    whole_number("evaluate", "tie_seed", tie_seed, low=0)
-    if seed is not None:
-        whole_number("evaluate", "seed", seed, low=0, high=2**63 - 1)
-    if not slices or not set(slices) <= set(SLICES):
-        raise ConfigError(f"evaluate: slices must be some of {SLICES}, got {tuple(slices)!r}")
+    _check_slices(slices)
+    _check_numbers(memory_mb, seed, tie_seed)
     if isinstance(model, Recommender):
         _check_fitted_on(model, split)
     scorer = _Timed(model)
@@ -410,6 +406,21 @@ def _take(task: Slice, rows: np.ndarray) -> Slice:
 
 
 def _parsed(metrics: Sequence[str]) -> list[Metric]:
-    if not metrics:
-        raise ConfigError("evaluate: metrics must name at least one metric, such as 'ndcg@20'")
+    if not isinstance(metrics, Sequence) or isinstance(metrics, str) or not metrics:
+        raise ConfigError(
+            f'evaluate: metrics must be a list of names such as "ndcg@20", got {metrics!r}'
+        )
     return [Metric.parse(metric) for metric in metrics]
+
+
+def _check_slices(slices: Sequence[SliceName]) -> None:
+    several = isinstance(slices, Sequence) and not isinstance(slices, str)
+    if not several or not slices or not all(name in SLICES for name in slices):
+        raise ConfigError(f"evaluate: slices must be a list of some of {SLICES}, got {slices!r}")
+
+
+def _check_numbers(memory_mb: float, seed: int | None, tie_seed: int) -> None:
+    positive_number("evaluate", "memory_mb", memory_mb)
+    whole_number("evaluate", "tie_seed", tie_seed, low=0)
+    if seed is not None:
+        whole_number("evaluate", "seed", seed, low=0, high=2**63 - 1)

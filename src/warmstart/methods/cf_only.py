@@ -31,7 +31,7 @@ class CFOnlyConfig(Config):
         backbone: kind and settings of the CF model.
     """
 
-    backbone: BackboneConfig = Field(default_factory=BprConfig, discriminator="kind")
+    backbone: BackboneConfig = Field(default_factory=BprConfig)
 
 
 class CFOnly(Recommender, AddsItems):

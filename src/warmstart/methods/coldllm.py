@@ -60,7 +60,7 @@ class ColdLLMConfig(FunnelConfig, HybridConfig):
             plus simulated interactions, as the public code does.
     """
 
-    backbone: BackboneConfig = Field(default_factory=BprConfig, discriminator="kind")
+    backbone: BackboneConfig = Field(default_factory=BprConfig)
     update: Literal["fold_in", "retrain"] = "fold_in"
 
 

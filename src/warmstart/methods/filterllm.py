@@ -97,7 +97,7 @@ class FilterLLMConfig(TokenTuningConfig, HybridConfig):
         platt: maps the distribution to these probabilities; fitted on validation if given.
     """
 
-    backbone: BackboneConfig = Field(default_factory=BprConfig, discriminator="kind")
+    backbone: BackboneConfig = Field(default_factory=BprConfig)
     ridge: RidgeConfig | None = Field(default_factory=RidgeConfig)
     ridge_logit_scale: float = Field(default=20.0, gt=0)
     users_per_item: int = Field(default=50, ge=1)

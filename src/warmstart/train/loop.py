@@ -110,7 +110,7 @@ def run_epochs(
         checkpoint_seconds: minimum time between two checkpoints.
 
     Raises:
-        ConfigError: the loss is not finite.
+        ConfigError: the training diverges: the loss is not finite, or an epoch divides by 0.
         ArtefactError: the checkpoint in the folder belongs to another run or is damaged.
         UnsupportedError: this process was forked from one that had used warmstart.
     """
@@ -163,18 +163,33 @@ def _one_epoch(
     validate: Callable[[], float] | None,
 ) -> dict[str, float]:
     started = time.perf_counter()
-    losses = list(trainee.epoch(np.random.default_rng([seed, epoch]), epoch))
-    loss = math.fsum(losses) / max(len(losses), 1)
-    if not math.isfinite(loss):
-        raise ConfigError(
-            f"training diverged: the loss is {loss} in epoch {epoch}; lower learning_rate"
-        )
+    loss = _loss_of_epoch(trainee, seed, epoch)
     row: dict[str, float] = {"epoch": epoch, "loss": loss}
     row["seconds"] = round(time.perf_counter() - started, 4)
     if validate is not None and (epoch % schedule.validate_every == 0 or epoch == schedule.epochs):
         row[schedule.metric] = float(validate())
     logger.info(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
     return row
+
+
+def _loss_of_epoch(trainee: Trainee, seed: int, epoch: int) -> float:
+    """Train one epoch and return its mean loss.
+
+    Raises:
+        ConfigError: the loss is not finite, or a computation of the epoch overflows.
+    """
+    try:
+        losses = list(trainee.epoch(np.random.default_rng([seed, epoch]), epoch))
+        loss = math.fsum(losses) / max(len(losses), 1)
+        problem = "" if math.isfinite(loss) else f"the loss is {loss}"
+    except (ArithmeticError, np.linalg.LinAlgError) as error:
+        loss, problem = math.nan, str(error)
+    if problem:
+        raise ConfigError(
+            f"training diverged: {problem} in epoch {epoch}; lower learning_rate, or choose other "
+            "settings less extreme"
+        )
+    return loss
 
 
 def _warn_of_divergence(history: list[dict[str, float]]) -> None:

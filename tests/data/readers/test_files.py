@@ -216,7 +216,7 @@ def test_malformed_input_is_named(write, files, message):
 @pytest.mark.parametrize(
     ("toml", "message"),
     [
-        ("positve_rating = 4", r"dataset\.toml: DatasetConfig: positve_rating: Extra inputs"),
+        ("positve_rating = 4", r"dataset\.toml: DatasetConfig: positve_rating: there is no such"),
         ("name = ", r"dataset\.toml is not TOML"),
         ("positive_rating = 4", r"positive_rating = 4\.0 needs a rating column"),
     ],

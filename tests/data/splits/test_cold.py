@@ -142,7 +142,7 @@ MOVE = pl.when(pl.col("part") == "cold_test").then(None).otherwise(pl.col("part"
         (lambda f: (f / "manifest.json").write_text("{"), "not JSON"),
         (lambda f: edit_manifest(f, format="else"), "format 'else'; allowed: 'warmstart-split'"),
         (lambda f: edit_manifest(f, version=99), "format version 99"),
-        (lambda f: edit_manifest(f, extra=1), "extra: Extra inputs are not permitted"),
+        (lambda f: edit_manifest(f, extra=1), "extra: there is no such setting"),
         (lambda f: edit_manifest(f, files={}), "not a complete split"),
         (lambda f: edit_manifest(f, files={"../x": "0"}), "is missing"),
         (

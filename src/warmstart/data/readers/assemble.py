@@ -18,7 +18,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from math import isfinite
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import polars as pl
@@ -46,6 +47,7 @@ from warmstart.data.values import (
 )
 from warmstart.errors import ConfigError, DataError
 
+OnUnknownItem: TypeAlias = Literal["add", "raise"]
 # Long text last, since encoders truncate texts at the end.
 DEFAULT_TEXT = ("title", "genres", "categories", "tags", "text")
 
@@ -77,7 +79,7 @@ def assemble(
     users: Table | None = None,
     text: Sequence[str] | None = None,
     positive_rating: float | None = None,
-    on_unknown_item: Literal["add", "raise"] = "add",
+    on_unknown_item: OnUnknownItem = "add",
     hint_at_text: bool | None = None,
 ) -> Dataset:
     """Build a Dataset by the rules of this module.
@@ -96,9 +98,11 @@ def assemble(
             None warns if ``text`` is None.
 
     Raises:
-        ConfigError: ``positive_rating`` is given without a rating column.
+        ConfigError: ``positive_rating`` is no finite number or is given without a rating column,
+            or ``on_unknown_item`` is not one of its values.
         DataError: a cell is wrong; names source, row, column and value.
     """
+    _check_options(positive_rating, on_unknown_item)
     user_column, *more_users = read_ids(
         [table.cells(columns.user) for table in (interactions, users) if table is not None], "user"
     )
@@ -150,6 +154,18 @@ def assemble(
     )
 
 
+def _check_options(positive_rating: Any, on_unknown_item: Any) -> None:
+    is_number = isinstance(positive_rating, int | float | np.integer | np.floating)
+    if positive_rating is not None and (
+        not is_number or isinstance(positive_rating, bool) or not isfinite(positive_rating)
+    ):
+        raise ConfigError(f"positive_rating must be a finite number, got {positive_rating!r}")
+    if on_unknown_item not in get_args(OnUnknownItem):
+        raise ConfigError(
+            f"on_unknown_item {on_unknown_item!r}; allowed: {', '.join(get_args(OnUnknownItem))}"
+        )
+
+
 def build_catalogue(
     items: Table | None,
     id_name: str,
@@ -160,7 +176,8 @@ def build_catalogue(
     """Build the catalogue: ``listed`` ids with their texts, then ``unknown`` ids without text.
 
     Raises:
-        DataError: an id occurs twice, a text column is missing, or a release time is not a time.
+        DataError: an id occurs twice, a text column is missing or named twice, or a release time
+            is not a time.
     """
     ids = Ids([*listed, *unknown], "item") if not listed.is_duplicated().any() else None
     if ids is None:
@@ -175,12 +192,14 @@ def build_catalogue(
             times = read_times(items.cells("released"), required=False)
     if text is None:
         text = [name for name in DEFAULT_TEXT if name in frame.columns]
+    source = "no items were given, and" if items is None else f"{items.source}:"
     missing = [name for name in text if name not in frame.columns]
     if missing:
-        source = "no items were given, and" if items is None else f"{items.source}:"
         raise DataError(
             f"{source} text column(s) {missing} are missing; the columns are {frame.columns}"
         )
+    if len(set(text)) < len(text):
+        raise DataError(f"{source} text names a column twice: {list(text)}; name each once")
     frame = pl.concat([frame, frame.clear(len(unknown))]) if frame.width else frame
     texts = compose_texts(frame, tuple(text)) if frame.width else ("",) * len(ids)
     released = None

@@ -10,10 +10,10 @@ from pathlib import Path
 import polars as pl
 
 from warmstart.data.dataset import Dataset
-from warmstart.data.readers.assemble import Columns, assemble
+from warmstart.data.readers.assemble import Columns, OnUnknownItem, assemble
 from warmstart.data.readers.csv_files import read_csv
 from warmstart.data.readers.dataset_config import read_dataset_config
-from warmstart.data.readers.table_files import SUFFIXES, read_table
+from warmstart.data.readers.table_files import find_table, read_table
 from warmstart.data.readers.tables import Table
 from warmstart.errors import DataError
 
@@ -55,7 +55,7 @@ def read_parts(folder: Path) -> dict[str, Table]:
     return parts
 
 
-def read_coldrec(folder: Path) -> Dataset:
+def read_coldrec(folder: Path, *, on_unknown_item: OnUnknownItem = "add") -> Dataset:
     """Read the union of the five parts as a data set, with the texts of ``items.*`` if it exists.
 
     Raises:
@@ -63,19 +63,18 @@ def read_coldrec(folder: Path) -> Dataset:
     """
     parts = read_parts(folder)
     frames = [table.frame.select("user", "item") for table in parts.values()]
-    items = [
-        folder / f"items{suffix}" for suffix in SUFFIXES if (folder / f"items{suffix}").exists()
-    ]
+    items = find_table(folder, "items")
     settings = read_dataset_config(folder)
     return assemble(
         Table(pl.concat(frames), f"{folder} (all parts)", untyped=True),
-        read_table(items[0]) if items else None,
+        None if items is None else read_table(items),
         columns=Columns(),
         name=settings.name or folder.resolve().name,
         text=settings.text,
+        on_unknown_item=on_unknown_item,
     )
 
 
 def _paths(folder: Path, part: str) -> list[Path]:
     names = [f"{stem}{end}" for stem in FILES[part] for end in (".csv", ".csv.gz")]
-    return [folder / name for name in names if (folder / name).is_file()]
+    return [folder / name for name in names if (folder / name).exists()]

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from warmstart.data.readers.tables import Table
-from warmstart.data.readers.utf8 import check_byte_order_mark, check_utf8, open_bytes
+from warmstart.data.readers.utf8 import DAMAGED, check_byte_order_mark, check_utf8, open_bytes
 from warmstart.errors import DataError, DataWarning
 
 _CHUNK = 2**24
@@ -51,12 +51,12 @@ def read_csv(path: Path, delimiter: str = ",", *, quotes: bool = True) -> Table:
         if quotes and _has_quotes(path):
             _check_quotes(path, delimiter)
         table = _arrow_csv(path, parse, threads=True)
-    except (pa.ArrowInvalid, OSError, EOFError, UnicodeDecodeError):
+    except (pa.ArrowInvalid, *DAMAGED, UnicodeDecodeError):
         try:
             check_utf8(path, delimiter)
             # Arrow reports the number of a wrong row only if it reads on one thread.
             table = _arrow_csv(path, parse, threads=False)
-        except (pa.ArrowInvalid, OSError, EOFError) as error:
+        except (pa.ArrowInvalid, *DAMAGED) as error:
             raise DataError(f"{path}: {_csv_problem(error)}") from None
     twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
     if twice:

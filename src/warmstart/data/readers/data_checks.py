@@ -91,9 +91,11 @@ def check_positives(n_positive: int, n_users: int, n_rows: int, where: str) -> N
     """Check that there are positives; warn if most users have none.
 
     Raises:
-        DataError: no row is a positive.
+        DataError: there are no rows, or no row is a positive.
     """
-    if n_rows and not n_positive:
+    if not n_rows:
+        raise DataError(f"{where}: has no rows; at least one positive is needed")
+    if not n_positive:
         raise DataError(f"{where}: none of the {n_rows} rows is a positive; lower positive_rating")
     if n_positive < _FEW * n_users:
         _warn(f"{where}: {n_users - n_positive} of {n_users} users have no positive")

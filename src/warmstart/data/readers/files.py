@@ -15,7 +15,7 @@ A folder with RecBole's atomic files or with the files of a ColdRec/ColdLLM spli
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
@@ -24,7 +24,7 @@ from warmstart.data.cells import Cells
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import concatenate
-from warmstart.data.readers.assemble import Columns, assemble, build_catalogue
+from warmstart.data.readers.assemble import Columns, OnUnknownItem, assemble, build_catalogue
 from warmstart.data.readers.coldrec import is_coldrec, read_coldrec
 from warmstart.data.readers.data_checks import check_new_items
 from warmstart.data.readers.dataset_config import (
@@ -34,7 +34,7 @@ from warmstart.data.readers.dataset_config import (
     read_dataset_config,
 )
 from warmstart.data.readers.recbole import is_atomic, read_atomic
-from warmstart.data.readers.table_files import SUFFIXES, read_table
+from warmstart.data.readers.table_files import SUFFIXES, find_table, read_table
 from warmstart.data.readers.tables import Table, frame_table
 from warmstart.data.values import read_ids
 from warmstart.errors import DataError
@@ -44,7 +44,7 @@ SOURCE_FILE = "source.json"
 """File in the folder of a downloaded data set; states its origin and terms."""
 
 
-def read_dataset(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "add") -> Dataset:
+def read_dataset(folder: Path, *, on_unknown_item: OnUnknownItem = "add") -> Dataset:
     """Read the data set in a folder.
 
     Args:
@@ -59,11 +59,11 @@ def read_dataset(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "ad
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    path = _find(folder, "interactions")
+    path = find_table(folder, "interactions")
     if path is None and is_atomic(folder):
         return read_atomic(folder, on_unknown_item=on_unknown_item)
     if path is None and is_coldrec(folder):
-        return read_coldrec(folder)
+        return read_coldrec(folder, on_unknown_item=on_unknown_item)
     if path is None:
         names = ", ".join(f"interactions{suffix}" for suffix in SUFFIXES)
         raise DataError(
@@ -72,7 +72,7 @@ def read_dataset(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "ad
         )
     settings = read_dataset_config(folder)
     interactions = read_table(path)
-    items, users = _find(folder, "items"), _find(folder, "users")
+    items, users = find_table(folder, "items"), find_table(folder, "users")
     return assemble(
         interactions,
         None if items is None else read_table(items),
@@ -98,8 +98,8 @@ def read_items(
         text_columns: the columns that the text is composed of, as in the training catalogue. A
             missing column counts as empty, but at least one must exist.
         like: the ids of that catalogue; the new ids take their type.
-        columns: the columns of that catalogue. If a text column is missing, other columns than
-            these cause a warning, since one of them may have the wrong name.
+        columns: the columns of that catalogue; others are not stored. If a text column is missing,
+            they cause a warning, since one of them may have the wrong name.
 
     Raises:
         DataError: no text column exists, a row is malformed, or an id has another type.
@@ -113,7 +113,13 @@ def read_items(
     check_new_items(table, "item", text_columns, columns)
     given = table.frame.columns
     absent = [pl.lit(None, pl.String).alias(name) for name in text_columns if name not in given]
-    table = Table(table.frame.with_columns(absent), table.source, table.untyped)
+    frame = table.frame.with_columns(absent)
+    if columns is not None:
+        # If a column with a wrong name were stored, the next new items that have it would cause no
+        # warning.
+        stored = ("item", "released", *text_columns, *columns)
+        frame = frame.select(name for name in frame.columns if name in stored)
+    table = Table(frame, table.source, table.untyped)
     if like is not None and len(like):
         cells.append(Cells(pl.Series(like.values[:1]), "the catalogue", "item"))
     listed = read_ids(cells, "item")[0]
@@ -208,18 +214,6 @@ def _standard_columns(table: Table) -> Columns:
         return name if name in table.frame.columns else None
 
     return Columns(rating=known("rating"), time=known("timestamp"), position=known("position"))
-
-
-def _find(folder: Path, stem: str) -> Path | None:
-    """Find the file with this stem and a known suffix; None if there is none.
-
-    Raises:
-        DataError: there are several.
-    """
-    found = [folder / f"{stem}{s}" for s in SUFFIXES if (folder / f"{stem}{s}").is_file()]
-    if len(found) > 1:
-        raise DataError(f"{folder}: found {[path.name for path in found]}; keep one of them")
-    return found[0] if found else None
 
 
 def _is_written_folder(folder: Path) -> bool:

@@ -1,12 +1,13 @@
 """Read data frames into a Dataset."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-from warmstart.data.cells import argument_list
+from warmstart.data.cells import argument_list, shortened
 from warmstart.data.dataset import Dataset
-from warmstart.data.readers.assemble import Columns, assemble
+from warmstart.data.readers.assemble import Columns, OnUnknownItem, assemble
 from warmstart.data.readers.tables import frame_table
+from warmstart.errors import ConfigError
 
 
 def from_frames(
@@ -21,7 +22,7 @@ def from_frames(
     text: Sequence[str] | None = None,
     positive_rating: float | None = None,
     name: str = "frames",
-    on_unknown_item: Literal["add", "raise"] = "add",
+    on_unknown_item: OnUnknownItem = "add",
 ) -> Dataset:
     """Build a data set from pandas, polars or Arrow frames, or mappings of column name to values.
 
@@ -41,8 +42,14 @@ def from_frames(
             "raise".
 
     Raises:
+        ConfigError: an argument has the wrong type or value.
         DataError: a frame, column, id, rating or time is wrong; names row, column and value.
     """
+    for argument, value in {"user": user, "item": item, "name": name}.items():
+        _check_text(argument, value)
+    for argument, value in {"rating": rating, "time": time, "position": position}.items():
+        if value is not None:
+            _check_text(argument, value)
     given = {"rating": rating, "timestamp": time, "position": position}
     return assemble(
         frame_table(interactions, "the interactions frame"),
@@ -61,3 +68,8 @@ def from_frames(
         positive_rating=positive_rating,
         on_unknown_item=on_unknown_item,
     )
+
+
+def _check_text(argument: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ConfigError(f"from_frames: {argument} must be text, got {shortened(value)}")

@@ -8,10 +8,9 @@ columns in ``DEFAULT_TEXT``. ``dataset.toml`` can name other columns.
 """
 
 from pathlib import Path
-from typing import Literal
 
 from warmstart.data.dataset import Dataset
-from warmstart.data.readers.assemble import Columns, assemble
+from warmstart.data.readers.assemble import Columns, OnUnknownItem, assemble
 from warmstart.data.readers.csv_files import read_csv
 from warmstart.data.readers.dataset_config import FILE, read_dataset_config
 from warmstart.data.readers.tables import Table
@@ -32,7 +31,7 @@ def is_atomic(folder: Path) -> bool:
     return any(folder.glob("*.inter"))
 
 
-def read_atomic(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "add") -> Dataset:
+def read_atomic(folder: Path, *, on_unknown_item: OnUnknownItem = "add") -> Dataset:
     """Read the data set in a folder of atomic files.
 
     Raises:
@@ -44,7 +43,7 @@ def read_atomic(folder: Path, *, on_unknown_item: Literal["add", "raise"] = "add
     interactions, types = _read_typed(found[0])
     item_path = found[0].with_suffix(".item")
     items, sequences = None, []
-    if item_path.is_file():
+    if item_path.exists():
         items, item_types = _read_typed(item_path)
         sequences = [name for name, kind in item_types.items() if kind == "token_seq"]
     settings = read_dataset_config(folder)

@@ -1,14 +1,16 @@
 """Read tables from csv, csv.gz, jsonl and parquet files."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as arrow_parquet
 
+from warmstart.data.cells import shortened
 from warmstart.data.readers.csv_files import read_csv
-from warmstart.data.readers.tables import Table, columns_table
+from warmstart.data.readers.tables import Table, arrow_table, columns_table
 from warmstart.data.readers.utf8 import check_utf8
 from warmstart.errors import DataError
 from warmstart.process import check_process
@@ -24,7 +26,7 @@ def read_table(path: Path) -> Table:
     """
     check_process()
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     if path.name.endswith((".csv", ".csv.gz")):
         return read_csv(path)
     if path.name.endswith(".jsonl"):
@@ -34,20 +36,37 @@ def read_table(path: Path) -> Table:
     raise DataError(f"{path}: unknown kind of file; allowed: {', '.join(SUFFIXES)}")
 
 
+def find_table(folder: Path, stem: str, suffixes: Sequence[str] = SUFFIXES) -> Path | None:
+    """Find the file with this stem and one of the suffixes; None if there is none.
+
+    Raises:
+        DataError: there are several.
+    """
+    # A folder or a broken link is found too, so that reading it is an error.
+    names = {f"{stem}{suffix}" for suffix in suffixes}
+    found = sorted(path for path in folder.iterdir() if path.name in names)
+    if len(found) > 1:
+        raise DataError(f"{folder}: found {[path.name for path in found]}; keep one of them")
+    return found[0] if found else None
+
+
 def _read_json_lines(path: Path) -> Table:
     """Read one JSON object per line; blank lines are skipped, absent keys are missing values."""
     columns: dict[str, list[Any]] = {}
     row = 0
-    with path.open("rb") as lines:
-        for line in lines:
-            if not line.strip():
-                continue
-            row += 1
-            record = _json_object(path, row, line)
-            for name in record:
-                columns.setdefault(name, [None] * (row - 1))
-            for name, values in columns.items():
-                values.append(record.get(name))
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                if not line.strip():
+                    continue
+                row += 1
+                record = _json_object(path, row, line)
+                for name in record:
+                    columns.setdefault(name, [None] * (row - 1))
+                for name, values in columns.items():
+                    values.append(record.get(name))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
     if not columns:
         raise DataError(f"{path}: the file is empty; one JSON object per line is needed")
     return columns_table(list(columns.items()), str(path))
@@ -56,11 +75,16 @@ def _read_json_lines(path: Path) -> Table:
 def _json_object(path: Path, row: int, line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line)
+    except RecursionError:
+        raise DataError(
+            f"{path}: row {row}: lists or objects are nested too deeply; got {line[:80]!r}"
+        ) from None
     except ValueError as error:
         check_utf8(path)
         raise DataError(f"{path}: row {row}: not JSON: {error}; got {line[:80]!r}") from None
     if not isinstance(record, dict):
-        raise DataError(f"{path}: row {row}: got {record!r}; allowed: one JSON object per line")
+        seen = shortened(record)
+        raise DataError(f"{path}: row {row}: got {seen}; allowed: one JSON object per line")
     return record
 
 
@@ -69,4 +93,4 @@ def _read_parquet(path: Path) -> Table:
         table = arrow_parquet.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a parquet file: {error}") from None
-    return columns_table(list(zip(table.column_names, table.columns, strict=True)), str(path))
+    return arrow_table(table, str(path))

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from warmstart.data.cells import Cells, any_column, argument_list, is_pandas_frame
+from warmstart.data.cells import Cells, any_column, check_list, is_pandas_frame
 from warmstart.data.readers.column_names import suggested_names
 from warmstart.errors import DataError
 from warmstart.process import check_process
@@ -63,12 +63,11 @@ def frame_table(frame: Any, source: str) -> Table:
         if is_pandas_frame(frame):
             named = [(str(name), frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
         elif isinstance(frame, Mapping):
-            named = [
-                (str(name), _column_values(values, source, name)) for name, values in frame.items()
-            ]
+            for name, values in frame.items():
+                check_list(values, source, f"column {name!r}")
+            named = [(str(name), values) for name, values in frame.items()]
         elif hasattr(frame, "__arrow_c_stream__"):
-            table = pa.table(frame)
-            named = list(zip(table.column_names, table.columns, strict=True))
+            return arrow_table(pa.table(frame), source)
         else:
             raise DataError(
                 f"{source}: got {type(frame).__name__}; allowed: a pandas, polars or Arrow frame, "
@@ -86,24 +85,46 @@ def is_frame(value: Any) -> bool:
     )
 
 
+def arrow_table(table: pa.Table, source: str) -> Table:
+    """Convert an Arrow table.
+
+    Raises:
+        DataError: see ``columns_table``; or a column has periods of pandas as bare integers.
+    """
+    for field in table.schema:
+        # Arrow knows the type of such a column only after pandas has registered it.
+        if (field.metadata or {}).get(b"ARROW:extension:name") == b"pandas.period":
+            raise DataError(
+                f"{source}: column {field.name!r} has periods of pandas, which are stored as "
+                "integers; convert them to text or timestamps, or leave the column out"
+            )
+    return columns_table(list(zip(table.column_names, table.columns, strict=True)), source)
+
+
 def columns_table(named: list[tuple[str, Any]], source: str, *, untyped: bool = False) -> Table:
     """Build a table from names and columns.
 
     Raises:
-        DataError: the columns differ in length, or a name occurs twice.
+        DataError: the columns differ in length, a name occurs twice or is not Unicode text, or an
+            Arrow column is damaged.
     """
     names = [name for name, _ in named]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{source}: column(s) {twice} occur twice")
-    columns = [any_column(values, name) for name, values in named]
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{source}: column names {names}; allowed: text without unpaired surrogates"
+        ) from None
+    columns = []
+    for name, values in named:
+        try:
+            columns.append(any_column(values, name))
+        except pa.ArrowException as error:
+            raise DataError(f"{source}: column {name!r} is damaged: {error}") from None
     lengths = {column.name: len(column) for column in columns}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{source}: columns differ in length: {lengths}")
     return Table(pl.DataFrame(columns), source, untyped)
-
-
-def _column_values(values: Any, source: str, name: Any) -> Any:
-    if isinstance(values, pl.Series | pa.Array | pa.ChunkedArray) or hasattr(values, "__array__"):
-        return values
-    return argument_list(values, source, f"column {name!r}")

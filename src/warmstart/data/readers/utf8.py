@@ -1,10 +1,14 @@
 """Check that a text file is UTF-8, and find the first line that is not."""
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from warmstart.errors import DataError
+
+DAMAGED = (OSError, EOFError, zlib.error)
+"""What reading raises if a file cannot be opened, or is compressed and damaged."""
 
 _OTHER_MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",

@@ -19,6 +19,7 @@ from typing import Any
 import polars as pl
 
 from warmstart.data.readers.dataset_config import DatasetConfig
+from warmstart.data.readers.utf8 import DAMAGED
 from warmstart.data.sources.source import RemoteFile, Source, SourceTables
 from warmstart.errors import DataError
 
@@ -161,7 +162,7 @@ def _records(path: Path, parse: Callable[[str], Any]) -> Iterator[tuple[int, dic
                 if not isinstance(record, dict):
                     raise DataError(f"{path}: row {row}: got {line[:80]!r}; allowed: an object")
                 yield row, record
-    except (ValueError, SyntaxError, EOFError, gzip.BadGzipFile) as error:
+    except (ValueError, SyntaxError, RecursionError, *DAMAGED) as error:
         raise DataError(f"{path}: row {max(row, 1)}: cannot be read: {error}") from None
 
 

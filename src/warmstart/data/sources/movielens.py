@@ -1,6 +1,8 @@
 """MovieLens (F. M. Harper, J. A. Konstan, 2015), from files.grouplens.org."""
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import polars as pl
 
 from warmstart.data.readers.csv_files import read_csv
 from warmstart.data.readers.dataset_config import DatasetConfig
+from warmstart.data.readers.utf8 import DAMAGED
 from warmstart.data.sources.source import (
     RemoteFile,
     Source,
@@ -29,10 +32,12 @@ def _text(path: Path, member: str, encoding: str) -> list[str]:
         return archive.read(_member(archive, path, member)).decode(encoding).splitlines()
 
 
-def _archive(path: Path) -> zipfile.ZipFile:
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, NotImplementedError, *DAMAGED) as error:
         raise DataError(f"{path}: not a zip archive: {error}") from None
 
 

@@ -19,6 +19,7 @@ from warmstart.data.readers.frames import from_frames
 from warmstart.data.sources.source import Source, SourceTables
 from warmstart.data.sources.vocabulary import LEVELS, TOPICS
 from warmstart.errors import ConfigError
+from warmstart.process import check_process
 
 _START = 1_704_067_200  # 2024-01-01, UTC
 _DAY = 86_400
@@ -57,6 +58,7 @@ def synthetic(n_users: int = 600, n_items: int = 900, *, rng: np.random.Generato
     Raises:
         ConfigError: fewer than 1 user or fewer than 50 items.
     """
+    check_process()
     interactions, items = _tables(n_users, n_items, rng)
     return from_frames(
         interactions,
@@ -72,6 +74,7 @@ def synthetic_items(n_items: int, *, rng: np.random.Generator) -> pl.DataFrame:
 
     The books are the same for generators in the same state.
     """
+    check_process()
     books = _write_books(n_items, rng)
     ids = [f"new-{number:03d}" for number in range(1, n_items + 1)]
     return pl.DataFrame({"item": ids, "title": books.titles, "text": books.texts})

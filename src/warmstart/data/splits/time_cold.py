@@ -136,9 +136,7 @@ def _cutoffs_at(times: np.ndarray, fractions: tuple[float, float]) -> tuple[int,
     except (TypeError, ValueError):
         first = second = 0.0
     if not 0 < first < second < 1:
-        raise ConfigError(
-            f"fractions {fractions!r}; allowed: two numbers, 0 < first < second < 1"
-        )
+        raise ConfigError(f"fractions {fractions!r}; allowed: two numbers, 0 < first < second < 1")
     ordered = np.sort(times)
     return int(ordered[int(first * len(times))]), int(ordered[int(second * len(times))])
 

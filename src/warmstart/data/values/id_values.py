@@ -5,15 +5,20 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from warmstart.data.cells import Cells
 from warmstart.data.ids import ExternalId, Ids
 from warmstart.data.values.decoding import NULL_WORDS, decoded, is_nan
+from warmstart.data.values.number_values import exact_integers, inexact_from
 from warmstart.errors import DataWarning
 
-_CONTROL = r"[\x00-\x1f\x7f\u{2028}\u{2029}]"
+# Control characters, line separators, and characters without width that only change how text is
+# shown. The two joiners are allowed: Persian and Hindi words, and some emoji, contain them.
+_INVISIBLE = (
+    r"[\p{Cc}\u{ad}\u{61c}\u{180e}\u{200b}\u{200e}\u{200f}"
+    r"\u{2028}-\u{202e}\u{2060}-\u{206f}\u{feff}]"
+)
 # A whole number as software writes it: no leading zeros or plus; ".0" from a column of floats.
 _WHOLE = r"^(?:0|-?[1-9][0-9]{0,18})(?:\.0+)?$"
 
@@ -32,7 +37,7 @@ def read_ids(columns: Sequence[Cells], kind: str) -> list[pl.Series]:
 
     Raises:
         DataError: an id is missing, empty, neither a whole number nor a string, or has a line
-            break; or the types of the columns differ.
+            break or an invisible character; or the types of the columns differ.
     """
     checked = [_checked_ids(cells, kind) for cells in columns]
     pairs = list(zip(columns, checked, strict=True))
@@ -95,16 +100,15 @@ def _checked_ids(cells: Cells, kind: str) -> pl.Series:
     if missing.any():
         raise cells.malformed(missing, allowed)
     if column.dtype.is_numeric():
-        whole = column.cast(pl.Int64, strict=False)
-        wrong = whole.is_null() | (whole.cast(column.dtype, strict=False) != column)
-        if wrong.any():
-            raise cells.malformed(wrong.fill_null(True), allowed)
+        whole = exact_integers(column)
         if column.dtype.is_float():
-            exact = 2 ** (np.finfo(column.to_numpy().dtype).nmant + 1)
-            if (large := column.abs() >= exact).any():
+            large = column.is_finite() & (column.abs() >= (exact := inexact_from(column)))
+            if large.any():
                 raise cells.malformed(
                     large, f"{allowed}; a float of this type may stand for several ids from {exact}"
                 )
+        if whole.null_count():
+            raise cells.malformed(whole.is_null(), allowed)
         return whole
     if column.dtype != pl.String:
         wrong = _of_another_type(column)
@@ -127,8 +131,9 @@ def _checked_ids(cells: Cells, kind: str) -> pl.Series:
         (column.str.len_bytes() == 0, ""),
         (column.is_in(NULL_WORDS), "; this word stands for a missing value"),
         (
-            column.str.contains(_CONTROL),
-            ", without line breaks or control characters: is a quote before it not closed?",
+            column.str.contains(_INVISIBLE),
+            ", without line breaks, control characters or invisible characters: is a quote before "
+            "it not closed?",
         ),
     ):
         if wrong.any():
@@ -142,7 +147,13 @@ def _of_another_type(column: pl.Series) -> pl.Series:
         return pl.repeat(True, len(column), eager=True)
     values = column.to_list()
     first = type(values[0])
-    return pl.Series([first not in (int, str) or type(value) is not first for value in values])
+    return pl.Series([type(value) is not first or not _is_id(value) for value in values])
+
+
+def _is_id(value: Any) -> bool:
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return -(2**63) <= value < 2**63 and value == int(value)
+    return isinstance(value, str)
 
 
 def _as_integers(ids: pl.Series) -> pl.Series:

@@ -1,5 +1,6 @@
 """Read numbers: ratings and positions."""
 
+import numpy as np
 import polars as pl
 
 from warmstart.data.cells import Cells
@@ -36,10 +37,31 @@ def read_whole_numbers(cells: Cells) -> pl.Series:
     """Read whole numbers as Int64, none missing.
 
     Raises:
-        DataError: a cell is not a whole number; names the first such cell.
+        DataError: a cell is not a whole number of 64 bits, or a float that may stand for several;
+            names the first such cell.
     """
+    allowed = "a whole number of 64 bits"
     numbers = read_numbers(cells, required=True)
-    wrong = numbers != numbers.floor()
-    if wrong.any():
-        raise cells.malformed(wrong, "a whole number")
-    return numbers.cast(pl.Int64)
+    column = one_value_each(cells, allowed)
+    if column.dtype == pl.String:  # large integers directly, since floats are not exact
+        whole = column.str.replace(r"^(\+?)(.+?)(\.0*)?$", "$2").cast(pl.Int64, strict=False)
+        whole = whole.fill_null(exact_integers(numbers))
+    else:
+        whole = exact_integers(column)
+    if whole.null_count():
+        raise cells.malformed(whole.is_null(), allowed)
+    return whole
+
+
+def exact_integers(numbers: pl.Series) -> pl.Series:
+    """Convert numbers to Int64; null if not whole, beyond 64 bits, or a float that is not exact."""
+    whole = numbers.cast(pl.Int64, strict=False)
+    exact = whole.cast(numbers.dtype, strict=False) == numbers
+    if numbers.dtype.is_float():
+        exact &= numbers.abs() < inexact_from(numbers)
+    return whole.set(~exact.fill_null(False), None)
+
+
+def inexact_from(floats: pl.Series) -> int:
+    """The number from which a float of this type may stand for several whole numbers."""
+    return 2 ** (np.finfo(floats.to_numpy().dtype).nmant + 1)

@@ -11,11 +11,12 @@ from warmstart.data.values.decoding import NULL_WORDS, decoded, text_of
 def read_texts(cells: Cells) -> pl.Series:
     """Read texts as String; null if missing.
 
-    Numbers, dates and booleans are converted to text, whole floats without ".0". The values of a
-    list are joined by ", "; mappings become JSON. Empty texts and null words count as missing.
+    Numbers, dates and booleans are converted to text, whole floats without ".0", as are whole
+    numbers with ".0" in cells of undecided type (csv), whatever the other cells are. The values of
+    a list are joined by ", "; mappings become JSON. Empty texts and null words count as missing.
 
     Raises:
-        DataError: bytes are not UTF-8, or text has unpaired surrogates.
+        DataError: a value cannot be decoded; see ``decoding.decoded``.
     """
     return _texts(cells, ", ")
 
@@ -27,7 +28,7 @@ def read_lists(cells: Cells) -> pl.Series:
     ``['a', 'b']``, ``["a", "b"]`` or ``['a' 'b']``.
 
     Raises:
-        DataError: bytes are not UTF-8, or text has unpaired surrogates.
+        DataError: a value cannot be decoded; see ``decoding.decoded``.
     """
     texts = _texts(cells, "|")
     listed = texts.str.contains(r"^\s*\[.*\]\s*$").fill_null(False)
@@ -42,10 +43,10 @@ def _texts(cells: Cells, separator: str) -> pl.Series:
     if column.dtype != pl.String:
         texts = [text_of(value, separator) for value in column.to_list()]
         column = pl.Series(column.name, texts, dtype=pl.String)
+    elif cells.untyped:  # software writes ".0" if a value of a column of integers is missing
+        column = column.str.replace(r"^\s*(-?[0-9]+)\.0\s*$", "$1")
     stripped = column.str.strip_chars()
     missing = (stripped.str.len_bytes() == 0) | stripped.is_in(NULL_WORDS)
-    if not missing.all() and stripped.filter(~missing).str.contains(r"^-?[0-9]+\.0$").all():
-        column = stripped.str.replace(r"\.0$", "")  # a column of integers, stored as floats
     return column.set(missing.fill_null(True), None)
 
 

@@ -11,7 +11,8 @@ from warmstart.data.readers.assemble import item_texts
 from warmstart.data.readers.tables import columns_table
 from warmstart.errors import DataError
 from warmstart.serve.api.problems import Problem
-from warmstart.serve.engine.service import IdKind, Service
+from warmstart.serve.engine.ids import IdKind, WrongIdError, id_names
+from warmstart.serve.engine.service import Service
 from warmstart.serve.storage.store import Item
 
 
@@ -27,32 +28,32 @@ def external_id(service: Service, kind: IdKind = "item") -> Callable[[str], Exte
     return lambda name: int(name) if name.removeprefix("-").isdecimal() else name
 
 
-def internal_name(service: Service, given: ExternalId, pointer: str, kind: IdKind = "item") -> str:
-    """Convert an external id to its internal name.
+def internal_names(
+    service: Service, given: Sequence[Any], pointer: str, kind: IdKind = "item"
+) -> list[str]:
+    """Convert ids of a request to internal names, all at once.
 
     Args:
-        service: service whose model decides the type of the id.
-        given: a number or text of a JSON body; text of a path.
-        pointer: its place in the request.
+        service: service whose model decides the type of the ids.
+        given: values of a JSON body; text of a path.
+        pointer: their place in the request, with "{}" for the position of each.
         kind: "item" or "user".
 
     Raises:
-        Problem: the id is malformed, or does not have the type of the model's ids.
+        Problem: an id is malformed, or does not have the type of the model's ids.
     """
     try:
-        return service.id_name(given, kind)
-    except DataError as error:
-        raise Problem(422, str(error), pointer=pointer, seen=given) from None
+        return id_names(given, service.ids(kind))
+    except WrongIdError as error:
+        at = error.position
+        problem = Problem(422, str(error), pointer=pointer.format(at), seen=given[at])
+        raise problem from None
 
 
-def internal_names(service: Service, given: Sequence[ExternalId], pointer: str) -> tuple[str, ...]:
-    """Convert the ids of items in a list of a JSON body, like ``internal_name``."""
-    of_model = int if service.ids("item").is_integer else str
-    if all(type(item) is of_model for item in given):  # a shortcut for long lists
-        return tuple(map(str, given))  # the schema has checked them
-    return tuple(
-        internal_name(service, item, f"{pointer}/{position}") for position, item in enumerate(given)
-    )
+def internal_name(service: Service, given: Any, pointer: str, kind: IdKind = "item") -> str:
+    """Convert one id, like ``internal_names``."""
+    (name,) = internal_names(service, [given], pointer, kind)
+    return name
 
 
 def composed_text(service: Service, columns: Mapping[str, Any], pointer: str) -> str:

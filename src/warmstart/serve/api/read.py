@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -28,6 +27,7 @@ from warmstart.serve.api.schemas import (
     UserInfo,
 )
 from warmstart.serve.engine.encodings import encode_and_fold_in
+from warmstart.serve.engine.ids import MAX_ID
 from warmstart.serve.engine.lists import Hit, ListRequest, UnknownUserError
 from warmstart.serve.engine.service import Service
 from warmstart.serve.storage.store import Item, StoreError
@@ -48,12 +48,13 @@ class _Id(Convertor[str]):
 register_url_convertor("id", _Id())
 routes = APIRouter()
 
+_MANY_IDS = 1000  # more of them are converted outside the event loop
 _CALIBRATION = {
     True: "fitted to the users of held-out items",
     False: "not fitted to held-out items: the model was fitted without a validation part",
 }
-ItemPath = Annotated[str, Path(min_length=1, max_length=256, description="id of the item")]
-UserPath = Annotated[str, Path(min_length=1, max_length=256, description="id of the user")]
+ItemPath = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="id of the item")]
+UserPath = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="id of the user")]
 
 
 @routes.post(
@@ -68,18 +69,11 @@ async def recommend(body: Recommend, request: Request, _: Reader) -> Response:
     if body.k > service.settings.max_k:
         allowed = f"k may be at most {service.settings.max_k}"
         raise Problem(422, allowed, pointer="#/k", seen=body.k)
-    names = partial(internal_names, service)
-    wanted = ListRequest(
-        user=None if body.user is None else internal_name(service, body.user, "#/user", "user"),
-        history=None if body.history is None else names(body.history, "#/history"),
-        k=body.k,
-        exclude_seen=body.exclude_seen,
-        allow=None if body.allow is None else names(body.allow, "#/allow"),
-        deny=names(body.deny, "#/deny"),
-        cold_share_min=body.cold_share_min,
-        cold_share_max=body.cold_share_max,
-        explain=body.explain,
-    )
+    n_ids = len(body.history or ()) + len(body.allow or ()) + len(body.deny)
+    if n_ids > _MANY_IDS:
+        wanted = await run_sync(_list_request, service, body)
+    else:
+        wanted = _list_request(service, body)
     try:
         hits = await request.app.state.batcher.recommend(wanted)
     except UnknownUserError as error:
@@ -94,6 +88,23 @@ async def recommend(body: Recommend, request: Request, _: Reader) -> Response:
         "items": [_recommended(hit, to_external) for hit in hits],
     }
     return Response(orjson.dumps(content), media_type="application/json")
+
+
+def _list_request(service: Service, body: Recommend) -> ListRequest:
+    def names(given: list[ExternalId] | None, pointer: str) -> tuple[str, ...] | None:
+        return None if given is None else tuple(internal_names(service, given, pointer))
+
+    return ListRequest(
+        user=None if body.user is None else internal_name(service, body.user, "#/user", "user"),
+        history=names(body.history, "#/history/{}"),
+        k=body.k,
+        exclude_seen=body.exclude_seen,
+        allow=names(body.allow, "#/allow/{}"),
+        deny=names(body.deny, "#/deny/{}") or (),
+        cold_share_min=body.cold_share_min,
+        cold_share_max=body.cold_share_max,
+        explain=body.explain,
+    )
 
 
 def _recommended(hit: Hit, to_external: Callable[[str], ExternalId]) -> dict[str, Any]:

@@ -9,17 +9,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SkipValidation,
     model_validator,
 )
 
-from warmstart.data.cells import argument_cells
-from warmstart.data.values import is_normal_id, read_ids
-from warmstart.errors import DataError
 from warmstart.serve.api.invalid_requests import shown
+from warmstart.serve.engine.ids import MAX_ID
 
 _MAX_COLUMNS = 64  # of an item
 _MAX_VALUES = 1000  # of a column that is a list
-_MAX_NAME = 256  # characters of an id, and of a name
+_MAX_NAME = MAX_ID  # characters
 _INT64_LIMIT = 2**63
 
 
@@ -33,17 +32,6 @@ def _storable(text: str) -> str:
             f"got {shown(text)}; allowed: Unicode text without unpaired surrogates"
         ) from None
     return text
-
-
-def _normal_id(value: Any) -> Any:
-    if not is_normal_id(value):
-        try:
-            value = read_ids([argument_cells([value], "the request", "id")], "user or item")[0][0]
-        except DataError as error:
-            raise ValueError(str(error)) from None
-    if isinstance(value, str) and len(value) > _MAX_NAME:
-        raise ValueError(f"got {shown(value)}; allowed: an id of at most {_MAX_NAME} characters")
-    return value
 
 
 def _column_value(value: Any) -> Any:
@@ -83,9 +71,10 @@ def _bounded(fields: Any) -> Any:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=_MAX_NAME), AfterValidator(_storable)]
-# The functions refuse all that the unions would: a union has an error for each of its types.
 Integer = Annotated[int, Field(ge=-_INT64_LIMIT, lt=_INT64_LIMIT)]
-Id = Annotated[Integer | Name, BeforeValidator(_normal_id)]
+# Only described here: the model decides what is an id. ``convert`` reads all of a request at once.
+Id = Annotated[Integer | Name, SkipValidation]
+# The function refuses all that the union would: a union has an error for each of its types.
 Scalar = str | bool | Integer | Annotated[float, Field(allow_inf_nan=False)] | None
 Value = Annotated[
     Scalar | Annotated[list[Scalar], Field(max_length=_MAX_VALUES)], BeforeValidator(_column_value)

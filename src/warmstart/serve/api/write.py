@@ -6,7 +6,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter
 
 from warmstart.serve.api.access import TheService, Writer
-from warmstart.serve.api.convert import as_item, external_id, internal_name
+from warmstart.serve.api.convert import as_item, external_id, internal_name, internal_names
 from warmstart.serve.api.invalid_requests import shown
 from warmstart.serve.api.problems import Problem, error_responses
 from warmstart.serve.api.read import ItemPath
@@ -27,19 +27,20 @@ _BODY = error_responses(400, 413, 415, 422)
 
 
 async def _write(
-    service: Service, given: list[NewItem], owner: str, pointers: list[tuple[str, str]]
+    service: Service, given: list[NewItem], owner: str, id_at: str, columns_at: str
 ) -> WrittenItems:
-    """Store items; ``pointers`` locate the id and the columns of each in the request."""
+    """Store items; the pointers have "{}" for the position of each."""
     if len(given) > service.settings.max_items_per_request:
         allowed = f"one request may have at most {service.settings.max_items_per_request} items"
         raise Problem(422, allowed, pointer="#/items", seen=f"{len(given)} items")
 
     def work() -> WrittenItems:
-        items, to_external = [], external_id(service)
-        for new, (id_at, columns_at) in zip(given, pointers, strict=True):
-            name = internal_name(service, new.id, id_at)
-            items.append(as_item(service, name, dict(new.columns), owner, columns_at))
-        outcomes = service.write_items(items)
+        names = internal_names(service, [new.id for new in given], id_at)
+        items = [
+            as_item(service, name, dict(new.columns), owner, columns_at.format(position))
+            for position, (name, new) in enumerate(zip(names, given, strict=True))
+        ]
+        outcomes, to_external = service.write_items(items), external_id(service)
         written = [
             WrittenItem(id=to_external(item.item), outcome=outcome)
             for item, outcome in zip(items, outcomes, strict=True)
@@ -55,9 +56,8 @@ async def write_items(body: NewItems, service: TheService, caller: Writer) -> Wr
 
     The response is sent once they are stored. They are recommended once they are encoded.
     """
-    places = [f"#/items/{position}" for position in range(len(body.items))]
-    pointers = [(f"{at}/id", f"{at}/columns") for at in places]
-    return await _write(service, body.items, caller.key, pointers)
+    pointers = ("#/items/{}/id", "#/items/{}/columns")
+    return await _write(service, body.items, caller.key, *pointers)
 
 
 @routes.put("/items/{item:id}", status_code=202, responses=_BODY, tags=["items"])
@@ -69,8 +69,8 @@ async def write_item(
     if body.id is not None and internal_name(service, body.id, "#/id") != name:
         detail = f"got {shown(body.id)}; allowed: the id in the path, {shown(item)}"
         raise Problem(422, detail, pointer="#/id", seen=body.id)
-    new = NewItem(id=external_id(service)(name), columns=body.columns)
-    return await _write(service, [new], caller.key, [("path.item", "#/columns")])
+    new = NewItem(id=name, columns=body.columns)
+    return await _write(service, [new], caller.key, "path.item", "#/columns")
 
 
 @routes.delete(
@@ -98,21 +98,22 @@ async def record(body: NewEvents, service: TheService, caller: Writer) -> Record
     They move cold items towards their observed scores and remove the items from the lists of their
     users. Every item must be in the training data or written before.
     """
-    if len(body.interactions) > service.settings.max_items_per_request:
-        limit = service.settings.max_items_per_request
+    given, limit = body.interactions, service.settings.max_items_per_request
+    if len(given) > limit:
         allowed = f"one request may have at most {limit} interactions"
-        seen = f"{len(body.interactions)} interactions"
+        seen = f"{len(given)} interactions"
         raise Problem(422, allowed, pointer="#/interactions", seen=seen)
 
     def work() -> Recorded:
+        at = "#/interactions/{}"
+        users = internal_names(service, [e.user for e in given], f"{at}/user", "user")
+        items = internal_names(service, [e.item for e in given], f"{at}/item")
         events = []
-        for position, new in enumerate(body.interactions):
-            at = f"#/interactions/{position}"
-            user = internal_name(service, new.user, f"{at}/user", "user")
-            name = internal_name(service, new.item, f"{at}/item")
+        for position, (new, user, name) in enumerate(zip(given, users, items, strict=True)):
             known = service.deployment.index.entry(name) is not None
             if not known and service.store.item(name) is None:
-                raise Problem(422, "no such item", pointer=f"{at}/item", seen=new.item)
+                pointer = f"{at}/item".format(position)
+                raise Problem(422, "no such item", pointer=pointer, seen=new.item)
             events.append(Event(new.event or uuid.uuid4().hex, user, name, caller.key))
         return Recorded(new=service.store.record_events(events))
 

@@ -10,25 +10,23 @@ import hashlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Literal
 
-import polars as pl
 import structlog
 
 from warmstart.abilities import require
 from warmstart.artefact import read_manifest
-from warmstart.data.cells import Cells
-from warmstart.data.ids import ExternalId, Ids
-from warmstart.data.values import is_normal_id, read_ids_like
-from warmstart.errors import ConfigError, DataError
+from warmstart.data.ids import Ids
+from warmstart.errors import ConfigError
 from warmstart.lm import TextEncoder
 from warmstart.methods import load_model
 from warmstart.serve.engine import metrics
 from warmstart.serve.engine.encode_queue import EncodeQueue
 from warmstart.serve.engine.encodings import FORMAT, encode_and_fold_in, pack
+from warmstart.serve.engine.ids import KINDS, IdKind, first_foreign, integer_kinds
 from warmstart.serve.engine.index import Index
 from warmstart.serve.settings import Settings
 from warmstart.serve.storage.keys import KeyRing
@@ -44,8 +42,6 @@ from warmstart.serve.storage.store import (
 from warmstart.simulate.simulator import Simulator
 
 log = structlog.get_logger("warmstart.serve")
-
-IdKind = Literal["item", "user"]
 
 _CLEANUP_INTERVAL_S = 3600.0  # how often old changes are trimmed and failed items retried
 
@@ -170,6 +166,7 @@ class Service:
             max_owner_share=self.settings.max_owner_share,
         )
         for page in self.store.all_item_states(name):
+            _check_stored_ids(page, model)
             self._apply(index, name, page)
         return index, last
 
@@ -185,7 +182,8 @@ class Service:
             folder: path of the artefact, relative to ``models_folder``.
 
         Raises:
-            ConfigError: swapping is disabled, or the folder is not below ``models_folder``.
+            ConfigError: swapping is disabled, the folder is not below ``models_folder``, or the
+                ids of the model have another type than those in the store.
             ArtefactError: the folder contains no artefact.
         """
         models = self.settings.models_folder
@@ -198,9 +196,21 @@ class Service:
             if not path.is_relative_to(models.resolve()):
                 raise ConfigError(f"the model must be below models_folder, got {folder!r}")
             read_manifest(path)
+            self._check_id_types(folder, integer_kinds(path))
         except OSError as error:  # the name is too long, or the folder is not readable
             raise ConfigError(f"model {folder!r} cannot be read: {error.strerror}") from None
         return path
+
+    def _check_id_types(self, folder: str, integer: Collection[IdKind]) -> None:
+        """Refuse a model by which the ids in the store would become ids of another type."""
+        for kind in KINDS:
+            if (kind in integer) == self.ids(kind).is_integer or not self.store.has_ids():
+                continue
+            new, old = ("integers", "text") if kind in integer else ("text", "integers")
+            raise ConfigError(
+                f"the {kind} ids of the model {folder!r} are {new}, those of the served model are "
+                f"{old}, and the store has items or interactions; serve it with a new store"
+            )
 
     def swap(self, folder: str) -> None:
         """Load another model and serve it; the old model serves until the new one is ready.
@@ -223,6 +233,8 @@ class Service:
                 self._apply_changes(new, changes)
                 at = changes[-1].number
             new.last_change = min(at, handled)
+            integer = [kind for kind in KINDS if _ids(new.model, kind).is_integer]
+            self._check_id_types(folder, integer)  # again: an empty store may have got items
             self.deployment = new
             self._queue_unencoded()
             log.info("model swapped", folder=folder)
@@ -407,32 +419,24 @@ class Service:
 
     def ids(self, kind: IdKind) -> Ids:
         """Return the ids of the training data, which decide the type of all later ones."""
-        fitted = self.deployment.model.fitted
-        return fitted.user_ids if kind == "user" else fitted.catalogue.item_ids
+        return _ids(self.deployment.model, kind)
 
-    def id_name(self, given: ExternalId, kind: IdKind) -> str:
-        """Convert an id to text, checking that it has the type of the model's ids.
 
-        Integers may be given as text too: JavaScript has no exact numbers above 2**53. Text may not
-        be given as a number, as the number may be a text that has lost its leading zeros.
+def _ids(model: Simulator, kind: IdKind) -> Ids:
+    return model.fitted.user_ids if kind == "user" else model.fitted.catalogue.item_ids
 
-        Raises:
-            DataError: it is malformed, or it has another type than the model's ids.
-        """
-        ids = self.ids(kind)
-        if isinstance(given, int) and not ids.is_integer:
-            raise DataError(
-                f"{kind} id: got the number {given}; allowed: text in quotes, as the {kind} ids "
-                "of this model are text"
+
+def _check_stored_ids(states: Mapping[str, ItemState], model: Simulator) -> None:
+    """Check that the ids in the store can be ids of the model; otherwise, none could name them.
+
+    Raises:
+        ConfigError: an id in the store is text, and those of the model are integers.
+    """
+    users = chain.from_iterable(state.users for state in states.values())
+    names: dict[IdKind, Iterable[str]] = {"item": states, "user": users}
+    for kind in KINDS:
+        if (wrong := first_foreign(names[kind], _ids(model, kind))) is not None:
+            raise ConfigError(
+                f"the store has the {kind} id {wrong!r}, but the {kind} ids of the model are "
+                "integers; serve a model with text ids, or use a new store"
             )
-        text = str(given)
-        if _is_plain_integer(text) if ids.is_integer else is_normal_id(text):
-            return text
-        cells = Cells(pl.Series([text]), kind, "id", untyped=True, argument=True)
-        return str(read_ids_like(cells, ids)[0])
-
-
-def _is_plain_integer(text: str) -> bool:
-    """Whether text is an integer as Python writes it: a shortcut, where a column is slow."""
-    digits = text.removeprefix("-")
-    return len(digits) < 19 and digits.isdecimal() and str(int(text)) == text

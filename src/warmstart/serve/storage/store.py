@@ -295,6 +295,12 @@ class Store:
             query = sa.select(items).order_by(items.c.written.desc(), items.c.item)
             return [_item(row) for row in connection.execute(query.limit(limit).offset(offset))]
 
+    def has_ids(self) -> bool:
+        """Whether any item or interaction is stored."""
+        with self._read() as connection:
+            queries = [sa.select(table.c.item).limit(1) for table in (items, events)]
+            return any(connection.execute(query).first() is not None for query in queries)
+
     def unencoded(self, model: str) -> list[str]:
         """Names of items whose current text the model has not encoded, oldest first."""
         with self._read() as connection:

@@ -1,6 +1,7 @@
 """Checks of adding items and of simulating interactions."""
 
 from collections.abc import Callable
+from copy import copy
 from functools import wraps
 from typing import Any
 
@@ -70,6 +71,23 @@ def abilities_add_reaches_matching_users(case: Case) -> None:
         expected = [new[parity] for parity in case.world.user_parity[users]]
         hits = np.mean([a == b for a, b in zip(best["item"], expected, strict=True)])
         assert hits > 0.8, f"only {hits:.0%} of the users get the new item of their parity first"
+
+
+@on_shared_fit
+@_for_ability(AddsItems, "add items")
+def abilities_add_to_a_copy(case: Case) -> None:
+    """Items that are added to a shallow copy are not in the original, and the other way round."""
+    model: Any = case.loaded()
+    other = copy(model)
+    np.testing.assert_array_equal(all_scores(other), case.scores)
+    other.add_items(case.world.new_items((0, 1)))
+    np.testing.assert_array_equal(all_scores(model), case.scores)
+    assert model.recommend(case.world.data.user_ids.values[:2], 5, on_unknown="popular") is not None
+    expected = all_scores(other)
+    model.add_items(case.world.new_items((1, 0, 1)))
+    np.testing.assert_array_equal(all_scores(other), expected)
+    other.add_items(case.world.new_items((1,), first=970))
+    assert len(other.fitted.catalogue) == len(model.fitted.catalogue) == case.scores.shape[1] + 3
 
 
 @on_shared_fit
