@@ -237,6 +237,7 @@ ws.Popular().fit(ws.from_frames(frames)).recommend(["v"], 1)
 @pytest.mark.parametrize(
     "use",
     [
+        "ws.Catalogue(Ids(['c'], 'item'), ('',), None, frame[:1], ('title',))",
         "items.take(np.arange(2))",
         "items.extended(ws.Catalogue(Ids(['c'], 'item'), ('',), None, frame[:1], ('title',)))",
         "ws.synthetic_items(3, rng=np.random.default_rng(0))",

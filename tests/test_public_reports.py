@@ -343,7 +343,7 @@ def test_12_the_command_counts_items_without_text(tmp_path):
 def test_15_ids_in_any_list_and_in_no_string():
     model = ws.Popular().fit(ws.from_frames({"user": ["1", "2", "12"], "item": ["1", "2", "12"]}))
     for wrong in ("12", 12, {"12": 1}, None):
-        with pytest.raises(ws.DataError, match=r"recommend: users must be a list, got .*write \["):
+        with pytest.raises(ws.DataError, match="recommend: users must be a list, got "):
             model.recommend(wrong, 1)
     with pytest.raises(ws.DataError, match="items must be a list"):
         model.recommend(["1"], 1, items="12")

@@ -47,6 +47,8 @@ _SETTINGS: Mapping[str, Mapping[str, str]] = {
     },
     "ease": {"memory_gib": "max_memory_gib"},
     "filter": {
+        "behaviour": "behaviour_tower",
+        "content": "content_tower",
         "degree_power": "activity_penalty",
         "share": "content_weight",
         "sides": "signals",

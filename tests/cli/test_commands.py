@@ -384,6 +384,16 @@ def test_isolated_fits_have_their_own_peak_memory(shop, tmp_path):
     assert written["details"][0]["peak_memory_mb"] == written["peak_memory_mb"]
 
 
+def test_a_k_of_any_size_is_a_list_of_all_items(shop, tmp_path):
+    for k in (10**9, 10**20):
+        done(
+            *("recommend", shop.model, "--users", "reader-0001", "-k", k),
+            *("--json", tmp_path / f"{k}.json"),
+        )
+    first, second = (json.loads((tmp_path / f"{k}.json").read_text()) for k in (10**9, 10**20))
+    assert first["results"] == second["results"] != []
+
+
 # -- bad input: exit code 2 and one line --
 
 
@@ -402,11 +412,11 @@ def test_isolated_fits_have_their_own_peak_memory(shop, tmp_path):
                 "--protocol",
                 "random-cold",
                 "--seed",
-                5 * 10**9,
+                str(5 * 10**9),
             ],
             "seed must be a whole number from 0 to 4294967295, got 5000000000",
         ),
-        (["split", "{data}", "--out", "{tmp}/s", "--cutoff", 17 * 10**11], "milliseconds"),
+        (["split", "{data}", "--out", "{tmp}/s", "--cutoff", str(17 * 10**11)], "milliseconds"),
         (["split", "{tmp}", "--out", "{tmp}/s"], "no interactions"),
         (["fit", "{tmp}/no", "--method", "popular", "--out", "{tmp}/m"], "no such folder"),
         (["fit", "{split}", "--method", "pop", "--out", "{tmp}/m"], "unknown method 'pop'"),

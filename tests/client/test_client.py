@@ -4,14 +4,21 @@ import asyncio
 import contextlib
 import inspect
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
 import typing
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
+import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import uvicorn
 
@@ -484,16 +491,215 @@ def test_a_url_that_is_none_is_refused_at_once(kind, url):
         kind(url)
 
 
-@pytest.mark.parametrize("token", ["ws_secret\n", " ws_secret", "ws_sécret"])
-def test_a_malformed_token_is_refused_and_not_shown(token):
-    with pytest.raises(ConfigError, match="allowed: ws_") as caught:
-        Client("http://service", token)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    "token", ["ws_secret\n", " ws_secret", "ws_sécret", "é", "", b"ws_secret", 7, "\ud800"]
+)
+def test_a_malformed_token_is_refused_and_not_shown(kind, token):
+    with pytest.raises(ConfigError, match=r"allowed: ws_\.\.\., or None") as caught:
+        kind("http://service", token)
     assert "ws_s" not in str(caught.value)
 
 
-def test_an_empty_id_is_refused():
-    with pytest.raises(DataError, match="must not be empty"):
-        client_of(b"{}").item("")
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"timeout": value} for value in (0, -1, "10", None, float("nan"), float("inf"), True)),
+        *({"retries": value} for value in (-1, 1.5, "3", None, True)),
+        *({"max_retry_wait": value} for value in (-1, "30", None, float("nan"))),
+    ],
+)
+def test_a_malformed_option_of_the_client_is_refused(kind, options):
+    ((name, value),) = options.items()
+    with pytest.raises(ConfigError, match=f"{name} {value!r}; allowed: "):
+        kind("http://service", **options)
+    kind("http://service", timeout=np.float64(3), retries=np.int64(0), max_retry_wait=float("inf"))
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("name", FULL)
+def test_a_closed_client_says_so(kind, name):
+    async def go():
+        client = Both(kind("http://service", transport=httpx.MockTransport(Script())))
+        await client.close()
+        calls = {"delete_item": (1,), "item": (1,), "similar": (1,), "user": (1,)}
+        calls |= {"write_items": ({1: TEXT},), "write_item": (1, TEXT), "simulate": (TEXT,)}
+        calls |= {"record": (EVENT,), "make_key": ("a", "read")}
+        calls |= {"recommend": (1,), "revoke_key": ("a",), "swap_model": ("toy",)}
+        with pytest.raises(ServiceError, match="the client is closed") as caught:
+            await getattr(client, name)(*calls.get(name, ()))
+        assert caught.value.status is None
+
+    asyncio.run(go())
+
+
+# -- arguments --
+
+NAN, INF, CYCLE = float("nan"), float("inf"), []
+CYCLE.append(CYCLE)
+FRAME = pd.DataFrame({"user": [1], "item": [2]})
+WRONG_ARGUMENTS = [  # operation, arguments, options, the argument that is named
+    ("write_items", ([{"id": 1}],), {}, "items"),
+    ("write_items", (FRAME,), {}, "items"),
+    ("write_items", (None,), {}, "items"),
+    ("write_items", ({"a": "text"},), {}, "items['a']"),
+    ("write_items", ({"a": pd.Series({"title": "x"})},), {}, "items['a']"),
+    ("write_items", ({True: TEXT},), {}, "an id of items"),
+    ("write_items", ({1.5: TEXT},), {}, "an id of items"),
+    ("write_items", ({"a": {"price": INF}},), {}, "items['a']['price']"),
+    ("write_items", ({"a": {"n": object()}},), {}, "items['a']['n']"),
+    ("write_items", ({"a": {"n": {"b": 1}}},), {}, "items['a']['n']"),
+    ("write_items", ({"a": {"n": [[1]]}},), {}, "items['a']['n']"),
+    ("write_items", ({"a": {"n": CYCLE}},), {}, "items['a']['n']"),
+    ("write_items", ({"a": {1: "x"}},), {}, "a name in items['a']"),
+    ("write_item", ("a", ["x"]), {}, "columns"),
+    ("write_item", (None, TEXT), {}, "item"),
+    ("simulate", ("a text",), {}, "columns"),
+    ("simulate", (TEXT,), {"k": "3"}, "k"),
+    ("item", ("",), {}, "item"),
+    ("item", (True,), {}, "item"),
+    ("item", (["a"],), {}, "item"),
+    ("item", (np.datetime64("2024-05-31T00:00:00", "ns"),), {}, "item"),
+    ("item", (np.float32(2**24),), {}, "item"),
+    ("item", (float(2**53),), {}, "item"),
+    ("item", (Decimal("1.5"),), {}, "item"),
+    ("delete_item", (NAN,), {}, "item"),
+    ("user", (pd.NA,), {}, "user"),
+    ("similar", ("a",), {"k": 2.5}, "k"),
+    ("items", (), {"limit": True}, "limit"),
+    ("items", (), {"offset": None}, "offset"),
+    ("record", (None,), {}, "interactions"),
+    ("record", ({"user": 1, "item": 2},), {}, "interactions"),
+    ("record", ("u1",), {}, "interactions"),
+    ("record", ([{}],), {}, "interactions[0]['user']"),
+    ("record", ([{"user": 1, "item": 2}, {"user": 1}],), {}, "interactions[1]['item']"),
+    ("record", (["u1"],), {}, "interactions[0]"),
+    ("record", ([("u1", "i1")],), {}, "interactions[0]"),
+    ("record", ([{"user": 1, "item": 2, "rating": 1}],), {}, "interactions[0]"),
+    ("record", ([{"user": 1, "item": 2, "event": 7}],), {}, "interactions[0]['event']"),
+    ("record", (FRAME.rename(columns={"user": "who"}),), {}, "interactions[0]"),
+    ("record", (FRAME.assign(time=3),), {}, "interactions[0]"),
+    ("record", (FRAME["user"],), {}, "interactions[0]"),
+    ("recommend", (True,), {}, "user"),
+    ("recommend", (1,), {"k": None}, "k"),
+    ("recommend", (1,), {"k": "3"}, "k"),
+    ("recommend", (1,), {"k": np.float32(3)}, "k"),
+    ("recommend", (1,), {"cold_share_min": NAN}, "cold_share_min"),
+    ("recommend", (1,), {"cold_share_max": INF}, "cold_share_max"),
+    ("recommend", (1,), {"cold_share_max": True}, "cold_share_max"),
+    ("recommend", (1,), {"explain": 1}, "explain"),
+    ("recommend", (1,), {"exclude_seen": "no"}, "exclude_seen"),
+    ("recommend", (), {"history": [1, None]}, "history[1]"),
+    ("recommend", (), {"history": FRAME}, "history"),
+    ("recommend", (), {"history": np.array([[1], [2]])}, "history[0]"),
+    ("recommend", (1,), {"allow": {"a": 1}}, "allow"),
+    ("recommend", (1,), {"deny": [False]}, "deny[0]"),
+    ("make_key", (7, "read"), {}, "name"),
+    ("make_key", ("a", None), {}, "scope"),
+    ("make_key", ("\ud800", "read"), {}, "name"),
+    ("revoke_key", (7,), {}, "key"),
+    ("swap_model", (Path("toy"),), {}, "folder"),
+]
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(("name", "given", "options", "argument"), WRONG_ARGUMENTS)
+def test_a_wrong_argument_is_named_and_nothing_is_sent(kind, name, given, options, argument):
+    client = Both(kind("http://service", transport=httpx.MockTransport(Script())))
+    with pytest.raises(DataError) as caught:
+        asyncio.run(getattr(client, name)(*given, **options))
+    assert str(caught.value).startswith(f"{argument}: got ")
+    assert "; allowed: " in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["u1", b"u1", np.int64(7), np.array(7)])
+def test_one_value_is_no_list(given):
+    with pytest.raises(DataError, match=r"deny: got .*; allowed: a list, such as \["):
+        operations.recommend(1, deny=given)
+
+
+@pytest.mark.parametrize("given", ["", "x" * 257, "x" * 70_000])
+def test_an_id_of_a_wrong_length_is_refused(given):
+    with pytest.raises(DataError, match="allowed: "):
+        client_of(b"{}").item(given)
+
+
+def test_scalars_of_numpy_are_plain():
+    request = operations.recommend(
+        np.int64(3),
+        k=np.int64(3),
+        allow=pd.Series([4, 5]),
+        deny=np.arange(2.0),
+        cold_share_min=np.float32(0.5),
+        cold_share_max=np.float64(1),
+        explain=np.bool_(True),
+        exclude_seen=np.False_,
+    )
+    assert json.dumps(request.body) == json.dumps(
+        {
+            "user": 3,
+            "k": 3,
+            "exclude_seen": False,
+            "allow": [4, 5],
+            "deny": [0, 1],
+            "cold_share_min": 0.5,
+            "cold_share_max": 1.0,
+            "explain": True,
+        }
+    )
+    assert operations.items(limit=np.int8(3)).query == {"limit": 3, "offset": 0}
+    assert operations.similar(np.str_("a"), k=np.uint64(3)).query == {"k": 3}
+    for value in (12, 12.0, np.float32(12), np.int8(12), Decimal("12.0"), np.array(12)):
+        assert operations.item(value).url == "/v1/items/12"
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_a_frame_of_interactions_is_recorded(frame):
+    rows = frame({"user": ["u", "v"], "item": [1, 2], "event": ["e", None]})
+    sent = (operations.record(rows).body or {})["interactions"]
+    assert [(row["user"], row["item"]) for row in sent] == [("u", 1), ("v", 2)]
+    assert sent[0]["event"] == "e"
+    assert len(sent[1]["event"]) > 30
+    assert json.dumps(sent)
+
+
+def test_columns_are_what_they_are_in_a_file():
+    columns = {
+        "genres": {"b", "c", "a", "ab"},
+        "tags": frozenset({"x", "w"}),
+        "at": np.datetime64("2024-05-31T12:30:00", "ns"),
+        "day": date(2024, 5, 31),
+        "price": Decimal("4.50"),
+        "sizes": np.array([1, 2]),
+        "none": [NAN, None, pd.NA, pd.NaT],
+    }
+    assert (operations.write_item("a", columns).body or {})["columns"] == {
+        "genres": ["a", "ab", "b", "c"],
+        "tags": ["w", "x"],
+        "at": "2024-05-31 12:30:00",
+        "day": "2024-05-31",
+        "price": "4.50",
+        "sizes": [1, 2],
+        "none": [None] * 4,
+    }
+
+
+def test_a_set_has_one_order_in_every_process():
+    code = (
+        "from warmstart.client import operations\n"
+        "print(operations.simulate({'genres': set('abcdefgh')}).body)"
+    )
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(runs) == 1
 
 
 def test_a_number_is_refused_by_a_model_with_text_ids(served):
@@ -508,14 +714,6 @@ def test_a_number_is_refused_by_a_model_with_text_ids(served):
                 send()
         with pytest.raises(ServiceError, match="404"):
             client.item("88003")
-
-
-def test_integers_of_numpy_are_integers():
-    import numpy as np
-
-    request = operations.recommend(np.int64(3), deny=np.arange(2))
-    assert json.dumps(request.body)
-    assert (request.body or {})["user"] == 3
 
 
 def test_the_client_is_light():

@@ -9,11 +9,9 @@ import io
 import json
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import httpx
 import numpy as np
@@ -57,8 +55,10 @@ def _csv(columns: Columns, awkward: Awkward) -> bytes:
 
 
 def _without_numpy(value: Any) -> Any:
-    is_time = isinstance(value, np.datetime64 | np.timedelta64)  # tolist() gives an integer
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) and not is_time else value
+    plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    if isinstance(value, np.datetime64) and isinstance(plain, int):
+        raise CannotCarry  # nanoseconds, or a year beyond those of Python
+    return plain
 
 
 def _json(value: Any) -> Any:
@@ -441,6 +441,9 @@ def _body(awkward: Awkward) -> tuple[Any, dict[str, Any]]:
     """Id and columns of a new item with the value in its place."""
     if awkward.kind == "id":
         return awkward.value, {"text": "x"}
+    parts = awkward.value if isinstance(awkward.value, list) else [awkward.value]
+    if any(isinstance(part, dict | list) for part in parts):
+        raise CannotCarry  # the API takes no nested values
     column = {"text": "title", "list": "genres"}[awkward.kind]
     return "n", {column: awkward.value, "text": "x"}
 
@@ -455,8 +458,8 @@ def service_door(running: Any, service: Any, awkward: Awkward, *, client: bool) 
     """Write a new item by the API itself, or by the client."""
     item, columns = _body(awkward)
     if client:
-        if isinstance(item, list | dict):
-            raise CannotCarry  # no key of a mapping
+        if isinstance(item, list | dict | set) or isinstance(awkward.value, pd.Period):
+            raise CannotCarry  # no key of a mapping; no type that the client takes
         request: Request[Any] = operations.write_items({item: columns})
         with httpx.Client(base_url="http://testserver") as http:
             answer = _sent(running, request.build(http))

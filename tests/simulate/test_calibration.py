@@ -221,9 +221,7 @@ def test_without_a_chosen_weight_no_later_item_exceeds_the_warm_ones(world, mode
         return models[0](u, i) + np.float32(offset)
 
     reference = rng.normal(0.1, 0.1, (30, data.n_users)).astype(np.float32)
-    found, _ = fit_calibration(
-        CalibrationConfig(), score_warm, cannot_score, reference, data, None
-    )
+    found, _ = fit_calibration(CalibrationConfig(), score_warm, cannot_score, reference, data, None)
     warm = score_warm(users, np.flatnonzero(data.warm)).max(axis=1)
     later = np.sort(np.exp(rng.normal(0, 3, (data.n_users, 20))), axis=1).astype(np.float32)
     scores = found.apply(users, later)

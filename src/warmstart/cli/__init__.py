@@ -1,8 +1,8 @@
 """The command line: one file per command, each a thin layer over the library.
 
 Results go to stdout, progress, warnings and problems to stderr. Exit codes: 0, success; 2, bad
-input, with one line on stderr that names what is wrong and where; 1, a fault of warmstart; 130,
-interrupted.
+input, with one line on stderr that names what is wrong and where; 1, a fault of warmstart, or an
+address that ``serve`` cannot use; 130, interrupted.
 """
 
 import os

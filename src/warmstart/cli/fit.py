@@ -52,7 +52,7 @@ def fit(
     unchanged.
     """
     from warmstart.data.splits.cold import Split
-    from warmstart.experiment.production import choose_settings
+    from warmstart.experiment.choose_settings import choose_settings
     from warmstart.methods import build
     from warmstart.run import Run
 

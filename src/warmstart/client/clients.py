@@ -5,12 +5,15 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable
 from functools import update_wrapper
+from math import inf
+from numbers import Integral, Real
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
 from warmstart.client import operations
+from warmstart.client.errors import ServiceError
 from warmstart.client.request import Request, Result, RetryPolicy
 from warmstart.errors import ConfigError
 
@@ -47,27 +50,54 @@ def _described(send: Method, make: Callable[..., Request[Any]]) -> Method:
 
 
 def _options(url: str, token: str | None, timeout: float) -> dict[str, Any]:
-    _check(url, token)
+    """Options of httpx; refuses what httpx would refuse only with the first request."""
+    _check_url(url)
+    _check_token(token)
+    _check_number("timeout", timeout, "a number of seconds above 0", lambda value: 0 < value < inf)
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     return {"base_url": url, "headers": headers, "timeout": timeout}
 
 
-def _check(url: str, token: str | None) -> None:
-    """Refuse what httpx would refuse only with the first request, and less clearly."""
+def _policy(retries: int, max_retry_wait: float) -> RetryPolicy:
+    right = isinstance(retries, Integral)
+    _check_number("retries", retries, "a whole number from 0", lambda value: right and value >= 0)
+    allowed = "a number of seconds from 0"
+    _check_number("max_retry_wait", max_retry_wait, allowed, lambda value: value >= 0)
+    return RetryPolicy(retries, max_retry_wait)
+
+
+def _check_url(url: Any) -> None:
     try:
         parsed = httpx.URL(url)
         right = parsed.scheme in ("http", "https") and bool(parsed.host)
         right = right and (parsed.port or 0) < 2**16
-    except (httpx.InvalidURL, TypeError):
+    except (httpx.InvalidURL, TypeError, UnicodeError):
         right = False
     if not right:
         raise ConfigError(
             f"url {url!r}; allowed: http://HOST or https://HOST, such as http://localhost:8000"
         )
-    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+
+
+def _check_token(token: Any) -> None:
+    if token is None:
+        return
+    right = isinstance(token, str) and token.isascii() and token.isprintable()
+    if not right or not token or " " in token:
         raise ConfigError(  # without the token, which is secret
-            "token: it has spaces, line breaks or characters other than ASCII; allowed: ws_..."
+            "token: it is empty, no text, or has spaces, line breaks or characters other than "
+            "ASCII; allowed: ws_..., or None"
         )
+
+
+def _check_number(name: str, value: Any, allowed: str, right: Callable[[Any], bool]) -> None:
+    if not isinstance(value, Real) or isinstance(value, bool) or not right(value):
+        raise ConfigError(f"{name} {value!r}; allowed: {allowed}")
+
+
+def _check_open(http: httpx.Client | httpx.AsyncClient) -> None:
+    if http.is_closed:
+        raise ServiceError("the client is closed, so it sends no requests; make a new one")
 
 
 class Client:
@@ -76,6 +106,8 @@ class Client:
     A request is sent again after status 429 or 503, or if its response is lost, unless a repetition
     could have a second effect. The wait is what the service's ``Retry-After`` says, else 0.2
     seconds, doubled with each attempt.
+
+    Every method raises DataError for a wrong argument, before it sends anything.
 
     Args:
         url: of the service, such as ``http://localhost:8000``.
@@ -86,7 +118,7 @@ class Client:
         transport: an httpx transport, for tests or special TLS settings.
 
     Raises:
-        ConfigError: the URL or the token is malformed.
+        ConfigError: the URL, the token or a number is malformed.
     """
 
     def __init__(
@@ -99,12 +131,13 @@ class Client:
         max_retry_wait: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._retry_policy = RetryPolicy(retries, max_retry_wait)
+        self._retry_policy = _policy(retries, max_retry_wait)
         self._http = httpx.Client(**_options(url, token, timeout), transport=transport)
 
     def _send(self, request: Request[Result]) -> Result:
         attempts = 0
         while True:
+            _check_open(self._http)
             try:
                 outcome = self._http.send(request.build(self._http))
             except httpx.TransportError as error:
@@ -161,7 +194,7 @@ class AsyncClient:
         transport: an httpx transport, for tests or special TLS settings.
 
     Raises:
-        ConfigError: the URL or the token is malformed.
+        ConfigError: the URL, the token or a number is malformed.
     """
 
     def __init__(
@@ -174,12 +207,13 @@ class AsyncClient:
         max_retry_wait: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._retry_policy = RetryPolicy(retries, max_retry_wait)
+        self._retry_policy = _policy(retries, max_retry_wait)
         self._http = httpx.AsyncClient(**_options(url, token, timeout), transport=transport)
 
     async def _send(self, request: Request[Result]) -> Result:
         attempts = 0
         while True:
+            _check_open(self._http)
             try:
                 outcome = await self._http.send(request.build(self._http))
             except httpx.TransportError as error:

@@ -5,8 +5,17 @@ A function makes the request and sends nothing; ``clients`` turns it into a meth
 
 import uuid
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from warmstart.client.json_values import json_id, json_ids, json_list, json_value
+from warmstart.client.json_values import (
+    json_columns,
+    json_id,
+    json_ids,
+    json_option,
+    json_rows,
+    json_value,
+    wrong,
+)
 from warmstart.client.request import Request, readiness_of
 from warmstart.client.responses import (
     Health,
@@ -43,8 +52,15 @@ def write_items(
     Raises:
         ServiceError: the request fails.
     """
+    if not isinstance(items, Mapping):
+        allowed = "a mapping of columns by item id, such as {'p-1': {'title': 'Night trains'}}"
+        raise wrong("items", items, allowed)
     rows = [
-        {"id": json_id(item), "columns": json_value(columns)} for item, columns in items.items()
+        {
+            "id": json_id(item, "an id of items"),
+            "columns": json_columns(columns, f"items[{item!r}]"),
+        }
+        for item, columns in items.items()
     ]
     return Request("POST", "/v1/items", body={"items": rows})
 
@@ -63,8 +79,8 @@ def write_item(item: Id, columns: Mapping[str, Value]) -> Request[WrittenItems]:
         ServiceError: the request fails.
     """
     # The body has the id too: in a path, a number cannot be told from text.
-    body = {"id": json_id(item), "columns": json_value(columns)}
-    return Request("PUT", "/v1/items/{item}", json_id(item), body=body)
+    body = {"id": json_id(item, "item"), "columns": json_columns(columns, "columns")}
+    return Request("PUT", "/v1/items/{item}", json_id(item, "item"), body=body)
 
 
 def delete_item(item: Id) -> Request[None]:
@@ -76,7 +92,7 @@ def delete_item(item: Id) -> Request[None]:
     Raises:
         ServiceError: there is no such item (404), or the request fails.
     """
-    return Request("DELETE", "/v1/items/{item}", json_id(item))
+    return Request("DELETE", "/v1/items/{item}", json_id(item, "item"))
 
 
 def item(item: Id) -> Request[ItemInfo]:
@@ -88,7 +104,7 @@ def item(item: Id) -> Request[ItemInfo]:
     Raises:
         ServiceError: there is no such item (404), or the request fails.
     """
-    return Request("GET", "/v1/items/{item}", json_id(item))
+    return Request("GET", "/v1/items/{item}", json_id(item, "item"))
 
 
 def items(*, limit: int = 100, offset: int = 0) -> Request[ItemList]:
@@ -101,7 +117,11 @@ def items(*, limit: int = 100, offset: int = 0) -> Request[ItemList]:
     Raises:
         ServiceError: the request fails.
     """
-    return Request("GET", "/v1/items", query={"limit": limit, "offset": offset})
+    query = {
+        "limit": json_option(limit, "limit", int),
+        "offset": json_option(offset, "offset", int),
+    }
+    return Request("GET", "/v1/items", query=query)
 
 
 def similar(item: Id, *, k: int = 10) -> Request[Similar]:
@@ -114,7 +134,8 @@ def similar(item: Id, *, k: int = 10) -> Request[Similar]:
     Raises:
         ServiceError: there is no such item (404), or the request fails.
     """
-    return Request("GET", "/v1/similar/{item}", json_id(item), query={"k": k})
+    query = {"k": json_option(k, "k", int)}
+    return Request("GET", "/v1/similar/{item}", json_id(item, "item"), query=query)
 
 
 def recommend(
@@ -146,15 +167,15 @@ def recommend(
         ServiceError: user or history is unknown (404), or the request fails.
     """
     body = {
-        "user": None if user is None else json_id(user),
+        "user": None if user is None else json_id(user, "user"),
         "history": None if history is None else json_ids(history, "history"),
-        "k": k,
-        "exclude_seen": exclude_seen,
+        "k": json_option(k, "k", int),
+        "exclude_seen": json_option(exclude_seen, "exclude_seen", bool),
         "allow": None if allow is None else json_ids(allow, "allow"),
         "deny": json_ids(deny, "deny"),
-        "cold_share_min": cold_share_min,
-        "cold_share_max": cold_share_max,
-        "explain": explain,
+        "cold_share_min": json_option(cold_share_min, "cold_share_min", float),
+        "cold_share_max": json_option(cold_share_max, "cold_share_max", float),
+        "explain": json_option(explain, "explain", bool),
     }
     given = {name: value for name, value in body.items() if value is not None}
     return Request("POST", "/v1/recommend", body=given)
@@ -170,7 +191,8 @@ def simulate(columns: Mapping[str, Value], *, k: int = 20) -> Request[Simulation
     Raises:
         ServiceError: the request fails.
     """
-    return Request("POST", "/v1/simulate", body={"columns": json_value(columns), "k": k})
+    body = {"columns": json_columns(columns, "columns"), "k": json_option(k, "k", int)}
+    return Request("POST", "/v1/simulate", body=body)
 
 
 def record(interactions: Iterable[Interaction]) -> Request[Recorded]:
@@ -180,20 +202,30 @@ def record(interactions: Iterable[Interaction]) -> Request[Recorded]:
     lost and the request is sent again. Give event ids if your program may repeat the call.
 
     Args:
-        interactions: mappings with "user", "item" and optionally "event".
+        interactions: mappings with "user", "item" and optionally "event", or a frame of pandas or
+            polars with these columns.
 
     Raises:
+        DataError: an interaction has other fields, or a value is no id.
         ServiceError: an item is unknown (422), or the request fails.
     """
     rows = [
-        {
-            "user": json_id(interaction["user"]),
-            "item": json_id(interaction["item"]),
-            "event": interaction.get("event") or uuid.uuid4().hex,
-        }
-        for interaction in json_list(interactions, "interactions")
+        _interaction(row, f"interactions[{n}]")
+        for n, row in enumerate(json_rows(interactions, "interactions"))
     ]
     return Request("POST", "/v1/interactions", body={"interactions": rows})
+
+
+def _interaction(row: Any, name: str) -> dict[str, Any]:
+    fields = ("user", "item", "event")
+    if not isinstance(row, Mapping) or any(field not in fields for field in row):
+        raise wrong(name, row, "a mapping with 'user', 'item', optionally 'event', and no others")
+    event = json_value(row.get("event"), f"{name}['event']")
+    return {
+        "user": json_id(row.get("user"), f"{name}['user']"),
+        "item": json_id(row.get("item"), f"{name}['item']"),
+        "event": json_option(uuid.uuid4() if event is None else event, f"{name}['event']", str),
+    }
 
 
 def user(user: Id) -> Request[UserInfo]:
@@ -205,7 +237,7 @@ def user(user: Id) -> Request[UserInfo]:
     Raises:
         ServiceError: the user is unknown (404), or the request fails.
     """
-    return Request("GET", "/v1/users/{user}", json_id(user))
+    return Request("GET", "/v1/users/{user}", json_id(user, "user"))
 
 
 def model() -> Request[ModelInfo]:
@@ -247,7 +279,8 @@ def make_key(name: str, scope: Scope) -> Request[MadeKey]:
     Raises:
         ServiceError: the request fails.
     """
-    return Request("POST", "/v1/admin/keys", body={"name": name, "scope": scope}, idempotent=False)
+    body = {"name": json_option(name, "name", str), "scope": json_option(scope, "scope", str)}
+    return Request("POST", "/v1/admin/keys", body=body, idempotent=False)
 
 
 def revoke_key(key: str) -> Request[None]:
@@ -259,7 +292,7 @@ def revoke_key(key: str) -> Request[None]:
     Raises:
         ServiceError: there is no such key (404), or the request fails.
     """
-    return Request("DELETE", "/v1/admin/keys/{key}", key)
+    return Request("DELETE", "/v1/admin/keys/{key}", json_option(key, "key", str))
 
 
 def swap_model(folder: str) -> Request[Health]:
@@ -271,7 +304,7 @@ def swap_model(folder: str) -> Request[Health]:
     Raises:
         ServiceError: no swap is allowed or the model is wrong (422), or the request fails.
     """
-    return Request("POST", "/v1/admin/model", body={"folder": folder})
+    return Request("POST", "/v1/admin/model", body={"folder": json_option(folder, "folder", str)})
 
 
 def ready() -> Request[bool]:

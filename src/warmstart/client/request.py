@@ -14,6 +14,7 @@ Result = TypeVar("Result")
 
 _FIRST_PAUSE = 0.2  # seconds; doubled with each attempt
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_MAX_ID = 256  # characters
 _MAX_QUOTED = 200  # characters of a response that is not JSON
 
 
@@ -72,7 +73,7 @@ class Request(Generic[Result]):
         parse: turns a response, or the error that prevented one, into the result.
 
     Raises:
-        DataError: the id in the path is empty.
+        DataError: the id in the path is empty or too long.
     """
 
     method: str
@@ -85,8 +86,9 @@ class Request(Generic[Result]):
     parse: Callable[[Outcome], Any] = json_of
 
     def __post_init__(self) -> None:
-        if self.path_id == "":
-            raise DataError("an id must not be empty")
+        if self.path_id is not None and not 0 < len(str(self.path_id)) <= _MAX_ID:
+            seen = str(self.path_id)[:_MAX_QUOTED]
+            raise DataError(f"an id in a path: got {seen!r}; allowed: 1 to {_MAX_ID} characters")
 
     @property
     def url(self) -> str:

@@ -145,11 +145,13 @@ def argument_list(values: Any, place: str, name: str) -> list[Any]:
 
 
 def argument_cells(values: Any, place: str, name: str) -> Cells:
-    """Convert an argument to cells.
+    """Convert an argument to cells; the values of a set are sorted.
 
     Raises:
-        DataError: it is not a list; see ``check_list``.
+        DataError: it is neither a list, see ``check_list``, nor a set.
     """
+    if isinstance(values, set | frozenset):
+        values = sorted(values, key=str)  # their order changes from process to process
     check_list(values, place, name)
     return Cells(any_column(values, name), place, name, argument=True)
 
@@ -181,6 +183,8 @@ def plain_value(value: Any) -> Any:
 
     Dates beyond the years of Python stay numpy's.
     """
+    if type(value) in (str, int, list, dict):  # a shortcut for most values
+        return value
     if value is None or type(value).__name__ in _NULL_TYPES:
         return None
     if isinstance(value, UUID):

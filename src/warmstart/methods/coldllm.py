@@ -43,7 +43,7 @@ from warmstart.simulate.funnel.coupled_filter import FilterConfig
 from warmstart.simulate.funnel.funnel import Funnel, FunnelConfig, fit_funnel, relative_to_best
 from warmstart.simulate.funnel.judge import JudgeConfig
 from warmstart.simulate.funnel.select import SelectConfig, Shortlist, select
-from warmstart.simulate.funnel.towers import BehaviourConfig, ContentConfig
+from warmstart.simulate.funnel.towers import BehaviourTowerConfig, ContentTowerConfig
 from warmstart.simulate.hybrid import HybridConfig, HybridScorer, fit_hybrid, item_blocks
 from warmstart.simulate.simulator import ItemEncoding, Simulator
 from warmstart.storage import nest, unnest
@@ -68,10 +68,10 @@ PAPER = ColdLLMConfig(
     backbone=NgcfConfig(width=200, layers=3, loss="bpr", normalised=False, temperature=1.0),  # code
     filter=FilterConfig(
         ridge=None,  # the paper has no closed form
-        content=ContentConfig(  # code: 4096 - 2048 - 200, as many negatives as positives
+        content_tower=ContentTowerConfig(  # code: 4096 - 2048 - 200, as many negatives as positives
             width=200, hidden=2048, negatives=1, epochs=30, batch_size=128, learning_rate=1e-5
         ),
-        behaviour=BehaviourConfig(width=200, hidden=200),  # ALDI's, in ColdRec
+        behaviour_tower=BehaviourTowerConfig(width=200, hidden=200),  # ALDI's, in ColdRec
         content_weight=0.5,  # code: a plain sum; here of standardised scores, weight validated
     ),
     shortlist_size=20,  # code

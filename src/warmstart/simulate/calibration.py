@@ -150,11 +150,7 @@ def fit_calibration(
     if valid is None:
         user_factors = factors(config.cold_weight, config.user_std_exponent)
         if "cold_weight" not in config.model_fields_set:
-            bound = np.divide(
-                warm_max, cold_max, out=np.full_like(warm_max, np.inf), where=cold_max > 0
-            )
-            user_factors = np.minimum(user_factors, np.maximum(bound, 0)).astype(np.float32)
-            return ColdCalibration(user_factors, _limits_below(warm_max)), {}
+            return _below(warm_max, cold_max, user_factors), {}
         return limited(user_factors), {}
     if "overall" not in valid:
         raise ConfigError(
@@ -240,10 +236,13 @@ def min_variation(data: Dataset) -> float:
     return MIN_VARIATION if len(texts) >= _MIN_ITEMS else _NEVER
 
 
-def _limits_below(highest: np.ndarray) -> np.ndarray:
-    """Return the limits above which compressed scores stay below ``highest``; float32."""
-    top = highest - _MIN_ROOM
-    return (top / np.where(top > 0, 1 + _HEADROOM, 1 - _HEADROOM)).astype(np.float32)
+def _below(warm_max: np.ndarray, cold_max: np.ndarray, user_factors: np.ndarray) -> ColdCalibration:
+    """Keep all cold scores below the user's highest warm score, compressed ones too."""
+    bound = np.divide(warm_max, cold_max, out=np.full_like(warm_max, np.inf), where=cold_max > 0)
+    user_factors = np.minimum(user_factors, np.maximum(bound, 0)).astype(np.float32)
+    top = warm_max - _MIN_ROOM
+    limits = top / np.where(top > 0, 1 + _HEADROOM, 1 - _HEADROOM)
+    return ColdCalibration(user_factors, limits.astype(np.float32))
 
 
 def _warm_scale(score_warm: ScoreFunction, data: Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -214,6 +214,15 @@ def test_new_items_with_a_misnamed_text_column_are_warned_of(news, tmp_path):
         news().add_items(tmp_path / "new.jsonl")
 
 
+def test_misnamed_columns_are_warned_of_in_every_batch(news):
+    model = news()
+    for n in range(3):
+        with pytest.warns(DataWarning, match=r"'headline' \(is it 'title'\?\), 'size'; rename"):
+            model.add_items({**WRONG, "item": [9001 + n]})
+    assert "headline" not in model.fitted.catalogue.columns.columns
+    assert "price" in model.fitted.catalogue.columns.columns
+
+
 def test_the_command_warns_of_misnamed_new_items(news, tmp_path, capsys):
     from warmstart.cli import main
 

@@ -387,7 +387,7 @@ ids = st.one_of(
     st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=8),
     st.lists(
         st.text(
-            st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1
+            st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zs", "Zl", "Zp"]), min_size=1
         ).filter(lambda text: text not in NULL_WORDS),
         min_size=1,
         max_size=8,

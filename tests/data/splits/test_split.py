@@ -1,5 +1,7 @@
 import random
+import re
 from dataclasses import replace
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from warmstart.data.readers.frames import from_frames
 from warmstart.data.splits.check import check_split
 from warmstart.data.splits.cold import Split
 from warmstart.data.splits.random_cold import random_cold, read_published_split
+from warmstart.data.splits.split import split as divide
 from warmstart.data.splits.time_cold import time_cold
 from warmstart.errors import ConfigError, DataError
 
@@ -240,6 +243,43 @@ def test_data_without_a_common_clock_are_referred_to_random_cold(timed):
 def test_impossible_windows_are_named(timed, arguments, error, message):
     with pytest.raises(error, match=message):
         time_cold(timed, **arguments)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 5 * 10**9, 1.5, "a", None, True, [1]])
+def test_a_wrong_seed_is_refused(timed, seed):
+    message = re.escape(f"seed must be a whole number from 0 to 4294967295, got {seed!r}")
+    with pytest.raises(ConfigError, match=message):
+        random_cold(timed, seed=seed)
+    with pytest.raises(ConfigError, match=message):
+        divide(timed, "random-cold", seed=seed)
+
+
+def test_seeds_of_any_integer_type_are_equal(timed):
+    assert random_cold(timed, seed=np.int64(7)).hash == random_cold(timed, seed=7).hash
+    assert random_cold(timed, seed=2**32 - 1).manifest["seed"] == 2**32 - 1
+
+
+@pytest.mark.parametrize(
+    "cutoffs",
+    [
+        (20_000 * 86_400, 20_010 * 86_400),
+        [np.int64(20_000 * 86_400), 20_010.0 * 86_400],
+        ("2024-10-04", "2024-10-14T00:00Z"),
+        (date(2024, 10, 4), datetime(2024, 10, 14, tzinfo=UTC)),
+        np.array([20_000, 20_010]).astype("datetime64[D]"),
+    ],
+)
+def test_time_cold_takes_times_in_every_form_that_data_may_have(timed, cutoffs):
+    events = timed.interactions
+    spread = 19_990 * 86_400 + events.times * (30 * 86_400) // events.times.max()
+    data = timed.with_interactions(replace(events, times=spread))
+    made = time_cold(data, cutoffs=cutoffs)
+    assert made.manifest["cutoffs"] == [20_000 * 86_400, 20_010 * 86_400]
+    assert divide(data, cutoff=cutoffs).hash == made.hash
+    one = time_cold(data, cutoffs=cutoffs[0])
+    assert one.manifest["cutoffs"][0] == 20_000 * 86_400
+    later = np.sort(spread[spread >= 20_000 * 86_400])
+    assert one.manifest["cutoffs"][1] == later[len(later) // 2]
 
 
 def test_too_few_interactions_for_random_cold_are_named():

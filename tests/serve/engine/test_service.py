@@ -9,8 +9,7 @@ import time
 import pytest
 from starlette.testclient import TestClient
 
-from warmstart.data.ids import Ids
-from warmstart.errors import DataError, WarmstartError
+from warmstart.errors import WarmstartError
 from warmstart.serve.api.app import create_app
 from warmstart.serve.engine import service as service_module
 from warmstart.serve.engine.encodings import encode_and_fold_in, pack
@@ -577,35 +576,6 @@ def test_many_simulations_do_not_block_other_requests(running, texts):
         thread.join()
     assert [answer.status_code for answer in in_time] == [200]
     assert (early, statuses) == ([], [200] * n_requests)
-
-
-def test_integer_ids_are_normalised(service):
-    fitted = service.deployment.model.fitted
-    object.__setattr__(fitted.catalogue, "item_ids", Ids([1, 2], "item"))
-    given = (7, "7", " 7 ", "-7", "7.0", "7\n", 2**63 - 1, str(2**63 - 1), -(2**63))
-    assert [service.id_name(each, "item") for each in given] == [
-        *["7", "7", "7", "-7", "7", "7"],
-        *[str(2**63 - 1), str(2**63 - 1), str(-(2**63))],
-    ]
-    for wrong in ("x", "", "-", "-0", "--1", "\u0667", "07", "1.5", 2**63, "9" * 300, "1\n7"):
-        with pytest.raises(DataError, match=r"item: id .*; allowed: a whole number"):
-            service.id_name(wrong, "item")
-
-
-def test_a_number_is_no_id_of_a_model_with_text_ids(service):
-    assert service.id_name("0088003", "item") == "0088003"
-    for kind in ("item", "user"):
-        with pytest.raises(DataError, match=f"number 88003; allowed: text .* {kind} ids .* text"):
-            service.id_name(88003, kind)
-
-
-def test_many_integer_ids_given_as_text_are_read_quickly(service):
-    fitted = service.deployment.model.fitted
-    object.__setattr__(fitted.catalogue, "item_ids", Ids([1, 2], "item"))
-    started = time.perf_counter()
-    for number in range(10_000):
-        service.id_name(str(number), "item")
-    assert time.perf_counter() - started < 0.5  # a column for each would take 4 seconds
 
 
 def test_a_broken_model_leaves_no_new_store_behind(tmp_path, settings):

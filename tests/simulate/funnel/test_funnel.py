@@ -21,17 +21,23 @@ from warmstart.simulate.funnel.select import (
     select,
     with_judge,
 )
-from warmstart.simulate.funnel.towers import BehaviourConfig, ContentConfig
+from warmstart.simulate.funnel.towers import BehaviourTowerConfig, ContentTowerConfig
 from warmstart.simulate.funnel.training_pairs import PairBuilder, training_pairs
 from warmstart.simulate.ridge import RidgeConfig
 
 SIZES = {"width": 8, "hidden": 16, "batch_size": 64, "learning_rate": 1e-2, "epochs": 30}
 CONFIGS = {
     "ridge alone": FilterConfig(signals="content", ridge=RidgeConfig(l2=0.3)),
-    "content tower": FilterConfig(signals="content", ridge=None, content=ContentConfig(**SIZES)),
-    "behaviour tower": FilterConfig(signals="behaviour", behaviour=BehaviourConfig(**SIZES)),
+    "content tower": FilterConfig(
+        signals="content", ridge=None, content_tower=ContentTowerConfig(**SIZES)
+    ),
+    "behaviour tower": FilterConfig(
+        signals="behaviour", behaviour_tower=BehaviourTowerConfig(**SIZES)
+    ),
     "both": FilterConfig(
-        ridge=None, content=ContentConfig(**SIZES), behaviour=BehaviourConfig(**SIZES)
+        ridge=None,
+        content_tower=ContentTowerConfig(**SIZES),
+        behaviour_tower=BehaviourTowerConfig(**SIZES),
     ),
 }
 

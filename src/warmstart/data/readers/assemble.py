@@ -115,14 +115,12 @@ def assemble(
     below = below.join(positives, on=["user", "item"], how="anti", maintain_order="left")
 
     user_ids = pl.concat([user_column, *more_users]).unique().sort()
+    check_positives(positives["user"].n_unique(), len(user_ids), len(events), interactions.source)
     clicked = item_column.unique().sort()
     listed = catalogue_column[0] if catalogue_column else item_column.clear()
     unknown = clicked.filter(~clicked.is_in(listed.implode()))
     if len(unknown) and on_unknown_item == "raise":
-        raise DataError(
-            f"{interactions.source}: {len(unknown)} item(s) are not in the catalogue, the first: "
-            f"{unknown.head(5).to_list()!r}; add them to the items, or pass on_unknown_item='add'"
-        )
+        raise _unknown_items(unknown, interactions.source)
     catalogue = build_catalogue(items, columns.item, listed, unknown, text)
     sizes = _sizes(positives, user_ids, catalogue)
     names = (columns.user, columns.item, columns.rating, columns.time, columns.position)
@@ -134,7 +132,6 @@ def assemble(
         check_overlap(clicked, listed, interactions, items)
         hint = text is None if hint_at_text is None else hint_at_text
         warn_texts(items, catalogue, columns.item, DEFAULT_TEXT if hint else ())
-    check_positives(positives["user"].n_unique(), len(user_ids), len(events), interactions.source)
     item_ids = pl.concat([listed, unknown])
     return Dataset(
         name=name,
@@ -164,6 +161,13 @@ def _check_options(positive_rating: Any, on_unknown_item: Any) -> None:
         raise ConfigError(
             f"on_unknown_item {on_unknown_item!r}; allowed: {', '.join(get_args(OnUnknownItem))}"
         )
+
+
+def _unknown_items(unknown: pl.Series, source: str) -> DataError:
+    return DataError(
+        f"{source}: {len(unknown)} item(s) are not in the catalogue, the first: "
+        f"{unknown.head(5).to_list()!r}; add them to the items, or pass on_unknown_item='add'"
+    )
 
 
 def build_catalogue(

@@ -30,7 +30,7 @@ NULL_WORDS = (
 
 _UTF8 = "text in UTF-8, without unpaired surrogates"
 _CALENDAR = "dates and times of the years 1 to 9999"
-_DEEPEST = 50  # levels of lists and mappings
+_DEEPEST = 20  # levels of lists and mappings
 _NOT_DEEPER = f"lists and mappings in at most {_DEEPEST} levels, none within itself"
 # Without the first and the last day, since a zone may move a time beyond the years of Python.
 _FIRST_DAY, _LAST_DAY = (

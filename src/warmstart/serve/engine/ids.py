@@ -1,6 +1,5 @@
 """Ids of requests: what they mean to the model, and the text by which store and index know them."""
 
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -50,9 +49,8 @@ def id_names(given: Sequence[Any], ids: Ids) -> list[str]:
     try:
         read = _read(values, ids)
     except DataError:
-        lengths = range(1, len(values) + 1)
-        first = bisect_left(lengths, True, key=lambda n: _error(values[:n], ids) is not None)
-        raise WrongIdError(others[first], str(_error([values[first]], ids))) from None
+        wrong = _first_wrong(values, ids)
+        raise WrongIdError(others[wrong], str(_error([values[wrong]], ids))) from None
     for position, name in zip(others, read, strict=True):
         names[position] = name
     return [name for name in names if name is not None]
@@ -121,6 +119,18 @@ def _read(values: Sequence[Any], ids: Ids) -> list[str]:
             "characters"
         )
     return names
+
+
+def _first_wrong(values: Sequence[Any], ids: Ids) -> int:
+    """Halve the values until one is left: reading them one by one would be slow."""
+    first, end = 0, len(values)
+    while end - first > 1:
+        middle = (first + end) // 2
+        if _error(values[first:middle], ids) is None:
+            first = middle
+        else:
+            end = middle
+    return first
 
 
 def _error(values: Sequence[Any], ids: Ids) -> DataError | None:

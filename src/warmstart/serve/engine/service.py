@@ -92,6 +92,7 @@ class Service:
     Raises:
         ArtefactError: the model is missing or damaged.
         UnsupportedError: the model's method cannot be served.
+        ConfigError: the store has ids of another type than the model.
         StoreError: the store cannot be reached.
     """
 
@@ -233,7 +234,7 @@ class Service:
                 self._apply_changes(new, changes)
                 at = changes[-1].number
             new.last_change = min(at, handled)
-            integer = [kind for kind in KINDS if _ids(new.model, kind).is_integer]
+            integer: set[IdKind] = {kind for kind in KINDS if _ids(new.model, kind).is_integer}
             self._check_id_types(folder, integer)  # again: an empty store may have got items
             self.deployment = new
             self._queue_unencoded()

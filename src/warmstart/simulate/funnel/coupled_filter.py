@@ -25,9 +25,9 @@ from warmstart.data.splits.cold import Slice
 from warmstart.rank import TableScorer, mean_metric, top_k
 from warmstart.simulate.calibration import reference_items
 from warmstart.simulate.funnel.towers import (
-    BehaviourConfig,
+    BehaviourTowerConfig,
     BehaviourTrainee,
-    ContentConfig,
+    ContentTowerConfig,
     ContentTrainee,
     Tower,
     TowerTrainee,
@@ -53,8 +53,8 @@ class FilterConfig(Config):
             or "both".
         ridge: the closed-form content side; None trains the content tower, which on CiteULike-a has
             a cold ndcg@20 of .190 against .274 (both with the behaviour side, docs/results.md).
-        content: settings of the content tower.
-        behaviour: settings of the behaviour tower.
+        content_tower: settings of the content tower.
+        behaviour_tower: settings of the behaviour tower.
         content_weight: weight of the content side, in [0, 1], with "both"; chosen on validation if
             given.
         activity_penalty: factor on log(1 + the user's training interactions), subtracted from the
@@ -65,8 +65,8 @@ class FilterConfig(Config):
 
     signals: Literal["both", "content", "behaviour"] = "both"
     ridge: RidgeConfig | None = Field(default_factory=RidgeConfig)
-    content: ContentConfig = Field(default_factory=ContentConfig)
-    behaviour: BehaviourConfig = Field(default_factory=BehaviourConfig)
+    content_tower: ContentTowerConfig = Field(default_factory=ContentTowerConfig)
+    behaviour_tower: BehaviourTowerConfig = Field(default_factory=BehaviourTowerConfig)
     content_weight: float = Field(default=0.8, ge=0, le=1)
     activity_penalty: float = Field(default=0.0, ge=0)
 
@@ -177,15 +177,15 @@ def fit_filter(
     if config.signals != "behaviour" and config.ridge is not None:
         content = fit_ridge(config.ridge, vectors, data, context)
     elif config.signals != "behaviour":
-        trainee = ContentTrainee(config.content, train, texts, rng)
+        trainee = ContentTrainee(config.content_tower, train, texts, rng)
         content, epochs = _fit_tower("content-tower", trainee, vectors, data, context)
-        choices["content"] = {"epochs": epochs}
+        choices["content_tower"] = {"epochs": epochs}
     if config.signals != "content":
-        users, items = collaborative_vectors(backbone, data.matrix, config.behaviour.width)
+        users, items = collaborative_vectors(backbone, data.matrix, config.behaviour_tower.width)
         teacher = (users, np.ascontiguousarray(items[warm]))
-        trainee = BehaviourTrainee(config.behaviour, train, texts, teacher, rng)
+        trainee = BehaviourTrainee(config.behaviour_tower, train, texts, teacher, rng)
         behaviour, epochs = _fit_tower("behaviour-tower", trainee, vectors, data, context)
-        choices["behaviour"] = {"epochs": epochs}
+        choices["behaviour_tower"] = {"epochs": epochs}
     log_degrees = np.log1p(data.matrix.getnnz(axis=1)).astype(np.float32)
     user_penalty = np.float32(config.activity_penalty) * log_degrees
     both = config.signals == "both"

@@ -67,7 +67,7 @@ class TowerConfig(Config):
     weight_decay: float = Field(default=1e-2, ge=0)
 
 
-class ContentConfig(TowerConfig):
+class ContentTowerConfig(TowerConfig):
     """Settings of the content tower.
 
     Attributes:
@@ -77,7 +77,7 @@ class ContentConfig(TowerConfig):
     negatives: int = Field(default=4, ge=1)
 
 
-class BehaviourConfig(TowerConfig):
+class BehaviourTowerConfig(TowerConfig):
     """Settings of the behaviour tower.
 
     Attributes:
@@ -217,11 +217,11 @@ class TowerTrainee(TorchTrainee):
 class ContentTrainee(TowerTrainee):
     """Trains the content tower; arguments as ``TowerTrainee``, without ``user_width``."""
 
-    config: ContentConfig
+    config: ContentTowerConfig
 
     def __init__(
         self,
-        config: ContentConfig,
+        config: ContentTowerConfig,
         train: sparse.csr_matrix,
         texts: np.ndarray,
         rng: np.random.Generator,
@@ -257,11 +257,11 @@ class BehaviourTrainee(TowerTrainee):
         rng: draws the initial weights.
     """
 
-    config: BehaviourConfig
+    config: BehaviourTowerConfig
 
     def __init__(
         self,
-        config: BehaviourConfig,
+        config: BehaviourTowerConfig,
         train: sparse.csr_matrix,
         texts: np.ndarray,
         teacher: tuple[np.ndarray, np.ndarray],

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from warmstart.data.sources.synthetic import synthetic
-from warmstart.experiment.production import choose_settings
+from warmstart.experiment.choose_settings import choose_settings
 from warmstart.methods.cf_only import CFOnly
 from warmstart.run import Run
 
