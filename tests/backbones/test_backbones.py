@@ -1,5 +1,9 @@
 """The contract of every backbone, on the checkerboard."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
@@ -231,3 +235,36 @@ def test_error_messages(config, world):
     other = "ease" if config.kind != "ease" else "ials"
     with pytest.raises(ConfigError, match=f"backbone {other}: config must be"):
         build(TypeAdapter(BackboneConfig).validate_python({"kind": other})).__class__(config)
+
+
+_FIT_ALL = """
+import hashlib, numpy as np
+from scipy import sparse
+from warmstart.backbones import build
+from warmstart.backbones.bpr import BprConfig
+from warmstart.backbones.ials import IalsConfig
+rng = np.random.default_rng(0)
+train = sparse.random(300, 200, 0.05, format="csr", dtype=np.float32, rng=rng)
+train.data[:] = 1
+small = {"width": 32, "epochs": 3}
+for config in (BprConfig(**small), IalsConfig(**small), IalsConfig(**small, solver="cg")):
+    fitted = build(config).fit(train, rng=np.random.default_rng(1))
+    arrays = [*fitted.state().values(), fitted.fold_in(train.T.tocsr()[:20])]
+    print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
+"""
+
+
+def test_the_process_that_compiles_fits_as_later_ones_do(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", _FIT_ALL],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for _ in range(2)
+    )
+    assert len(first) == 3
+    assert first == second

@@ -17,14 +17,13 @@ threads.
 from collections.abc import Iterator
 from typing import Literal
 
-import numba
 import numpy as np
 from pydantic import Field
 from scipy import sparse
 
 from warmstart.backbones.base import FactorTrainee, shape_of
 from warmstart.backbones.sampled_factor import SampledFactorBackbone, SampledFactorConfig
-from warmstart.backbones.threads import Array, Float, Integer, over_rows
+from warmstart.backbones.threads import Array, Float, Integer, inlined, kernel, over_rows
 
 _BLOCKS = 4  # blocks of users and of items; also the maximum number of parallel threads
 _TRIES = 100  # extra draws allowed for negatives; then the step uses those found so far
@@ -101,10 +100,7 @@ class _Sgd(FactorTrainee):
         yield float(losses.sum() / train.nnz)
 
 
-_jit = numba.njit(fastmath=True, nogil=True, cache=True)
-
-
-@_jit
+@kernel
 def _bucket(rows: Array, columns: Array, user_block: Array, item_block: Array) -> tuple:
     """Return interaction positions sorted by (user block, item block) and each pair's start."""
     starts = np.zeros(_BLOCKS * _BLOCKS + 1, np.int64)
@@ -120,7 +116,7 @@ def _bucket(rows: Array, columns: Array, user_block: Array, item_block: Array) -
     return order, starts
 
 
-@_jit
+@kernel
 def _step_blocks(
     first: Integer, last: Integer, shift: Integer, order: Array, starts: Array, shuffled: Array,
     item_starts: Array, seeds: Array, rows: Array, columns: Array, weights: Array, indptr: Array,
@@ -156,7 +152,7 @@ def _step_blocks(
             _update(x, items, candidates[:found], descent, step, shrink, change)
 
 
-@_jit
+@kernel
 def _sample(pool: Array, seen: Array, candidates: Array, random: Integer) -> tuple:
     """Fill ``candidates[1:]`` with items of ``pool`` that are not in ``seen`` (sorted).
 
@@ -174,7 +170,7 @@ def _sample(pool: Array, seen: Array, candidates: Array, random: Integer) -> tup
     return found, random
 
 
-@_jit
+@kernel
 def _holds(seen: Array, item: Integer) -> bool:
     """Whether sorted ``seen`` contains ``item``; branch-free to avoid branch mispredictions."""
     low, length = 0, len(seen)
@@ -185,7 +181,7 @@ def _holds(seen: Array, item: Integer) -> bool:
     return length == 1 and seen[low] == item
 
 
-@_jit
+@inlined
 def _softmax_step(
     x: Array, items: Array, candidates: Array, descent: Array, temperature: Float
 ) -> Float:
@@ -211,7 +207,7 @@ def _softmax_step(
     return loss + np.log(total)
 
 
-@_jit
+@inlined
 def _update(
     x: Array,
     items: Array,
@@ -235,7 +231,7 @@ def _update(
         x[j] += change[j]
 
 
-@_jit
+@kernel
 def _xorshift(state: Integer) -> Integer:
     state = np.uint64(state)
     state ^= state << np.uint64(13)
@@ -244,7 +240,7 @@ def _xorshift(state: Integer) -> Integer:
     return state
 
 
-@_jit
+@kernel
 def _below(random: Integer, n: Integer) -> Integer:
     """Map the upper bits of ``random`` to a number in 0..n-1."""
     return np.int64(((random >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))

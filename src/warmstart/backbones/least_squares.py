@@ -18,12 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from scipy import sparse
 
 from warmstart.backbones.base import shape_of
-from warmstart.backbones.threads import Array, Float, Integer, over_rows
+from warmstart.backbones.threads import Array, Float, Integer, inlined, kernel, over_rows
 from warmstart.errors import ConfigError
 
 
@@ -105,14 +104,14 @@ def solve_rows_cg(
     return found @ basis.rotation.T, float(losses.sum())
 
 
-def _over_rows(kernel: Callable[..., None], rows: int, *arguments: Any) -> None:
+def _over_rows(solver: Callable[..., None], rows: int, *arguments: Any) -> None:
     """As ``over_rows``, for kernels that divide by numbers that are positive within float32.
 
     Raises:
         ConfigError: a divisor is 0.
     """
     try:
-        over_rows(kernel, rows, *arguments)
+        over_rows(solver, rows, *arguments)
     except ZeroDivisionError:
         raise ConfigError(
             "least squares: a divisor is 0; a setting is too extreme: alpha, l2, or the "
@@ -120,10 +119,7 @@ def _over_rows(kernel: Callable[..., None], rows: int, *arguments: Any) -> None:
         ) from None
 
 
-_jit = numba.njit(fastmath=True, nogil=True, cache=True)
-
-
-@_jit
+@kernel
 def _solve(
     first: Integer, last: Integer, indptr: Array, indices: Array, weights: Array, factors: Array,
     eigenvalues: Array, alpha: Float, ridge: Array, found: Array, losses: Array,
@@ -152,7 +148,7 @@ def _solve(
             losses[row] += (1 + confidence[k]) * (1 - s) ** 2 - s**2
 
 
-@_jit
+@kernel
 def _woodbury(base: Array, own: Array, confidence: Array, x: Array) -> None:
     """Solve (diag(base) + own' diag(confidence) own) y = x through an n x n system; x becomes y.
 
@@ -176,7 +172,7 @@ def _woodbury(base: Array, own: Array, confidence: Array, x: Array) -> None:
         _add(x, np.float32(-right[i]), scaled[i])
 
 
-@_jit
+@kernel
 def _normal_equations(base: Array, own: Array, confidence: Array, x: Array) -> None:
     """As ``_woodbury``, through the width x width system: for rows with n >= width."""
     n, width = own.shape
@@ -200,7 +196,7 @@ def _normal_equations(base: Array, own: Array, confidence: Array, x: Array) -> N
     _cholesky_solve(normal, x)
 
 
-@_jit
+@kernel
 def _cholesky_solve(matrix: Array, right: Array) -> None:
     """Solve matrix x = right; x overwrites ``right``, the factor the lower triangle."""
     n = len(matrix)
@@ -215,7 +211,7 @@ def _cholesky_solve(matrix: Array, right: Array) -> None:
         _add(right[:i], -right[i], matrix[i, :i])
 
 
-@_jit
+@kernel
 def _improve(
     first: Integer, last: Integer, indptr: Array, indices: Array, weights: Array, factors: Array,
     eigenvalues: Array, alpha: Float, ridge: Array, found: Array, losses: Array, steps: Integer,
@@ -257,13 +253,13 @@ def _improve(
             losses[row] += (1 + alpha * weights[k]) * (1 - s) ** 2 - s**2
 
 
-@_jit
+@inlined
 def _add(to: Array, scale: Float, what: Array) -> None:
     for k in range(len(to)):
         to[k] += scale * what[k]
 
 
-@_jit
+@inlined
 def _dot(a: Array, b: Array) -> Float:
     total = a.dtype.type(0)
     for k in range(len(a)):

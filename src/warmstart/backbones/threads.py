@@ -19,6 +19,16 @@ Array: TypeAlias = np.ndarray
 Float: TypeAlias = float | np.floating
 Integer: TypeAlias = int | np.integer
 
+kernel = numba.njit(fastmath=True, nogil=True, cache=True)
+"""Compile a function for ``over_rows``; the compiled code is cached on disk."""
+
+inlined = numba.njit(fastmath=True, nogil=True, inline="always")
+"""Compile a function with floating-point arithmetic that kernels call.
+
+Inlined by numba itself: otherwise the process that compiles a kernel links another version of the
+function than later processes, which load the kernel, and results differ in their last bits.
+"""
+
 _CHUNKS = 16  # per thread: enough to balance expensive rows, few enough to cost nothing
 
 
