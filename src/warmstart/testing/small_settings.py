@@ -51,7 +51,7 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "coldllm/towers": {
         "backbone": BACKBONE_SETTINGS["ials"],
         **_FUNNEL,
-        "filter": {"ridge": None, "content": _TOWER, "behaviour": _TOWER},
+        "filter": {"ridge": None, "content_tower": _TOWER, "behaviour_tower": _TOWER},
         "judge": None,
         "update": "retrain",
         "cold_score": "fold_in",
