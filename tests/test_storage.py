@@ -74,9 +74,10 @@ def test_a_folder_with_files_of_others_is_not_replaced(tmp_path, name):
     assert (tmp_path / "folder" / name).read_text() == "precious"
 
 
-def test_files_of_file_managers_are_not_kept(tmp_path):
+@pytest.mark.parametrize("name", [".DS_Store", "._content", ".nfs0001"])
+def test_files_of_file_managers_are_not_kept(tmp_path, name):
     write(tmp_path / "folder", "old")
-    (tmp_path / "folder" / ".DS_Store").write_bytes(b"")
+    (tmp_path / "folder" / name).write_bytes(b"")
     write(tmp_path / "folder", "new")
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["content"]
 

@@ -21,7 +21,8 @@ import numpy as np
 from warmstart.errors import WarmstartError
 from warmstart.process import check_process
 
-_LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # file managers write these
+# What file managers and network file systems leave beside the files of others.
+_LITTER = ("._", ".nfs", ".DS_Store", "Thumbs.db", "desktop.ini")
 _ATTEMPTS = 20  # of reading a folder that is replaced meanwhile
 _Content = TypeVar("_Content")
 _HERE, _RENAME_EXCHANGE = -100, 2  # AT_FDCWD and the flag of Linux's renameat2
@@ -76,7 +77,8 @@ def atomic_folder(
     folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
         raise error(f"{folder} is a file; give a folder")
-    present = {path.name for path in folder.iterdir()} - _LITTER if folder.is_dir() else set()
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    present = {name for name in names if not name.startswith(_LITTER)}
     if present and not is_ours(folder):
         raise error(f"{folder} exists and has other content; give another folder or empty it")
     if others := sorted(present - set(files)):

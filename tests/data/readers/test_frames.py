@@ -337,3 +337,44 @@ def test_other_lists_of_ids_are_read(kind):
     given = kind(["a", "b"])
     given = given.keys() if isinstance(given, dict) else given
     assert model.recommend(given, 1)["user"].to_list() == ["a", "b"]
+
+
+def test_the_threshold_may_be_a_decimal():
+    frame = {"user": [1, 1], "item": [1, 2], "rating": [2.5, 4]}
+    data = from_frames(frame, rating="rating", positive_rating=Decimal("3"))
+    assert data.counts["ratings_below_positive"] == 1
+
+
+@pytest.mark.parametrize("times", [[2001.5, 2002.0], [20240101.7, 20240102.0]])
+def test_seconds_with_fractions_are_neither_years_nor_days(times):
+    data = from_frames({"user": [1, 1], "item": [1, 2], "when": times}, time="when")
+    assert data.interactions.times.tolist() == [int(time) for time in times]
+
+
+SENTENCES = [f"the {word} novel is set in a small town by the sea" for word in "abc"]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        SENTENCES,
+        pd.Categorical(SENTENCES),
+        [s.encode() for s in SENTENCES],
+        [[s] for s in SENTENCES],
+    ],
+)
+def test_a_column_of_sentences_is_named_whatever_its_type(column):
+    items = pd.DataFrame({"item": ["x", "y", "z"], "title": ["one", "two", "three"]})
+    items["blurb"] = pd.Series(column)
+    with pytest.warns(DataWarning, match="'blurb'"):
+        from_frames({"user": [1], "item": ["x"]}, items)
+
+
+def test_addresses_and_short_lists_of_names_are_no_texts():
+    items = {
+        "item": ["x", "y"],
+        "title": ["one", "two"],
+        "address": ["12 Main Street, Springfield, Illinois, United States", "3 Elm Road, Bath, UK"],
+        "actors": ["Tom Hanks, Tim Allen, Don Rickles", "Anna Karina, Jean Seberg, Eva Renzi"],
+    }
+    from_frames({"user": [1], "item": ["x"]}, items)

@@ -1,5 +1,6 @@
 """Encoder, follower, swaps and requests run concurrently without disturbing each other."""
 
+import hashlib
 import json
 import logging
 import sys
@@ -12,7 +13,7 @@ from starlette.testclient import TestClient
 from warmstart.errors import WarmstartError
 from warmstart.serve.api.app import create_app
 from warmstart.serve.engine import service as service_module
-from warmstart.serve.engine.encodings import encode_and_fold_in, pack
+from warmstart.serve.engine.encodings import FORMAT, encode_and_fold_in, pack
 from warmstart.serve.engine.index import Index
 from warmstart.serve.engine.lists import ListRequest
 from warmstart.serve.engine.service import BusyError, Service
@@ -375,6 +376,25 @@ def test_a_key_revoked_while_a_model_is_swapped_in_is_refused(swappable, monkeyp
     swappable.follow()
     with pytest.raises(Exception, match="was revoked"):
         swappable.keys.check(f"Bearer {token}", "read", "")
+
+
+def test_a_model_that_is_replaced_while_it_is_loaded_is_loaded_again(swappable, monkeypatch):
+    read, attempts = swappable._read, []
+
+    def read_then_replace(folder):
+        model = read(folder)
+        if not attempts:
+            model.save(folder)
+        attempts.append(folder)
+        return model
+
+    monkeypatch.setattr(swappable, "_read", read_then_replace)
+    folder = swappable.settings.model
+    swappable.swap(folder.name)
+    assert attempts == [swappable.deployment.folder] * 2
+    manifest = (folder / "manifest.json").read_bytes()
+    content = f"{FORMAT} ".encode() + manifest
+    assert swappable.deployment.model_hash == hashlib.sha256(content).hexdigest()
 
 
 def test_a_model_that_cannot_encode_is_not_swapped_in(swappable, texts, monkeypatch):

@@ -18,6 +18,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from math import isfinite
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -102,7 +103,7 @@ def assemble(
             or ``on_unknown_item`` is not one of its values.
         DataError: a cell is wrong; names source, row, column and value.
     """
-    _check_options(positive_rating, on_unknown_item)
+    positive_rating = _checked_options(positive_rating, on_unknown_item)
     user_column, *more_users = read_ids(
         [table.cells(columns.user) for table in (interactions, users) if table is not None], "user"
     )
@@ -151,8 +152,9 @@ def assemble(
     )
 
 
-def _check_options(positive_rating: Any, on_unknown_item: Any) -> None:
-    is_number = isinstance(positive_rating, int | float | np.integer | np.floating)
+def _checked_options(positive_rating: Any, on_unknown_item: Any) -> float | None:
+    """Check the options of ``assemble``; return the threshold."""
+    is_number = isinstance(positive_rating, int | float | Decimal | np.integer | np.floating)
     if positive_rating is not None and (
         not is_number or isinstance(positive_rating, bool) or not isfinite(positive_rating)
     ):
@@ -161,6 +163,7 @@ def _check_options(positive_rating: Any, on_unknown_item: Any) -> None:
         raise ConfigError(
             f"on_unknown_item {on_unknown_item!r}; allowed: {', '.join(get_args(OnUnknownItem))}"
         )
+    return None if positive_rating is None else float(positive_rating)
 
 
 def _unknown_items(unknown: pl.Series, source: str) -> DataError:

@@ -128,8 +128,7 @@ def warn_texts(items: Table, catalogue: Catalogue, id_name: str, wanted: Sequenc
     unread = [name for name in columns if name not in (*catalogue.text_columns, "released")]
     near = suggested_names(unread, wanted)
     for name in unread if wanted else ():
-        is_string = items.frame.schema[name] == pl.String
-        if is_string and looks_like_text(catalogue.columns.get_column(name)):
+        if looks_like_text(catalogue.columns.get_column(name)):
             near.setdefault(name, name)
     hints = _hints(near)
     if not catalogue.text_columns:

@@ -62,7 +62,8 @@ def _read_json_lines(path: Path) -> Table:
                 row += 1
                 record = _json_object(path, row, line)
                 for name in record:
-                    columns.setdefault(name, [None] * (row - 1))
+                    if name not in columns:
+                        columns[name] = [None] * (row - 1)
                 for name, values in columns.items():
                     values.append(record.get(name))
     except OSError as error:

@@ -51,7 +51,10 @@ def read_times(cells: Cells, *, required: bool = True) -> pl.Series:
     wrong = ~missing & ~(numbers.is_finite() & (numbers.abs() < _LATEST_SECOND)).fill_null(False)
     if wrong.any():
         raise cells.malformed(wrong, _TIME_FORMS + _finer_unit(numbers.filter(wrong)[0]))
-    numbers = numbers.set(missing, None).floor().cast(pl.Int64)
+    exact = numbers.set(missing, None)
+    numbers = exact.floor().cast(pl.Int64)
+    if (numbers != exact).any():
+        return numbers  # seconds with fractions are neither years nor days
     if _all_within(numbers, _YEARS):
         return _iso_seconds(cells, numbers.cast(pl.String) + "-01")
     if _all_within(numbers, _DAYS):

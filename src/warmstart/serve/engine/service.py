@@ -40,6 +40,7 @@ from warmstart.serve.storage.store import (
     WriteOutcome,
 )
 from warmstart.simulate.simulator import Simulator
+from warmstart.storage import read_unchanged
 
 log = structlog.get_logger("warmstart.serve")
 
@@ -100,9 +101,9 @@ class Service:
         self.settings = settings
         self.keys = KeyRing(settings.rate_limit, anonymous_read=settings.anonymous_read)
         started = time.perf_counter()
-        model = self._load(settings.model)
+        loaded = self._load(settings.model)
         self.store = Store(settings.store)  # last: a failed start must not leave a new store behind
-        self.deployment = self._deploy(settings.model, model, started)
+        self.deployment = self._deploy(settings.model, *loaded, started)
         self.keys.load(self.store.keys())  # after _deploy: later changes are followed
         self.swapping: str | None = None
         self._announced: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -139,19 +140,26 @@ class Service:
 
     # -- models --
 
-    def _load(self, folder: Path) -> Simulator:
+    def _load(self, folder: Path) -> tuple[Simulator, str]:
+        """Load a model; also return its hash, of the manifest that was read with it."""
+        model, manifest = read_unchanged(
+            folder, lambda: (self._read(folder), (folder / "manifest.json").read_bytes())
+        )
+        encode_and_fold_in(model, ["the first text takes longest"])  # before requests arrive
+        return model, hashlib.sha256(f"{FORMAT} ".encode() + manifest).hexdigest()
+
+    def _read(self, folder: Path) -> Simulator:
         spec, source = read_manifest(folder)["lm"], self.settings.lm
         # No vector cache: texts written by clients must not fill the disk.
         lm = None if spec is None else TextEncoder.from_spec(spec, source=source, use_cache=False)
         loaded = load_model(folder, lm=lm)
-        model: Simulator = require(loaded, Simulator, "be served; only filterllm and coldllm can")
-        encode_and_fold_in(model, ["the first text takes longest"])  # before requests arrive
-        return model
+        return require(loaded, Simulator, "be served; only filterllm and coldllm can")
 
-    def _deploy(self, folder: Path, model: Simulator, started: float) -> Deployment:
-        content = f"{FORMAT} ".encode() + (folder / "manifest.json").read_bytes()
-        name = hashlib.sha256(content).hexdigest()
-        deployment = Deployment(folder, name, model, *self._build_index(model, name))
+    def _deploy(
+        self, folder: Path, model: Simulator, model_hash: str, started: float
+    ) -> Deployment:
+        index = self._build_index(model, model_hash)
+        deployment = Deployment(folder, model_hash, model, *index)
         deployment.load_seconds = time.perf_counter() - started
         seconds = round(deployment.load_seconds, 3)
         log.info("model loaded", folder=folder.name, seconds=seconds)
@@ -222,7 +230,7 @@ class Service:
         path, batch = self.check_model(folder), self.settings.encode_batch_size
         self.swapping, started = folder, time.perf_counter()
         try:
-            new = self._deploy(path, self._load(path), started)
+            new = self._deploy(path, *self._load(path), started)
             names = self.store.unencoded(new.model_hash)  # the encoder thread handles later items
             for start in range(0, len(names), batch):
                 if self._stop.is_set():
