@@ -115,19 +115,20 @@ def read_unchanged(folder: Path, read: Callable[[], _Content]) -> _Content:
         read: reads the folder and checks that it is complete.
     """
     for _ in range(_ATTEMPTS):
-        before = _version(folder)
+        before = folder_version(folder)
         try:
             content = read()
         except (OSError, WarmstartError):
-            if _version(folder) == before:
+            if folder_version(folder) == before:
                 raise
             continue
-        if _version(folder) == before:
+        if folder_version(folder) == before:
             return content
     return read()
 
 
-def _version(folder: Path) -> tuple[int, ...] | None:
+def folder_version(folder: Path) -> tuple[int, ...] | None:
+    """Return numbers that differ once the folder was replaced; None if it does not exist."""
     try:
         found = folder.stat()
     except OSError:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -13,6 +14,7 @@ import pytest
 
 import warmstart
 from warmstart.cli import main
+from warmstart.cli.inputs import read_new_items
 from warmstart.data.readers.files import read_dataset, write_dataset
 from warmstart.data.sources.synthetic import synthetic, synthetic_items
 from warmstart.data.splits.files import load_split
@@ -301,6 +303,22 @@ def test_an_added_item_is_recommended(shop, tmp_path):
     assert "new-001" in {row["item"] for row in top}
     assert all(row["is_cold"] for row in top)
     assert [row["rank"] for row in top] == list(range(1, 35))
+
+
+def test_a_model_that_another_process_replaces_meanwhile_is_kept(shop, tmp_path, monkeypatch):
+    folder = shutil.copytree(shop.model, tmp_path / "m")
+
+    def read_while_replaced(*arguments):
+        shutil.rmtree(folder)
+        shutil.copytree(shop.model, folder)
+        return read_new_items(*arguments)
+
+    monkeypatch.setattr("warmstart.cli.add.read_new_items", read_while_replaced)
+    refused = run("add", folder, "--items", shop.new, "--lm", shop.lm)
+    assert refused.code == 2
+    assert "replaced by another process while items were added" in refused.err
+    known = load_model(shop.model).fitted.catalogue.item_ids.values
+    assert load_model(folder).fitted.catalogue.item_ids.values == known
 
 
 def test_a_refused_item_leaves_the_model_as_it_is(shop, tmp_path):

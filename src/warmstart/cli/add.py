@@ -16,6 +16,8 @@ from warmstart.cli.output import (
     timings_of,
     write_json,
 )
+from warmstart.errors import ArtefactError
+from warmstart.storage import folder_version
 
 EXAMPLE = example("warmstart add models/shop --items new.jsonl")
 
@@ -32,6 +34,7 @@ def add(
 
     with progress() as bar:
         bar.stage(f"load {model}")
+        version = folder_version(model)
         loaded = load_for_texts(model, lm)
         adder = require(loaded, AddsItems, "add items")
         new = read_new_items(items, loaded)
@@ -44,6 +47,11 @@ def add(
             named = loaded.simulate(new.take(np.flatnonzero(new.has_text)), k)
             likely = dict(named.group_by("item", maintain_order=True).agg("user").iter_rows())
         started = time.perf_counter()
+        if folder_version(model) != version:
+            raise ArtefactError(
+                f"{model} was replaced by another process while items were added, and stays as it "
+                "is; run the command again"
+            )
         loaded.save(model)
         seconds["save"] = time.perf_counter() - started
     per_item = seconds["add"] / max(len(new), 1)
