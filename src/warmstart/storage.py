@@ -133,7 +133,8 @@ def folder_version(folder: Path) -> tuple[int, ...] | None:
         found = folder.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns
+    # ctime: the number of a deleted folder may be used again, and mtime may be copied.
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _exchange(first: Path, second: Path) -> bool:
