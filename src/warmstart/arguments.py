@@ -30,8 +30,7 @@ def whole_number(
     Raises:
         WarmstartError: of type ``error``: ``value`` is no integer, a bool, or out of range.
     """
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
+    if not _is_whole(value) or value < low or (high is not None and value > high):
         to = "" if high is None else f" to {high}"
         raise error(f"{who}: {name} must be a whole number from {low}{to}, got {value!r}")
     return int(value)
@@ -58,8 +57,12 @@ def generator(who: str, name: str, value: Any) -> np.random.Generator:
     """
     if isinstance(value, np.random.Generator):
         return value
-    if isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0:
+    if _is_whole(value) and value >= 0:
         return np.random.default_rng(int(value))
     raise ConfigError(
         f"{who}: {name} must be a numpy Generator or a whole number from 0, got {value!r}"
     )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -10,6 +10,8 @@ WarmstartError
 A message names the method, file or parameter, the value seen, what is allowed and what to do.
 """
 
+from typing import Any
+
 
 class WarmstartError(Exception):
     """Base of every error that warmstart raises on purpose."""
@@ -41,6 +43,15 @@ class ArtefactError(WarmstartError):
 
 class DataWarning(UserWarning):
     """The data can be read, but probably contain a mistake."""
+
+
+def shortened(value: Any) -> str:
+    """Represent a value in an error message, in at most about 200 characters."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} within many others"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def missing_extra(package: str, extra: str) -> UnsupportedError:

@@ -58,7 +58,7 @@ def atomic_folder(
     folder: Path,
     *,
     is_ours: Callable[[Path], bool],
-    files: Collection[str],
+    files: Collection[str] | None,
     error: type[WarmstartError],
 ) -> Iterator[Path]:
     """Yield an empty temporary folder; it replaces ``folder`` when the block ends without an error.
@@ -67,7 +67,7 @@ def atomic_folder(
         folder: where the content goes. Parent folders are created; a symbolic link is followed.
         is_ours: returns whether an existing folder with content is of the kind that is written.
         files: names of the files and folders that such a folder may contain. One with others is
-            not replaced, since they would be lost.
+            not replaced, since they would be lost. None allows all.
         error: type of the exception to raise otherwise.
 
     Raises:
@@ -81,7 +81,7 @@ def atomic_folder(
     present = {name for name in names if not name.startswith(_LITTER)}
     if present and not is_ours(folder):
         raise error(f"{folder} exists and has other content; give another folder or empty it")
-    if others := sorted(present - set(files)):
+    if others := [] if files is None else sorted(present - set(files)):
         raise error(
             f"{folder} cannot be replaced: it also has {others[0]!r}, which would be lost; "
             "give another folder or move that away"
@@ -95,9 +95,9 @@ def atomic_folder(
         for path in fresh.rglob("*"):
             if path.is_file():
                 _flush(path)
-        if folder.exists() and _exchange(fresh, folder):
-            return
         if folder.exists():
+            if _exchange(fresh, folder):
+                return
             folder.rename(old)
         try:
             fresh.rename(folder)

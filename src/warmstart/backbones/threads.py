@@ -32,11 +32,11 @@ function than later processes, which load the kernel, and results differ in thei
 _CHUNKS = 16  # per thread: enough to balance expensive rows, few enough to cost nothing
 
 
-def over_rows(kernel: Callable[..., None], rows: int, *arguments: Any) -> None:
-    """Call ``kernel(begin, end, *arguments)`` on disjoint ranges that cover ``rows``.
+def over_rows(function: Callable[..., None], rows: int, *arguments: Any) -> None:
+    """Call a ``kernel`` as ``function(begin, end, *arguments)`` on disjoint ranges of ``rows``.
 
-    A call must write only its own rows; then the result does not depend on the number of threads,
-    which is ``numba.get_num_threads()``.
+    The ranges cover all rows. A call must write only its own rows; then the result does not depend
+    on the number of threads, which is ``numba.get_num_threads()``.
 
     Raises:
         UnsupportedError: this process was forked from one that had used warmstart.
@@ -44,12 +44,12 @@ def over_rows(kernel: Callable[..., None], rows: int, *arguments: Any) -> None:
     check_process()
     threads = _threads()
     if threads == 1 or rows == 1:
-        kernel(0, rows, *arguments)
+        function(0, rows, *arguments)
         return
     size = max(1, rows // (threads * _CHUNKS))
     with ThreadPoolExecutor(threads) as pool:
         calls = [
-            pool.submit(kernel, begin, min(begin + size, rows), *arguments)
+            pool.submit(function, begin, min(begin + size, rows), *arguments)
             for begin in range(0, rows, size)
         ]
     for call in calls:

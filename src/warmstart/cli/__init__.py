@@ -31,10 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         warnings.showwarning = show_warning
         try:
             app(None if arguments is None else list(arguments))
-        except WarmstartError as error:
-            print_problem(str(error))
-            sys.exit(2)
-        except OSError as error:
+        except (WarmstartError, OSError) as error:
             print_problem(str(error))
             sys.exit(2)
         except Exception as error:

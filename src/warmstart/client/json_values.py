@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any
 from uuid import UUID
 
-from warmstart.errors import DataError
+from warmstart.errors import DataError, shortened
 
 _MISSING = ("NAType", "NaTType")  # of pandas
 _BYTES = (bytes, bytearray, memoryview)
@@ -20,9 +20,7 @@ _EXACT = {2: 2**11, 4: 2**24}  # floats of this many bytes from which one stands
 
 def wrong(name: str, value: Any, allowed: str) -> DataError:
     """The error for an argument: its name, its value, and what is allowed."""
-    seen = repr(value)
-    seen = seen if len(seen) <= 200 else f"{seen[:200]}..."
-    return DataError(f"{name}: got {seen}; allowed: {allowed}")
+    return DataError(f"{name}: got {shortened(value)}; allowed: {allowed}")
 
 
 def json_option(value: Any, name: str, kind: type) -> Any:

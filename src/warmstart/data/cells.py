@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from warmstart.data.arrow_columns import from_arrow
-from warmstart.errors import DataError
+from warmstart.errors import DataError, shortened
 
 _COLUMN_TYPES = (bool, int, float, str, bytes, date, datetime, Decimal)
 _NULL_TYPES = ("NAType", "NaTType")  # pandas' singletons, recognised without importing pandas
@@ -206,12 +206,3 @@ def _plain_time(value: np.datetime64 | np.timedelta64) -> Any:
     is_finer = np.datetime_data(value.dtype)[0] in ("ns", "ps", "fs", "as")
     plain = (value.astype(f"{value.dtype.kind}8[us]") if is_finer else value).item()
     return value if isinstance(plain, int) else plain
-
-
-def shortened(value: Any) -> str:
-    """Represent a value in an error message, in at most about 200 characters."""
-    try:
-        text = repr(value)
-    except RecursionError:
-        text = f"a {type(value).__name__} within many others"
-    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -96,8 +96,7 @@ _ADAPTER = TypeAdapter(_JobResultText)
 
 def save_results(results: list[JobResult], folder: Path) -> None:
     """Write the results of one job to a folder, atomically."""
-    present = [path.name for path in folder.glob("*")]  # the whole folder is ours
-    with atomic_folder(folder, is_ours=lambda _: True, files=present, error=WarmstartError) as new:
+    with atomic_folder(folder, is_ours=lambda _: True, files=None, error=WarmstartError) as new:
         for number, result in enumerate(results):
             place = new / str(number)
             place.mkdir()

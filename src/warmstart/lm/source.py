@@ -17,6 +17,7 @@ import importlib.metadata
 import json
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,16 +148,17 @@ def weight_files(folder: Path) -> list[Path]:
 def weights_hash(folder: Path) -> str:
     """Return the sha256 of a single weights file, or over names and hashes of several shards."""
     files = weight_files(folder)
-    hashes = [file_hash(file) for file in files]
-    if len(files) == 1:
-        return hashes[0]
-    lines = "".join(f"{file.name}:{value}\n" for file, value in zip(files, hashes, strict=True))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return file_hash(files[0]) if len(files) == 1 else _files_hash(files)
 
 
 def settings_hash(folder: Path) -> str:
     """Return the sha256 over names and hashes of the config and tokenizer files of a model."""
-    files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".txt", ".model"})
+    return _files_hash(
+        sorted(p for p in folder.iterdir() if p.suffix in {".json", ".txt", ".model"})
+    )
+
+
+def _files_hash(files: Sequence[Path]) -> str:
     lines = "".join(f"{file.name}:{file_hash(file)}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()
 

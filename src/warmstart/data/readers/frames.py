@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from warmstart.data.cells import argument_list, shortened
+from warmstart.data.cells import argument_list
 from warmstart.data.dataset import Dataset
 from warmstart.data.readers.assemble import Columns, OnUnknownItem, assemble
 from warmstart.data.readers.tables import frame_table
-from warmstart.errors import ConfigError
+from warmstart.errors import ConfigError, shortened
 
 
 def from_frames(

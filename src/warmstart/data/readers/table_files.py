@@ -8,11 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as arrow_parquet
 
-from warmstart.data.cells import shortened
 from warmstart.data.readers.csv_files import read_csv
 from warmstart.data.readers.tables import Table, arrow_table, columns_table
 from warmstart.data.readers.utf8 import check_utf8
-from warmstart.errors import DataError
+from warmstart.errors import DataError, shortened
 from warmstart.process import check_process
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".jsonl")

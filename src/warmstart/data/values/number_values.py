@@ -17,8 +17,13 @@ def read_numbers(cells: Cells, *, required: bool = False) -> pl.Series:
     Raises:
         DataError: a cell is not a finite number; names the first such cell.
     """
+    return _cells_and_numbers(cells, required=required)[1]
+
+
+def _cells_and_numbers(cells: Cells, *, required: bool) -> tuple[pl.Series, pl.Series]:
+    """Return the cells as ``one_value_each`` does, and as ``read_numbers`` does."""
     allowed = "a finite number"
-    column = one_value_each(cells, allowed)
+    column = given = one_value_each(cells, allowed)
     if column.dtype == pl.String:
         column = column.str.replace("(?i)^true$", "1").str.replace("(?i)^false$", "0")
     elif not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
@@ -30,7 +35,7 @@ def read_numbers(cells: Cells, *, required: bool = False) -> pl.Series:
         wrong |= numbers.is_null()
     if wrong.any():
         raise cells.malformed(wrong, allowed)
-    return numbers
+    return given, numbers
 
 
 def read_whole_numbers(cells: Cells) -> pl.Series:
@@ -41,8 +46,7 @@ def read_whole_numbers(cells: Cells) -> pl.Series:
             names the first such cell.
     """
     allowed = "a whole number of 64 bits"
-    numbers = read_numbers(cells, required=True)
-    column = one_value_each(cells, allowed)
+    column, numbers = _cells_and_numbers(cells, required=True)
     if column.dtype == pl.String:  # large integers directly, since floats are not exact
         whole = column.str.replace(r"^(\+?)(.+?)(\.0*)?$", "$2").cast(pl.Int64, strict=False)
         whole = whole.fill_null(exact_integers(numbers))
