@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
+from warmstart.data.attributes import Attribute, read_attribute
 from warmstart.data.ids import Ids
 from warmstart.errors import DataError
 from warmstart.process import check_process
@@ -43,6 +44,24 @@ class Catalogue:
     def has_text(self) -> np.ndarray:
         """Whether each item has a text: bool, shape (n_items,)."""
         return np.array([bool(text) for text in self.texts], bool)
+
+    def attribute(self, name: str) -> Attribute:
+        """Read a column of several values per item, such as genres.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        if name not in self.columns.columns:
+            raise DataError(
+                f"the items have no column {name!r}; their columns are {self.columns.columns}"
+            )
+        if name not in self._attributes:
+            self._attributes[name] = read_attribute(self.columns.get_column(name))
+        return self._attributes[name]
+
+    @cached_property
+    def _attributes(self) -> dict[str, Attribute]:
+        return {}
 
     def take(self, rows: np.ndarray) -> "Catalogue":
         """Select items by row number, in the given order."""

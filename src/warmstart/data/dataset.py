@@ -9,8 +9,11 @@ import numpy as np
 from scipy import sparse
 
 from warmstart.data.catalogue import Catalogue
+from warmstart.data.dialogues import Dialogues
+from warmstart.data.histories import Histories
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
+from warmstart.data.ratings import Ratings
 from warmstart.process import check_process
 
 
@@ -33,6 +36,9 @@ class Dataset:
         clock: meaning of ``interactions.times``, if known: "unix" seconds, which order the events
             of all users, or the "position" in the sequence of one user, which does not.
         unread_columns: input columns that were not read, each as ``source: column``.
+        ratings: all rated events, whatever their rating; None for data without ratings.
+        positive_rating: lowest rating of a positive; None if every row is a positive.
+        dialogues: dialogues about items of the catalogue; None for data without any.
     """
 
     name: str
@@ -43,6 +49,9 @@ class Dataset:
     clock: Literal["unix", "position"] = "unix"
     unread_columns: tuple[str, ...] = ()
     below_threshold: Interactions = field(default_factory=lambda: Interactions.from_arrays([], []))
+    ratings: Ratings | None = None
+    positive_rating: float | None = None
+    dialogues: Dialogues | None = None
 
     def __post_init__(self) -> None:
         for events in (self.interactions, self.below_threshold):
@@ -69,6 +78,11 @@ class Dataset:
     def matrix(self) -> sparse.csr_matrix:
         """Interactions as float32 CSR, shape (n_users, n_items)."""
         return self.interactions.matrix(self.n_users, self.n_items)
+
+    @cached_property
+    def histories(self) -> Histories:
+        """The positives of every user, oldest first: one history per user row."""
+        return Histories.from_interactions(self.interactions, self.n_users)
 
     @cached_property
     def warm(self) -> np.ndarray:

@@ -21,6 +21,9 @@ _MAX_ROW = 2**31 - 1
 class Interactions:
     """Events between users and items, as row numbers.
 
+    The events of one user stand in the order of time, then position in the user's sequence; whoever
+    builds interactions keeps to it, and ``where`` keeps it.
+
     Attributes:
         users: int32, shape (events,).
         items: int32, shape (events,).
@@ -97,6 +100,16 @@ class Interactions:
         digest = hashlib.sha256(b"timed" if self.times is not None else b"untimed")
         for array in (self.users, self.items, self.weights, times):
             digest.update(np.ascontiguousarray(array[order]).tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def order_hash(self) -> str:
+        """sha256 over users, items, weights and times in the order of each user's events."""
+        order = np.argsort(self.users, kind="stable")
+        times = np.zeros(0, np.int64) if self.times is None else self.times[order]
+        digest = hashlib.sha256(b"timed" if self.times is not None else b"untimed")
+        for array in (self.users[order], self.items[order], self.weights[order], times):
+            digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     def where(self, keep: np.ndarray) -> "Interactions":

@@ -1,0 +1,30 @@
+"""Control: what a query asks of its list besides relevance."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from warmstart.config import Config
+
+
+class Control(Config):
+    """A wish for one list; at most one of the fields is set.
+
+    Attributes:
+        n_genres: number of different genres in the list.
+        genres: names of the genres in the list, each of them present and no other.
+        calibrate: whether the genres should be distributed as in the history.
+        diversity: weight of variety against relevance, in [0, 1]; 0 ranks by score alone.
+    """
+
+    n_genres: int | None = Field(default=None, ge=1)
+    genres: tuple[str, ...] | None = Field(default=None, min_length=1)
+    calibrate: bool = False
+    diversity: float | None = Field(default=None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_wish(self) -> Self:
+        given = sorted(self.model_dump(exclude_defaults=True))
+        if len(given) > 1:
+            raise ValueError(f"control: {' and '.join(given)} exclude each other; give one")
+        return self
