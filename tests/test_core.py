@@ -19,6 +19,7 @@ from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
+from warmstart.data.queries import Queries
 from warmstart.errors import (
     ConfigError,
     DataError,
@@ -76,7 +77,7 @@ class Lookup(Recommender, AddsItems, Simulates):
         if context.valid is not None:
             self.fitted.choices = {"inner": {"epochs": 3}, "scale": 2.5}
 
-    def _score(self, users, items):
+    def _score_users(self, users, items):
         return self.table[np.ix_(users, items)]
 
     def simulate_texts(self, texts, k):
@@ -86,9 +87,9 @@ class Lookup(Recommender, AddsItems, Simulates):
             users, np.repeat(np.arange(len(texts)), k), weights=weights, provenance=self.name
         )
 
-    def _add_texts(self, texts):
-        self.texts += list(texts)
-        new = np.full((len(self.table), len(texts)), 0.5, np.float32)
+    def _add_items(self, items):
+        self.texts += list(items.texts)
+        new = np.full((len(self.table), len(items)), 0.5, np.float32)
         self.table = np.concatenate([self.table, new], axis=1)
 
     def _state(self):
@@ -181,7 +182,7 @@ def test_an_unfitted_recommender_can_be_copied_and_its_errors_name_fit():
     for again in (copy.deepcopy(Popular()), pickle.loads(pickle.dumps(Popular()))):
         assert again.config == PopularConfig()
         with pytest.raises(NotFittedError, match="popular: call fit"):
-            again.score(np.arange(1), np.arange(1))
+            again.score(Queries.of_users([0]), np.arange(1))
     with pytest.raises(AttributeError, match="'Popular' object has no attribute 'nonsense'"):
         _ = Popular().nonsense
     with pytest.raises(AttributeError, match="_nonsense"):

@@ -21,6 +21,7 @@ from warmstart.config import Config
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
+from warmstart.data.queries import Queries
 from warmstart.data.readers.files import read_dataset, read_items, write_dataset
 from warmstart.data.readers.frames import from_frames
 from warmstart.data.sources.synthetic import synthetic, synthetic_items
@@ -81,7 +82,7 @@ WORK = {
     "Recommender.fit": lambda used: Popular().fit(used.data),
     "Recommender.recommend": lambda used: used.model.recommend([used.user], 2),
     "Recommender.save": lambda used: used.model.save(used.folder / "model"),
-    "Recommender.score": lambda used: used.model.score(used.rows, used.rows),
+    "Recommender.score": lambda used: used.model.score(Queries.of_users(used.rows), used.rows),
     "AddsItems.add_items": lambda used: used.model.add_items(used.new),
     "Simulates.simulate": lambda used: used.model.simulate(used.new, 2),
     "Simulates.simulate_texts": lambda used: used.model.simulate_texts(["never before"], 2),

@@ -16,6 +16,7 @@ import pytest
 import warmstart as ws
 from warmstart.cli import main
 from warmstart.data.cells import column_of
+from warmstart.data.queries import Queries
 from warmstart.testing.tiny_lm import tiny_encoder
 
 TOPICS = (("rose", "tulip", "lily"), ("tent", "rope", "boot"), ("soup", "rice", "bean"))
@@ -155,7 +156,7 @@ def test_02_scores_stay_in_range_whatever_the_texts_are(kind, method, lm):
     model = getattr(ws, method)(**settings).fit(data, lm=lm)
     model.add_items({"item": ["new", "newer"], "title": ["rose tulip", "of the box"]})
     users, items = np.arange(N), np.arange(len(model.fitted.catalogue))
-    scores = model.score(users.astype(np.int32), items.astype(np.int32))
+    scores = model.score(Queries.of_users(users), items.astype(np.int32))
     warm = scores[:, :N]
     cold = scores[:, N:]
     cold = np.where(np.isnan(cold), -np.inf, cold)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from warmstart import rank
-from warmstart.data.splits.cold import Slice
+from warmstart.data.queries import Queries
+from warmstart.data.tasks import RankingTask
 from warmstart.errors import ConfigError, DataError
-from warmstart.rank import Metric, mean_metric, random_order, rank_slice, top_k
+from warmstart.rank import Metric, TableScorer, mean_metric, random_order, rank_task, top_k
 
 KINDS = ("recall", "ndcg", "precision", "hit", "mrr", "micro_recall")
 
@@ -34,7 +34,9 @@ def make_slice(users, candidates, relevant, masked=(), n_items=None, name="cold"
         shape = (len(users), n_items)
         return sparse.csr_matrix((np.ones(len(rows), bool), (rows, columns)), shape=shape)
 
-    return Slice(name, users, candidates, matrix(list(relevant)), matrix(list(masked)))
+    return RankingTask(
+        name, Queries.of_users(users), candidates, matrix(list(relevant)), matrix(list(masked))
+    )
 
 
 def random_slice(seed=0, n_users=40, n_items=60, n_candidates=50):
@@ -52,7 +54,7 @@ def random_slice(seed=0, n_users=40, n_items=60, n_candidates=50):
 
 
 def table_score(table):
-    return lambda users, items: table[np.ix_(users, items)]
+    return lambda queries, items: table[np.ix_(queries.users, items)]
 
 
 def random_table(seed, n_users, n_items, levels=None):
@@ -128,7 +130,7 @@ def test_top_k_agrees_with_brute_force(scores, k, seed):
 def test_top_k_does_not_depend_on_its_chunks(monkeypatch):
     scores = random_table(3, 50, 30, levels=1)
     whole = top_k(scores, 7)
-    monkeypatch.setattr(rank, "_PAIRS_AT_ONCE", 65)
+    monkeypatch.setattr("warmstart.rank.selection._PAIRS_AT_ONCE", 65)
     np.testing.assert_array_equal(whole[0], top_k(scores, 7)[0])
 
 
@@ -177,7 +179,7 @@ def test_top_k_names_bad_input(arguments, error, message):
 def test_ranking_agrees_with_brute_force(kind, k):
     task = random_slice()
     table = random_table(1, 130, 60)
-    ranking = rank_slice(table_score(table), task, k)
+    ranking = rank_task(table_score(table), task, k)
     expected = []
     for row, user in enumerate(task.users.tolist()):
         relevant = set(task.relevance[row].indices.tolist())
@@ -193,7 +195,7 @@ def test_ranking_agrees_with_brute_force(kind, k):
         expected.append(brute_force_metric(kind, ranked, relevant, k))
         assert ranking.n_ranked[row] == len(ranked)
         assert ranking.items[row, : min(k, len(ranked))].tolist() == ranked[:k]
-    np.testing.assert_allclose(ranking.per_user(f"{kind}@{k}"), expected, rtol=1e-12)
+    np.testing.assert_allclose(ranking.per_query(f"{kind}@{k}"), expected, rtol=1e-12)
     weights = ranking.n_relevant if kind == "micro_recall" else None
     assert ranking.mean(f"{kind}@{k}") == pytest.approx(np.average(expected, weights=weights))
 
@@ -202,19 +204,19 @@ def test_ranking_agrees_with_brute_force(kind, k):
 def test_block_size_user_order_and_candidate_order_change_nothing(levels):
     task = random_slice(seed=5)
     score = table_score(random_table(2, 130, 60, levels))
-    whole = rank_slice(score, task, 10)
-    blocks = rank_slice(score, task, 10, memory_mb=0.002)
+    whole = rank_task(score, task, 10)
+    blocks = rank_task(score, task, 10, memory_mb=0.002)
     np.testing.assert_array_equal(whole.items, blocks.items)
     rng = np.random.default_rng(0)
     users = rng.permutation(len(task.users))
-    shuffled = Slice(
+    shuffled = RankingTask(
         task.name,
-        task.users[users],
+        Queries.of_users(task.users[users]),
         rng.permutation(task.candidates),
         task.relevance[users],
         task.masked[users],
     )
-    again = rank_slice(score, shuffled, 10, memory_mb=0.002)
+    again = rank_task(score, shuffled, 10, memory_mb=0.002)
     np.testing.assert_array_equal(whole.items[users], again.items)
     np.testing.assert_array_equal(whole.tied[users], again.tied)
     for kind in KINDS:
@@ -225,11 +227,11 @@ def test_blocks_stay_within_the_stated_memory():
     task = random_slice()
     seen = []
 
-    def score(users, items):
-        seen.append(len(users))
-        return np.zeros((len(users), len(items)), np.float32)
+    def score(queries, items):
+        seen.append(len(queries))
+        return np.zeros((len(queries), len(items)), np.float32)
 
-    rank_slice(score, task, 5, memory_mb=7 * 50 * 12 / 2**20)
+    rank_task(score, task, 5, memory_mb=7 * 50 * 12 / 2**20)
     assert max(seen) == 7
     assert sum(seen) == len(task.users)
 
@@ -237,7 +239,7 @@ def test_blocks_stay_within_the_stated_memory():
 def test_progress_reaches_the_end():
     calls = []
     task = random_slice()
-    rank_slice(
+    rank_task(
         table_score(random_table(0, 130, 60)),
         task,
         5,
@@ -253,7 +255,7 @@ def test_r2_masked_items_do_not_affect_a_perfect_scorer():
     table = np.zeros((2, 6), np.float32)
     table[0, 1] = table[1, 2] = 1
     table[0, [3, 4]] = table[1, 5] = 9
-    ranking = rank_slice(table_score(table), task, 2)
+    ranking = rank_task(table_score(table), task, 2)
     assert ranking.mean("ndcg@1") == 1
     assert not np.isin(ranking.items[0], [3, 4]).any()
 
@@ -262,7 +264,7 @@ def test_r4_items_outside_the_candidates_are_ignored():
     table = np.zeros((1, 6), np.float32)
     table[0, 1], table[0, 4] = 1, 9
     task = make_slice([0], [0, 1, 2], [(0, 1)], n_items=6)
-    assert rank_slice(table_score(table), task, 1).mean("ndcg@1") == 1
+    assert rank_task(table_score(table), task, 1).mean("ndcg@1") == 1
 
 
 def test_r5_micro_recall_hit_rate_and_recall_are_three_numbers():
@@ -270,7 +272,7 @@ def test_r5_micro_recall_hit_rate_and_recall_are_three_numbers():
     relevant = [(0, 0), (1, 0), (1, 2), (1, 3), (1, 4), (2, 2), (2, 3), (2, 4)]
     task = make_slice([0, 1, 2], range(5), relevant)
     table = np.tile(np.array([5, 4, 3, 2, 1], np.float32), (3, 1))
-    ranking = rank_slice(table_score(table), task, 1)
+    ranking = rank_task(table_score(table), task, 1)
     assert ranking.mean("recall@1") == pytest.approx(1.25 / 3)
     assert ranking.mean("hit@1") == pytest.approx(2 / 3)
     assert ranking.mean("micro_recall@1") == pytest.approx(2 / 8)
@@ -280,13 +282,13 @@ def test_r6_a_constant_scorer_is_at_chance_for_any_order_of_ids():
     n_users, n_items, k = 400, 200, 20
     rng = np.random.default_rng(0)
 
-    def constant(users, items):
-        return np.zeros((len(users), len(items)), np.float32)
+    def constant(queries, items):
+        return np.zeros((len(queries), len(items)), np.float32)
 
     # Every user likes the ten lowest row numbers: a rule that ranks ties by id would be perfect.
     for rows in (np.arange(n_items), rng.permutation(n_items), np.arange(n_items)[::-1]):
         relevant = [(user, int(rows[item])) for user in range(n_users) for item in range(10)]
-        ranking = rank_slice(constant, make_slice(range(n_users), range(n_items), relevant), k)
+        ranking = rank_task(constant, make_slice(range(n_users), range(n_items), relevant), k)
         # Chance is k / n_items = .1. All users share one order, rotated, so the standard error is
         # about that of 20 independent lists of 10 draws, .02.
         assert ranking.mean("recall@20") == pytest.approx(k / n_items, abs=0.03)
@@ -300,9 +302,9 @@ def test_tie_order_follows_the_seed():
     def constant(users, items):
         return np.ones((len(users), len(items)), np.float32)
 
-    first, again = rank_slice(constant, task, 5, seed=1), rank_slice(constant, task, 5, seed=1)
+    first, again = rank_task(constant, task, 5, seed=1), rank_task(constant, task, 5, seed=1)
     np.testing.assert_array_equal(first.items, again.items)
-    assert (rank_slice(constant, task, 5, seed=2).items != first.items).any()
+    assert (rank_task(constant, task, 5, seed=2).items != first.items).any()
     assert sorted(random_order(9, 4).tolist()) == list(range(9))
 
 
@@ -310,7 +312,7 @@ def test_r7_fewer_candidates_than_k_gives_a_short_list_without_masked_items():
     task = make_slice([0, 1], range(4), [(0, 0), (1, 3)], masked=[(0, 1), (0, 2)])
     table = np.zeros((2, 4), np.float32)
     table[1, :3] = np.nan
-    ranking = rank_slice(table_score(table), task, 5)
+    ranking = rank_task(table_score(table), task, 5)
     assert set(ranking.items[0].tolist()) == {0, 3, -1}
     assert ranking.items[1].tolist() == [3, -1, -1, -1]
     assert ranking.k == 5
@@ -321,7 +323,7 @@ def test_r7_fewer_candidates_than_k_gives_a_short_list_without_masked_items():
 def test_a_scorer_of_only_nan_gets_zero():
     task = random_slice()
     table = np.full((130, 60), np.nan, np.float32)
-    ranking = rank_slice(table_score(table), task, 5)
+    ranking = rank_task(table_score(table), task, 5)
     assert (ranking.items == -1).all()
     assert not ranking.tied.any()
     assert [ranking.mean(f"{kind}@5") for kind in KINDS] == [0] * len(KINDS)
@@ -330,9 +332,9 @@ def test_a_scorer_of_only_nan_gets_zero():
 def test_r8_the_mean_is_not_rounded():
     task = make_slice(range(3), range(9), [(0, 0), *((1, i) for i in range(7)), (2, 8)])
     table = np.tile(np.arange(9, 0, -1, dtype=np.float32), (3, 1))
-    ranking = rank_slice(table_score(table), task, 3)
+    ranking = rank_task(table_score(table), task, 3)
     assert ranking.mean("recall@3") == (1 + 3 / 7 + 0) / 3
-    assert ranking.per_user("recall@3").dtype == np.float64
+    assert ranking.per_query("recall@3").dtype == np.float64
 
 
 RANX = """
@@ -346,7 +348,7 @@ json.dump({name: array.tolist() for name, array in values.items()}, sys.stdout)
 @pytest.mark.skipif(find_spec("ranx") is None, reason="ranx (dev dependency) is not installed")
 def test_metrics_agree_with_ranx():
     task = random_slice(seed=8)
-    ranking = rank_slice(table_score(random_table(4, 130, 60)), task, 10)
+    ranking = rank_task(table_score(random_table(4, 130, 60)), task, 10)
     names = [f"{user:04d}" for user in task.users]
     qrels = {name: {str(i): 1 for i in task.relevance[q].indices} for q, name in enumerate(names)}
     run = {
@@ -368,13 +370,13 @@ def test_metrics_agree_with_ranx():
         check=True,
     )
     for name, values in json.loads(answer.stdout).items():
-        np.testing.assert_allclose(ranking.per_user(ours[name]), values, err_msg=name)
+        np.testing.assert_allclose(ranking.per_query(ours[name]), values, err_msg=name)
 
 
 def test_mean_metric_is_the_mean_of_the_ranking():
     task = random_slice()
     score = table_score(random_table(1, 130, 60))
-    assert mean_metric(score, task, "ndcg@20") == rank_slice(score, task, 20).mean("ndcg@20")
+    assert mean_metric(score, task, "ndcg@20") == rank_task(score, task, 20).mean("ndcg@20")
 
 
 # -- bad input --
@@ -387,27 +389,27 @@ def test_unknown_metrics_are_named(name):
 
 
 def test_a_metric_needs_long_enough_lists():
-    ranking = rank_slice(table_score(random_table(1, 130, 60)), random_slice(), 5)
+    ranking = rank_task(table_score(random_table(1, 130, 60)), random_slice(), 5)
     with pytest.raises(ConfigError, match="needs lists of length 20, got 5"):
         ranking.mean("ndcg@20")
 
 
 def test_a_wrong_score_shape_is_named():
     with pytest.raises(DataError, match=r"\(40, 50\), got \(50, 40\)"):
-        rank_slice(lambda u, i: np.zeros((len(i), len(u)), np.float32), random_slice(), 5)
+        rank_task(lambda u, i: np.zeros((len(i), len(u)), np.float32), random_slice(), 5)
 
 
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (make_slice([0, 1], [0, 1], [(0, 0)]), "user row 1 has no relevant item"),
+        (make_slice([0, 1], [0, 1], [(0, 0)]), "user row 1, has no relevant item"),
         (make_slice([0], [0, 1], [(0, 0)], masked=[(0, 0)]), "1 relevant pair.* masked"),
         (make_slice([0], [0, 1], [(0, 3)], n_items=4), "1 relevant pair.* outside"),
         (make_slice([], [0, 1], []), "no user has a relevant item"),
         (
-            Slice(
+            RankingTask(
                 "warm",
-                np.arange(2, dtype=np.int32),
+                Queries.of_users([0, 1]),
                 np.arange(3, dtype=np.int32),
                 sparse.csr_matrix(np.ones((2, 3), bool)),
                 sparse.csr_matrix((3, 3), dtype=bool),
@@ -418,11 +420,11 @@ def test_a_wrong_score_shape_is_named():
 )
 def test_an_inconsistent_slice_is_refused(task, message):
     with pytest.raises(DataError, match=message):
-        rank_slice(table_score(np.zeros((3, 4), np.float32)), task, 5)
+        rank_task(table_score(np.zeros((3, 4), np.float32)), task, 5)
 
 
 def test_an_empty_table_scores_nothing():
-    table = rank.TableScorer(np.array([], np.int32), np.zeros((0, 3), np.float32))
-    scores = table.score(np.arange(2), np.arange(4))
+    table = TableScorer(np.array([], np.int32), np.zeros((0, 3), np.float32))
+    scores = table.score(Queries.of_users(np.arange(2)), np.arange(4))
     assert (scores.shape, scores.dtype, np.isnan(scores).all()) == ((2, 4), np.float32, True)
-    assert table.score(np.arange(2), np.arange(0)).shape == (2, 0)
+    assert table.score(Queries.of_users(np.arange(2)), np.arange(0)).shape == (2, 0)

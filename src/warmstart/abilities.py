@@ -29,8 +29,8 @@ class AddsItems(ABC):
     """The ability to add items after ``fit``, without retraining."""
 
     @abstractmethod
-    def _add_texts(self, texts: Sequence[str]) -> None:
-        """Extend the method's state by one item per text."""
+    def _add_items(self, items: Catalogue) -> None:
+        """Extend the method's state by these items; the catalogue is extended afterwards."""
 
     def add_items(self, new: Catalogue | Any) -> pl.DataFrame:
         """Append new items to the catalogue; they can be recommended at once.
@@ -57,7 +57,7 @@ class AddsItems(ABC):
         start = len(fitted.catalogue)
         fitted.catalogue.extended(catalogue)  # an id that is already there is refused first
         if len(catalogue):
-            self._add_texts(catalogue.texts)
+            self._add_items(catalogue)
         fitted.extend(catalogue)
         if "texts" in self.traits.reads:
             _warn_of_no_text(

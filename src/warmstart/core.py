@@ -1,31 +1,38 @@
 """The base class of every recommender, and the traits that a method declares.
 
-A method implements ``_fit``, ``_score``, ``_state`` and ``_restore``; the base class adds ``fit``,
-``score``, ``recommend`` and ``save``. Inside, users and items are row numbers; external ids occur
-only at the border.
+A method implements ``_fit``, ``_state``, ``_restore`` and one or more ways to score:
+``_score_users`` for known users, ``_score_histories`` for histories, or ``_score`` for queries of
+any kind. The base class adds ``fit``, ``score``, ``recommend`` and ``save``. Inside, users and
+items are row numbers; external ids occur only at the border.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import polars as pl
+from scipy import sparse
 
 from warmstart.arguments import generator, whole_number
 from warmstart.artefact import write_artefact
 from warmstart.config import Config, constructor_signature, merged, settings_docs
+from warmstart.data.control import Control
 from warmstart.data.dataset import Dataset
+from warmstart.data.histories import Histories
 from warmstart.data.ids import ExternalId
-from warmstart.data.splits.cold import Validation
-from warmstart.errors import ConfigError, DataError, NotFittedError
+from warmstart.data.queries import Queries, QueryKind
+from warmstart.data.tasks import RankingTask, Validation, ranking_task
+from warmstart.errors import ConfigError, DataError, NotFittedError, UnsupportedError
 from warmstart.fitted import Fitted
-from warmstart.lists import OnUnknown, known_items, ranked_lists, requested_users
+from warmstart.lists import OnUnknown, known_items, ranked_lists, requested_lists
 from warmstart.process import check_process
+from warmstart.rank import top_k
 from warmstart.run import Run
+from warmstart.similar_users import score_by_similar_users, similar_users
 
 
 class Encoder(Protocol):
@@ -64,7 +71,9 @@ class Traits:
     """Properties that a method declares and the contract checks test.
 
     Attributes:
-        reads: the inputs that ``fit`` learns from.
+        reads: the inputs that ``fit`` learns from; "order" of each user's interactions.
+        answers: the kinds of query that the method scores by itself. A method that scores known
+            users also answers histories, by the known users with the most similar ones.
         cold_items: how cold items are scored: "none" (NaN), "prior" (one score for all cold
             items), "content" (from the text) or "simulated" (from simulated interactions).
         needs_lm: whether ``fit`` requires a language model.
@@ -72,8 +81,11 @@ class Traits:
         personal: whether scores depend on the user; popularity, for example, does not.
     """
 
-    reads: frozenset[Literal["interactions", "texts"]]
+    reads: frozenset[
+        Literal["interactions", "texts", "order", "ratings", "attributes", "dialogues"]
+    ]
     cold_items: Literal["none", "prior", "content", "simulated"]
+    answers: frozenset[QueryKind] = frozenset({"user"})
     needs_lm: bool = False
     exact_repeat: bool = True
     personal: bool = True
@@ -122,18 +134,67 @@ class Recommender(ABC):
     def _fit(self, data: Dataset, context: "FitContext") -> None: ...
 
     @abstractmethod
-    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Return scores as ``score`` documents them, in a new array.
-
-        If the method learns from texts, ``score`` replaces those of cold items without text by NaN.
-        """
-
-    @abstractmethod
     def _state(self) -> dict[str, np.ndarray]:
         """Return the arrays from which ``_restore`` rebuilds a model with the same scores."""
 
     @abstractmethod
     def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None: ...
+
+    # -- ways to score: a method implements at least one --
+
+    def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Score items for known users: float32, shape (users, items), in a new array.
+
+        Args:
+            users: int32 row numbers, shape (users,).
+            items: int32 row numbers, shape (items,).
+        """
+        raise NotImplementedError
+
+    def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
+        """Score items for histories: float32, shape (histories, items), in a new array.
+
+        The default asks the known users with the most similar histories.
+        """
+        positives = self.fitted.positives
+        known = histories.matrix(len(self.fitted.catalogue))
+        weights = similar_users(positives, known)
+        return score_by_similar_users(self._score_users, weights, items)
+
+    @property
+    def _folds_in_histories(self) -> bool:
+        """Whether the model scores histories by itself, not by similar users."""
+        return "history" in self.traits.answers
+
+    def _score(self, queries: Queries, items: np.ndarray) -> np.ndarray:
+        """Score items, shape (items,), for queries as ``score`` documents it, in a new array.
+
+        The default scores histories by ``_score_histories`` and known users without one by
+        ``_score_users``. A known user's own scores are better than those of similar users, so a
+        method that does not answer histories by itself prefers them. A query of which nothing is
+        known gets NaN.
+        """
+        by_user, histories = queries.users >= 0, queries.histories
+        by_history = np.zeros(len(queries), bool)
+        if histories is not None and "history" in self.answers:
+            by_history = histories.lengths > 0
+            if self._folds_in_histories:
+                by_user = by_user & ~by_history
+            by_history = by_history & ~by_user
+        if "user" not in self.answers:
+            by_user[:] = False
+        scores = np.full((len(queries), len(items)), np.nan, np.float32)
+        if by_user.any():
+            scores[by_user] = self._score_users(queries.users[by_user], items)
+        if histories is not None and by_history.any():
+            scores[by_history] = self._score_histories(histories.take(by_history), items)
+        return scores
+
+    def _score_own_candidates(self, queries: Queries, items: np.ndarray) -> np.ndarray:
+        """As ``_score`` for items of each query, shape (queries, c); the default gathers them."""
+        columns, places = np.unique(items, return_inverse=True)
+        scores = self._score(queries, columns.astype(np.int32))
+        return np.take_along_axis(scores, places.reshape(items.shape), axis=1)
 
     # -- provided by the base class --
 
@@ -208,29 +269,80 @@ class Recommender(ABC):
             raise NotFittedError(f"{self.name}: call fit or load first")
         return self._fitted
 
-    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Score items for users; higher is better, the scale is arbitrary.
+    @property
+    def answers(self) -> frozenset[QueryKind]:
+        """Kinds of query that this model can score, by itself or by similar users."""
+        by_similar_users: frozenset[QueryKind] = frozenset({"history"})
+        own = self.traits.answers
+        return own | by_similar_users if "user" in own else own
+
+    def score(self, queries: Queries, items: np.ndarray) -> np.ndarray:
+        """Score items for queries; higher is better, the scale is arbitrary.
 
         Args:
-            users: int32 row numbers, shape (queries,).
-            items: int32 row numbers, shape (items,).
+            queries: who asks; ``Queries.of_users(rows)`` for known users.
+            items: int32 row numbers, shape (items,) for all queries, or (queries, c) for each.
 
         Returns:
-            float32, shape (queries, items); NaN where the method cannot score the pair. A method
-            that learns from texts gives NaN for a cold item without text: it has no information
-            about the item, so the item must not rank above others (the no-harm rule).
+            float32, shape (queries, items) or (queries, c); NaN where the method cannot score the
+            pair. A method that learns from texts gives NaN for a cold item without text: it has no
+            information about the item, so the item must not rank above others (the no-harm rule).
 
         Raises:
-            UnsupportedError: this process was forked from one that had used warmstart.
+            UnsupportedError: the method answers no kind of these queries, or this process was
+                forked from one that had used warmstart.
         """
         check_process()
-        scores = self._score(users, items)
+        if not queries.kinds & self.answers:
+            raise UnsupportedError(
+                f"{self.name} cannot answer a query by {' or '.join(sorted(queries.kinds))}; it "
+                f"answers by {' or '.join(sorted(self.answers))}"
+            )
+        items = np.asarray(items)
+        if items.ndim == 2:
+            scores = self._score_own_candidates(queries, items)
+        else:
+            scores = self._score(queries, items)
         if "texts" in self.traits.reads:
             fitted = self.fitted
             unknown = ~fitted.warm[items] & ~fitted.catalogue.has_text[items]
             if unknown.any():
-                scores[:, unknown] = np.nan
+                scores[np.broadcast_to(unknown, scores.shape)] = np.nan
         return scores
+
+    def top_items(
+        self,
+        queries: Queries,
+        candidates: np.ndarray,
+        k: int,
+        *,
+        masked: sparse.csr_matrix | None = None,
+        tie_order: np.ndarray | None = None,
+        tie_shift: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Make one list for each query: the k candidates with the highest scores.
+
+        A method that makes lists in another way overrides this function and nothing else.
+
+        Args:
+            queries: who asks.
+            candidates: int32 row numbers, shape (candidates,) or (queries, candidates).
+            k: length of the lists.
+            masked: CSR, shape (queries, candidates); pairs with a non-zero value are left out.
+            tie_order: see ``rank.top_k``.
+            tie_shift: see ``rank.top_k``.
+
+        Returns:
+            Positions among the candidates, int32, and scores, float32, shape (queries, k); -1 and
+            NaN after the end of a list.
+
+        Raises:
+            UnsupportedError: see ``score``; or the queries have controls that cannot be met.
+        """
+        scores = self.score(queries, candidates)
+        if queries.controls is not None:
+            raise UnsupportedError(f"{self.name} cannot keep to a control")
+        return top_k(scores, k, masked=masked, tie_order=tie_order, tie_shift=tie_shift)
 
     @property
     def chosen(self) -> Config:
@@ -241,54 +353,71 @@ class Recommender(ABC):
 
     def recommend(
         self,
-        users: Sequence[ExternalId],
+        users: Sequence[ExternalId] | None = None,
         k: int = 10,
         *,
+        histories: Sequence[Sequence[ExternalId]] | None = None,
+        texts: Sequence[str] | None = None,
+        control: Control | dict[str, Any] | None = None,
         items: Sequence[ExternalId] | None = None,
         exclude_seen: bool = True,
         only_cold: bool = False,
         on_unknown: OnUnknown = "raise",
         memory_mb: float = 256,
     ) -> pl.DataFrame:
-        """Recommend to each user the k items with the highest scores.
+        """Recommend the k items with the highest scores to each user, history or text.
 
         Args:
-            users: external ids; any list, array or column.
+            users: external ids; any list, array or column. None asks by histories or texts alone.
             k: list length, at least 1. Lists are shorter if fewer items can be scored.
+            histories: the items that each user had, as external ids, oldest first; users need not
+                be known then. A known user's history replaces the one of the training data.
+            texts: what each user says, such as the dialogue so far, for methods that answer texts.
+            control: what each list should be like besides relevant: one of ``{"n_genres": 5}``,
+                ``{"genres": ["Comedy", "Drama"]}``, ``{"calibrate": True}`` or
+                ``{"diversity": 0.3}``; see ``Control``.
             items: external ids of the items to rank; None ranks all.
-            exclude_seen: leave out the items that the user has seen in training: interactions, and
-                pairs rated below the threshold of a positive.
+            exclude_seen: leave out the items that the user has seen in training (interactions, and
+                pairs rated below the threshold of a positive) and those of the given history.
             only_cold: rank only items without training interactions.
             on_unknown: how to treat users who are not in the training data or have no interactions
-                there. "raise" raises an error, "warn" and "ignore" leave them out, and "popular"
-                ranks the items by number of training interactions (items without any are not
-                ranked). A method whose scores do not depend on the user also scores the items for
-                known users without interactions.
-            memory_mb: approximate memory in MiB of a block of users that are scored together, at
-                ``rank.BYTES_PER_PAIR`` bytes per pair; at least one user at a time. Scores may be
+                there, if no history is given, and unknown items of histories. "raise" raises an
+                error, "warn" and "ignore" leave them out, and "popular" ranks the items by number
+                of training interactions (items without any are not ranked). A method whose scores
+                do not depend on the user also scores the items for known users without
+                interactions.
+            memory_mb: approximate memory in MiB of a block of queries that are scored together, at
+                ``rank.BYTES_PER_PAIR`` bytes per pair; at least one query at a time. Scores may be
                 rounded differently in blocks of other sizes, so items whose float32 scores differ
                 in the last bits only may change places.
 
         Returns:
-            Columns user, item, score (float32), rank (int32, from 1), is_cold (bool).
+            Columns user, item, score (float32), rank (int32, from 1), is_cold (bool). Without
+            ``users`` the first column is query (int32), the position of the history or text.
 
         Raises:
-            ConfigError: ``on_unknown`` is not one of its values, or ``memory_mb`` is not a finite
-                number above 0.
-            DataError: unknown ids, or k is not a whole number from 1.
-            UnsupportedError: this process was forked from one that had used warmstart.
+            ConfigError: ``on_unknown`` is not one of its values, ``control`` is malformed, or
+                ``memory_mb`` is not a finite number above 0.
+            DataError: nobody asks, unknown ids, or k is not a whole number from 1.
+            UnsupportedError: the method does not answer histories or texts, or cannot keep to the
+                control; or this process was forked from one that had used warmstart.
         """
         check_process()
         fitted = self.fitted
         k = whole_number("recommend", "k", k, low=1, error=DataError)
-        requested = requested_users(fitted, users, on_unknown, personal=self.traits.personal)
+        requested = requested_lists(
+            fitted, users, histories, texts, on_unknown, personal=self.traits.personal
+        )
+        if control is not None:
+            queries = requested.queries.with_control(_control(control))
+            requested = replace(requested, queries=queries)
         candidates = np.arange(len(fitted.catalogue), dtype=np.int32)
         if items is not None:
             candidates = np.unique(known_items(fitted.catalogue.item_ids, items, "recommend"))
         if only_cold:
             candidates = candidates[~fitted.warm[candidates]]
         return ranked_lists(
-            self.score,
+            self.top_items,
             fitted,
             requested,
             candidates,
@@ -332,6 +461,14 @@ class FitContext:
         """The text encoder, for methods that need one; ``fit`` has checked that it is not None."""
         assert self.lm is not None
         return self.lm
+
+    def task(self, *names: str) -> RankingTask | None:
+        """The first of the named ranking tasks that validation has; None without any of them."""
+        return ranking_task(self.valid, *names)
+
+
+def _control(control: Control | dict[str, Any]) -> Control:
+    return control if isinstance(control, Control) else Control.build(control)
 
 
 def _check_texts(method: str, data: Dataset) -> None:

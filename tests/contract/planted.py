@@ -39,7 +39,7 @@ class Parity(Recommender, AddsItems, Simulates):
         means = [sum(1 if w in EVEN else -1 for w in ws) / max(len(ws), 1) for ws in words]
         return np.array(means, np.float32) + np.float32(0.1)
 
-    def _score(self, users, items):
+    def _score_users(self, users, items):
         return np.outer(self._users[users], self._items[items]).astype(np.float32)
 
     def simulate_texts(self, texts, k):
@@ -52,8 +52,8 @@ class Parity(Recommender, AddsItems, Simulates):
             users.ravel(), items, weights=weights.ravel(), provenance=self.name
         )
 
-    def _add_texts(self, texts):
-        self._items = np.concatenate([self._items, self._parity(texts)])
+    def _add_items(self, items):
+        self._items = np.concatenate([self._items, self._parity(items.texts)])
 
     def _state(self):
         return {"users": self._users, "items": self._items}
@@ -76,18 +76,18 @@ class FitAccumulates(Parity):
 
 
 class ScoresTransposed(Parity):
-    def score(self, users, items):
-        return super().score(users, items).T
+    def score(self, queries, items):
+        return super().score(queries, items).T
 
 
 class ScoresInFloat64(Parity):
-    def _score(self, users, items):
-        return super()._score(users, items).astype(np.float64)
+    def _score_users(self, users, items):
+        return super()._score_users(users, items).astype(np.float64)
 
 
 class MinusInfinityForCold(Parity):
-    def _score(self, users, items):
-        scores = super()._score(users, items)
+    def _score_users(self, users, items):
+        scores = super()._score_users(users, items)
         scores[:, ~self.fitted.warm[items]] = -np.inf
         return scores
 
@@ -99,7 +99,7 @@ class ReturnsOwnTable(Parity):
         super()._fit(data, context)
         self._table = np.outer(self._users, self._items).astype(np.float32)
 
-    def _score(self, users, items):
+    def _score_users(self, users, items):
         table = self._table
         whole = len(users) == len(table) and len(items) == table.shape[1]
         return table if whole else table[np.ix_(users, items)]
@@ -108,21 +108,21 @@ class ReturnsOwnTable(Parity):
 class ScoresDependOnBatch(Parity):
     """The score of an item depends on the other items of the request."""
 
-    def _score(self, users, items):
-        scores = super()._score(users, items)
+    def _score_users(self, users, items):
+        scores = super()._score_users(users, items)
         return scores - scores.mean(axis=1, keepdims=True) if scores.size else scores
 
 
 class PositionAsRow(Parity):
     """Uses the position of an item in the request as its row number."""
 
-    def _score(self, users, items):
-        return super()._score(users, np.arange(len(items)))
+    def _score_users(self, users, items):
+        return super()._score_users(users, np.arange(len(items)))
 
 
 class RanksBackwards(Parity):
-    def _score(self, users, items):
-        return -super()._score(users, items)
+    def _score_users(self, users, items):
+        return -super()._score_users(users, items)
 
 
 class UsesNumpyRandom(Parity):
@@ -250,17 +250,17 @@ class SimulatesWrongUsers(Parity):
 class ScoresBeforeFit(Parity):
     """Returns scores before ``fit``."""
 
-    def score(self, users, items):
+    def score(self, queries, items):
         if self._fitted is None:
-            return np.zeros((len(users), len(items)), np.float32)
-        return super().score(users, items)
+            return np.zeros((len(queries), len(items)), np.float32)
+        return super().score(queries, items)
 
 
 class ScoresColdItemsWithoutText(Parity):
     """Ranks what nothing is known of."""
 
-    def score(self, users, items):
-        return self._score(users, items)
+    def score(self, queries, items):
+        return self._score(queries, items)
 
 
 class GuessesWithoutHistory(Parity):

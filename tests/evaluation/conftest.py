@@ -21,8 +21,8 @@ class Table:
     name: str
     scores: np.ndarray
 
-    def score(self, users, items):
-        return self.scores[np.ix_(users, items)]
+    def score(self, queries, items):
+        return self.scores[np.ix_(queries.users, items)]
 
 
 def small_split(n_users=80, n_items=120, seed=0) -> Split:

@@ -11,7 +11,7 @@ from warmstart.data.splits.random_cold import random_cold
 from warmstart.errors import ConfigError, DataError, NotFittedError
 from warmstart.evaluation.evaluate import evaluate
 from warmstart.methods.popular import Popular
-from warmstart.rank import rank_slice
+from warmstart.rank import rank_task
 
 
 def oracle(split, scorers, extra=None):
@@ -30,10 +30,10 @@ def test_values_are_those_of_the_ranking(split, scorers):
     assert list(report.slices) == ["cold", "warm"]
     for name, result in report.slices.items():
         task = split.slice("test", name, "all")
-        ranking = rank_slice(model.score, task, 10)
+        ranking = rank_task(model.score, task, 10)
         np.testing.assert_array_equal(result.users, task.users)
         for metric in report.metrics:
-            np.testing.assert_array_equal(result.values[metric], ranking.per_user(metric))
+            np.testing.assert_array_equal(result.values[metric], ranking.per_query(metric))
             assert report.value(name, metric) == pytest.approx(ranking.mean(metric), rel=1e-12)
 
 
@@ -66,7 +66,7 @@ def test_r3_both_user_sets_are_reported(split, scorers):
     np.testing.assert_array_equal(fixed.slices["overall_both"].users, both)
     for ours, theirs in (("overall", "overall_both"), ("overall_any", "overall")):
         assert legacy.value(ours, "ndcg@20") == fixed.value(theirs, "ndcg@20")
-    direct = rank_slice(scorers["good"].score, split.slice("test", "overall", "all"), 20)
+    direct = rank_task(scorers["good"].score, split.slice("test", "overall", "all"), 20)
     assert legacy.value("overall", "ndcg@20") == pytest.approx(direct.mean("ndcg@20"))
 
 

@@ -26,8 +26,8 @@ class Popular:
         self.name = name
         self.counts = np.bincount(items, minlength=n_items).astype(np.float32)
 
-    def score(self, users, items):
-        return np.tile(self.counts[items], (len(users), 1))
+    def score(self, queries, items):
+        return np.tile(self.counts[items], (len(queries), 1))
 
 
 class Chance:
@@ -35,8 +35,10 @@ class Chance:
 
     name = "random"
 
-    def score(self, users, items):
-        rows = [np.random.default_rng([7, user]).random(16_980, np.float32) for user in users]
+    def score(self, queries, items):
+        rows = [
+            np.random.default_rng([7, user]).random(16_980, np.float32) for user in queries.users
+        ]
         return np.stack(rows)[:, items]
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from warmstart.data.queries import Queries
 from warmstart.evaluation.strata import calibration, exposure, item_strata, user_strata
 from warmstart.rank import Ranking
 
@@ -15,7 +16,7 @@ def lists(items, hits, scores=None, n_relevant=None):
     if scores is None:
         scores = np.tile(np.arange(items.shape[1], 0, -1, dtype=np.float32), (len(items), 1))
     return Ranking(
-        np.arange(len(items), dtype=np.int32),
+        Queries.of_users(np.arange(len(items))),
         items,
         np.where(items >= 0, np.array(scores, np.float32), np.nan),
         hits,

@@ -7,6 +7,7 @@ import pytest
 
 from warmstart.backbones.ials import IalsConfig
 from warmstart.data.interactions import Interactions
+from warmstart.data.queries import Queries
 from warmstart.errors import DataError
 from warmstart.methods.cf_only import CFOnly
 from warmstart.testing.world import checkerboard
@@ -23,7 +24,7 @@ def model(world):
 
 
 def scores(model, items):
-    return model.score(np.arange(len(model.fitted.user_ids), dtype=np.int32), items)
+    return model.score(Queries.of_users(np.arange(len(model.fitted.user_ids))), items)
 
 
 def test_rows_of_no_user_and_no_item_are_refused_and_nothing_changes(model):

@@ -8,7 +8,7 @@ import pytest
 
 from warmstart.data.interactions import concatenate
 from warmstart.errors import ConfigError
-from warmstart.rank import mean_metric
+from warmstart.rank import by_user, mean_metric
 from warmstart.simulate.calibration import (
     COLD_WEIGHTS,
     USER_STD_EXPONENTS,
@@ -93,7 +93,7 @@ def test_chosen_constants_are_the_best_of_the_grid(world, models):
                 users, items, warm, score_warm, lambda u, i: factors.apply(u, score_cold(u, i))
             )
 
-        return mean_metric(score, valid["overall"], "ndcg@20")
+        return mean_metric(by_user(score), valid["overall"], "ndcg@20")
 
     values = {pair: value(*pair) for pair in product(COLD_WEIGHTS, USER_STD_EXPONENTS)}
     factors, chosen = fitted(models, world, valid)

@@ -11,7 +11,7 @@ from warmstart.backbones.fit import METRIC, fit_backbone
 from warmstart.backbones.ials import IalsConfig
 from warmstart.backbones.vectors import collaborative_vectors
 from warmstart.core import FitContext
-from warmstart.rank import mean_metric
+from warmstart.rank import by_user, mean_metric
 from warmstart.run import Run
 from warmstart.simulate.calibration import ColdCalibration
 from warmstart.simulate.fusion import ScoreFusion
@@ -159,12 +159,12 @@ def test_the_stage_is_reused_from_the_run_folder(world, tmp_path):
 def test_epochs_are_chosen_on_the_warm_slice_and_a_refit_with_them_is_the_same(world):
     valid = world.split.validation()
     chosen = fit_backbone(CONFIGS["bpr"], world.data, context(valid))
-    value = mean_metric(chosen.score, valid["warm"], METRIC)
+    value = mean_metric(by_user(chosen.score), valid["warm"], METRIC)
     assert chosen.chosen_config.epochs < CONFIGS["bpr"].epochs
     for epochs in (1, chosen.chosen_config.epochs + 1):
         config = CONFIGS["bpr"].model_copy(update={"epochs": epochs})
         other = fit_backbone(config, world.data, context())
-        assert mean_metric(other.score, valid["warm"], METRIC) <= value
+        assert mean_metric(by_user(other.score), valid["warm"], METRIC) <= value
     refit = fit_backbone(chosen.chosen_config, world.data, context())
     np.testing.assert_array_equal(refit.vectors[0], chosen.vectors[0])
 

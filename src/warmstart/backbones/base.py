@@ -18,10 +18,10 @@ from scipy import sparse
 from warmstart.backbones.limits import check_finite
 from warmstart.config import Config
 from warmstart.errors import ArtefactError, ConfigError, DataError, NotFittedError
-from warmstart.rank import ScoreFunction
+from warmstart.rank import UserScoreFunction
 from warmstart.train import Schedule, Trainee, run_epochs
 
-Validate: TypeAlias = Callable[[ScoreFunction], float]
+Validate: TypeAlias = Callable[[UserScoreFunction], float]
 """Computes the validation metric of a score function; bigger is better."""
 
 
@@ -104,6 +104,30 @@ class Backbone(ABC):
     @abstractmethod
     def score_folded(self, users: np.ndarray, folded: np.ndarray) -> np.ndarray:
         """Score folded-in items for users: float32, shape (users, new_items)."""
+
+    @property
+    def folds_in_users(self) -> bool:
+        """Whether unknown users can be scored by their interactions: ``score_histories``."""
+        return False
+
+    def score_histories(self, histories: sparse.csr_matrix, items: np.ndarray) -> np.ndarray:
+        """Score warm items for users who were not in the fit, if ``folds_in_users``.
+
+        Args:
+            histories: interactions of these users, CSR, shape (queries, at least n_items); items
+                after those of the fit are ignored.
+            items: int32 row numbers, shape (items,).
+
+        Returns:
+            float32, shape (queries, items).
+        """
+        raise NotImplementedError
+
+    def score_folded_histories(
+        self, histories: sparse.csr_matrix, folded: np.ndarray
+    ) -> np.ndarray:
+        """As ``score_histories`` for folded-in items, float32, shape (queries, new_items)."""
+        raise NotImplementedError
 
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:

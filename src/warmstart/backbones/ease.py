@@ -151,6 +151,28 @@ class Ease(Backbone):
     def score_folded(self, users: np.ndarray, folded: np.ndarray) -> np.ndarray:
         return self._fitted[users] @ np.ascontiguousarray(folded.T)
 
+    @property
+    def folds_in_users(self) -> bool:
+        return True
+
+    def score_histories(self, histories: sparse.csr_matrix, items: np.ndarray) -> np.ndarray:
+        train, scale = self._fitted, (1 / self._diagonal[items]).astype(np.float32)
+        known = histories[:, : shape_of(train)[1]]
+        if not self._over_users:
+            weights = self._inverse[:, items] * -scale
+            weights[items, np.arange(len(items))] = 0.0
+            return known @ weights
+        # xB = x - xP / diag(P), and xP = (x - (xXᵀ) M X) / λ
+        own = known[:, items].toarray()
+        through_users = (known @ train.T) @ self._inverse
+        smoothed = (train[:, items].T @ through_users.T).T
+        return own - (own - smoothed) * (scale / np.float32(self.config.l2))
+
+    def score_folded_histories(
+        self, histories: sparse.csr_matrix, folded: np.ndarray
+    ) -> np.ndarray:
+        return histories[:, : shape_of(self._fitted)[1]] @ np.ascontiguousarray(folded.T)
+
     def state(self) -> dict[str, np.ndarray]:
         train = self._fitted
         return {

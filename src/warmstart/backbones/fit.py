@@ -1,14 +1,13 @@
 """Fit a backbone as a stage of a method: resumable, shared between methods, stopped early."""
 
 import hashlib
-from functools import partial
 
 import numpy as np
 
 from warmstart.backbones import Backbone, BackboneConfig, build
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
-from warmstart.rank import mean_metric
+from warmstart.rank import by_user, mean_metric
 
 METRIC = "ndcg@20"
 """Metric for early stopping, on the warm validation slice."""
@@ -22,10 +21,10 @@ def fit_backbone(config: BackboneConfig, data: Dataset, context: FitContext) -> 
     """
     rng = context.rng.spawn(1)[0]
     seed = int(rng.integers(2**63))
-    validate, validated_on = None, "not"
-    if context.valid is not None:
-        validated_on = context.valid["warm"].hash
-        validate = partial(mean_metric, task=context.valid["warm"], metric=METRIC)
+    validate, validated_on, task = None, "not", context.task("warm", "all")
+    if task is not None:
+        validated_on = task.hash
+        validate = lambda score: mean_metric(by_user(score), task, METRIC)  # noqa: E731
     # Texts are not part of the key: the backbone does not use them.
     shape, events = (data.n_users, data.n_items), data.interactions.hash
     parts = f"{config.model_dump_json()} {shape} {events} {seed} {validated_on}"

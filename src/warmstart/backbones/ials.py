@@ -67,7 +67,9 @@ class Ials(FactorBackbone):
     def __init__(self, config: IalsConfig | None = None) -> None:
         super().__init__(config)
         self._item_ridge: Ridge | None = None
+        self._user_ridge: Ridge | None = None
         self._basis: Basis | None = None
+        self._item_basis: Basis | None = None
 
     def fit(
         self,
@@ -81,8 +83,8 @@ class Ials(FactorBackbone):
         with memory_limit(self.name, self.config.width, sum(shape_of(train))):
             sweeps = _Sweeps(train, self.config, rng)
             self._learn(sweeps, train, validate, rng, run_folder)
-        self._item_ridge = sweeps.item_ridge
-        self._basis = None
+        self._item_ridge, self._user_ridge = sweeps.item_ridge, sweeps.user_ridge
+        self._basis = self._item_basis = None
         return self
 
     def fold_in(
@@ -100,18 +102,51 @@ class Ials(FactorBackbone):
         ridge = self._item_ridge.of(rows) * np.float32(prior_weight)
         return solve_rows(self._basis, rows, alpha=self.config.alpha, ridge=ridge, prior=prior)[0]
 
+    @property
+    def folds_in_users(self) -> bool:
+        return self._user_ridge is not None  # artefacts of format 1 do not have it
+
+    def score_histories(self, histories: sparse.csr_matrix, items: np.ndarray) -> np.ndarray:
+        return self._fold_in_users(histories) @ self.vectors[1][items].T
+
+    def score_folded_histories(
+        self, histories: sparse.csr_matrix, folded: np.ndarray
+    ) -> np.ndarray:
+        return self._fold_in_users(histories) @ folded.T
+
+    def _fold_in_users(self, histories: sparse.csr_matrix) -> np.ndarray:
+        """Solve for the vectors of unknown users with items frozen: float32, (queries, width)."""
+        _, items = self.vectors
+        assert self._user_ridge is not None
+        if self._item_basis is None:
+            self._item_basis = Basis.of(items)
+        rows = sparse.csr_matrix(histories[:, : len(items)], dtype=np.float32)
+        ridge = self._user_ridge.of(rows)
+        return solve_rows(self._item_basis, rows, alpha=self.config.alpha, ridge=ridge)[0]
+
     def state(self) -> dict[str, np.ndarray]:
         users, items = self.vectors
-        assert self._item_ridge is not None
-        ridge = np.array([self._item_ridge.mean_count, self._item_ridge.others])
-        return {"users": users, "items": items, "item_ridge": ridge}
+        ridges = {"item_ridge": self._item_ridge, "user_ridge": self._user_ridge}
+        return {
+            "users": users,
+            "items": items,
+            **{
+                name: np.array([ridge.mean_count, ridge.others])
+                for name, ridge in ridges.items()
+                if ridge is not None
+            },
+        }
 
     def restore(self, state: dict[str, np.ndarray]) -> Self:
         self._users, self._items, ridge = required_arrays(
             self.name, state, "users", "items", "item_ridge"
         )
         self._item_ridge = Ridge(self.config, float(ridge[0]), float(ridge[1]))
-        self._basis = None
+        ridge = state.get("user_ridge")
+        self._user_ridge = (
+            None if ridge is None else Ridge(self.config, float(ridge[0]), float(ridge[1]))
+        )
+        self._basis = self._item_basis = None
         return self
 
 

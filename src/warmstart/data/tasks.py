@@ -39,6 +39,11 @@ class RankingTask:
     groups: np.ndarray | None = None
     ties: Ties = "random"
 
+    @property
+    def users(self) -> np.ndarray:
+        """Row numbers of the users, int32, shape (queries,); -1 for an unknown user."""
+        return self.queries.users
+
     def take(self, rows: np.ndarray) -> "RankingTask":
         """Select queries by position or boolean mask."""
         own = self.candidates.ndim == 2

@@ -16,7 +16,9 @@ from rich.table import Table
 from warmstart.arguments import positive_number, whole_number
 from warmstart.core import Recommender
 from warmstart.data.ids import Ids
-from warmstart.data.splits.cold import SLICES, Mask, Part, Slice, SliceName, Split
+from warmstart.data.queries import Queries
+from warmstart.data.splits.cold import SLICES, Mask, Part, SliceName, Split
+from warmstart.data.tasks import RankingTask
 from warmstart.errors import ConfigError, DataError
 from warmstart.evaluation.display import ShownAsTable
 from warmstart.evaluation.facts import DataFacts, data_facts
@@ -31,7 +33,7 @@ from warmstart.evaluation.strata import (
     user_strata,
 )
 from warmstart.process import check_process
-from warmstart.rank import Metric, Progress, Ranking, Scorer, rank_slice
+from warmstart.rank import Metric, Progress, Ranking, Scorer, rank_task
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +226,7 @@ def evaluate(
             protocol's as "overall", the other one as "overall_any" or "overall_both".
         seed: training seed of the model, recorded in the report.
         control: whether the model is a control, recorded in the report.
-        memory_mb: bound on a block of scores, in MiB; see ``rank_slice``.
+        memory_mb: bound on a block of scores, in MiB; see ``rank_task``.
         tie_seed: seed of the order of equal scores.
         progress: called with slice name, users done and total users.
 
@@ -249,7 +251,7 @@ def evaluate(
     for which in slices:
         task = _task(split, part, which, mask)
         depth = max(k, _CALIBRATION_DEPTH) if which == "overall" else k
-        ranking = rank_slice(
+        ranking = rank_task(
             scorer.score, task, depth, memory_mb=memory_mb, seed=tie_seed, progress=progress
         )
         if which == "overall":
@@ -257,7 +259,7 @@ def evaluate(
             bins = calibration(ranking, split.train.warm)
         else:
             results[which] = measure(which, ranking, task)
-        logger.info("%s: %s slice ranked for %d users", model.name, which, len(task.users))
+        logger.info("%s: %s slice ranked for %d users", model.name, which, len(task.queries))
     return Report(
         method=model.name if name is None else name,
         seed=seed,
@@ -318,9 +320,9 @@ class _Timed:
         self.model = model
         self.seconds = 0.0
 
-    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def score(self, queries: Queries, items: np.ndarray) -> np.ndarray:
         started = time.perf_counter()
-        scores = self.model.score(users, items)
+        scores = self.model.score(queries, items)
         self.seconds += time.perf_counter() - started
         return scores
 
@@ -337,21 +339,21 @@ class _Measure:
         self.degrees = np.bincount(train.users, minlength=self.n_users)
         self.audience = np.bincount(known.items, minlength=split.dataset.n_items)
 
-    def __call__(self, name: str, ranking: Ranking, task: Slice) -> SliceResult:
+    def __call__(self, name: str, ranking: Ranking, task: RankingTask) -> SliceResult:
         relevant = task.relevance.indices
         return SliceResult(
             name=name,
             users=ranking.users,
             n_relevant=ranking.n_relevant,
-            values={metric: ranking.per_user(metric) for metric in self.metrics},
+            values={metric: ranking.per_query(metric) for metric in self.metrics},
             facts=self._facts(ranking, task),
             exposure=exposure(ranking, task.candidates, relevant, self.warm, self.k),
             user_strata=user_strata(ranking, self.degrees, self.metrics),
             item_strata=item_strata(ranking, task.candidates, relevant, self.audience, self.k),
         )
 
-    def _facts(self, ranking: Ranking, task: Slice) -> SliceFacts:
-        n_users, n_candidates = len(task.users), len(task.candidates)
+    def _facts(self, ranking: Ranking, task: RankingTask) -> SliceFacts:
+        n_users, n_candidates = len(task.queries), len(task.candidates)
         masked_pairs = int(task.masked[:, task.candidates].count_nonzero())
         # ``ranking.tied`` covers the whole list, which calibration may make longer than k.
         scores = ranking.scores[:, : self.k + 1]
@@ -372,7 +374,7 @@ class _Measure:
         )
 
 
-def _task(split: Split, part: Part, name: SliceName, mask: Mask) -> Slice:
+def _task(split: Split, part: Part, name: SliceName, mask: Mask) -> RankingTask:
     """Build the slice; overall covers every user with a positive, the larger user set."""
     if name == "overall":
         split = replace(split, overall_users="any")
@@ -380,14 +382,14 @@ def _task(split: Split, part: Part, name: SliceName, mask: Mask) -> Slice:
 
 
 def _both_user_sets(
-    measure: _Measure, ranking: Ranking, task: Slice, split: Split, part: Part
+    measure: _Measure, ranking: Ranking, task: RankingTask, split: Split, part: Part
 ) -> dict[str, SliceResult]:
     """Measure overall over the users with any positive, and over those with a cold and a warm one.
 
     The protocol's user set is called "overall", the other one "overall_any" or "overall_both".
     """
     both = np.intersect1d(split.parts[f"cold_{part}"].users, split.parts[f"warm_{part}"].users)
-    rows = np.flatnonzero(np.isin(task.users, both))
+    rows = np.flatnonzero(np.isin(task.queries.users, both))
     if len(rows) == 0 and split.overall_users == "both":
         raise DataError("slice 'overall': no user has a cold and a warm positive")
     any_name, both_name = "overall", "overall_both"
@@ -395,14 +397,8 @@ def _both_user_sets(
         any_name, both_name = "overall_any", "overall"
     results = {any_name: measure(any_name, ranking, task)}
     if len(rows):
-        results[both_name] = measure(both_name, ranking.take(rows), _take(task, rows))
+        results[both_name] = measure(both_name, ranking.take(rows), task.take(rows))
     return results
-
-
-def _take(task: Slice, rows: np.ndarray) -> Slice:
-    return replace(
-        task, users=task.users[rows], relevance=task.relevance[rows], masked=task.masked[rows]
-    )
 
 
 def _parsed(metrics: Sequence[str]) -> list[Metric]:

@@ -162,7 +162,7 @@ def user_strata(
         n_strata: number of strata; fewer if degrees repeat.
     """
     ranked = degrees[ranking.users]
-    values = {metric: ranking.per_user(metric) for metric in metrics}
+    values = {metric: ranking.per_query(metric) for metric in metrics}
     weights = {metric: Metric.parse(metric).weights(ranking.n_relevant) for metric in metrics}
     strata = []
     for low, high in _quantile_groups(ranked, n_strata):

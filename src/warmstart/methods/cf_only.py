@@ -4,8 +4,6 @@ Its score of an item without interactions is NaN. Later interactions with such a
 (``fold_in``); users and warm items stay bit for bit as they are.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from pydantic import Field
 
@@ -15,13 +13,15 @@ from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.fit import fit_backbone
 from warmstart.config import Config
 from warmstart.core import Encoder, FitContext, Recommender, Traits
+from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
+from warmstart.data.histories import Histories
 from warmstart.data.interactions import Interactions
-from warmstart.data.splits.cold import Validation
+from warmstart.data.tasks import Validation
 from warmstart.errors import DataError
 from warmstart.process import check_process
 from warmstart.simulate.calibration import CalibrationConfig, fit_calibration
-from warmstart.simulate.hybrid import HybridScorer, scores_over_users
+from warmstart.simulate.hybrid import HybridScorer, score_histories, scores_over_users
 
 
 class CFOnlyConfig(Config):
@@ -47,9 +47,19 @@ class CFOnly(Recommender, AddsItems):
         self._hybrid = HybridScorer(backbone, data.n_users)
         self._hybrid.append_unscored(int((~data.warm).sum()))
 
-    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``; NaN for an item without interactions."""
         return self._hybrid.score(users, items, self.fitted.warm)
+
+    def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
+        """As ``_score_users``, by the backbone's fold-in of the history if it has one."""
+        if not self._folds_in_histories:
+            return super()._score_histories(histories, items)
+        return score_histories(self._hybrid, self.fitted, histories, items)
+
+    @property
+    def _folds_in_histories(self) -> bool:
+        return self._hybrid.backbone.folds_in_users
 
     def fold_in(self, events: Interactions) -> None:
         """Give cold items vectors, and thus scores, from interactions with them.
@@ -93,8 +103,8 @@ class CFOnly(Recommender, AddsItems):
             valid,
         )
 
-    def _add_texts(self, texts: Sequence[str]) -> None:
-        self._hybrid.append_unscored(len(texts))
+    def _add_items(self, items: Catalogue) -> None:
+        self._hybrid.append_unscored(len(items))
 
     def _state(self) -> dict[str, np.ndarray]:
         return self._hybrid.state()

@@ -111,10 +111,11 @@ class ColdLLM(Simulator):
         )
         choices |= chosen
         self._store_shortlist(self._judge_shortlist(cold, data, context))
-        if context.valid is not None:
+        task = context.task("cold")
+        if task is not None:
             with context.run.stage("select"):
                 self._funnel.select = self._funnel.choose_selection(
-                    backbone, cold, self._shortlist, data, context.valid
+                    backbone, cold, self._shortlist, data, task
                 )
             choices["select"] = self._funnel.select.model_dump(mode="json")
         trained = None
@@ -251,10 +252,6 @@ class ColdLLM(Simulator):
         return select(self._funnel.select, shortlist, self.name, k)
 
     # -- scores and state --
-
-    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``: the backbone's scores; calibrated scores for cold items."""
-        return self._hybrid.score(users, items, self.fitted.warm)
 
     def _state(self) -> dict[str, np.ndarray]:
         return {

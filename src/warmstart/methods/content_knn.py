@@ -4,8 +4,6 @@ Each item, warm or cold, has its nearest warm items by cosine of the text vector
 score(u, i) is the sum of the cosines over those neighbours that user u has interacted with.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from pydantic import Field
 from scipy import sparse
@@ -13,7 +11,9 @@ from scipy import sparse
 from warmstart.abilities import AddsItems
 from warmstart.config import Config
 from warmstart.core import Encoder, FitContext, Recommender, Traits
+from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
+from warmstart.data.histories import Histories
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.rank import top_k
 
@@ -35,7 +35,12 @@ class ContentKNN(Recommender, AddsItems):
 
     name = "content_knn"
     config_type = ContentKNNConfig
-    traits = Traits(reads=frozenset({"interactions", "texts"}), cold_items="content", needs_lm=True)
+    traits = Traits(
+        reads=frozenset({"interactions", "texts"}),
+        cold_items="content",
+        answers=frozenset({"user", "history"}),
+        needs_lm=True,
+    )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         self._remember_histories()
@@ -45,9 +50,14 @@ class ContentKNN(Recommender, AddsItems):
             warm_position = np.where(data.warm, np.cumsum(data.warm) - 1, -1)
             self._similar = self._neighbours(self._texts.rows, warm_position)
 
-    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``; the score is a sum of cosines."""
         return (self._histories[users] @ self._similar[items].T).toarray()
+
+    def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
+        """As ``_score_users``; only warm items of a history count."""
+        known = histories.matrix(len(self._texts.rows))[:, self._warm]
+        return (known @ self._similar[items].T).toarray()
 
     def _remember_histories(self) -> None:
         """Store the warm items and the users' interactions with them."""
@@ -78,8 +88,8 @@ class ContentKNN(Recommender, AddsItems):
             shape=(len(vectors), len(self._warm)),
         )
 
-    def _add_texts(self, texts: Sequence[str]) -> None:
-        new = self._neighbours(self._texts.append(texts), np.full(len(texts), -1))
+    def _add_items(self, items: Catalogue) -> None:
+        new = self._neighbours(self._texts.append(items.texts), np.full(len(items), -1))
         self._similar = sparse.csr_matrix(sparse.vstack([self._similar, new]))
 
     def _state(self) -> dict[str, np.ndarray]:

@@ -17,9 +17,12 @@ from warmstart.backbones import build
 from warmstart.backbones.ease import EaseConfig
 from warmstart.backbones.fit import fit_backbone
 from warmstart.core import Encoder, FitContext, Recommender, Traits
+from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
+from warmstart.data.histories import Histories
 from warmstart.data.interactions import Interactions
 from warmstart.lm.text_vectors import TextVectors
+from warmstart.similar_users import similar_users
 from warmstart.simulate.calibration import (
     CalibrationConfig,
     ColdCalibration,
@@ -50,7 +53,12 @@ class EaseText(Recommender, AddsItems, Simulates):
 
     name = "ease_text"
     config_type = EaseTextConfig
-    traits = Traits(reads=frozenset({"interactions", "texts"}), cold_items="content", needs_lm=True)
+    traits = Traits(
+        reads=frozenset({"interactions", "texts"}),
+        cold_items="content",
+        answers=frozenset({"user", "history"}),
+        needs_lm=True,
+    )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         self._ease = fit_backbone(self.config.ease, data, context)
@@ -68,7 +76,7 @@ class EaseText(Recommender, AddsItems, Simulates):
                 min_variation=min_variation(data),
             )
 
-    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``: EASE's scores; calibrated ridge scores for cold items."""
         return score_warm_and_cold(
             users,
@@ -78,6 +86,25 @@ class EaseText(Recommender, AddsItems, Simulates):
             lambda u, i: self._calibration.apply(u, self._score_text(u, i)),
         )
 
+    def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
+        """As ``_score_users``; the calibration is that of users with similar histories."""
+        fitted = self.fitted
+        known = histories.matrix(len(fitted.catalogue))
+        calibration = self._calibration.averaged(similar_users(fitted.positives, known))
+        warm_vectors = self._texts.rows[fitted.warm]
+
+        def score_text(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+            vectors = self._texts.rows[items]
+            return self._head.predict_for(known[rows][:, fitted.warm], warm_vectors, vectors)
+
+        return score_warm_and_cold(
+            np.arange(len(histories)),
+            items,
+            fitted.warm,
+            lambda rows, items: self._ease.score_histories(known[rows], items),
+            lambda rows, items: calibration.apply(rows, score_text(rows, items)),
+        )
+
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
         """As ``Simulates.simulate_texts``; weights are ridge scores, clipped to (0, 1]."""
         return top_users(self._head.predict(self._texts.encode(texts)), k, self.name)
@@ -85,8 +112,8 @@ class EaseText(Recommender, AddsItems, Simulates):
     def _score_text(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         return self._head.predict(self._texts.rows[items], users).T
 
-    def _add_texts(self, texts: Sequence[str]) -> None:
-        self._texts.append(texts)
+    def _add_items(self, items: Catalogue) -> None:
+        self._texts.append(items.texts)
 
     def _state(self) -> dict[str, np.ndarray]:
         return {

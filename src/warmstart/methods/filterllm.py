@@ -43,7 +43,7 @@ from warmstart.backbones.vectors import collaborative_vectors
 from warmstart.core import Encoder, FitContext, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
-from warmstart.data.splits.cold import Slice
+from warmstart.data.tasks import RankingTask
 from warmstart.lm.lora import LoRAConfig, TunableEncoder, encode_with_adapter
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.rank import top_k
@@ -146,8 +146,9 @@ class FilterLLM(Simulator):
         self.config.check_table(self.name, int((~data.warm).sum()), data.n_users)
         self._fit_distribution(backbone, data, context)
         self._platt = self.config.platt
-        if context.valid is not None:
-            self._platt = self._fit_platt(context.valid["cold"], data.n_users)
+        cold_task = context.task("cold")
+        if cold_task is not None:
+            self._platt = self._fit_platt(cold_task, data.n_users)
             self.fitted.choices["platt"] = self._platt.model_dump()
         with context.run.stage("simulate"):
             self._hybrid, chosen = fit_hybrid(
@@ -205,10 +206,11 @@ class FilterLLM(Simulator):
             return
         logger.info("memory of tuning:\n%s", trainee.memory(context.encoder.lm, data).table())
         validate, validated_on = None, "not"
-        if context.valid is not None:
+        task, warm_task = context.task("cold"), context.task("warm", "all")
+        if task is not None:
             # The backbone, on which tuning depends, was validated on the warm slice.
-            validated_on = context.valid["cold"].hash + context.valid["warm"].hash
-            validate = trainee.validator(self._texts.rows, data, context.valid["cold"])
+            validated_on = task.hash + ("" if warm_task is None else warm_task.hash)
+            validate = trainee.validator(self._texts.rows, data, task)
             if config.ridge is not None:
                 self.fitted.choices["temperature"] = trainee.choose_temperature(validate)
         parts = (
@@ -235,7 +237,7 @@ class FilterLLM(Simulator):
                 trainee.restore(start)
                 self.fitted.choices["epochs"] = 0
 
-    def _fit_platt(self, task: Slice, n_users: int) -> PlattConfig:
+    def _fit_platt(self, task: RankingTask, n_users: int) -> PlattConfig:
         """Fit probabilities to the labels of the likeliest users of cold validation items."""
         rows = task.candidates
         scores = self._distribution.user_scores(self._texts.rows[rows], self._tuned[rows])
@@ -325,10 +327,6 @@ class FilterLLM(Simulator):
         )
 
     # -- scores and state --
-
-    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``: the backbone's scores; calibrated scores for cold items."""
-        return self._hybrid.score(users, items, self.fitted.warm)
 
     def _state(self) -> dict[str, np.ndarray]:
         return {

@@ -3,14 +3,14 @@
 A cold item has no interactions, so all cold items tie below every warm item.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from warmstart.abilities import AddsItems
 from warmstart.config import Config
 from warmstart.core import FitContext, Recommender, Traits
+from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
+from warmstart.data.queries import Queries
 
 
 class PopularConfig(Config):
@@ -22,17 +22,22 @@ class Popular(Recommender, AddsItems):
 
     name = "popular"
     config_type = PopularConfig
-    traits = Traits(reads=frozenset({"interactions"}), cold_items="prior", personal=False)
+    traits = Traits(
+        reads=frozenset({"interactions"}),
+        cold_items="prior",
+        answers=frozenset({"user", "history", "text"}),
+        personal=False,
+    )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         self._counts = data.matrix.getnnz(axis=0).astype(np.float32)
 
-    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def _score(self, queries: Queries, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``; the score is the item's number of interactions."""
-        return np.tile(self._counts[items], (len(users), 1))
+        return np.tile(self._counts[items], (len(queries), 1))
 
-    def _add_texts(self, texts: Sequence[str]) -> None:
-        self._counts = np.concatenate([self._counts, np.zeros(len(texts), np.float32)])
+    def _add_items(self, items: Catalogue) -> None:
+        self._counts = np.concatenate([self._counts, np.zeros(len(items), np.float32)])
 
     def _state(self) -> dict[str, np.ndarray]:
         return {"counts": self._counts}

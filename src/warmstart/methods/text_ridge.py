@@ -11,7 +11,9 @@ import numpy as np
 
 from warmstart.abilities import AddsItems, Simulates
 from warmstart.core import Encoder, FitContext, Recommender, Traits
+from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
+from warmstart.data.histories import Histories
 from warmstart.data.interactions import Interactions
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.simulate.calibration import score_warm_and_cold
@@ -24,7 +26,12 @@ class TextRidge(Recommender, AddsItems, Simulates):
 
     name = "text_ridge"
     config_type = RidgeConfig
-    traits = Traits(reads=frozenset({"interactions", "texts"}), cold_items="content", needs_lm=True)
+    traits = Traits(
+        reads=frozenset({"interactions", "texts"}),
+        cold_items="content",
+        answers=frozenset({"user", "history"}),
+        needs_lm=True,
+    )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         with context.run.stage("encode"):
@@ -32,11 +39,20 @@ class TextRidge(Recommender, AddsItems, Simulates):
         self._warm_rows = data.matrix.T.tocsr()[np.flatnonzero(data.warm)]
         self._head = fit_ridge(self.config, self._texts.rows, data, context)
 
-    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``; near 1 for a likely pair, near 0 for an unlikely one."""
         return score_warm_and_cold(
             users, items, self.fitted.warm, self._score_warm, self._text_scores
         )
+
+    def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
+        """As ``_score_users``, by the regression of the history on the texts."""
+        known = histories.matrix(len(self._texts.rows))[:, self.fitted.warm]
+        return self._head.predict_for(known, self._warm_vectors, self._texts.rows[items])
+
+    @property
+    def _warm_vectors(self) -> np.ndarray:
+        return self._texts.rows[self.fitted.warm]
 
     def _text_scores(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         return self._head.predict(self._texts.rows[items], users).T
@@ -51,8 +67,8 @@ class TextRidge(Recommender, AddsItems, Simulates):
         """As ``Simulates.simulate_texts``; weights are scores, clipped to (0, 1]."""
         return top_users(self._head.predict(self._texts.encode(texts)), k, self.name)
 
-    def _add_texts(self, texts: Sequence[str]) -> None:
-        self._texts.append(texts)
+    def _add_items(self, items: Catalogue) -> None:
+        self._texts.append(items.texts)
 
     def _state(self) -> dict[str, np.ndarray]:
         return {"vectors": self._texts.rows, **self._head.state()}

@@ -29,12 +29,13 @@ from typing import Any, Self
 
 import numpy as np
 from pydantic import Field
+from scipy import sparse
 
 from warmstart.config import Config
 from warmstart.data.dataset import Dataset
-from warmstart.data.splits.cold import Validation
+from warmstart.data.tasks import RankingTask, Validation, ranking_task
 from warmstart.errors import ConfigError
-from warmstart.rank import Metric, ScoreFunction, rank_slice
+from warmstart.rank import Metric, UserScoreFunction, by_user, rank_task
 from warmstart.simulate.fusion import MIN_VARIATION
 
 COLD_WEIGHTS = tuple(float(2**exponent) for exponent in np.arange(-4, 4.01, 0.25))
@@ -92,6 +93,20 @@ class ColdCalibration:
             scaled[above] = limit + room * -np.expm1((limit - scaled[above]) / room)
         return scaled
 
+    def averaged(self, weights: sparse.csr_matrix) -> Self:
+        """Return the calibration of unknown users: the weighted mean of known users' factors.
+
+        Args:
+            weights: weights of known users, CSR, shape (queries, n_users); rows sum to 1, and an
+                empty row counts all users alike.
+        """
+        means = []
+        for values in (self.user_factors, self.user_limits):
+            mean = np.asarray(weights @ values, np.float32)
+            mean[np.diff(weights.indptr) == 0] = values.mean()
+            means.append(mean)
+        return type(self)(*means)
+
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays that ``restore`` needs."""
         return {"user_factors": self.user_factors, "user_limits": self.user_limits}
@@ -104,8 +119,8 @@ class ColdCalibration:
 
 def fit_calibration(
     config: CalibrationConfig,
-    score_warm: ScoreFunction,
-    score_cold: ScoreFunction,
+    score_warm: UserScoreFunction,
+    score_cold: UserScoreFunction,
     reference: np.ndarray,
     data: Dataset,
     valid: Validation | None,
@@ -121,15 +136,16 @@ def fit_calibration(
         reference: uncalibrated scores of some cold items for all users, float32, shape
             (items, n_users).
         data: defines the warm items and each user's seen items.
-        valid: validation slices.
+        valid: validation slices. The constants are chosen on "overall", or on "all", if there is a
+            slice "cold" too; without cold items there is nothing to choose.
         min_variation: standard deviation over root mean square below which a user's cold scores
             are divided by the latter.
 
     Returns:
-        The calibration, and the chosen constants (none without validation).
+        The calibration, and the chosen constants.
 
     Raises:
-        ConfigError: ``valid`` has no slice "overall".
+        ConfigError: ``valid`` has the slice "cold", but none with warm and cold items.
     """
     warm_std, warm_max = _warm_scale(score_warm, data)
     cold_std = np.std(reference, axis=0, dtype=np.float64)
@@ -147,19 +163,15 @@ def fit_calibration(
         highest = np.maximum(warm_max, user_factors * cold_max)
         return ColdCalibration(user_factors, highest.astype(np.float32))
 
-    if valid is None:
+    task = _overall_task(valid)
+    if task is None:
         user_factors = factors(config.cold_weight, config.user_std_exponent)
         if "cold_weight" not in config.model_fields_set:
             return _below(warm_max, cold_max, user_factors), {}
         return limited(user_factors), {}
-    if "overall" not in valid:
-        raise ConfigError(
-            f"calibrating cold scores needs the validation slice 'overall', got {sorted(valid)}"
-        )
-    task = valid["overall"]
     warm_side, cold_side = (
-        rank_slice(
-            partial(score_warm_and_cold, warm=data.warm, score_warm=warm, score_cold=cold),
+        rank_task(
+            by_user(partial(score_warm_and_cold, warm=data.warm, score_warm=warm, score_cold=cold)),
             task,
             _METRIC.k,
         )
@@ -168,11 +180,11 @@ def fit_calibration(
     hits = np.concatenate([warm_side.hits, cold_side.hits], axis=1)
 
     def quality(cold_weight: float, exponent: float) -> float:
-        scaled = cold_side.scores * factors(cold_weight, exponent)[task.users][:, None]
+        scaled = cold_side.scores * factors(cold_weight, exponent)[task.queries.users][:, None]
         scores = np.concatenate([warm_side.scores, scaled], axis=1)
         order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), axis=1, kind="stable")
         merged = np.take_along_axis(hits, order[:, : _METRIC.k], axis=1)
-        return float(_METRIC.per_user(merged, warm_side.n_relevant).mean())
+        return float(_METRIC.per_query(merged, warm_side.n_relevant).mean())
 
     cold_weight, exponent = max(
         product(COLD_WEIGHTS, USER_STD_EXPONENTS), key=lambda constants: quality(*constants)
@@ -181,12 +193,23 @@ def fit_calibration(
     return limited(factors(cold_weight, exponent)), chosen
 
 
+def _overall_task(valid: Validation | None) -> RankingTask | None:
+    if valid is None or "cold" not in valid:
+        return None
+    task = ranking_task(valid, "overall", "all")
+    if task is None:
+        raise ConfigError(
+            f"calibrating cold scores needs the validation slice 'overall', got {sorted(valid)}"
+        )
+    return task
+
+
 def score_warm_and_cold(
     users: np.ndarray,
     items: np.ndarray,
     warm: np.ndarray,
-    score_warm: ScoreFunction,
-    score_cold: ScoreFunction,
+    score_warm: UserScoreFunction,
+    score_cold: UserScoreFunction,
 ) -> np.ndarray:
     """Score warm items with one model and cold items with another.
 
@@ -245,7 +268,7 @@ def _below(warm_max: np.ndarray, cold_max: np.ndarray, user_factors: np.ndarray)
     return ColdCalibration(user_factors, limits.astype(np.float32))
 
 
-def _warm_scale(score_warm: ScoreFunction, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def _warm_scale(score_warm: UserScoreFunction, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return each user's standard deviation over unseen warm items, and the highest warm score."""
     items = _evenly(np.flatnonzero(data.warm))
     stds, highest = np.empty(data.n_users), np.empty(data.n_users)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from warmstart.config import Config
 from warmstart.data.dataset import Dataset
-from warmstart.data.splits.cold import Slice
+from warmstart.data.tasks import RankingTask
 from warmstart.lm.load import LanguageModel
 from warmstart.lm.lora import LoRAConfig, TunableEncoder
 from warmstart.lm.texts import TokenizedTexts, tokenize
@@ -191,7 +191,9 @@ class DistributionTrainee(TorchTrainee):
         guided = behaviour_guided_loss(queries[:, : guides.shape[1]], guides)
         return loss + self.config.guidance_weight * guided
 
-    def validator(self, frozen: np.ndarray, data: Dataset, task: Slice) -> Callable[[], float]:
+    def validator(
+        self, frozen: np.ndarray, data: Dataset, task: RankingTask
+    ) -> Callable[[], float]:
         """Return a function that computes the distribution's present ndcg@20 on a slice.
 
         Args:

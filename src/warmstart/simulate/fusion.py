@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from warmstart.data.splits.cold import Slice
+from warmstart.data.tasks import RankingTask
 from warmstart.rank import TableScorer, mean_metric
 
 ColdScore = Literal["fold_in", "text", "both"]
@@ -94,7 +94,7 @@ def _std(scores: np.ndarray) -> float:
 
 def choose_fusion(
     constants: Iterable[tuple[float, float]],
-    task: Slice,
+    task: RankingTask,
     rows: np.ndarray,
     first: np.ndarray,
     second: np.ndarray,

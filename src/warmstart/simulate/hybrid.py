@@ -14,9 +14,13 @@ from pydantic import Field
 from scipy import sparse
 
 from warmstart.backbones import Backbone, BackboneConfig, build
+from warmstart.backbones.base import shape_of
 from warmstart.data.dataset import Dataset
-from warmstart.data.splits.cold import Validation
+from warmstart.data.histories import Histories
+from warmstart.data.tasks import Validation, ranking_task
 from warmstart.errors import UnsupportedError
+from warmstart.fitted import Fitted
+from warmstart.similar_users import similar_users
 from warmstart.simulate.calibration import (
     CalibrationConfig,
     ColdCalibration,
@@ -186,6 +190,27 @@ class HybridScorer:
             text = self.text_scores[rows][:, users].T
         if self.fusion.weight < 1:
             folded = self.backbone.score_folded(users, self.folded[rows])
+        return self._fused(folded, text, rows)
+
+    def score_cold_histories(
+        self, histories: sparse.csr_matrix, weights: sparse.csr_matrix, rows: np.ndarray
+    ) -> np.ndarray:
+        """As ``score_cold`` for unknown users: by fold-in, and the text scores of similar users.
+
+        Args:
+            histories: items of each history, CSR, shape (queries, n_items).
+            weights: weights of similar users, CSR, shape (queries, n_users).
+            rows: positions of the cold items.
+        """
+        text = folded = np.zeros((shape_of(histories)[0], len(rows)), np.float32)
+        if self.fusion.weight > 0:
+            text = np.asarray(weights @ self.text_scores[rows].T, np.float32)
+        if self.fusion.weight < 1:
+            folded = self.backbone.score_folded_histories(histories, self.folded[rows])
+        return self._fused(folded, text, rows)
+
+    def _fused(self, folded: np.ndarray, text: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Fuse both scores of the cold items at these positions, shape (queries, rows)."""
         scores = self.fusion.weighted_sum(folded, text) * self.item_scales[rows]
         # NaN does not always propagate: EASE scores 0 for a user without history.
         scores[:, np.isnan(self.folded[rows]).any(axis=1)] = np.nan
@@ -239,8 +264,9 @@ def fit_hybrid(
         The scorer, and the chosen constants.
     """
     reference = rows = reference_items(data)
-    if valid is not None:
-        candidates = valid["cold"].candidates
+    task = ranking_task(valid, "cold")
+    if task is not None:
+        candidates = task.candidates
         rows = np.union1d(reference, candidates[data.catalogue.has_text[candidates]])
     position = np.cumsum(~data.warm) - 1
 
@@ -264,9 +290,9 @@ def fit_hybrid(
         config.text_weight if config.cold_score == "both" else TEXT_WEIGHTS[config.cold_score][0]
     )
     exponent, choices = config.norm_exponent, {}
-    if valid is not None:
+    if task is not None:
         constants = [(w, e) for w in TEXT_WEIGHTS[config.cold_score] for e in NORM_EXPONENTS]
-        weight, exponent = choose_fusion(constants, valid["cold"], rows, folded, text)
+        weight, exponent = choose_fusion(constants, task, rows, folded, text)
         choices = {"text_weight": weight, "norm_exponent": exponent}
     folded, text = (scores[np.isin(rows, reference)] for scores in (folded, text))
     fusion = ScoreFusion.fit(weight, exponent, folded, text)
@@ -283,6 +309,34 @@ def fit_hybrid(
         min_variation=min_variation(data),
     )
     return hybrid, choices | chosen
+
+
+def score_histories(
+    hybrid: HybridScorer, fitted: Fitted, histories: Histories, items: np.ndarray
+) -> np.ndarray:
+    """Score items for unknown users, for a backbone that folds in users.
+
+    Text scores and calibration are those of known users with similar histories.
+
+    Returns:
+        float32, shape (histories, items).
+    """
+    known = histories.matrix(len(fitted.catalogue))
+    weights = similar_users(fitted.positives, known)
+    calibration = hybrid.calibration.averaged(weights)
+    position = np.cumsum(~fitted.warm) - 1
+
+    def score_cold(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
+        scores = hybrid.score_cold_histories(known[queries], weights[queries], position[items])
+        return calibration.apply(queries, scores)
+
+    return score_warm_and_cold(
+        np.arange(len(histories)),
+        items,
+        fitted.warm,
+        lambda queries, items: hybrid.backbone.score_histories(known[queries], items),
+        score_cold,
+    )
 
 
 def item_blocks(n_items: int, n_users: int) -> Iterator[slice]:

@@ -73,6 +73,7 @@ class RidgeHead:
         self.centres = centres
         self.weights = weights
         self.leverage = leverage
+        self._factor: tuple[np.ndarray, bool] | None = None
 
     @classmethod
     def fit(
@@ -104,14 +105,57 @@ class RidgeHead:
                 return cls(config, vectors, weights, 1 - config.l2 * np.diag(inverse))
             chosen = np.sort(rng.choice(len(vectors), config.landmarks, replace=False))
             centres = vectors[chosen]
-            penalty = config.l2 * rbf(centres, centres, config.gamma)
-            penalty[np.diag_indices_from(penalty)] += np.float32(1e-3)  # solvable in float32
+            penalty = _penalty(config, centres)
             features = lambda rows: rbf(vectors[rows], centres, config.gamma)  # noqa: E731
             return cls(config, centres, *_regress_blocks(features, targets, penalty))
         except linalg.LinAlgError as error:
             raise ConfigError(
                 f"ridge: l2={config.l2} is too small to solve the regression in float32: {error}"
             ) from None
+
+    def predict_for(
+        self, histories: sparse.csr_matrix, warm_vectors: np.ndarray, vectors: np.ndarray
+    ) -> np.ndarray:
+        """Score items for users who were not in the fit, by the regression of their histories.
+
+        The first call factorises the system of the fit again, which takes as long as the fit and
+        as much memory as its matrix: (centres or width)² x 4 bytes, which are kept.
+
+        Args:
+            histories: items of each history among the warm items, CSR, shape (queries, warm items).
+            warm_vectors: the text vectors given to ``fit``.
+            vectors: text vectors of the items to score, float32, shape (items, width).
+
+        Returns:
+            float32, shape (queries, items).
+        """
+        if self._factor is None:
+            self._factor = self._factorised(warm_vectors)
+        right = histories.toarray().T.astype(np.float32)
+        if self.config.kernel == "linear":
+            right = warm_vectors.T @ right
+        elif len(self.centres) != len(warm_vectors):
+            rows = np.unique(histories.indices)
+            right = rbf(warm_vectors[rows], self.centres, self.config.gamma).T @ right[rows]
+        weights = linalg.cho_solve(self._factor, right, check_finite=False)
+        weights = np.ascontiguousarray(weights, np.float32)
+        return RidgeHead(self.config, self.centres, weights).predict(vectors).T
+
+    def _factorised(self, warm_vectors: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Return the Cholesky factor of the system that ``fit`` solved."""
+        config = self.config
+        if config.kernel == "linear":
+            gram = warm_vectors.T @ warm_vectors
+            gram[np.diag_indices_from(gram)] += np.float32(config.l2)
+        elif len(self.centres) == len(warm_vectors):
+            gram = rbf(warm_vectors, warm_vectors, config.gamma)
+            gram[np.diag_indices_from(gram)] += np.float32(config.l2)
+        else:
+            gram = _penalty(config, self.centres)
+            for start in range(0, len(warm_vectors), _BLOCK):
+                block = rbf(warm_vectors[start : start + _BLOCK], self.centres, config.gamma)
+                gram += block.T @ block
+        return linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
 
     def predict(self, vectors: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
         """Score users (all if None) for text vectors; float32, shape (items, users)."""
@@ -230,6 +274,13 @@ def rbf(left: np.ndarray, right: np.ndarray, gamma: float) -> np.ndarray:
     np.minimum(kernel, 0, out=kernel)
     kernel *= gamma
     return np.exp(kernel, out=kernel)
+
+
+def _penalty(config: RidgeConfig, centres: np.ndarray) -> np.ndarray:
+    """The regulariser of a solution that landmarks span: float32, shape (centres, centres)."""
+    penalty = config.l2 * rbf(centres, centres, config.gamma)
+    penalty[np.diag_indices_from(penalty)] += np.float32(1e-3)  # solvable in float32
+    return penalty
 
 
 def _solve(gram: np.ndarray, l2: float, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

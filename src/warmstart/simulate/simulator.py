@@ -16,9 +16,11 @@ from scipy import sparse
 
 from warmstart.abilities import AddsItems, Simulates
 from warmstart.core import Recommender
+from warmstart.data.catalogue import Catalogue
+from warmstart.data.histories import Histories
 from warmstart.data.interactions import Interactions
 from warmstart.lm.text_vectors import TextVectors
-from warmstart.simulate.hybrid import HybridScorer, item_blocks
+from warmstart.simulate.hybrid import HybridScorer, item_blocks, score_histories
 
 ItemEncoding: TypeAlias = dict[str, np.ndarray]
 """Language-model outputs for some texts: arrays with one row per text, "vectors" among them."""
@@ -63,13 +65,27 @@ class Simulator(Recommender, AddsItems, Simulates):
         """The fitted scorer of warm and cold items."""
         return self._hybrid
 
+    def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """As ``Recommender.score``: the backbone's scores; calibrated scores for cold items."""
+        return self._hybrid.score(users, items, self.fitted.warm)
+
+    def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
+        """As ``_score_users``, by the backbone's fold-in of the history if it has one."""
+        if not self._folds_in_histories:
+            return super()._score_histories(histories, items)
+        return score_histories(self._hybrid, self.fitted, histories, items)
+
+    @property
+    def _folds_in_histories(self) -> bool:
+        return self._hybrid.backbone.folds_in_users
+
     @property
     def vectors(self) -> np.ndarray:
         """Text vectors of the catalogue, unit length, float32, shape (n_items, width)."""
         return self._texts.rows
 
-    def _add_texts(self, texts: Sequence[str]) -> None:
-        n_users = len(self.fitted.user_ids)
+    def _add_items(self, items: Catalogue) -> None:
+        texts, n_users = items.texts, len(self.fitted.user_ids)
         self.config.check_table(self.name, len(self._hybrid.folded) + len(texts), n_users)
         encoding = self.encode_items(texts)
         for rows in item_blocks(len(texts), n_users):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ import torch
 
 from warmstart.core import Recommender
 from warmstart.data.dataset import Dataset
-from warmstart.data.splits.cold import SliceName, Validation
+from warmstart.data.queries import Queries
+from warmstart.data.splits.cold import SliceName
+from warmstart.data.tasks import Validation
 from warmstart.lm import TextEncoder
 from warmstart.methods import load_model
-from warmstart.rank import ScoreFunction, mean_metric
+from warmstart.rank import ScoreFunction, by_user, mean_metric
 from warmstart.run import Run
 from warmstart.testing.new_process import Lists, lists
 from warmstart.testing.world import Checkerboard, checkerboard, expected_random_ndcg, world_encoder
@@ -236,7 +238,7 @@ class Case:
         """ndcg@10 on a test slice, rescaled: 0 for a random ranking, 1 for the ideal one."""
         task = self.world.split.slice("test", part)
         low = expected_random_ndcg(task, _METRIC)
-        high = mean_metric(self.world.ideal_scores, task, _METRIC)
+        high = mean_metric(by_user(self.world.ideal_scores), task, _METRIC)
         return (mean_metric(score, task, _METRIC) - low) / (high - low)
 
     def _fingerprints(self, valid: Validation) -> dict[str, str]:
@@ -244,17 +246,12 @@ class Case:
         data = self.world.data
         events, matrix = data.interactions, data.matrix
         numpy_state: Any = np.random.get_state()  # noqa: NPY002 - only read
-        tasks = [
-            array
-            for task in valid.values()
-            for array in (task.users, task.candidates, task.relevance.indices, task.masked.indices)
-        ]
         found = {
             "interactions": _hash(events.users, events.items, events.weights),
             "matrix": _hash(matrix.indptr, matrix.indices, matrix.data, data.warm),
             "ids and texts": repr((data.user_ids.values, data.catalogue.item_ids.values))
             + repr(data.catalogue.texts),
-            "validation slices": _hash(*tasks),
+            "validation slices": repr([replace(task).hash for task in valid.values()]),
             "Python's random state": repr(random.getstate()),
             "numpy's random state": f"{numpy_state[2:]} {_hash(np.asarray(numpy_state[1]))}",
             "torch's random state": _hash(torch.get_rng_state().numpy()),
@@ -274,7 +271,12 @@ class Case:
 def all_scores(model: Recommender) -> np.ndarray:
     """Scores of all items for all users, float32, shape (n_users, n_items)."""
     fitted = model.fitted
-    return model.score(rows(len(fitted.user_ids)), rows(len(fitted.catalogue)))
+    return model.score(by_rows(len(fitted.user_ids)), rows(len(fitted.catalogue)))
+
+
+def by_rows(users: int | np.ndarray) -> Queries:
+    """Queries of known users: of the first ``users``, or of these rows."""
+    return Queries.of_users(rows(users) if isinstance(users, int) else users)
 
 
 def rows(n: int) -> np.ndarray:

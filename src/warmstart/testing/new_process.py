@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from warmstart.core import Recommender
+from warmstart.data.queries import Queries
 from warmstart.methods import METHODS, load_model
 
 
@@ -45,7 +46,8 @@ def lists(model: Recommender, k: int) -> Lists:
     users = np.arange(len(fitted.user_ids), dtype=np.int32)
     items = np.arange(len(fitted.catalogue), dtype=np.int32)
     return Lists(
-        model.recommend(fitted.user_ids.values, k, on_unknown="popular"), model.score(users, items)
+        model.recommend(fitted.user_ids.values, k, on_unknown="popular"),
+        model.score(Queries.of_users(users), items),
     )
 
 

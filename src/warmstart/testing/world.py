@@ -21,7 +21,8 @@ from warmstart.data.dataset import Dataset
 from warmstart.data.ids import ExternalId, Ids
 from warmstart.data.interactions import Interactions
 from warmstart.data.splits.check import check_split
-from warmstart.data.splits.cold import Slice, Split
+from warmstart.data.splits.cold import Split
+from warmstart.data.tasks import RankingTask
 from warmstart.lm import LMConfig, TextEncoder, load_lm
 from warmstart.rank import Metric
 from warmstart.testing.tiny_lm import tiny_encoder
@@ -198,7 +199,7 @@ def world_encoder(folder: Path, *, seed: int = 0) -> TextEncoder:
     return load_lm(LMConfig(source=str(source), device="cpu"), folder=folder / "cache")
 
 
-def expected_random_ndcg(task: Slice, metric: str) -> float:
+def expected_random_ndcg(task: RankingTask, metric: str) -> float:
     """The expected value of ``ndcg@k`` on a slice for a random ranking.
 
     Args:

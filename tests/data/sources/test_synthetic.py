@@ -6,9 +6,9 @@ from scipy import sparse
 
 from warmstart.data.dataset import Dataset
 from warmstart.data.sources import synthetic, synthetic_items
-from warmstart.data.splits.cold import Slice
 from warmstart.data.splits.random_cold import random_cold
 from warmstart.data.splits.time_cold import time_cold
+from warmstart.data.tasks import RankingTask
 from warmstart.errors import ConfigError
 
 
@@ -51,7 +51,7 @@ def bag_of_words(texts: tuple[str, ...]) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def recall_at_20(scores: np.ndarray, task: Slice) -> float:
+def recall_at_20(scores: np.ndarray, task: RankingTask) -> float:
     scores = np.where(task.masked.toarray(), -np.inf, scores)[:, task.candidates]
     top = np.argsort(-scores, axis=1)[:, :20]
     relevant = task.relevance.toarray()[:, task.candidates]

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from warmstart.data.queries import Queries
 from warmstart.serve.engine.encodings import encode_and_fold_in, pack, unpack
 from warmstart.serve.engine.index import TOP, Index
 from warmstart.serve.engine.lists import ListRequest, ListRules, UnknownUserError, select_list
@@ -57,7 +58,9 @@ def test_scores_are_those_of_the_model_without_an_exposure_cap(model):
     index = Index(model, max_exposure=1.0)
     users = model.fitted.user_ids.values[:7]
     rows = np.arange(7, dtype=np.int32)
-    scores = model.score(rows, np.arange(len(model.fitted.catalogue), dtype=np.int32))
+    scores = model.score(
+        Queries.of_users(rows), np.arange(len(model.fitted.catalogue), dtype=np.int32)
+    )
     names = model.fitted.catalogue.item_ids.values
     for row, found in enumerate(scores_for(index, users)):
         for item, score in found.items():

@@ -11,6 +11,8 @@ from scipy import sparse
 
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions, concatenate
+from warmstart.data.queries import Queries
+from warmstart.data.tasks import RankingTask, Validation
 from warmstart.errors import ConfigError
 
 Protocol: TypeAlias = Literal["time-cold", "random-cold"]
@@ -18,38 +20,6 @@ Part: TypeAlias = Literal["valid", "test"]
 SliceName: TypeAlias = Literal["cold", "warm", "overall"]
 Mask: TypeAlias = Literal["all", "train"]
 SLICES: tuple[SliceName, ...] = get_args(SliceName)
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One ranking task: rank the candidates for each user.
-
-    Attributes:
-        name: "cold", "warm" or "overall".
-        users: int32, ascending, shape (queries,).
-        candidates: int32, ascending, shape (candidates,).
-        relevance: bool CSR, shape (queries, n_items): ground truth, among the candidates.
-        masked: bool CSR, shape (queries, n_items): pairs excluded from the ranking.
-    """
-
-    name: str
-    users: np.ndarray
-    candidates: np.ndarray
-    relevance: sparse.csr_matrix
-    masked: sparse.csr_matrix
-
-    @cached_property
-    def hash(self) -> str:
-        """sha256 of everything that a metric of the slice depends on."""
-        digest = hashlib.sha256(self.name.encode())
-        for array in (self.users, self.candidates):
-            digest.update(array.tobytes() + b"|")
-        for pairs in (self.relevance, self.masked):
-            digest.update(pairs.indptr.tobytes() + pairs.indices.tobytes() + b"|")
-        return digest.hexdigest()
-
-
-Validation: TypeAlias = Mapping[str, Slice]
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,7 +77,7 @@ class Split:
             "cold_test": self.cold_test,
         }
 
-    def slice(self, part: Part, name: SliceName, mask: Mask = "all") -> Slice:
+    def slice(self, part: Part, name: SliceName, mask: Mask = "all") -> RankingTask:
         """Build one ranking task (docs/evaluation.md defines the slices and masks).
 
         Candidates by ``name``: "cold", the cold items of ``cold_candidates[part]``; "warm", the
@@ -135,9 +105,9 @@ class Split:
             users = np.unique(truth.users)
         seen = self._seen(part, mask)
         masked = seen.where(~np.isin(seen.keys, truth.keys))
-        return Slice(
+        return RankingTask(
             name,
-            users,
+            Queries.of_users(users),
             self._candidates(part, name),
             _pairs(truth, users, self.dataset.n_items),
             _pairs(masked, users, self.dataset.n_items),
@@ -188,7 +158,7 @@ class Split:
             for name in SLICES:
                 task = self.slice(part, name, "train")
                 slices[f"{part} {name}"] = {
-                    "users": len(task.users),
+                    "users": len(task.queries),
                     "pairs": int(task.relevance.nnz),
                     "candidates": len(task.candidates),
                 }

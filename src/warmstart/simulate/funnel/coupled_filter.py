@@ -21,7 +21,7 @@ from warmstart.backbones.vectors import collaborative_vectors
 from warmstart.config import Config
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
-from warmstart.data.splits.cold import Slice
+from warmstart.data.tasks import RankingTask
 from warmstart.rank import TableScorer, mean_metric, top_k
 from warmstart.simulate.calibration import reference_items
 from warmstart.simulate.funnel.towers import (
@@ -205,8 +205,9 @@ def _fit_fusion(
 ) -> tuple[ScoreFusion, dict[str, Any]]:
     """Estimate standard deviations on the reference items, the weight on cold validation items."""
     reference = rows = reference_items(data)
-    if context.valid is not None:
-        rows = np.union1d(reference, context.valid["cold"].candidates)
+    task = context.task("cold")
+    if task is not None:
+        rows = np.union1d(reference, task.candidates)
     behaviour = content = np.zeros((len(rows), data.n_users), np.float32)
     if coupled.behaviour is not None:
         behaviour = coupled.behaviour.user_scores(vectors[rows])
@@ -215,9 +216,9 @@ def _fit_fusion(
     elif coupled.content is not None:
         content = coupled.content.user_scores(vectors[rows])
     weight, choices = coupled.fusion.weight, {}
-    if context.valid is not None and config.signals == "both":
+    if task is not None and config.signals == "both":
         constants = [(weight, 1.0) for weight in _CONTENT_WEIGHTS["both"]]
-        weight, _ = choose_fusion(constants, context.valid["cold"], rows, behaviour, content)
+        weight, _ = choose_fusion(constants, task, rows, behaviour, content)
         choices = {"content_weight": weight}
     measured = np.isin(rows, reference)
     return ScoreFusion.fit(weight, 1.0, behaviour[measured], content[measured]), choices
@@ -227,11 +228,11 @@ def _fit_tower(
     name: str, trainee: TowerTrainee, vectors: np.ndarray, data: Dataset, context: FitContext
 ) -> tuple[Tower, int]:
     """Train a tower and keep the epoch with the best ndcg@20 on cold validation items."""
-    validate, validated_on = None, "not"
+    validate, validated_on, task = None, "not", context.task("cold")
     rng = context.rng.spawn(1)[0]
-    if context.valid is not None:
-        validated_on = context.valid["cold"].hash
-        validate = partial(_quality, trainee, vectors, context.valid["cold"])
+    if task is not None:
+        validated_on = task.hash
+        validate = partial(_quality, trainee, vectors, task)
     seed = int(rng.integers(2**63))
     parts = f"{trainee.config.model_dump_json()} {data.hash} {seed} {validated_on}".encode()
     key = hashlib.sha256(parts + trainee.user_inputs().tobytes() + vectors.tobytes()).hexdigest()
@@ -247,7 +248,7 @@ def _fit_tower(
     return trainee.tower(), result.best_epoch
 
 
-def _quality(trainee: TowerTrainee, vectors: np.ndarray, task: Slice) -> float:
+def _quality(trainee: TowerTrainee, vectors: np.ndarray, task: RankingTask) -> float:
     """Compute ndcg@20 of the tower at its present state of training."""
     scores = trainee.tower().user_scores(vectors[task.candidates])
     return mean_metric(TableScorer(task.candidates, scores).score, task, METRIC)

@@ -24,7 +24,7 @@ from warmstart.config import Config
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
-from warmstart.data.splits.cold import Validation
+from warmstart.data.tasks import RankingTask
 from warmstart.lm.load import LanguageModel
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.rank import TableScorer, mean_metric
@@ -172,7 +172,7 @@ class Funnel:
 
     def choose_selection(
         self, backbone: Backbone, cold: np.ndarray, shortlist: Shortlist, data: Dataset,
-        valid: Validation,
+        task: RankingTask,
     ) -> SelectConfig:  # fmt: skip
         """Choose coefficients, judge weight and number of users on the cold validation slice.
 
@@ -181,9 +181,8 @@ class Funnel:
             cold: row numbers of the cold items, ascending.
             shortlist: judged shortlists of the cold items.
             data: catalogue and training interactions.
-            valid: validation slices.
+            task: the cold validation slice.
         """
-        task = valid["cold"]
         candidates = shortlist.take(np.searchsorted(cold, task.candidates))
         labelled, labels = labels_on(task, candidates.users, data.n_users)
         chosen = fit_coefficients(self.config.select, candidates.take(labelled), labels)

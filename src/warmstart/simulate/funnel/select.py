@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from warmstart.config import Config
 from warmstart.data.interactions import MIN_WEIGHT, Interactions
-from warmstart.data.splits.cold import Slice
+from warmstart.data.tasks import RankingTask
 from warmstart.simulate.logistic_regression import fit_logistic
 
 
@@ -118,7 +118,7 @@ def fit_coefficients(
     )
 
 
-def labels_on(task: Slice, users: np.ndarray, n_users: int) -> tuple[np.ndarray, np.ndarray]:
+def labels_on(task: RankingTask, users: np.ndarray, n_users: int) -> tuple[np.ndarray, np.ndarray]:
     """Label shortlisted users by a validation slice.
 
     Args:
@@ -134,7 +134,7 @@ def labels_on(task: Slice, users: np.ndarray, n_users: int) -> tuple[np.ndarray,
     pairs = task.relevance[:, task.candidates].tocoo()
     ones = np.ones(len(pairs.row), bool)
     known = sparse.csr_matrix(
-        (ones, (pairs.col, task.users[pairs.row])), shape=(len(task.candidates), n_users)
+        (ones, (pairs.col, task.queries.users[pairs.row])), shape=(len(task.candidates), n_users)
     )
     labelled = np.flatnonzero(known.getnnz(axis=1))
     rows = np.repeat(labelled, users.shape[1])

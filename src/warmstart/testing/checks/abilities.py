@@ -12,7 +12,7 @@ from warmstart.abilities import AddsItems, Simulates, require
 from warmstart.data.interactions import OBSERVED
 from warmstart.errors import DataError, UnsupportedError
 from warmstart.methods import load_model
-from warmstart.testing.case import Case, all_scores, rows
+from warmstart.testing.case import Case, all_scores, by_rows, rows
 from warmstart.testing.checks.shared import CheckFunction, on_shared_fit, raises, warns
 
 # -- abilities --
@@ -45,8 +45,8 @@ def abilities_add_keeps_old_scores(case: Case) -> None:
     added = model.add_items(new)
     assert added["item"].to_list() == new.item_ids.values
     assert added["row"].to_list() == list(range(n_items, n_items + 4))
-    np.testing.assert_array_equal(model.score(rows(n_users), rows(n_items)), case.scores)
-    scores = model.score(rows(n_users), rows(n_items + 4)[n_items:])
+    np.testing.assert_array_equal(model.score(by_rows(n_users), rows(n_items)), case.scores)
+    scores = model.score(by_rows(n_users), rows(n_items + 4)[n_items:])
     scored = case.cls.traits.cold_items != "none"
     assert (np.isfinite(scores) if scored else np.isnan(scores)).all()
     again = load_model(model.save(case.folder("grown")))
@@ -116,7 +116,7 @@ def abilities_add_without_text(case: Case) -> None:
     else:
         added = model.add_items(new)
     assert added["has_text"].to_list() == [False]
-    scores = model.score(rows(case.world.data.n_users), added["row"].to_numpy())
+    scores = model.score(by_rows(case.world.data.n_users), added["row"].to_numpy())
     assert np.isnan(scores).all() == ("texts" in traits.reads or traits.cold_items == "none")
 
 

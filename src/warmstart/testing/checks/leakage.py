@@ -7,7 +7,7 @@ import numpy as np
 
 from warmstart.abilities import AddsItems, Simulates
 from warmstart.errors import NotFittedError
-from warmstart.testing.case import Case, all_scores, rows
+from warmstart.testing.case import Case, all_scores, by_rows, rows
 from warmstart.testing.checks.shared import (
     assert_at_chance,
     assert_same_scores,
@@ -57,7 +57,7 @@ def messages_before_fit(case: Case) -> None:
         lambda: model.fitted,
         lambda: model.chosen,
         lambda: model.recommend(["somebody"]),
-        lambda: model.score(rows(1), rows(1)),
+        lambda: model.score(by_rows(1), rows(1)),
         lambda: model.save(case.folder("never")),
     ]
     if isinstance(model, AddsItems):

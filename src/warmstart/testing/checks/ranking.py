@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from warmstart.errors import ConfigError, DataError
-from warmstart.testing.case import Case, K, all_scores, rows
+from warmstart.testing.case import Case, K, all_scores, by_rows, rows
 from warmstart.testing.checks.shared import (
     assert_at_chance,
     assert_close,
@@ -26,7 +26,7 @@ def score_has_shape_and_dtype(case: Case) -> None:
     """Scores are a plain float32 array, users x items, even without users or items."""
     n_users, n_items = case.world.data.n_users, case.world.data.n_items
     for users, items in ((n_users, n_items), (1, 1), (0, n_items), (n_users, 0)):
-        scores = case.model.score(rows(users), rows(items))
+        scores = case.model.score(by_rows(users), rows(items))
         assert type(scores) is np.ndarray
         assert scores.shape == (users, items), f"expected {(users, items)}, got {scores.shape}"
         assert scores.dtype == np.float32
@@ -59,7 +59,7 @@ def score_ignores_order(case: Case) -> None:
     for fraction in (1, 0.4):
         users = rng.permutation(n_users)[: int(fraction * n_users)].astype(np.int32)
         items = rng.permutation(n_items)[: int(fraction * n_items)].astype(np.int32)
-        assert_close(case.model.score(users, items), case.scores[np.ix_(users, items)])
+        assert_close(case.model.score(by_rows(users), items), case.scores[np.ix_(users, items)])
 
 
 @on_shared_fit
@@ -67,10 +67,10 @@ def score_ignores_batch(case: Case) -> None:
     """A single user or a single item gets the same scores as in a batch."""
     n_users, n_items = case.scores.shape
     for user in range(0, n_users, 5):
-        found = case.model.score(np.array([user], np.int32), rows(n_items))
+        found = case.model.score(by_rows(np.array([user], np.int32)), rows(n_items))
         assert_close(found, case.scores[[user]])
     for item in range(0, n_items, 5):
-        found = case.model.score(rows(n_users), np.array([item], np.int32))
+        found = case.model.score(by_rows(n_users), np.array([item], np.int32))
         assert_close(found, case.scores[:, [item]])
 
 
