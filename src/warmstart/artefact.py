@@ -22,6 +22,7 @@ from scipy import sparse
 from warmstart import artefact_format_1 as format_1
 from warmstart.config import Config
 from warmstart.data.catalogue import Catalogue
+from warmstart.data.histories import Histories
 from warmstart.data.ids import Ids
 from warmstart.data.readers.assemble import item_texts
 from warmstart.data.readers.tables import frame_table
@@ -40,6 +41,7 @@ FILES = (
     "columns.parquet",
     "positives.safetensors",
     "below_threshold.safetensors",
+    "histories.safetensors",
     "state.safetensors",
 )
 _FILES_OF = {1: format_1.FILES, FORMAT_VERSION: FILES}
@@ -101,6 +103,8 @@ def write_artefact(
         _write_tables(fitted, new)
         save_file(_csr_arrays(fitted.positives), new / "positives.safetensors")
         save_file(_csr_arrays(fitted.below_threshold), new / "below_threshold.safetensors")
+        histories = {"offsets": fitted.histories.offsets, "items": fitted.histories.items}
+        save_file(histories, new / "histories.safetensors")
         contiguous = {name: np.asarray(array, order="C") for name, array in state.items()}
         save_file(contiguous, new / "state.safetensors")
         hashes = {name: file_hash(new / name) for name in FILES}
@@ -143,13 +147,14 @@ def _read(folder: Path) -> Artefact:
             columns,
             tuple(manifest["text_columns"]),
         )
-        positives, below_threshold = _histories(folder, manifest["format_version"])
+        positives, below_threshold, histories = _events(folder, manifest["format_version"])
         fitted = Fitted(
             Ids(users, "user"),
             catalogue,
             positives,
             below_threshold,
             items["warm"].to_numpy(),
+            histories,
             manifest["choices"],
             manifest["lm"],
         )
@@ -163,7 +168,7 @@ def _read(folder: Path) -> Artefact:
     ) as error:
         raise ArtefactError(f"{folder} is damaged: {error}") from error
     expected = (len(fitted.user_ids), len(catalogue))
-    for matrix in (positives, below_threshold):
+    for matrix in (positives, below_threshold, histories.matrix(expected[1])):
         if matrix.shape != expected:
             raise ArtefactError(
                 f"{folder} is damaged: its histories have shape {matrix.shape}, not {expected}"
@@ -263,14 +268,19 @@ def _manifest(
     }
 
 
-def _histories(folder: Path, version: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Read positives and pairs below the threshold: CSR, shape (n_users, n_items)."""
+def _events(folder: Path, version: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix, Histories]:
+    """Read positives and pairs below the threshold, CSR of shape (n_users, n_items); histories.
+
+    Format 1 does not tell the order of a history: it stands in the order of the items.
+    """
     if version == 1:
         positives = _csr(load_file(folder / "seen.safetensors"))
-        return positives, sparse.csr_matrix(positives.shape, dtype=np.float32)
+        histories = Histories(positives.indptr.astype(np.int64), positives.indices)
+        return positives, sparse.csr_matrix(positives.shape, dtype=np.float32), histories
     names = ("positives", "below_threshold")
     positives, below = (_csr(load_file(folder / f"{name}.safetensors")) for name in names)
-    return positives, below
+    arrays = load_file(folder / "histories.safetensors")
+    return positives, below, Histories(arrays["offsets"], arrays["items"])
 
 
 def _texts(columns: pl.DataFrame) -> pl.DataFrame:

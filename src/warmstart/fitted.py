@@ -8,6 +8,7 @@ from scipy import sparse
 
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
+from warmstart.data.histories import Histories
 from warmstart.data.ids import Ids
 
 
@@ -22,6 +23,7 @@ class Fitted:
         below_threshold: pairs rated below the threshold of a positive, float32 CSR of the same
             shape; they count as seen but not as positives.
         warm: whether each item has a training interaction, bool, shape (n_items,).
+        histories: the training interactions of each user, oldest first.
         choices: nested settings that ``fit`` chose on validation.
         lm_spec: portable reference to the language model of the fit; None without one.
     """
@@ -31,6 +33,7 @@ class Fitted:
     positives: sparse.csr_matrix
     below_threshold: sparse.csr_matrix
     warm: np.ndarray
+    histories: Histories
     choices: dict[str, Any] = field(default_factory=dict)
     lm_spec: dict[str, Any] | None = None
 
@@ -38,7 +41,8 @@ class Fitted:
     def from_dataset(cls, data: Dataset) -> "Fitted":
         """Keep the needed parts of ``data``."""
         below = data.below_threshold.matrix(data.n_users, data.n_items)
-        return cls(data.user_ids, data.catalogue, data.matrix, below, data.warm)
+        histories = Histories(data.histories.offsets, data.histories.items)
+        return cls(data.user_ids, data.catalogue, data.matrix, below, data.warm, histories)
 
     def seen(self, users: np.ndarray) -> sparse.csr_matrix:
         """Items that users (row numbers) have seen: float32 CSR, shape (users, n_items)."""

@@ -12,6 +12,8 @@ from warmstart.errors import ArtefactError, ConfigError
 METHODS = {
     "random": "warmstart.methods.random:Random",
     "popular": "warmstart.methods.popular:Popular",
+    "item_knn": "warmstart.methods.item_knn:ItemKNN",
+    "markov": "warmstart.methods.markov:Markov",
     "content_knn": "warmstart.methods.content_knn:ContentKNN",
     "text_ridge": "warmstart.methods.text_ridge:TextRidge",
     "ease_text": "warmstart.methods.ease_text:EaseText",

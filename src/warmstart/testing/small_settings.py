@@ -30,6 +30,8 @@ _FUNNEL = {
 METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "random": {},
     "popular": {},
+    "item_knn": {},
+    "markov": {},
     "content_knn": {"neighbours": 10},
     "text_ridge": _RIDGE,
     "ease_text": {"ease": {"l2": 5}, "ridge": _RIDGE},
