@@ -1,6 +1,5 @@
 """Fit a backbone as a stage of a method: resumable, shared between methods, stopped early."""
 
-import hashlib
 from functools import partial
 
 import numpy as np
@@ -9,6 +8,7 @@ from warmstart.backbones import Backbone, BackboneConfig, build
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
 from warmstart.rank import mean_metric
+from warmstart.run import stage_key
 
 METRIC = "ndcg@20"
 """Metric for early stopping, on the warm validation slice."""
@@ -22,14 +22,13 @@ def fit_backbone(config: BackboneConfig, data: Dataset, context: FitContext) -> 
     """
     rng = context.rng.spawn(1)[0]
     seed = int(rng.integers(2**63))
-    validate, validated_on = None, "not"
+    validate = validated_on = None
     if context.valid is not None:
         validated_on = context.valid["warm"].hash
         validate = partial(mean_metric, task=context.valid["warm"], metric=METRIC)
     # Texts are not part of the key: the backbone does not use them.
-    shape, events = (data.n_users, data.n_items), data.interactions.hash
-    parts = f"{config.model_dump_json()} {shape} {events} {seed} {validated_on}"
-    key = hashlib.sha256(parts.encode()).hexdigest()
+    events = (data.n_users, data.n_items, data.interactions.hash)
+    key = stage_key([config, *events, seed, validated_on])
     with context.run.stage(f"backbone-{config.kind}", key, code=__name__) as folder:
         return build(config).fit(
             data.matrix, validate=validate, rng=np.random.default_rng(seed), run_folder=folder
