@@ -5,10 +5,12 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from warmstart import run as run_module
-from warmstart.run import Run
+from warmstart.backbones.bpr import BprConfig
+from warmstart.run import Run, stage_key
 
 
 @pytest.fixture
@@ -66,11 +68,46 @@ def test_the_code_of_every_resumable_stage_is_part_of_its_key():
         for path in source.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
-        and ast.unparse(node.func).endswith("run.stage")
         and len(node.args) > 1
+        and ast.unparse(node.func).endswith(("run.stage", "train_stage"))
     ]
-    assert len(calls) >= 6
-    assert [call for call in calls if not call.endswith("code=__name__)")] == []
+    assert len(calls) >= 7
+    passed_on = "run.stage(name, key, code=code)"  # by train_stage
+    without = [call for call in calls if not call.endswith("code=__name__)")]
+    assert without == [passed_on]
+
+
+PARTS = [
+    ("a", 1, None),
+    ("a", "1", None),
+    ("a", 1.0, None),
+    ("a", True, None),
+    ("a", 1, "None"),
+    ("a", 1),
+    (1, "a", None),
+    ("a1", None),
+    (np.zeros(4, np.float32),),
+    (np.zeros((2, 2), np.float32),),
+    (np.zeros(4, np.int32),),
+    (np.zeros(4, np.float32), np.zeros(0, np.float32)),
+    (BprConfig(),),
+    (BprConfig(width=3),),
+    (BprConfig().model_dump_json(),),
+]
+
+
+def test_keys_are_equal_if_and_only_if_all_parts_are():
+    keys = [stage_key(parts) for parts in PARTS]
+    assert len(set(keys)) == len(keys)
+    assert keys == [stage_key(list(parts)) for parts in PARTS]
+    strided = np.arange(8, dtype=np.float32)[::2]
+    assert stage_key([strided]) == stage_key([strided.copy()])
+
+
+@pytest.mark.parametrize("part", [object(), ("a",), np.array(["a", None], object), np.int64(3)])
+def test_a_part_without_a_lasting_hash_is_refused(part):
+    with pytest.raises(TypeError, match="stage_key: got a "):
+        stage_key(["a", part])
 
 
 def test_a_reused_stage_counts_its_original_seconds(tmp_path, clock):

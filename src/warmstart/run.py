@@ -4,14 +4,21 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
 
 from warmstart.code_hash import code_hash
+from warmstart.config import Config
 from warmstart.storage import write_text
 
 logger = logging.getLogger(__name__)
+
+Dependency: TypeAlias = Config | np.ndarray | str | int | float | None
+"""What can be part of a stage's key; of larger things, such as a data set, their hash."""
 
 
 class Run:
@@ -39,8 +46,8 @@ class Run:
 
         Args:
             name: name of the stage.
-            key: hash of all data and settings that the stage depends on. Without a key, or if the
-                run has no folder, the stage yields None and cannot be resumed.
+            key: hash of all data and settings that the stage depends on (``stage_key``). Without a
+                key, or if the run has no folder, the stage yields None and cannot be resumed.
             code: name of the warmstart module whose code, with all that it imports, the stage
                 depends on, so that checkpoints of other code are not used.
         """
@@ -61,6 +68,27 @@ class Run:
                 elapsed = _total_seconds(folder / "seconds.json", elapsed, finished)
         self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
         logger.info("%s: %.2f s", name, elapsed)
+
+
+def stage_key(depends_on: Sequence[Dependency]) -> str:
+    """Compute the key of a stage: sha256 of all that it depends on, in order.
+
+    Equal values of different types, and arrays of different shapes, give different keys.
+
+    Raises:
+        TypeError: the hash of a part would not be the same in another process.
+    """
+    digest = hashlib.sha256()
+    for part in depends_on:
+        content, kind = str(part).encode(), type(part).__name__
+        if isinstance(part, Config):
+            content = part.model_dump_json().encode()
+        elif isinstance(part, np.ndarray) and not part.dtype.hasobject:
+            content, kind = part.tobytes(), f"{part.dtype} {part.shape}"
+        elif not isinstance(part, str | int | float | None):
+            raise TypeError(f"stage_key: got a {kind}; allowed: {Dependency}")
+        digest.update(f"{kind} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def _total_seconds(path: Path, elapsed: float, finished: bool) -> float:

@@ -17,7 +17,7 @@ from warmstart.train.checkpoint import Checkpoint, read_checkpoint, write_checkp
     ids=["scalar", "empty", "column-major", "strided"],
 )
 def test_arrays_of_any_layout_are_restored(array, tmp_path):
-    at = Checkpoint([{"epoch": 1}], 1, 0.5, 0, {"best": array}, {"now": array}, {"moment": array})
+    at = Checkpoint([{"epoch": 1}], 1, 0.5, {"best": array}, {"now": array}, {"moment": array})
     write_checkpoint(tmp_path, "settings", at)
     found = read_checkpoint(tmp_path, "settings")
     assert found is not None

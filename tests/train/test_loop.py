@@ -53,16 +53,16 @@ class Regression(TorchTrainee):
             if epoch == self.die_in:
                 raise KeyboardInterrupt
             x = torch.randn(8, 4, generator=generator)
-            loss = ((x @ self.weight - x.sum(1)) ** 2).mean()
-            self.optimiser.zero_grad()
-            loss.backward()
-            self.optimiser.step()
-            yield loss.item()
+            yield self.step(((x @ self.weight - x.sum(1)) ** 2).mean())
 
 
 def run(trainee, epochs=8, folder=None, validate=None, patience=100, seed=3, **settings):
     schedule = Schedule(
-        epochs, validate_every=settings.pop("every", 1), patience=patience, metric="score"
+        epochs,
+        validate_every=settings.pop("every", 1),
+        patience=patience,
+        metric="score",
+        keep_start=settings.pop("keep_start", False),
     )
     return run_epochs(
         trainee,
@@ -129,6 +129,91 @@ def test_a_killed_run_resumes_to_the_same_end(kind, die_in, tmp_path):
     assert [row["loss"] for row in log] == [row["loss"] for row in expected.history]
 
 
+def run_with_start(metrics, **settings):
+    """Train with ``keep_start``; the validations return ``metrics``. Return walk and result."""
+    walk, values = Walk(), iter(metrics)
+    return walk, run(walk, validate=lambda: next(values), keep_start=True, **settings)
+
+
+def test_a_start_that_is_better_than_all_epochs_is_restored():
+    walk, result = run_with_start([5.0, 1.0, 2.0, 4.0], epochs=3)
+    assert (walk.trained, result.best_epoch, result.metric) == (3, 0, 5.0)
+    np.testing.assert_array_equal(walk.place, np.zeros(3))
+    assert [(row["epoch"], row["score"]) for row in result.history] == [
+        *((0, 5.0), (1, 1.0), (2, 2.0), (3, 4.0))
+    ]
+
+
+def test_an_epoch_that_is_better_than_the_start_is_kept():
+    walk, result = run_with_start([2.0, 1.0, 3.0, 2.5], epochs=3)
+    assert (result.best_epoch, result.metric) == (2, 3.0)
+    other = Walk()
+    run(other, epochs=2)
+    np.testing.assert_array_equal(walk.place, other.place)
+
+
+def test_at_a_tie_the_first_epoch_is_kept_not_the_start():
+    walk, result = run_with_start([2.0, 1.0, 2.0, 2.0], epochs=3)
+    assert (result.best_epoch, result.metric) == (2, 2.0)
+    assert walk.place.any()
+
+
+def test_the_start_does_not_count_for_patience():
+    walk, result = run_with_start([9.0, 1.0, 2.0, 3.0, 10.0], epochs=4, patience=1)
+    assert (walk.trained, result.best_epoch) == (4, 4)
+    walk, result = run_with_start([9.0, 3.0, 2.0, 1.0], epochs=50, patience=2)
+    assert (walk.trained, result.best_epoch) == (3, 0)
+
+
+def test_the_start_is_validated_whatever_the_interval():
+    walk, result = run_with_start([3.0, 1.0, 2.0], epochs=4, every=3)
+    assert [row["epoch"] for row in result.history if "score" in row] == [0, 3, 4]
+    assert (walk.trained, result.best_epoch) == (4, 0)
+    walk, result = run_with_start([3.0], epochs=0)
+    assert (walk.trained, result.best_epoch, result.metric) == (0, 0, 3.0)
+
+
+def test_without_validation_the_start_is_not_kept():
+    walk, plain = Walk(), Walk()
+    result = run(walk, keep_start=True)
+    assert (walk.trained, result.best_epoch, result.metric) == (8, 8, None)
+    run(plain)
+    np.testing.assert_array_equal(walk.place, plain.place)
+
+
+@pytest.mark.parametrize("kind", [Walk, Regression])
+@pytest.mark.parametrize("sign", [1, -1], ids=["far", "start"])
+@pytest.mark.parametrize("kill_at", range(10))
+def test_a_run_with_start_resumes_to_the_same_end_after_a_kill_at_any_time(
+    kind, sign, kill_at, tmp_path
+):
+    def run_once(killed_validation=None, folder=None, die_in=None):
+        trainee, count = kind(die_in), 0
+
+        def validate():  # best far from the start, or at it
+            nonlocal count
+            if count == killed_validation:
+                raise KeyboardInterrupt
+            count += 1
+            return sign * float(np.linalg.norm(next(iter(trainee.state().values()))))
+
+        return trainee, run(trainee, epochs=4, folder=folder, validate=validate, keep_start=True)
+
+    expected, result = run_once()
+    assert (result.best_epoch == 0) == (sign == -1)
+    kill = {"die_in": kill_at} if kill_at in range(1, 5) else {"killed_validation": kill_at - 5}
+    if kill_at:
+        with pytest.raises(KeyboardInterrupt):
+            run_once(folder=tmp_path, **kill)
+    for _ in range(2):  # the second run reads the finished first one
+        again, result_again = run_once(folder=tmp_path)
+        for name, array in expected.state().items():
+            np.testing.assert_array_equal(again.state()[name], array)
+        for one, other in zip(result_again.history, result.history, strict=True):
+            assert {**one, "seconds": 0} == {**other, "seconds": 0}
+        assert (result_again.best_epoch, result_again.metric) == (result.best_epoch, result.metric)
+
+
 def test_a_finished_run_is_read_back_without_training(tmp_path):
     first = Walk()
     run(first, folder=tmp_path)
@@ -138,7 +223,13 @@ def test_a_finished_run_is_read_back_without_training(tmp_path):
     np.testing.assert_array_equal(again.place, first.place)
 
 
-@pytest.mark.parametrize("change", [{"seed": 4}, {"settings": "other data"}, {"epochs": 9}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"seed": 4}, {"settings": "other data"}, {"epochs": 9}, {"keep_start": True}),
+        {"validate": lambda: 1.0},
+    ],
+)
 def test_a_checkpoint_of_another_run_is_refused(change, tmp_path):
     run(Walk(), folder=tmp_path)
     with pytest.raises(ArtefactError, match="other data, settings or seed"):

@@ -1,13 +1,12 @@
 """Fit a backbone as a stage of a method: resumable, shared between methods, stopped early."""
 
-import hashlib
-
 import numpy as np
 
 from warmstart.backbones import Backbone, BackboneConfig, build
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
 from warmstart.rank import by_user, mean_metric
+from warmstart.run import stage_key
 
 METRIC = "ndcg@20"
 """Metric for early stopping, on the warm validation slice."""
@@ -21,14 +20,13 @@ def fit_backbone(config: BackboneConfig, data: Dataset, context: FitContext) -> 
     """
     rng = context.rng.spawn(1)[0]
     seed = int(rng.integers(2**63))
-    validate, validated_on, task = None, "not", context.task("warm", "all")
+    validate, validated_on, task = None, None, context.task("warm", "all")
     if task is not None:
         validated_on = task.hash
         validate = lambda score: mean_metric(by_user(score), task, METRIC)  # noqa: E731
     # Texts are not part of the key: the backbone does not use them.
-    shape, events = (data.n_users, data.n_items), data.interactions.hash
-    parts = f"{config.model_dump_json()} {shape} {events} {seed} {validated_on}"
-    key = hashlib.sha256(parts.encode()).hexdigest()
+    events = (data.n_users, data.n_items, data.interactions.hash)
+    key = stage_key([config, *events, seed, validated_on])
     with context.run.stage(f"backbone-{config.kind}", key, code=__name__) as folder:
         return build(config).fit(
             data.matrix, validate=validate, rng=np.random.default_rng(seed), run_folder=folder

@@ -134,11 +134,7 @@ class GraphTrainee(TorchTrainee, FactorTrainee):
         users = rng.permutation(np.flatnonzero(counts))
         batches = max(1, round(self.train.nnz / self.config.batch_size))
         for batch in np.array_split(users, min(batches, len(users))):
-            self.optimiser.zero_grad()
-            loss = self._loss(np.sort(batch), rng)
-            loss.backward()
-            self.optimiser.step()
-            yield loss.item()
+            yield self.step(self._loss(np.sort(batch), rng))
 
     def _loss(self, users: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         config, pairs = self.config, self.train[users]

@@ -20,6 +20,7 @@ from warmstart.errors import ConfigError, DataError
 from warmstart.lm.build import END, byte_pair_tokenizer, llama, save_lm
 from warmstart.lm.texts import TokenizedTexts, check_texts
 from warmstart.storage import atomic_folder
+from warmstart.train import StepConfig, TorchTrainee
 from warmstart.train.seed import torch_seed
 
 if TYPE_CHECKING:
@@ -125,24 +126,34 @@ def _train(
     config: PretrainConfig,
     rng: np.random.Generator,
 ) -> None:
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
     model.train()
-    for step, rows in zip(range(config.steps), _endless(tokens, config, rng), strict=False):
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * (1 - step / config.steps)
-        batch = tokens.batch(rows)
-        loss = next_token_loss(
-            model(input_ids=batch.ids, attention_mask=batch.mask.long(), use_cache=False).logits,
-            batch.ids,
-            batch.mask,
-        )
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+    for step, loss in enumerate(_Pretraining(model, tokens, config).epoch(rng, 1)):
         if step % _LOG_EVERY == 0 or step == config.steps - 1:
-            logger.info("causal LM step %d: loss %.3f", step + 1, loss.item())
+            logger.info("causal LM step %d: loss %.3f", step + 1, loss)
     model.eval()
+
+
+class _Pretraining(TorchTrainee):
+    """Trains all parameters on the next-token loss; the one epoch has all steps."""
+
+    def __init__(
+        self, model: "PreTrainedModel", tokens: TokenizedTexts, config: PretrainConfig
+    ) -> None:
+        self.model, self.tokens, self.config = model, tokens, config
+        super().__init__(
+            dict(model.named_parameters()),
+            torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01),
+            StepConfig(clip_norm=1.0, total_steps=config.steps),
+        )
+
+    def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:
+        batches = _endless(self.tokens, self.config, rng)
+        for _, rows in zip(range(self.config.steps), batches, strict=False):
+            batch = self.tokens.batch(rows)
+            logits = self.model(
+                input_ids=batch.ids, attention_mask=batch.mask.long(), use_cache=False
+            ).logits
+            yield self.step(next_token_loss(logits, batch.ids, batch.mask))
 
 
 def next_token_loss(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:

@@ -24,7 +24,6 @@ Differences from paper and public code, with reasons:
   (``cold_score``): a vector of the backbone's width cannot hold the whole distribution.
 """
 
-import hashlib
 import logging
 import math
 from collections.abc import Sequence
@@ -66,7 +65,7 @@ from warmstart.simulate.top_users import PlattConfig, likely_users, relative_wei
 from warmstart.simulate.user_distribution import UserDistribution
 from warmstart.simulate.user_tokens import UserTokens, initial_tokens
 from warmstart.storage import nest, unnest
-from warmstart.train import Schedule, run_epochs
+from warmstart.train import Schedule, train_stage
 
 logger = logging.getLogger(__name__)
 
@@ -205,7 +204,7 @@ class FilterLLM(Simulator):
         if not config.epochs:
             return
         logger.info("memory of tuning:\n%s", trainee.memory(context.encoder.lm, data).table())
-        validate, validated_on = None, "not"
+        validate = validated_on = None
         task, warm_task = context.task("cold"), context.task("warm", "all")
         if task is not None:
             # The backbone, on which tuning depends, was validated on the warm slice.
@@ -213,29 +212,20 @@ class FilterLLM(Simulator):
             validate = trainee.validator(self._texts.rows, data, task)
             if config.ridge is not None:
                 self.fitted.choices["temperature"] = trainee.choose_temperature(validate)
-        parts = (
-            config.model_dump_json(exclude=_AFTER_TUNING),
-            data.hash,
-            context.encoder.lm.fingerprint,
-            validated_on,
+        settings = config.model_dump_json(exclude=_AFTER_TUNING)
+        result = train_stage(
+            context.run,
+            "tune",
+            trainee,
+            Schedule(config.epochs, 1, config.patience, f"cold {METRIC}", keep_start=True),
+            context.rng.spawn(1)[0],
+            depends_on=[settings, data.hash, context.encoder.lm.fingerprint],
+            validate=validate,
+            validated_on=validated_on,
+            code=__name__,
         )
-        key = hashlib.sha256(f"{parts} {self._seed}".encode()).hexdigest()
-        start = trainee.state()
-        untuned = -math.inf if validate is None else validate()
-        with context.run.stage("tune", key, code=__name__) as folder:
-            result = run_epochs(
-                trainee,
-                Schedule(config.epochs, 1, config.patience, f"cold {METRIC}"),
-                context.rng.spawn(1)[0],
-                validate=validate,
-                folder=folder,
-                settings=key,
-            )
         if result.metric is not None:
             self.fitted.choices["epochs"] = result.best_epoch
-            if result.metric < untuned:
-                trainee.restore(start)
-                self.fitted.choices["epochs"] = 0
 
     def _fit_platt(self, task: RankingTask, n_users: int) -> PlattConfig:
         """Fit probabilities to the labels of the likeliest users of cold validation items."""

@@ -51,8 +51,8 @@ class TokenTuningConfig(Config):
             scale.
         negatives: users sampled per batch for the softmax normaliser; 0 sums over all users. Used
             without a ridge head only.
-        epochs: maximum number of epochs; with validation the best one is kept, and the untuned
-            start if no epoch is better. 0 turns tuning off.
+        epochs: maximum number of epochs; with validation the best one is kept, or the untuned start
+            if it is better than every epoch. 0 turns tuning off.
         patience: epochs without a new best on the cold validation slice before tuning stops.
         batch_size: items per step.
         learning_rate: learning rate of the adapter.
@@ -144,11 +144,7 @@ class DistributionTrainee(TorchTrainee):
             if self.tunable is not None:
                 self.tunable.train()
             for batch in self._batches(rng):
-                loss = self._loss(batch, generator)
-                self.optimiser.zero_grad()
-                loss.backward()
-                self.optimiser.step()
-                yield loss.item()
+                yield self.step(self._loss(batch, generator))
             if self.tunable is not None:
                 self.tunable.eval()
 

@@ -290,12 +290,12 @@ class Killed(BaseException):
 
 @contextmanager
 def killed_after_an_epoch() -> Iterator[None]:
-    """Raise ``Killed`` once in each training, after the checkpoint of its first epoch."""
+    """Raise ``Killed`` once in each training, after the checkpoint of epoch 1."""
     write, killed = loop.write_checkpoint, set()
 
     def write_then_raise(folder: Path, settings: str, at: Any) -> None:
         write(folder, settings, at)
-        if folder not in killed:
+        if folder not in killed and at.history[-1]["epoch"]:
             killed.add(folder)
             raise Killed
 

@@ -18,7 +18,7 @@ from warmstart.errors import ArtefactError
 from warmstart.storage import atomic_file, write_text
 
 Arrays: TypeAlias = dict[str, np.ndarray]
-FORMAT = 1
+FORMAT = 2
 _GROUPS = ("state", "optimiser", "best_state")
 
 
@@ -27,16 +27,14 @@ class Checkpoint:
     """State of a training run after some epochs.
 
     Attributes:
-        history: one row per epoch so far.
+        history: one row per epoch so far; first that of the start, epoch 0, if it was validated.
         best_epoch, best_metric, best_state: epoch, metric and arrays of the best validation so far.
-        validations_since_best: number of validations since the best one.
         state, optimiser: arrays of the trainee after the last epoch.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
     best_metric: float | None = None
-    validations_since_best: int = 0
     best_state: Arrays = field(default_factory=dict)
     state: Arrays = field(default_factory=dict)
     optimiser: Arrays = field(default_factory=dict)
@@ -58,7 +56,6 @@ def write_checkpoint(folder: Path, settings: str, checkpoint: Checkpoint) -> Non
         "arrays": name,
         "best_epoch": checkpoint.best_epoch,
         "best_metric": checkpoint.best_metric,
-        "stale": checkpoint.validations_since_best,
         "history": checkpoint.history,
     }
     write_text(folder / "checkpoint.json", json.dumps(written))
@@ -91,11 +88,7 @@ def read_checkpoint(folder: Path, settings: str) -> Checkpoint | None:
             group, _, name = key.partition("/")
             groups[group][name] = array
         return Checkpoint(
-            written["history"],
-            written["best_epoch"],
-            written["best_metric"],
-            written["stale"],
-            **groups,
+            written["history"], written["best_epoch"], written["best_metric"], **groups
         )
     except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
         raise ArtefactError(f"checkpoint {path} is damaged: {error!r}; delete its folder") from None

@@ -38,6 +38,9 @@ class Trainee(ABC):
             epoch: number of the epoch, starting at 1.
         """
 
+    def end_epoch(self) -> None:  # noqa: B027 - nothing to do by default
+        """Finish what ``epoch`` began; called after the last step of every epoch."""
+
     @abstractmethod
     def state(self) -> Arrays:
         """Return the learned parameters by name; the loop keeps those of the best epoch."""
@@ -61,14 +64,19 @@ class Schedule:
     Attributes:
         epochs: maximum number of epochs; the exact number without validation.
         validate_every: number of epochs between validations; the last epoch is always validated.
-        patience: validations without improvement before training stops.
+        patience: validations without improvement before training stops. The start does not count,
+            since training may get worse before it gets better.
         metric: name of the validation metric in logs; bigger is better.
+        keep_start: the start is validated, as epoch 0, and kept if it is better than every epoch.
+            At a tie the epoch is kept, so that a coarse metric does not undo the training. Without
+            validation it has no effect.
     """
 
     epochs: int
     validate_every: int = 1
     patience: int = 5
     metric: str = "validation"
+    keep_start: bool = False
 
 
 @dataclass
@@ -76,9 +84,10 @@ class TrainResult:
     """Chosen epoch and history of a training run.
 
     Attributes:
-        best_epoch: the epoch whose parameters the trainee now holds.
+        best_epoch: the epoch whose parameters the trainee now holds; 0 is the start.
         metric: validation metric of that epoch; None without validation.
-        history: one row per epoch: epoch, loss, seconds, and the metric if it was measured.
+        history: one row per epoch: epoch, loss, seconds, and the metric if it was measured. The row
+            of the start, if it was validated, has no loss and no seconds.
     """
 
     best_epoch: int = 0
@@ -116,43 +125,44 @@ def run_epochs(
     """
     check_process()
     seed = int(rng.integers(2**63))
-    settings = f"{settings} seed={seed} {schedule}"
+    validated = validate is not None
+    settings = f"{settings} seed={seed} {schedule} validated={validated}"
     checkpoint = Checkpoint()
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint = read_checkpoint(folder, settings) or checkpoint
         (folder / "log.jsonl").write_text("".join(_line(row) for row in checkpoint.history))
+    epoch = 0
     if checkpoint.history:
-        logger.info("resumed after epoch %d from %s", len(checkpoint.history), folder)
+        epoch = int(checkpoint.history[-1]["epoch"])
+        logger.info("resumed after epoch %d from %s", epoch, folder)
         trainee.restore(checkpoint.state)
         trainee.restore_optimiser(checkpoint.optimiser)
     saved = time.monotonic()
     with Progress(
         console=(console := Console(stderr=True)), disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task(
-            schedule.metric, total=schedule.epochs, completed=len(checkpoint.history)
-        )
-        while not _finished(checkpoint, schedule, validate is not None):
-            row = _one_epoch(trainee, schedule, seed, len(checkpoint.history) + 1, validate)
+        task = bar.add_task(schedule.metric, total=schedule.epochs, completed=epoch)
+        while not _finished(checkpoint, schedule, validated):
+            epoch = _next_epoch(checkpoint, schedule, validated)
+            row = _one_epoch(trainee, schedule, seed, epoch, validate)
             checkpoint.history.append(row)
             _warn_of_divergence(checkpoint.history)
-            _keep_best(checkpoint, trainee, row, schedule, validate is not None)
-            bar.update(task, advance=1, description=f"{schedule.metric} {_best(checkpoint)}")
+            _keep_best(checkpoint, trainee, row, schedule, validated)
+            bar.update(task, completed=epoch, description=f"{schedule.metric} {_best(checkpoint)}")
             if folder is None:
                 continue
             with (folder / "log.jsonl").open("a") as log:
                 log.write(_line(row))
-            done = _finished(checkpoint, schedule, validate is not None)
+            done = _finished(checkpoint, schedule, validated)
             if done or time.monotonic() - saved >= checkpoint_seconds:
                 checkpoint.state, checkpoint.optimiser = trainee.state(), trainee.optimiser_state()
                 write_checkpoint(folder, settings, checkpoint)
                 saved = time.monotonic()
     if checkpoint.best_state:
         trainee.restore(checkpoint.best_state)
-    return TrainResult(
-        checkpoint.best_epoch or len(checkpoint.history), checkpoint.best_metric, checkpoint.history
-    )
+    best_epoch = checkpoint.best_epoch if validated else len(checkpoint.history)
+    return TrainResult(best_epoch, checkpoint.best_metric, checkpoint.history)
 
 
 def _one_epoch(
@@ -162,10 +172,12 @@ def _one_epoch(
     epoch: int,
     validate: Callable[[], float] | None,
 ) -> dict[str, float]:
-    started = time.perf_counter()
-    loss = _loss_of_epoch(trainee, seed, epoch)
-    row: dict[str, float] = {"epoch": epoch, "loss": loss}
-    row["seconds"] = round(time.perf_counter() - started, 4)
+    """Train one epoch, none for epoch 0; return its row of the history."""
+    row: dict[str, float] = {"epoch": epoch}
+    if epoch:
+        started = time.perf_counter()
+        row["loss"] = _loss_of_epoch(trainee, seed, epoch)
+        row["seconds"] = round(time.perf_counter() - started, 4)
     if validate is not None and (epoch % schedule.validate_every == 0 or epoch == schedule.epochs):
         row[schedule.metric] = float(validate())
     logger.info(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
@@ -180,6 +192,7 @@ def _loss_of_epoch(trainee: Trainee, seed: int, epoch: int) -> float:
     """
     try:
         losses = list(trainee.epoch(np.random.default_rng([seed, epoch]), epoch))
+        trainee.end_epoch()
         loss = math.fsum(losses) / max(len(losses), 1)
         problem = "" if math.isfinite(loss) else f"the loss is {loss}"
     except (ArithmeticError, np.linalg.LinAlgError) as error:
@@ -193,8 +206,8 @@ def _loss_of_epoch(trainee: Trainee, seed: int, epoch: int) -> float:
 
 
 def _warn_of_divergence(history: list[dict[str, float]]) -> None:
-    losses = [row["loss"] for row in history]
-    if losses[-1] > 2 * min(losses) > 0:
+    losses = [row["loss"] for row in history if row["epoch"]]
+    if losses and losses[-1] > 2 * min(losses) > 0:
         logger.warning(
             "training diverges: the loss is %.4g in epoch %d, up from %.4g; lower learning_rate",
             *(losses[-1], len(losses), min(losses)),
@@ -210,22 +223,27 @@ def _keep_best(
 ) -> None:
     if not validated or schedule.metric not in row:
         return
-    value = row[schedule.metric]
-    if checkpoint.best_metric is None or value > checkpoint.best_metric:
-        checkpoint.best_epoch, checkpoint.best_metric, checkpoint.validations_since_best = (
-            int(row["epoch"]),
-            value,
-            0,
-        )
+    value, best = row[schedule.metric], checkpoint.best_metric
+    if best is None or value > best or (value == best and checkpoint.best_epoch == 0):
+        checkpoint.best_epoch, checkpoint.best_metric = int(row["epoch"]), value
         checkpoint.best_state = {name: np.array(array) for name, array in trainee.state().items()}
-    else:
-        checkpoint.validations_since_best += 1
+
+
+def _next_epoch(checkpoint: Checkpoint, schedule: Schedule, validated: bool) -> int:
+    first = 0 if schedule.keep_start and validated else 1
+    return first + len(checkpoint.history)
 
 
 def _finished(checkpoint: Checkpoint, schedule: Schedule, validated: bool) -> bool:
-    return len(checkpoint.history) >= schedule.epochs or (
-        validated and checkpoint.validations_since_best >= schedule.patience
+    return _next_epoch(checkpoint, schedule, validated) > schedule.epochs or (
+        validated
+        and _validations_since_best(checkpoint.history, schedule.metric) >= schedule.patience
     )
+
+
+def _validations_since_best(history: list[dict[str, float]], metric: str) -> int:
+    values = [row[metric] for row in history if row["epoch"] and metric in row]
+    return len(values) - 1 - values.index(max(values)) if values else 0
 
 
 def _best(checkpoint: Checkpoint) -> str:

@@ -1,27 +1,121 @@
 """A trainee made of torch parameters and an optimiser."""
 
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 import torch
+from pydantic import Field, model_validator
 
+from warmstart.config import Config
 from warmstart.train.checkpoint import Arrays
 from warmstart.train.loop import Trainee
 
+_N_UPDATES = "updates"  # name in the optimiser's state
+
+
+class StepConfig(Config):
+    """How ``TorchTrainee.step`` turns losses into updates of the parameters.
+
+    The defaults make one update of each loss, with an unclipped gradient and constant learning
+    rates.
+
+    Attributes:
+        clip_norm: if the norm of the gradient, over all parameters together, is above this number,
+            the gradient is scaled down to it. None does not clip.
+        accumulate: number of losses (micro-batches) per update; the gradient is their mean.
+        warmup_steps: number of first updates over which the learning rates rise linearly; update n
+            has the factor n / warmup_steps.
+        total_steps: number of updates at which the learning rates, after the warm-up, have fallen
+            linearly to zero. None keeps them constant.
+    """
+
+    clip_norm: float | None = Field(default=None, gt=0)
+    accumulate: int = Field(default=1, ge=1)
+    warmup_steps: int = Field(default=0, ge=0)
+    total_steps: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _warm_up_must_end_before_training(self) -> Self:
+        if self.total_steps is not None and self.warmup_steps >= self.total_steps:
+            raise ValueError(
+                f"warmup_steps must be below total_steps = {self.total_steps}, "
+                f"got {self.warmup_steps}"
+            )
+        return self
+
+    def rate_factor(self, n_updates: int) -> float:
+        """Return the factor on the learning rates after ``n_updates`` updates."""
+        if n_updates < self.warmup_steps:
+            return (n_updates + 1) / self.warmup_steps
+        if self.total_steps is None:
+            return 1.0
+        falling = self.total_steps - self.warmup_steps
+        return max(0.0, 1 - (n_updates - self.warmup_steps) / falling)
+
 
 class TorchTrainee(Trainee):
-    """Holds named torch parameters and one optimiser; a subclass implements ``epoch``.
+    """Holds named torch parameters and one optimiser.
+
+    A subclass implements ``epoch`` and calls ``step`` for the loss of each batch.
 
     Args:
         parameters: trainable tensors by name; leave out the frozen weights of a large model.
         optimiser: a torch optimiser over exactly these parameters.
+        steps: clipping, accumulation and learning rates; None uses the defaults.
     """
 
     def __init__(
-        self, parameters: Mapping[str, torch.Tensor], optimiser: torch.optim.Optimizer
+        self,
+        parameters: Mapping[str, torch.Tensor],
+        optimiser: torch.optim.Optimizer,
+        steps: StepConfig | None = None,
     ) -> None:
         self.parameters = dict(parameters)
-        self.optimiser = optimiser
+        self.optimiser, self.steps = optimiser, steps or StepConfig()
+        self._rates = [group["lr"] for group in optimiser.param_groups]
+        self._n_updates = self._n_accumulated = 0
+
+    def step(self, loss: torch.Tensor) -> float:
+        """Compute the gradient of a loss, and update the parameters.
+
+        With accumulation every ``accumulate``-th call updates them, and the last call of an epoch.
+
+        Args:
+            loss: the mean loss of a batch, a scalar with gradient.
+
+        Returns:
+            The loss.
+        """
+        loss.backward()
+        self._n_accumulated += 1
+        if self._n_accumulated == self.steps.accumulate:
+            self._update()
+        return loss.item()
+
+    def end_epoch(self) -> None:
+        """Update the parameters by the losses that are still accumulated."""
+        if self._n_accumulated:
+            self._update()
+
+    def _update(self) -> None:
+        if self._n_accumulated > 1:
+            for tensor in self.parameters.values():
+                if tensor.grad is not None:
+                    tensor.grad /= self._n_accumulated
+        if self.steps.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.steps.clip_norm)
+        factor = self.steps.rate_factor(self._n_updates)
+        for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+        self.optimiser.step()
+        self._n_updates += 1
+        self._discard_gradients()
+
+    def _discard_gradients(self) -> None:
+        """Free the gradients before the next forward pass needs memory."""
+        self.optimiser.zero_grad()
+        self._n_accumulated = 0
 
     def state(self) -> Arrays:
         return {name: _numpy(tensor) for name, tensor in self.parameters.items()}
@@ -32,15 +126,20 @@ class TorchTrainee(Trainee):
                 tensor.copy_(torch.from_numpy(np.asarray(state[name])))
 
     def optimiser_state(self) -> Arrays:
-        return {
+        slots = {
             f"{number}/{name}": _numpy(torch.as_tensor(value))
             for number, values in self.optimiser.state_dict()["state"].items()
             for name, value in values.items()
         }
+        return {**slots, _N_UPDATES: np.array(self._n_updates)}
 
     def restore_optimiser(self, state: Arrays) -> None:
+        self._discard_gradients()
+        self._n_updates = int(state[_N_UPDATES])
         slots: dict[int, dict[str, torch.Tensor]] = {}
         for key, array in state.items():
+            if key == _N_UPDATES:
+                continue
             number, _, name = key.partition("/")
             slots.setdefault(int(number), {})[name] = torch.from_numpy(np.array(array))
         groups = self.optimiser.state_dict()["param_groups"]

@@ -75,6 +75,18 @@ def test_a_tuned_judge_separates_positives_from_negatives(judge):
         torch.testing.assert_close(weight, base[name], rtol=0, atol=0)
 
 
+def test_the_untuned_start_is_kept_if_tuning_makes_the_judge_worse(folders):
+    lm = load_language_model(LMConfig(source=str(folders[CrossEncoder]), device="cpu"))
+    judge, start = (CrossEncoder(lm, CONFIG, np.random.default_rng(0)) for _ in range(2))
+    pairs, labels = labelled_pairs()
+    held_out = np.isin(pairs.items, np.unique(pairs.items)[::10])
+    labels[held_out] = ~labels[held_out]  # whatever is learned is wrong there
+    start.initialise(pairs.at(np.flatnonzero(~held_out)), labels[~held_out])
+    assert tune_judge(judge, pairs, labels, context()) == 0
+    for name, array in start.state().items():
+        np.testing.assert_array_equal(judge.state()[name], array, err_msg=name)
+
+
 def test_log_odds_of_a_pair_do_not_depend_on_the_batch(judge):
     pairs, _ = labelled_pairs()
     together = judge.log_odds(pairs)

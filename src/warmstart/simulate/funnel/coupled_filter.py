@@ -9,7 +9,6 @@ closed-form head of ``text_ridge``, which validates better than the trained towe
 trains the tower.
 """
 
-import hashlib
 from functools import partial
 from typing import Any, Literal
 
@@ -35,7 +34,7 @@ from warmstart.simulate.funnel.towers import (
 from warmstart.simulate.fusion import METRIC, ScoreFusion, choose_fusion
 from warmstart.simulate.ridge import RidgeConfig, RidgeHead, fit_ridge
 from warmstart.storage import nest, unnest
-from warmstart.train import Schedule, run_epochs
+from warmstart.train import Schedule, train_stage
 
 # Ties on validation go to the first weight: the content side does not depend on the backbone.
 _CONTENT_WEIGHTS = {
@@ -228,23 +227,22 @@ def _fit_tower(
     name: str, trainee: TowerTrainee, vectors: np.ndarray, data: Dataset, context: FitContext
 ) -> tuple[Tower, int]:
     """Train a tower and keep the epoch with the best ndcg@20 on cold validation items."""
-    validate, validated_on, task = None, "not", context.task("cold")
-    rng = context.rng.spawn(1)[0]
+    validate, validated_on, task = None, None, context.task("cold")
     if task is not None:
         validated_on = task.hash
         validate = partial(_quality, trainee, vectors, task)
-    seed = int(rng.integers(2**63))
-    parts = f"{trainee.config.model_dump_json()} {data.hash} {seed} {validated_on}".encode()
-    key = hashlib.sha256(parts + trainee.user_inputs().tobytes() + vectors.tobytes()).hexdigest()
-    with context.run.stage(name, key, code=__name__) as folder:
-        result = run_epochs(
-            trainee,
-            Schedule(trainee.config.epochs, 1, trainee.config.patience, f"cold {METRIC}"),
-            np.random.default_rng(seed),
-            validate=validate,
-            folder=folder,
-            settings=key,
-        )
+    seed = int(context.rng.spawn(1)[0].integers(2**63))
+    result = train_stage(
+        context.run,
+        name,
+        trainee,
+        Schedule(trainee.config.epochs, 1, trainee.config.patience, f"cold {METRIC}"),
+        np.random.default_rng(seed),
+        depends_on=[trainee.config, data.hash, trainee.user_inputs(), vectors],
+        validate=validate,
+        validated_on=validated_on,
+        code=__name__,
+    )
     return trainee.tower(), result.best_epoch
 
 

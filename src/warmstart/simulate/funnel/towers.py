@@ -185,11 +185,7 @@ class TowerTrainee(TorchTrainee):
         order = rng.permutation(self.train.nnz)
         batches = max(1, len(order) // self.config.batch_size)
         for batch in np.array_split(order, batches):
-            loss = self.loss(self.pairs.row[batch], self.pairs.col[batch], rng)
-            self.optimiser.zero_grad()
-            loss.backward()
-            self.optimiser.step()
-            yield loss.item()
+            yield self.step(self.loss(self.pairs.row[batch], self.pairs.col[batch], rng))
 
     def loss(self, users: np.ndarray, items: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Compute the loss of a batch of observed pairs."""
