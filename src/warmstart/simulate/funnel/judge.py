@@ -49,8 +49,9 @@ class JudgeConfig(Config):
             drawn. With 200 a regression on similarities had a higher AUC in ColdLLM's published
             pairs than with 20: .703 against .683 (docs/log.md).
         epochs: number of tuning epochs. A tenth of the items is held out; the epoch with the
-            highest likelihood of their labels is kept, or the untuned start if its is higher.
-            On CiteULike-a one epoch raised the held-out AUC from .767 to .788 (docs/log.md).
+            highest likelihood of their labels is kept, or the untuned start if its likelihood is
+            higher. On CiteULike-a one epoch raised the held-out AUC from .767 to .788
+            (docs/log.md).
         batch_size: pairs per step and per forward pass.
         learning_rate: learning rate of the adapter.
         head_learning_rate: learning rate of the head.
