@@ -1,22 +1,27 @@
 """``warmstart split``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
 from warmstart.cli.inputs import comma_separated
 from warmstart.cli.options import Json, example
 from warmstart.cli.output import frame_table, print_line, print_table, progress, write_json
+from warmstart.data.splits.base import Protocol
 from warmstart.data.splits.files import save_split
+from warmstart.data.splits.next_in_time import Targets
+from warmstart.data.splits.next_item import By
 from warmstart.errors import ConfigError
 
 if TYPE_CHECKING:
-    from warmstart.data.splits.cold import Split
+    from warmstart.data.splits import base
+    from warmstart.data.splits.cold import Split as ColdSplit
 
 EXAMPLE = example(
     "warmstart split data/movielens-1m --protocol random-cold --out splits/ml1m",
     "warmstart split my-shop --cutoff 2024-06-01,2024-09-01 --out splits/shop",
+    "warmstart split my-shop --protocol next-item --by time --out splits/next",
 )
 
 
@@ -24,7 +29,7 @@ def split(
     folder: Annotated[Path, Argument(metavar="DIR", help="a folder of data")],
     out: Annotated[Path, Option("--out", help="folder for the split")],
     protocol: Annotated[
-        Literal["time-cold", "random-cold"] | None,
+        Protocol | None,
         Option(
             "--protocol",
             help="default: time-cold if every interaction has a time, else random-cold",
@@ -34,19 +39,26 @@ def split(
         str | None,
         Option(
             "--cutoff",
-            help="time-cold: end of training and end of validation, as dates or unix seconds; if "
-            "only the first is given, the interactions after it are halved",
+            help="time-cold, next-item by time: end of training and end of validation, as dates or "
+            "unix seconds; if only the first is given, the interactions after it are halved",
         ),
     ] = None,
     fractions: Annotated[
-        str,
+        str | None,
         Option(
             "--fractions",
-            help="time-cold without --cutoff: fractions of the interactions at which training and "
-            "validation end",
+            help="without --cutoff: fractions of the interactions at which training and validation "
+            "end, by default 0.8,0.9; labels: of each user's ratings",
         ),
-    ] = "0.8,0.9",
-    seed: Annotated[int, Option("--seed", help="random-cold: seed of the draw", min=0)] = 42,
+    ] = None,
+    seed: Annotated[
+        int | None,
+        Option(
+            "--seed",
+            help="random-cold, next-item, user-random, dialogues: seed of the draw, by default 42",
+            min=0,
+        ),
+    ] = None,
     published: Annotated[
         Path | None,
         Option(
@@ -55,9 +67,63 @@ def split(
             "cold_item_val, cold_item_test",
         ),
     ] = None,
+    by: Annotated[
+        By | None,
+        Option(
+            "--by",
+            help="next-item: hold out each user's last interactions (default), or cut at two times",
+        ),
+    ] = None,
+    targets: Annotated[
+        Targets | None,
+        Option(
+            "--targets",
+            help="next-item by time: ask for each user's first interaction in the window "
+            "(default), or for each in turn",
+        ),
+    ] = None,
+    cold_items: Annotated[
+        float | None,
+        Option("--cold-items", help="next-item: share of the items to withhold from training"),
+    ] = None,
+    cold_users: Annotated[
+        int | None,
+        Option(
+            "--cold-users",
+            help="next-item: withhold users with at most this many interactions from training",
+        ),
+    ] = None,
+    few_shot: Annotated[
+        int | None, Option("--few-shot", help="next-item: train on this number of users only")
+    ] = None,
+    candidates: Annotated[
+        str | None,
+        Option(
+            "--candidates",
+            metavar="uniN|popN",
+            help="next-item: rank each target among N items drawn uniformly or by popularity, "
+            "instead of all items",
+        ),
+    ] = None,
+    n_history: Annotated[
+        int | None,
+        Option("--n-history", help="windows: items of a window that ask, by default 10"),
+    ] = None,
+    n_future: Annotated[
+        int | None,
+        Option("--n-future", help="windows: items of a window asked for, by default 10"),
+    ] = None,
+    stride: Annotated[
+        int | None,
+        Option("--stride", help="windows: items between the starts of two training windows"),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        Option("--threshold", help="labels: lowest rating of a liked item"),
+    ] = None,
     json: Json = None,
 ) -> None:
-    """Divide interactions into training, validation and test, and items into warm and cold."""
+    """Divide the data into training, validation and test by one of seven protocols."""
     from warmstart.data.readers.files import read_dataset
     from warmstart.data.splits.split import split as divide
 
@@ -69,14 +135,24 @@ def split(
             dataset,
             protocol,
             cutoff=None if cutoff is None else comma_separated(cutoff, "--cutoff"),
-            fractions=_two_numbers(fractions),
+            fractions=None if fractions is None else _two_numbers(fractions),
             seed=seed,
             parts=published,
+            by=by,
+            targets=targets,
+            cold_items=cold_items,
+            cold_users=cold_users,
+            few_shot=few_shot,
+            candidates=candidates,
+            n_history=n_history,
+            n_future=n_future,
+            stride=stride,
+            threshold=threshold,
         )
         save_split(made, out)
     _print_summary(made)
     print_line(str(out))
-    data = {"name": dataset.name, "hash": dataset.hash, "protocol": made.protocol}
+    data = {"name": dataset.name, "hash": made.dataset.hash, "protocol": made.protocol}
     write_json(json, "split", data | {"split_hash": made.hash}, [made.summary()])
 
 
@@ -92,7 +168,7 @@ def _two_numbers(text: str) -> tuple[float, float]:
     return first, second
 
 
-def _print_summary(made: "Split") -> None:
+def _print_summary(made: "ColdSplit | base.Split") -> None:
     summary = made.summary()
     data: dict[str, Any] = {k: v for k, v in summary["data"].items() if k not in ("name", "hash")}
     print_table(frame_table(["count", "number"], list(data.items()), made.dataset.name))
@@ -101,7 +177,7 @@ def _print_summary(made: "Split") -> None:
         columns = next(iter(summary[title].values()))
         print_table(frame_table([title[:-1], *columns], rows, f"{made.protocol}: {title}"))
     left_out = list(summary["left_out"].items()) or [("nothing", 0)]
-    print_table(frame_table(["left out", "interactions"], left_out))
+    print_table(frame_table(["left out", "number"], left_out))
     print_table(frame_table(["note", "number"], list(summary.get("notes", {}).items())))
     if made.dataset.unread_columns:
         print_line(f"not read: {', '.join(made.dataset.unread_columns)}")

@@ -121,11 +121,11 @@ def flip_last_byte(path) -> None:
     path.write_bytes(bytes(content))
 
 
-def rewrite(folder, change) -> None:
-    """Change the interactions and update the file hash, so that only the content check fails."""
+def rewrite(folder, change, table="interactions") -> None:
+    """Change a table and update the file hash, so that only the content check fails."""
     import hashlib
 
-    path = folder / "interactions.parquet"
+    path = folder / f"{table}.parquet"
     change(pl.read_parquet(path)).write_parquet(path)
     files = json.loads((folder / "manifest.json").read_text())["files"]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
