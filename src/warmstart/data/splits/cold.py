@@ -144,8 +144,17 @@ class Split:
         )
 
     def validation(self) -> Validation:
-        """Build the validation slices with mask "train", so that no test label is read."""
-        return {name: self.slice("valid", name, "train") for name in SLICES}
+        """Build the validation slices with mask "train", so that no test label is read.
+
+        Under random-cold, ``slice("valid", ...)`` also ranks the cold items of the test part, as
+        published figures do. Their positives count as misses there, so a choice would favour what
+        ranks popular items low. Here the cold candidates are those of validation only.
+        """
+        cold = self.cold_candidates["valid"]
+        if self.protocol == "random-cold":
+            cold = np.unique(self.cold_valid.items)
+        own = replace(self, cold_candidates={**self.cold_candidates, "valid": cold})
+        return {name: own.slice("valid", name, "train") for name in SLICES}
 
     def _candidates(self, part: Part, name: SliceName) -> np.ndarray:
         cold = np.sort(self.cold_candidates[part]).astype(np.int32)

@@ -1,16 +1,15 @@
 """Build a checked Split from events selected by mask or by row number."""
 
-import platform
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from warmstart.data.dataset import Dataset
+from warmstart.data.splits.base import versions
 from warmstart.data.splits.check import check_split
 from warmstart.data.splits.cold import Protocol, Split
 from warmstart.errors import DataError
-from warmstart.version import __version__
 
 
 def build_split(
@@ -48,11 +47,7 @@ def build_split(
         )
         raise DataError(f"{dataset.name}: {protocol} leaves {', '.join(empty)} empty; {hint}")
     chosen = {name: dataset.interactions.where(part) for name, part in rows.items()}
-    manifest["versions"] = {
-        "warmstart": __version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
+    manifest["versions"] = versions()
     split = Split(
         dataset,
         protocol,
