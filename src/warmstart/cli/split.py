@@ -1,7 +1,7 @@
 """``warmstart split``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from typer import Argument, Option
 
@@ -24,103 +24,115 @@ EXAMPLE = example(
     "warmstart split my-shop --protocol next-item --by time --out splits/next",
 )
 
+_Protocol: TypeAlias = Annotated[
+    Protocol | None,
+    Option(
+        "--protocol", help="default: time-cold if every interaction has a time, else random-cold"
+    ),
+]
+_Cutoff: TypeAlias = Annotated[
+    str | None,
+    Option(
+        "--cutoff",
+        help="time-cold, next-item by time: end of training and end of validation, as dates or "
+        "unix seconds; if only the first is given, the interactions after it are halved",
+    ),
+]
+_Fractions: TypeAlias = Annotated[
+    str | None,
+    Option(
+        "--fractions",
+        help="without --cutoff: fractions of the interactions at which training and validation "
+        "end, by default 0.8,0.9; labels: of each user's ratings",
+    ),
+]
+_Seed: TypeAlias = Annotated[
+    int | None,
+    Option(
+        "--seed",
+        help="random-cold, next-item, user-random, dialogues: seed of the draw, by default 42",
+        min=0,
+    ),
+]
+_Published: TypeAlias = Annotated[
+    Path | None,
+    Option(
+        "--published",
+        help="folder with a published random-cold split: warm_emb, warm_val, warm_test, "
+        "cold_item_val, cold_item_test",
+    ),
+]
+_By: TypeAlias = Annotated[
+    By | None,
+    Option(
+        "--by",
+        help="next-item: hold out each user's last interactions (default), or cut at two times",
+    ),
+]
+_Targets: TypeAlias = Annotated[
+    Targets | None,
+    Option(
+        "--targets",
+        help="next-item by time: ask for each user's first interaction in the window (default), "
+        "or for each in turn",
+    ),
+]
+_ColdItems: TypeAlias = Annotated[
+    float | None,
+    Option("--cold-items", help="next-item: share of the items to withhold from training"),
+]
+_ColdUsers: TypeAlias = Annotated[
+    int | None,
+    Option(
+        "--cold-users",
+        help="next-item: withhold users with at most this many interactions from training",
+    ),
+]
+_FewShot: TypeAlias = Annotated[
+    int | None, Option("--few-shot", help="next-item: train on this number of users only")
+]
+_Candidates: TypeAlias = Annotated[
+    str | None,
+    Option(
+        "--candidates",
+        metavar="uniN|popN",
+        help="next-item: rank each target among N items drawn uniformly or by popularity, instead "
+        "of all items",
+    ),
+]
+_NHistory: TypeAlias = Annotated[
+    int | None, Option("--n-history", help="windows: items of a window that ask, by default 10")
+]
+_NFuture: TypeAlias = Annotated[
+    int | None, Option("--n-future", help="windows: items of a window asked for, by default 10")
+]
+_Stride: TypeAlias = Annotated[
+    int | None,
+    Option("--stride", help="windows: items between the starts of two training windows"),
+]
+_Threshold: TypeAlias = Annotated[
+    float | None, Option("--threshold", help="labels: lowest rating of a liked item")
+]
+
 
 def split(
     folder: Annotated[Path, Argument(metavar="DIR", help="a folder of data")],
     out: Annotated[Path, Option("--out", help="folder for the split")],
-    protocol: Annotated[
-        Protocol | None,
-        Option(
-            "--protocol",
-            help="default: time-cold if every interaction has a time, else random-cold",
-        ),
-    ] = None,
-    cutoff: Annotated[
-        str | None,
-        Option(
-            "--cutoff",
-            help="time-cold, next-item by time: end of training and end of validation, as dates or "
-            "unix seconds; if only the first is given, the interactions after it are halved",
-        ),
-    ] = None,
-    fractions: Annotated[
-        str | None,
-        Option(
-            "--fractions",
-            help="without --cutoff: fractions of the interactions at which training and validation "
-            "end, by default 0.8,0.9; labels: of each user's ratings",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        Option(
-            "--seed",
-            help="random-cold, next-item, user-random, dialogues: seed of the draw, by default 42",
-            min=0,
-        ),
-    ] = None,
-    published: Annotated[
-        Path | None,
-        Option(
-            "--published",
-            help="folder with a published random-cold split: warm_emb, warm_val, warm_test, "
-            "cold_item_val, cold_item_test",
-        ),
-    ] = None,
-    by: Annotated[
-        By | None,
-        Option(
-            "--by",
-            help="next-item: hold out each user's last interactions (default), or cut at two times",
-        ),
-    ] = None,
-    targets: Annotated[
-        Targets | None,
-        Option(
-            "--targets",
-            help="next-item by time: ask for each user's first interaction in the window "
-            "(default), or for each in turn",
-        ),
-    ] = None,
-    cold_items: Annotated[
-        float | None,
-        Option("--cold-items", help="next-item: share of the items to withhold from training"),
-    ] = None,
-    cold_users: Annotated[
-        int | None,
-        Option(
-            "--cold-users",
-            help="next-item: withhold users with at most this many interactions from training",
-        ),
-    ] = None,
-    few_shot: Annotated[
-        int | None, Option("--few-shot", help="next-item: train on this number of users only")
-    ] = None,
-    candidates: Annotated[
-        str | None,
-        Option(
-            "--candidates",
-            metavar="uniN|popN",
-            help="next-item: rank each target among N items drawn uniformly or by popularity, "
-            "instead of all items",
-        ),
-    ] = None,
-    n_history: Annotated[
-        int | None,
-        Option("--n-history", help="windows: items of a window that ask, by default 10"),
-    ] = None,
-    n_future: Annotated[
-        int | None,
-        Option("--n-future", help="windows: items of a window asked for, by default 10"),
-    ] = None,
-    stride: Annotated[
-        int | None,
-        Option("--stride", help="windows: items between the starts of two training windows"),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        Option("--threshold", help="labels: lowest rating of a liked item"),
-    ] = None,
+    protocol: _Protocol = None,
+    cutoff: _Cutoff = None,
+    fractions: _Fractions = None,
+    seed: _Seed = None,
+    published: _Published = None,
+    by: _By = None,
+    targets: _Targets = None,
+    cold_items: _ColdItems = None,
+    cold_users: _ColdUsers = None,
+    few_shot: _FewShot = None,
+    candidates: _Candidates = None,
+    n_history: _NHistory = None,
+    n_future: _NFuture = None,
+    stride: _Stride = None,
+    threshold: _Threshold = None,
     json: Json = None,
 ) -> None:
     """Divide the data into training, validation and test by one of seven protocols."""
@@ -176,6 +188,8 @@ def _print_summary(made: "ColdSplit | base.Split") -> None:
         rows = [(name, *counts.values()) for name, counts in summary[title].items()]
         columns = next(iter(summary[title].values()))
         print_table(frame_table([title[:-1], *columns], rows, f"{made.protocol}: {title}"))
+    for name, meaning in summary.get("slice_definitions", {}).items():
+        print_line(f"slice {name}: {meaning}")
     left_out = list(summary["left_out"].items()) or [("nothing", 0)]
     print_table(frame_table(["left out", "number"], left_out))
     print_table(frame_table(["note", "number"], list(summary.get("notes", {}).items())))
