@@ -32,7 +32,7 @@ def test_each_new_item_of_a_turn_of_the_system_is_a_query():
     assert task.queries.users.tolist() == [-1] * 4
     assert task.groups.tolist() == [2] * 4
     assert task.ties == "middle"
-    assert words(data, task.candidates) == "abcdefg"  # what any dialogue mentions
+    assert words(data, task.candidates) == "abcdefgxyz"  # also what no dialogue mentions
     valid = split.tasks("valid")["all"]
     assert letters(data, valid.relevance) == ["c", "d"]
     assert split.masks == ("all", "none")

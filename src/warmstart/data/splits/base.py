@@ -70,7 +70,10 @@ class Split(ABC):
         """
 
     def validation(self) -> Validation:
-        """Build the validation tasks on which a fit makes its choices; reads no test label."""
+        """Build the validation tasks on which a fit makes its choices.
+
+        No test label is read, except that frozen negatives avoid the test items of their user.
+        """
         return self.tasks("valid")
 
     @abstractmethod

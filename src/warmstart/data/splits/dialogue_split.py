@@ -26,9 +26,9 @@ class DialogueSplit(Split):
 
     A query is a pair of a system turn of a held-out dialogue and an item that this turn mentions
     for the first time. It knows the text of the turns before and the items that they mention.
-    Candidates are all items that any dialogue of the data mentions. The other new items of the turn
-    stay candidates, as in published figures. Queries of one dialogue are one group, and ties are
-    ranked in the middle. One slice, "all".
+    Candidates are the catalogue: the items that some dialogue mentions would tell what test
+    mentions. The other new items of the turn stay candidates, as in published figures. Queries of
+    one dialogue are one group, and ties are ranked in the middle. One slice, "all".
 
     Attributes:
         dataset: the dialogues as users: each row is a dialogue, and its interactions are the items
@@ -86,7 +86,7 @@ class DialogueSplit(Split):
             "all": RankingTask(
                 "all",
                 Queries.of_texts(texts, histories),
-                np.unique(spoken.items.items).astype(np.int32),
+                np.arange(n_items, dtype=np.int32),
                 relevance,
                 masked,
                 groups=mentioned.queries[targets].astype(np.int32),
