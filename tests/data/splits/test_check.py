@@ -74,13 +74,13 @@ LAST = {
     "an unknown part": (lambda s: moved(s, _0=9), "1 event.* have an unknown part"),
     "a part less": (lambda s: moved(s, _0=LEFT_OUT), "1 event.* in no part, besides the 0 left"),
     "a pair twice": (with_pair_twice, "1 target.* are in their own history"),
-    "an unknown user trains": (
-        lambda s: replace(s, unknown_users=np.array([1], np.int32)),
-        "1 unknown user.* have a training interaction",
+    "a cold user trains": (
+        lambda s: replace(s, cold_users=np.array([1], np.int32)),
+        "1 cold user.* have a training interaction",
     ),
     "a stranger asks": (
         lambda s: moved(s, _4=HISTORY),
-        "1 user.* with queries are neither unknown nor in training",
+        "1 user.* with queries are neither cold nor in training",
     ),
     "train after valid": (lambda s: moved(s, _1=VALID, _2=TRAIN), "train after one of valid"),
     "train after test": (lambda s: moved(s, _2=TEST, _3=TRAIN), "train after one of test"),

@@ -159,8 +159,8 @@ def change(folder: Path, table: str, columns: dict) -> None:
             "part 'dev'; allowed: train, valid, test, history",
         ),
         (
-            lambda f: change(f, "users", {"unknown": pl.lit(value=True)}),
-            r"unknown user\(s\) have a training interaction",
+            lambda f: change(f, "users", {"cold": pl.lit(value=True)}),
+            r"cold user\(s\) have a training interaction",
         ),
         (
             lambda f: change(f, "candidates", {"items": pl.lit(["a", "b", "c"])}),

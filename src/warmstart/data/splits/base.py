@@ -87,10 +87,9 @@ class Split(ABC):
         """Count the events, users, items, ... of each part."""
 
     def __repr__(self) -> str:
-        parts = ", ".join(
-            f"{name} {next(iter(counts.values())):,}" for name, counts in self.part_counts().items()
-        )
-        unit = next(iter(next(iter(self.part_counts().values()))))
+        counts = self.part_counts()
+        unit = next(iter(counts["train"]))
+        parts = ", ".join(f"{name} {found[unit]:,}" for name, found in counts.items())
         return f"Split({self.dataset.name!r}, {self.protocol}; {unit}: {parts})"
 
     def summary(self) -> dict[str, Any]:

@@ -112,11 +112,11 @@ def _check_events(split: EventSplit) -> None:
     _check_codes(parts, len(events), split)
     _check_repeats(events.users, events.items, parts)
     train = events.where(parts == TRAIN)
-    learned = np.intersect1d(split.unknown_users, train.users)
-    _forbid(len(learned), "unknown user(s) have a training interaction")
+    learned = np.intersect1d(split.cold_users, train.users)
+    _forbid(len(learned), "cold user(s) have a training interaction")
     asking = events.users[np.isin(parts, (VALID, TEST))]
-    strangers = np.setdiff1d(asking, np.union1d(train.users, split.unknown_users))
-    _forbid(len(strangers), "user(s) with queries are neither unknown nor in training")
+    strangers = np.setdiff1d(asking, np.union1d(train.users, split.cold_users))
+    _forbid(len(strangers), "user(s) with queries are neither cold nor in training")
     if split.protocol != "user-random":
         _check_order(events.users, parts, "interaction", events.times)
     if "cutoffs" in split.manifest:

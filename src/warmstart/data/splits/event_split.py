@@ -41,8 +41,8 @@ class EventSplit(Split):
         dataset: users and catalogue, with all interactions.
         protocol: the protocol that drew the parts.
         parts: int8, shape (interactions,): the part of each interaction; see ``part_codes``.
-        unknown_users: int32, ascending: users with queries who have no training interaction; they
-            are asked for by history only.
+        cold_users: int32, ascending: users with queries who have no training interaction; they are
+            asked for by history only.
         cold_candidates: part -> items without training interaction to rank, int32, ascending; None
             if the protocol has no such items. With them, only warm items and these are candidates;
             without, the whole catalogue is.
@@ -53,7 +53,7 @@ class EventSplit(Split):
     dataset: Dataset
     protocol: Protocol
     parts: np.ndarray
-    unknown_users: np.ndarray
+    cold_users: np.ndarray
     cold_candidates: Mapping[Part, np.ndarray] | None = None
     candidates: Candidates | None = None
     manifest: dict[str, Any] = field(default_factory=dict)
@@ -86,9 +86,9 @@ class EventSplit(Split):
         slices: dict[str, RankingTask] = {"all": task}
         if one_each:
             slices |= self._by_target(task, part)
-        unknown = task.queries.users < 0
-        if unknown.any() and not unknown.all():
-            slices["cold_users"] = replace(task.take(unknown), name="cold_users")
+        cold = task.queries.users < 0
+        if cold.any() and not cold.all():
+            slices["cold_users"] = replace(task.take(cold), name="cold_users")
         return dict(slices)
 
     def _by_event(self, part: Part, mask: Mask) -> RankingTask:
@@ -132,7 +132,7 @@ class EventSplit(Split):
     ) -> RankingTask:
         """Collect a task over all candidates; ``masked`` are the events to leave out."""
         users = users.astype(np.int32)
-        rows = np.where(np.isin(users, self.unknown_users), np.int32(-1), users)
+        rows = np.where(np.isin(users, self.cold_users), np.int32(-1), users)
         pairs = pairs_of(masked, self.dataset.n_items)
         if mask == "none":
             pairs = sparse.csr_matrix(pairs.shape, dtype=bool)
@@ -193,7 +193,7 @@ class EventSplit(Split):
         events = self.dataset.interactions
         order = np.argsort(events.users, kind="stable")
         digest.update(events.order_hash.encode() + self.parts[order].tobytes())
-        digest.update(self.unknown_users.astype(np.int32).tobytes())
+        digest.update(self.cold_users.astype(np.int32).tobytes())
         for part, cold in sorted((self.cold_candidates or {}).items()):
             items = np.sort(cold).astype(np.int32)
             digest.update(f"{part} {len(items)}".encode() + items.tobytes())

@@ -3,7 +3,7 @@
 - ``manifest.json``: format, version, protocol, how the split was made, counts, the content hash of
   the split, and the sha256 of every other file;
 - ``users.parquet``: ``user``, and under ``next-item``, ``user-random`` and ``windows`` whether the
-  user is asked for by history only (``unknown``);
+  user is asked for by history only (``cold``);
 - ``items.parquet``: ``item``, ``text``, ``released`` and, if the protocol has cold items, whether
   the item is a cold candidate of each part (``cold_in_valid``, ``cold_in_test``);
 - ``columns.parquet``: the other item columns as they were read;
@@ -210,10 +210,10 @@ def _parts(
     if isinstance(split, DialogueSplit):
         return {"dialogues": with_parts("dialogues", part_names(split.parts), "split_part")}
     assert isinstance(split, EventSplit)
-    unknown = np.isin(np.arange(split.dataset.n_users), split.unknown_users)
+    cold = np.isin(np.arange(split.dataset.n_users), split.cold_users)
     made = {
         "interactions": with_parts("interactions", part_names(split.parts)),
-        "users": tables["users"].with_columns(pl.Series("unknown", unknown)),
+        "users": tables["users"].with_columns(pl.Series("cold", cold)),
     }
     if split.cold_candidates is not None:
         made["items"] = _with_cold(tables["items"], split.cold_candidates)
@@ -256,7 +256,7 @@ def _split(manifest: _Manifest, tables: dict[str, pl.DataFrame]) -> ColdSplit | 
         dataset,
         manifest.protocol,
         part_codes(tables["interactions"]["part"]),
-        np.flatnonzero(tables["users"]["unknown"].to_numpy()).astype(np.int32),
+        np.flatnonzero(tables["users"]["cold"].to_numpy()).astype(np.int32),
         _cold_rows(items) if "cold_in_test" in items.columns else None,
         frozen,
         manifest.made,
