@@ -15,8 +15,7 @@ from warmstart.data.splits.next_item import By
 from warmstart.errors import ConfigError
 
 if TYPE_CHECKING:
-    from warmstart.data.splits import base
-    from warmstart.data.splits.cold import Split as ColdSplit
+    from warmstart.data.splits.base import Split
 
 EXAMPLE = example(
     "warmstart split data/movielens-1m --protocol random-cold --out splits/ml1m",
@@ -180,7 +179,7 @@ def _two_numbers(text: str) -> tuple[float, float]:
     return first, second
 
 
-def _print_summary(made: "ColdSplit | base.Split") -> None:
+def _print_summary(made: "Split") -> None:
     summary = made.summary()
     data: dict[str, Any] = {k: v for k, v in summary["data"].items() if k not in ("name", "hash")}
     print_table(frame_table(["count", "number"], list(data.items()), made.dataset.name))

@@ -9,11 +9,12 @@ import pytest
 
 from warmstart.data.interactions import Interactions
 from warmstart.data.readers.frames import from_frames
-from warmstart.data.splits.cold import SLICES, Slice, Split
+from warmstart.data.splits.cold import SLICES, ColdSplit
 from warmstart.data.splits.files import load_split, save_split
 from warmstart.data.splits.parts import build_split
 from warmstart.data.splits.random_cold import random_cold
 from warmstart.data.splits.time_cold import time_cold
+from warmstart.data.tasks import RankingTask
 from warmstart.errors import ConfigError, DataError
 
 
@@ -27,7 +28,7 @@ def cells(matrix, users: np.ndarray) -> set[tuple[int, int]]:
 
 
 @pytest.fixture(scope="module", params=["random-cold", "time-cold"])
-def split(request, timed) -> Split:
+def split(request, timed) -> ColdSplit:
     return random_cold(timed) if request.param == "random-cold" else time_cold(timed)
 
 
@@ -52,9 +53,9 @@ def test_a_slice_is_what_the_protocol_says(split, part, name, mask):
         seen = train | (earlier if part == "test" else set())
     masked = {pair for pair in seen - truth if pair[0] in users}
 
-    assert task.users.tolist() == sorted(users)
-    assert cells(task.relevance, task.users) == truth
-    assert cells(task.masked, task.users) == masked
+    assert task.queries.users.tolist() == sorted(users)
+    assert cells(task.relevance, task.queries.users) == truth
+    assert cells(task.masked, task.queries.users) == masked
     assert task.relevance.dtype == task.masked.dtype == bool
     assert task.relevance.shape == task.masked.shape == (len(users), split.dataset.n_items)
     warm_items = set(split.train_interactions.items.tolist())
@@ -62,7 +63,7 @@ def test_a_slice_is_what_the_protocol_says(split, part, name, mask):
     expected = {"cold": cold_items, "warm": warm_items, "overall": cold_items | warm_items}[name]
     assert task.candidates.tolist() == sorted(expected)
     assert {item for _, item in truth} <= expected
-    assert task.users.dtype == task.candidates.dtype == np.int32
+    assert task.queries.users.dtype == task.candidates.dtype == np.int32
 
 
 def test_validation_reads_no_test_label(split):
@@ -74,12 +75,12 @@ def test_validation_reads_no_test_label(split):
     )
     for name, task in held.validation().items():
         full = split.validation()[name]
-        assert np.array_equal(task.users, full.users)
+        assert np.array_equal(task.queries.users, full.queries.users)
         assert np.array_equal(task.candidates, full.candidates)
         assert (task.masked != full.masked).nnz == (task.relevance != full.relevance).nnz == 0
 
 
-def planted() -> Split:
+def planted() -> ColdSplit:
     """A random-cold split whose cold test items are more popular than those of validation.
 
     300 users have 10 of 24 warm items each. The cold items v1 to v6 are those of validation, with
@@ -108,7 +109,7 @@ def planted() -> Split:
     return build_split(data, "random-cold", parts, {"valid": cold, "test": cold}, {"left_out": {}})
 
 
-def mean_recall(task: Slice, scores: np.ndarray, k: int) -> float:
+def mean_recall(task: RankingTask, scores: np.ndarray, k: int) -> float:
     """Recall of one score per item; nothing is masked among cold candidates."""
     best = task.candidates[np.argsort(-scores[task.candidates], kind="stable")[:k]]
     relevance = task.relevance.toarray()
@@ -125,7 +126,7 @@ def test_validation_chooses_among_its_own_cold_items():
     popularity = np.bincount(split.dataset.interactions.items).astype(float)
     scorers = {"popular first": popularity, "popular last": -popularity}
 
-    def choice(task: Slice) -> str:
+    def choice(task: RankingTask) -> str:
         recalls = {name: mean_recall(task, scores, 3) for name, scores in scorers.items()}
         return max(recalls, key=recalls.__getitem__)
 
@@ -145,7 +146,7 @@ def test_validation_ranks_warm_items_and_its_own_cold_ones(split):
     assert not np.isin(split.cold_test.items, valid["overall"].candidates).any()
     for name in SLICES:  # the published form has the same users and truth
         published = split.slice("valid", name, "train")
-        assert np.array_equal(valid[name].users, published.users)
+        assert np.array_equal(valid[name].queries.users, published.queries.users)
         assert (valid[name].relevance != published.relevance).nnz == 0
         assert (valid[name].masked != published.masked).nnz == 0
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.data.splits.made import rated, spoken
 from warmstart.data.readers.frames import from_frames
 from warmstart.data.splits.check import check_split
-from warmstart.data.splits.cold import Split
+from warmstart.data.splits.cold import ColdSplit
 from warmstart.data.splits.dialogues import dialogues
 from warmstart.data.splits.labels import labels
 from warmstart.data.splits.next_item import next_item
@@ -23,7 +23,7 @@ from warmstart.data.splits.windows import windows
 from warmstart.errors import ConfigError, DataError
 
 
-def write_parts(folder, split: Split) -> None:
+def write_parts(folder, split: ColdSplit) -> None:
     names = {
         "train": "warm_emb",
         "warm_valid": "warm_val",
@@ -74,7 +74,7 @@ def test_random_cold_does_not_depend_on_the_order_of_rows_or_items(timed):
         {"item": timed.catalogue.item_ids.values[::-1], "title": columns["title"][::-1]},
     )
 
-    def cold_items(split: Split) -> list:
+    def cold_items(split: ColdSplit) -> list:
         return sorted(split.dataset.catalogue.item_ids.take(np.unique(split.cold_test.items)))
 
     assert cold_items(random_cold(shuffled)) == cold_items(random_cold(timed))
@@ -86,7 +86,7 @@ def test_published_parts_give_the_split_they_came_from(timed, tmp_path):
     assert read_published_split(timed, tmp_path).hash == split.hash
 
 
-def times_of(split: Split) -> dict[str, np.ndarray]:
+def times_of(split: ColdSplit) -> dict[str, np.ndarray]:
     return {name: np.asarray(part.times) for name, part in split.parts.items()}
 
 
@@ -185,7 +185,7 @@ def test_users_without_training_are_left_out_and_counted(timed):
     assert split.manifest["left_out"]["of_users_without_training"] == expected > 0
     assert split.manifest["notes"]["users_without_training_left_out"] == 10
     for part in ("valid", "test"):
-        assert split.slice(part, "overall").users.max() < 50
+        assert split.slice(part, "overall").queries.users.max() < 50
 
 
 def test_released_items_that_nobody_clicked_are_candidates_of_their_window(timed):

@@ -6,9 +6,8 @@ from typing import get_args
 import numpy as np
 
 from warmstart.data.interactions import Interactions
-from warmstart.data.splits import base
-from warmstart.data.splits.base import Part
-from warmstart.data.splits.cold import Split as ColdSplit
+from warmstart.data.splits.base import Part, Split
+from warmstart.data.splits.cold import ColdSplit
 from warmstart.data.splits.dialogue_split import DialogueSplit, mentions
 from warmstart.data.splits.event_split import EventSplit
 from warmstart.data.splits.label_split import LabelSplit
@@ -28,7 +27,7 @@ from warmstart.errors import DataError
 _HELD_OUT = ("warm_valid", "warm_test", "cold_valid", "cold_test")
 
 
-def check_split(split: ColdSplit | base.Split) -> None:
+def check_split(split: Split) -> None:
     """Check that the parts are disjoint and complete, and that nothing held out is known before.
 
     Raises:
@@ -184,7 +183,7 @@ def _check_dialogues(split: DialogueSplit) -> None:
 # -- rules that protocols share --
 
 
-def _check_codes(parts: np.ndarray, n_events: int, split: base.Split) -> None:
+def _check_codes(parts: np.ndarray, n_events: int, split: Split) -> None:
     """Check that every event has one part, besides those left out."""
     _forbid(abs(len(parts) - n_events), "event(s) have no part, or parts no event")
     _forbid(((parts < LEFT_OUT) | (parts > HISTORY)).sum(), "event(s) have an unknown part")

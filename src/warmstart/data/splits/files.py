@@ -32,11 +32,10 @@ from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import OBSERVED, Interactions
-from warmstart.data.splits import base
-from warmstart.data.splits.base import Part
+from warmstart.data.splits.base import Part, Protocol, Split
 from warmstart.data.splits.candidates import Candidates
 from warmstart.data.splits.check import check_split
-from warmstart.data.splits.cold import Split as ColdSplit
+from warmstart.data.splits.cold import ColdSplit
 from warmstart.data.splits.dataset_tables import TABLES, dataset_tables, with_tables
 from warmstart.data.splits.dialogue_split import DialogueSplit
 from warmstart.data.splits.event_split import EventSplit
@@ -67,7 +66,7 @@ class _Manifest(Config):
     format: Literal["warmstart-split"]
     version: Literal[1, 2]
     hash: str
-    protocol: base.Protocol
+    protocol: Protocol
     overall_users: Literal["both", "any"] | None = None
     candidates: str | None = None
     name: str
@@ -81,7 +80,7 @@ class _Manifest(Config):
     files: dict[str, str]
 
 
-def save_split(split: ColdSplit | base.Split, folder: Path) -> None:
+def save_split(split: Split, folder: Path) -> None:
     """Write a split to a folder; an existing split there is replaced atomically.
 
     Raises:
@@ -122,7 +121,7 @@ def save_split(split: ColdSplit | base.Split, folder: Path) -> None:
         (fresh / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def load_split(folder: Path) -> ColdSplit | base.Split:
+def load_split(folder: Path) -> Split:
     """Load a split, checking every hash and every rule of ``check_split``.
 
     Raises:
@@ -131,7 +130,7 @@ def load_split(folder: Path) -> ColdSplit | base.Split:
     return read_unchanged(Path(folder), lambda: _load(Path(folder)))
 
 
-def _load(folder: Path) -> ColdSplit | base.Split:
+def _load(folder: Path) -> Split:
     manifest = _read_manifest(folder)
     tables: dict[str, pl.DataFrame] = {}
     for name, digest in manifest.files.items():
@@ -157,7 +156,7 @@ def _load(folder: Path) -> ColdSplit | base.Split:
 # -- to tables --
 
 
-def _tables(split: ColdSplit | base.Split) -> dict[str, pl.DataFrame]:
+def _tables(split: Split) -> dict[str, pl.DataFrame]:
     dataset, catalogue = split.dataset, split.dataset.catalogue
     events, below = dataset.interactions, dataset.below_threshold
     tables = {
@@ -189,9 +188,7 @@ def _pairs(dataset: Dataset, events: Interactions) -> pl.DataFrame:
     )
 
 
-def _parts(
-    split: ColdSplit | base.Split, tables: dict[str, pl.DataFrame]
-) -> dict[str, pl.DataFrame]:
+def _parts(split: Split, tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """The tables that say what is in which part, with their columns of the data set."""
 
     def with_parts(table: str, names: list[str | None], column: str = "part") -> pl.DataFrame:
@@ -240,7 +237,7 @@ def _frozen_table(dataset: Dataset, candidates: Candidates) -> pl.DataFrame:
 # -- from tables --
 
 
-def _split(manifest: _Manifest, tables: dict[str, pl.DataFrame]) -> ColdSplit | base.Split:
+def _split(manifest: _Manifest, tables: dict[str, pl.DataFrame]) -> Split:
     dataset = _dataset(manifest, tables)
     if manifest.protocol in ("time-cold", "random-cold"):
         return _cold_split(manifest, tables, dataset)

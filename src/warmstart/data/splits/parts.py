@@ -1,4 +1,4 @@
-"""Build a checked Split from events selected by mask or by row number."""
+"""Build a checked ColdSplit from events selected by mask or by row number."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from warmstart.data.dataset import Dataset
-from warmstart.data.splits.base import versions
+from warmstart.data.splits.base import Protocol, versions
 from warmstart.data.splits.check import check_split
-from warmstart.data.splits.cold import Protocol, Split
+from warmstart.data.splits.cold import ColdSplit
 from warmstart.errors import DataError
 
 
@@ -18,8 +18,8 @@ def build_split(
     parts: Mapping[str, np.ndarray],
     candidates: dict[str, np.ndarray],
     manifest: dict[str, Any],
-) -> Split:
-    """Build the Split whose parts are the given events, and check it.
+) -> ColdSplit:
+    """Build the ColdSplit whose parts are the given events, and check it.
 
     Args:
         dataset: the data set to split.
@@ -48,7 +48,7 @@ def build_split(
         raise DataError(f"{dataset.name}: {protocol} leaves {', '.join(empty)} empty; {hint}")
     chosen = {name: dataset.interactions.where(part) for name, part in rows.items()}
     manifest["versions"] = versions()
-    split = Split(
+    split = ColdSplit(
         dataset,
         protocol,
         chosen["train"],

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from warmstart.data.dataset import Dataset
-from warmstart.data.splits import base
-from warmstart.data.splits.cold import Split as ColdSplit
+from warmstart.data.splits.base import Protocol, Split, check_word
+from warmstart.data.splits.cold import ColdSplit
 from warmstart.data.splits.cutoffs import Times
 from warmstart.data.splits.dialogues import dialogues
 from warmstart.data.splits.labels import labels
@@ -39,7 +39,7 @@ from warmstart.errors import ConfigError
 
 def split(
     dataset: Dataset,
-    protocol: base.Protocol | None = None,
+    protocol: Protocol | None = None,
     *,
     cutoff: Times | None = None,
     fractions: tuple[float, float] | None = None,
@@ -55,7 +55,7 @@ def split(
     n_future: int | None = None,
     stride: int | None = None,
     threshold: float | None = None,
-) -> ColdSplit | base.Split:
+) -> Split:
     """Split a data set into training, validation and test parts.
 
     An option that is None has the default of the protocol's own function, where it is described.
@@ -105,7 +105,7 @@ def split(
     if protocol is None:
         timed = dataset.interactions.times is not None and dataset.clock == "unix"
         protocol = "time-cold" if timed and parts is None else "random-cold"
-    base.check_word("protocol", protocol, get_args(base.Protocol))
+    check_word("protocol", protocol, get_args(Protocol))
     make, allowed = _PROTOCOLS[protocol]
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
@@ -130,7 +130,7 @@ def _random_cold(
 
 
 # Protocol -> its function, and the options of ``split`` that it takes.
-_PROTOCOLS: dict[base.Protocol, tuple[Callable[..., ColdSplit | base.Split], tuple[str, ...]]] = {
+_PROTOCOLS: dict[Protocol, tuple[Callable[..., Split], tuple[str, ...]]] = {
     "time-cold": (time_cold, ("cutoff", "fractions")),
     "random-cold": (_random_cold, ("seed", "parts")),
     "next-item": (

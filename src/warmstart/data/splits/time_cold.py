@@ -3,7 +3,7 @@
 import numpy as np
 
 from warmstart.data.dataset import Dataset
-from warmstart.data.splits.cold import Split
+from warmstart.data.splits.cold import ColdSplit
 from warmstart.data.splits.cutoffs import (
     FRACTIONS,
     Times,
@@ -21,7 +21,7 @@ def time_cold(
     *,
     cutoffs: Times | None = None,
     fractions: tuple[float, float] = FRACTIONS,
-) -> Split:
+) -> ColdSplit:
     """Split by time: train < t1 <= validation < t2 <= test.
 
     An item is warm if it has a training interaction. Any other item appears at its first
