@@ -19,7 +19,7 @@ import typer
 
 from warmstart.config import read_settings
 from warmstart.data.interactions import Interactions, concatenate
-from warmstart.data.splits.cold import Split
+from warmstart.data.splits.base import Split
 from warmstart.data.splits.files import load_split
 from warmstart.evaluation.simulation_quality import simulation_quality
 from warmstart.lm import load_lm

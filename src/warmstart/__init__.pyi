@@ -18,7 +18,7 @@ from .data.readers.files import write_dataset as write_dataset
 from .data.readers.frames import from_frames as from_frames
 from .data.sources.synthetic import synthetic as synthetic
 from .data.sources.synthetic import synthetic_items as synthetic_items
-from .data.splits.cold import Split as Split
+from .data.splits.base import Split as Split
 from .data.splits.files import load_split as load_split
 from .data.splits.files import save_split as save_split
 from .data.splits.split import split as split

@@ -16,7 +16,7 @@ import polars as pl
 import warmstart as ws
 from warmstart.cli.output import frame_table, print_line, print_table, progress
 from warmstart.cli.tables import cost_table
-from warmstart.data.splits.cold import Split
+from warmstart.data.splits.base import Split
 from warmstart.data.splits.files import save_split
 from warmstart.experiment.runner import run_experiment
 from warmstart.experiment.spec import Experiment, parse_methods

@@ -10,7 +10,7 @@ from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
-from warmstart.data.splits.cold import Split
+from warmstart.data.splits.cold import ColdSplit
 from warmstart.data.splits.random_cold import random_cold
 
 
@@ -25,7 +25,7 @@ class Table:
         return self.scores[np.ix_(queries.users, items)]
 
 
-def small_split(n_users=80, n_items=120, seed=0) -> Split:
+def small_split(n_users=80, n_items=120, seed=0) -> ColdSplit:
     """Build a split whose users prefer items of the same half, popular ones (low rows) more."""
     rng = np.random.default_rng(seed)
     likes = 4 / (1 + np.arange(n_items)) ** 0.5 * rng.uniform(0.1, 0.6, (n_users, 1))
@@ -49,7 +49,7 @@ def same_half(n_users, n_items):
 
 
 @pytest.fixture(scope="session")
-def split() -> Split:
+def split() -> ColdSplit:
     return small_split()
 
 

@@ -8,7 +8,7 @@ from warmstart.cli.tables import check_masks, write_comparisons
 from warmstart.data.splits.files import load_split
 
 if TYPE_CHECKING:
-    from warmstart.data.splits.cold import Mask
+    from warmstart.data.splits.base import Mask
     from warmstart.evaluation.comparison import Comparison
 
 EXAMPLE = example(

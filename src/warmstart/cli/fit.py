@@ -51,7 +51,7 @@ def fit(
     from all interactions with these choices. --no-choose skips the first fit and uses the settings
     unchanged.
     """
-    from warmstart.data.splits.cold import Split
+    from warmstart.data.splits.base import Split
     from warmstart.experiment.choose_settings import choose_settings
     from warmstart.methods import build
     from warmstart.run import Run

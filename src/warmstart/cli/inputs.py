@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from warmstart.data.catalogue import Catalogue
     from warmstart.data.dataset import Dataset
     from warmstart.data.ids import ExternalId, Ids
-    from warmstart.data.splits.cold import Split
+    from warmstart.data.splits.base import Split
     from warmstart.lm import TextEncoder
     from warmstart.lm.encode import Progress
 

@@ -10,7 +10,7 @@ from warmstart.cli.output import frame_table, print_line, write_output
 from warmstart.errors import ConfigError
 
 if TYPE_CHECKING:
-    from warmstart.data.splits.cold import Mask
+    from warmstart.data.splits.base import Mask
     from warmstart.evaluation.comparison import Comparison
 
 
@@ -20,7 +20,7 @@ def check_masks(given: list[str] | None) -> tuple["Mask", ...]:
     Raises:
         ConfigError: a mask is unknown.
     """
-    from warmstart.data.splits.cold import Mask
+    from warmstart.data.splits.base import Mask
 
     chosen = tuple(dict.fromkeys(given or ["all"]))
     known: tuple[Mask, ...] = get_args(Mask)

@@ -17,7 +17,8 @@ from warmstart.arguments import positive_number, whole_number
 from warmstart.core import Recommender
 from warmstart.data.ids import Ids
 from warmstart.data.queries import Queries
-from warmstart.data.splits.cold import SLICES, Mask, Part, SliceName, Split
+from warmstart.data.splits.base import Mask, Part, Split
+from warmstart.data.splits.cold import SLICES, SliceName
 from warmstart.data.tasks import RankingTask
 from warmstart.errors import ConfigError, DataError
 from warmstart.evaluation.display import ShownAsTable

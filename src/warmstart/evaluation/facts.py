@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from warmstart.data.splits.cold import Mask, Part, Split
+from warmstart.data.splits.base import Mask, Part, Split
 
 # Manifest note in which ``random_cold`` records defect R9 if the interactions have dates.
 _OLDER = "share_of_cold_items_older_than_the_end_of_training"

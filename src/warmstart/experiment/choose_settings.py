@@ -5,7 +5,7 @@ import logging
 from warmstart.config import Config
 from warmstart.core import Encoder, Recommender
 from warmstart.data.dataset import Dataset
-from warmstart.data.splits.cold import Split
+from warmstart.data.splits.base import Split
 from warmstart.data.splits.random_cold import random_cold
 from warmstart.data.splits.time_cold import time_cold
 from warmstart.errors import ConfigError, DataError

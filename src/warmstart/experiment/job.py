@@ -13,7 +13,7 @@ from warmstart.abilities import Simulates
 from warmstart.code_hash import code_hash
 from warmstart.core import Recommender
 from warmstart.data.interactions import Interactions, concatenate
-from warmstart.data.splits.cold import Mask, Split
+from warmstart.data.splits.base import Mask, Split
 from warmstart.evaluation.evaluate import Report, evaluate
 from warmstart.evaluation.simulation_quality import SimulationReport, simulation_quality
 from warmstart.experiment.result import JobResult

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from warmstart.data.splits.cold import Mask
+from warmstart.data.splits.base import Mask
 from warmstart.errors import WarmstartError
 from warmstart.evaluation.evaluate import Report, SliceFacts, SliceResult
 from warmstart.evaluation.facts import DataFacts

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.data.splits.cold import Mask, Split
+from warmstart.data.splits.base import Mask, Split
 from warmstart.data.splits.files import load_split, save_split
 from warmstart.errors import WarmstartError
 from warmstart.evaluation.compare import compare

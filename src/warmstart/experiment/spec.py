@@ -32,7 +32,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from warmstart.config import Config, merged, read_settings
-from warmstart.data.splits.cold import Mask
+from warmstart.data.splits.base import Mask
 from warmstart.errors import ConfigError
 from warmstart.evaluation.evaluate import METRICS
 from warmstart.methods import build, method

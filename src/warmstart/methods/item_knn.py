@@ -139,7 +139,7 @@ def decayed(histories: Histories, n_items: int, decay: float) -> sparse.csr_matr
     age = histories.offsets[1:][histories.queries] - 1 - np.arange(len(histories.items))
     weights = np.float32(decay) ** age.astype(np.float32)
     found = sparse.csr_matrix(
-        (weights.astype(np.float32), histories.items, histories.offsets),
+        (weights.astype(np.float32), histories.items.copy(), histories.offsets),
         shape=(len(histories), n_items),
     )
     found.sum_duplicates()

@@ -21,7 +21,7 @@ from warmstart.data.dataset import Dataset
 from warmstart.data.ids import ExternalId, Ids
 from warmstart.data.interactions import Interactions
 from warmstart.data.splits.check import check_split
-from warmstart.data.splits.cold import Split
+from warmstart.data.splits.cold import ColdSplit
 from warmstart.data.tasks import RankingTask
 from warmstart.lm import LMConfig, TextEncoder, load_lm
 from warmstart.rank import Metric
@@ -53,7 +53,7 @@ class Checkerboard:
         textless: rows of the items without text: first the warm item, then the cold one.
     """
 
-    split: Split
+    split: ColdSplit
     id_type: IdType
     user_parity: np.ndarray
     item_parity: np.ndarray
@@ -121,7 +121,7 @@ class Checkerboard:
                 texts[even], texts[odd] = texts[odd], texts[even]
         return replace(data, catalogue=_catalogue(data.catalogue.item_ids, texts))
 
-    def without_test_interactions(self) -> Split:
+    def without_test_interactions(self) -> ColdSplit:
         """The same split with empty test parts; the interactions are not in its data set either."""
         split = self.split
         test = np.concatenate([split.warm_test.keys, split.cold_test.keys])
@@ -178,7 +178,7 @@ def checkerboard(
     )
     cold = np.flatnonzero(~is_warm & liked.any(axis=0)).astype(np.int32)
     warm_valid, warm_test, cold_valid, cold_test = held_out
-    split = Split(
+    split = ColdSplit(
         dataset=dataset,
         protocol="random-cold",
         train_interactions=train,

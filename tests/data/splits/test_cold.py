@@ -8,10 +8,13 @@ import polars as pl
 import pytest
 
 from warmstart.data.interactions import Interactions
-from warmstart.data.splits.cold import SLICES, Split
+from warmstart.data.readers.frames import from_frames
+from warmstart.data.splits.cold import SLICES, ColdSplit
 from warmstart.data.splits.files import load_split, save_split
+from warmstart.data.splits.parts import build_split
 from warmstart.data.splits.random_cold import random_cold
 from warmstart.data.splits.time_cold import time_cold
+from warmstart.data.tasks import RankingTask
 from warmstart.errors import ConfigError, DataError
 
 
@@ -25,7 +28,7 @@ def cells(matrix, users: np.ndarray) -> set[tuple[int, int]]:
 
 
 @pytest.fixture(scope="module", params=["random-cold", "time-cold"])
-def split(request, timed) -> Split:
+def split(request, timed) -> ColdSplit:
     return random_cold(timed) if request.param == "random-cold" else time_cold(timed)
 
 
@@ -50,9 +53,9 @@ def test_a_slice_is_what_the_protocol_says(split, part, name, mask):
         seen = train | (earlier if part == "test" else set())
     masked = {pair for pair in seen - truth if pair[0] in users}
 
-    assert task.users.tolist() == sorted(users)
-    assert cells(task.relevance, task.users) == truth
-    assert cells(task.masked, task.users) == masked
+    assert task.queries.users.tolist() == sorted(users)
+    assert cells(task.relevance, task.queries.users) == truth
+    assert cells(task.masked, task.queries.users) == masked
     assert task.relevance.dtype == task.masked.dtype == bool
     assert task.relevance.shape == task.masked.shape == (len(users), split.dataset.n_items)
     warm_items = set(split.train_interactions.items.tolist())
@@ -60,7 +63,7 @@ def test_a_slice_is_what_the_protocol_says(split, part, name, mask):
     expected = {"cold": cold_items, "warm": warm_items, "overall": cold_items | warm_items}[name]
     assert task.candidates.tolist() == sorted(expected)
     assert {item for _, item in truth} <= expected
-    assert task.users.dtype == task.candidates.dtype == np.int32
+    assert task.queries.users.dtype == task.candidates.dtype == np.int32
 
 
 def test_validation_reads_no_test_label(split):
@@ -72,9 +75,80 @@ def test_validation_reads_no_test_label(split):
     )
     for name, task in held.validation().items():
         full = split.validation()[name]
-        assert np.array_equal(task.users, full.users)
+        assert np.array_equal(task.queries.users, full.queries.users)
         assert np.array_equal(task.candidates, full.candidates)
         assert (task.masked != full.masked).nnz == (task.relevance != full.relevance).nnz == 0
+
+
+def planted() -> ColdSplit:
+    """A random-cold split whose cold test items are more popular than those of validation.
+
+    300 users have 10 of 24 warm items each. The cold items v1 to v6 are those of validation, with
+    30, 25, ... 5 users; t1 to t6 are those of test, with 60, 55, ... 35 users.
+    """
+    rng = np.random.default_rng(0)
+    sizes = {f"v{n}": 35 - 5 * n for n in range(1, 7)} | {f"t{n}": 65 - 5 * n for n in range(1, 7)}
+    rows = [(user, f"w{item:02d}") for user in range(300) for item in rng.permutation(24)[:10]]
+    rows += [
+        (int(user), item) for item, size in sizes.items() for user in rng.permutation(300)[:size]
+    ]
+    users, items = (list(column) for column in zip(*rows, strict=True))
+    data = from_frames({"user": users, "item": items})
+    names = np.array(data.catalogue.item_ids.take(data.interactions.items))
+    kind = np.array([name[0] for name in names])
+    draw = rng.random(len(names))
+    warm = kind == "w"
+    parts = {
+        "train": warm & (draw < 0.8),
+        "warm_valid": warm & (draw >= 0.8) & (draw < 0.9),
+        "warm_test": warm & (draw >= 0.9),
+        "cold_valid": kind == "v",
+        "cold_test": kind == "t",
+    }
+    cold = np.unique(data.interactions.items[~warm])
+    return build_split(data, "random-cold", parts, {"valid": cold, "test": cold}, {"left_out": {}})
+
+
+def mean_recall(task: RankingTask, scores: np.ndarray, k: int) -> float:
+    """Recall of one score per item; nothing is masked among cold candidates."""
+    best = task.candidates[np.argsort(-scores[task.candidates], kind="stable")[:k]]
+    relevance = task.relevance.toarray()
+    return float((relevance[:, best].sum(axis=1) / relevance.sum(axis=1)).mean())
+
+
+def test_validation_chooses_among_its_own_cold_items():
+    """Of two scorers, the one that favours popular items is better; the old rule chose the other.
+
+    Both know the popularity of cold items. With the cold items of test among the candidates, the
+    most popular six are all of test, so the scorer that ranks them first finds nothing.
+    """
+    split = planted()
+    popularity = np.bincount(split.dataset.interactions.items).astype(float)
+    scorers = {"popular first": popularity, "popular last": -popularity}
+
+    def choice(task: RankingTask) -> str:
+        recalls = {name: mean_recall(task, scores, 3) for name, scores in scorers.items()}
+        return max(recalls, key=recalls.__getitem__)
+
+    assert choice(split.slice("test", "cold", "train")) == "popular first"
+    assert choice(split.slice("valid", "cold", "train")) == "popular last"  # as published
+    assert choice(split.validation()["cold"]) == "popular first"
+
+
+def test_validation_ranks_warm_items_and_its_own_cold_ones(split):
+    valid, own = split.validation(), np.unique(split.cold_valid.items)
+    if split.protocol == "time-cold":
+        own = np.sort(split.cold_candidates["valid"])
+    warm = np.unique(split.train_interactions.items)
+    assert valid["cold"].candidates.tolist() == own.tolist()
+    assert valid["warm"].candidates.tolist() == warm.tolist()
+    assert valid["overall"].candidates.tolist() == np.union1d(own, warm).tolist()
+    assert not np.isin(split.cold_test.items, valid["overall"].candidates).any()
+    for name in SLICES:  # the published form has the same users and truth
+        published = split.slice("valid", name, "train")
+        assert np.array_equal(valid[name].queries.users, published.queries.users)
+        assert (valid[name].relevance != published.relevance).nnz == 0
+        assert (valid[name].masked != published.masked).nnz == 0
 
 
 @pytest.mark.parametrize(
@@ -121,11 +195,11 @@ def flip_last_byte(path) -> None:
     path.write_bytes(bytes(content))
 
 
-def rewrite(folder, change) -> None:
-    """Change the interactions and update the file hash, so that only the content check fails."""
+def rewrite(folder, change, table="interactions") -> None:
+    """Change a table and update the file hash, so that only the content check fails."""
     import hashlib
 
-    path = folder / "interactions.parquet"
+    path = folder / f"{table}.parquet"
     change(pl.read_parquet(path)).write_parquet(path)
     files = json.loads((folder / "manifest.json").read_text())["files"]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

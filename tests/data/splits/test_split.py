@@ -8,16 +8,22 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
+from tests.data.splits.made import rated, spoken
 from warmstart.data.readers.frames import from_frames
 from warmstart.data.splits.check import check_split
-from warmstart.data.splits.cold import Split
+from warmstart.data.splits.cold import ColdSplit
+from warmstart.data.splits.dialogues import dialogues
+from warmstart.data.splits.labels import labels
+from warmstart.data.splits.next_item import next_item
 from warmstart.data.splits.random_cold import random_cold, read_published_split
 from warmstart.data.splits.split import split as divide
 from warmstart.data.splits.time_cold import time_cold
+from warmstart.data.splits.user_random import user_random
+from warmstart.data.splits.windows import windows
 from warmstart.errors import ConfigError, DataError
 
 
-def write_parts(folder, split: Split) -> None:
+def write_parts(folder, split: ColdSplit) -> None:
     names = {
         "train": "warm_emb",
         "warm_valid": "warm_val",
@@ -68,7 +74,7 @@ def test_random_cold_does_not_depend_on_the_order_of_rows_or_items(timed):
         {"item": timed.catalogue.item_ids.values[::-1], "title": columns["title"][::-1]},
     )
 
-    def cold_items(split: Split) -> list:
+    def cold_items(split: ColdSplit) -> list:
         return sorted(split.dataset.catalogue.item_ids.take(np.unique(split.cold_test.items)))
 
     assert cold_items(random_cold(shuffled)) == cold_items(random_cold(timed))
@@ -80,7 +86,7 @@ def test_published_parts_give_the_split_they_came_from(timed, tmp_path):
     assert read_published_split(timed, tmp_path).hash == split.hash
 
 
-def times_of(split: Split) -> dict[str, np.ndarray]:
+def times_of(split: ColdSplit) -> dict[str, np.ndarray]:
     return {name: np.asarray(part.times) for name, part in split.parts.items()}
 
 
@@ -179,7 +185,7 @@ def test_users_without_training_are_left_out_and_counted(timed):
     assert split.manifest["left_out"]["of_users_without_training"] == expected > 0
     assert split.manifest["notes"]["users_without_training_left_out"] == 10
     for part in ("valid", "test"):
-        assert split.slice(part, "overall").users.max() < 50
+        assert split.slice(part, "overall").queries.users.max() < 50
 
 
 def test_released_items_that_nobody_clicked_are_candidates_of_their_window(timed):
@@ -250,8 +256,9 @@ def test_a_wrong_seed_is_refused(timed, seed):
     message = re.escape(f"seed must be a whole number from 0 to 4294967295, got {seed!r}")
     with pytest.raises(ConfigError, match=message):
         random_cold(timed, seed=seed)
-    with pytest.raises(ConfigError, match=message):
-        divide(timed, "random-cold", seed=seed)
+    if seed is not None:  # None is the default of ``split``
+        with pytest.raises(ConfigError, match=message):
+            divide(timed, "random-cold", seed=seed)
 
 
 def test_seeds_of_any_integer_type_are_equal(timed):
@@ -335,3 +342,55 @@ def test_law_parts_are_disjoint_and_complete(seed, protocol, shape):
     assert not np.isin(split.cold_test.items, split.cold_valid.items).any()
     assert np.isin(split.warm_test.items, split.train_interactions.items).all()
     assert np.isin(split.cold_test.users, split.train_interactions.users).all()
+
+
+# -- by the name of a protocol --
+
+
+def test_every_protocol_is_split_as_by_its_own_function(timed):
+    options = {
+        "time-cold": {"fractions": (0.6, 0.8)},
+        "random-cold": {"seed": 3},
+        "next-item": {"few_shot": 9, "candidates": "pop5", "seed": 3},
+        "user-random": {"seed": 3},
+        "windows": {"n_history": 3, "n_future": 2, "stride": 1},
+    }
+    makers = {
+        "time-cold": time_cold,
+        "random-cold": random_cold,
+        "next-item": next_item,
+        "user-random": user_random,
+        "windows": windows,
+    }
+    for protocol, chosen in options.items():
+        made = divide(timed, protocol, **chosen)
+        assert made.protocol == protocol
+        assert made.hash == makers[protocol](timed, **chosen).hash
+    assert divide(timed, "next-item", by="time", cutoff=(6000, 8000), targets="each").hash == (
+        next_item(timed, by="time", cutoffs=(6000, 8000), targets="each").hash
+    )
+    talk = spoken({"a": ("train", ["s a"]), "b": ("valid", ["s a"]), "c": ("test", ["s b"])})
+    assert divide(talk, "dialogues").hash == dialogues(talk).hash
+    rows = rated("u a 5 1,u b 1 2,u c 5 3,u d 2 4")
+    parts = ["train", "train", "valid", "test"]
+    assert divide(rows, "labels", parts=parts, threshold=3).hash == (
+        labels(rows, parts=parts, threshold=3).hash
+    )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options", "message"),
+    [
+        ("leave-one-out", {}, "protocol 'leave-one-out'; allowed: time-cold, random-cold, next-it"),
+        ("time-cold", {"seed": 1}, "seed = 1 does not apply to the protocol 'time-cold'; its opti"),
+        ("random-cold", {"cutoff": 5}, "cutoff = 5 does not apply .*; its options: seed, parts"),
+        ("random-cold", {"parts": "x", "seed": 1}, "seed = 1 does not apply to published parts"),
+        ("user-random", {"few_shot": 5}, "few_shot = 5 does not apply .*; its options: seed"),
+        ("windows", {"threshold": 4}, "threshold = 4 does not apply to the protocol 'windows'"),
+        ("labels", {"candidates": "uni9"}, "candidates = 'uni9' does not apply to the protocol"),
+        ("dialogues", {"by": "time"}, "by = 'time' does not apply to the protocol 'dialogues'"),
+    ],
+)
+def test_options_of_other_protocols_are_refused(timed, protocol, options, message):
+    with pytest.raises(ConfigError, match=message):
+        divide(timed, protocol, **options)

@@ -1,9 +1,8 @@
-"""The ``Split``: training, validation and test parts, and the slices to rank."""
+"""``ColdSplit``: parts of warm and of cold items, and the slices to rank."""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -12,19 +11,16 @@ from scipy import sparse
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions, concatenate
 from warmstart.data.queries import Queries
-from warmstart.data.tasks import RankingTask, Validation
-from warmstart.errors import ConfigError
+from warmstart.data.splits.base import Mask, Part, Protocol, Split, check_word, training_data
+from warmstart.data.tasks import RankingTask, Task, Validation
 
-Protocol: TypeAlias = Literal["time-cold", "random-cold"]
-Part: TypeAlias = Literal["valid", "test"]
 SliceName: TypeAlias = Literal["cold", "warm", "overall"]
-Mask: TypeAlias = Literal["all", "train"]
 SLICES: tuple[SliceName, ...] = get_args(SliceName)
 
 
 @dataclass(frozen=True, repr=False)
-class Split:
-    """Five disjoint parts of a data set's interactions.
+class ColdSplit(Split):
+    """Five disjoint parts of a data set's interactions, with cold items apart.
 
     Attributes:
         dataset: users and catalogue, with all interactions.
@@ -53,18 +49,16 @@ class Split:
     overall_users: Literal["both", "any"]
     manifest: dict[str, Any] = field(default_factory=dict)
 
-    def __repr__(self) -> str:
-        sizes = ", ".join(f"{name} {len(part):,}" for name, part in self.parts.items())
-        return f"Split({self.dataset.name!r}, {self.protocol}; interactions: {sizes})"
+    def _train(self) -> Dataset:
+        train, until = self.train_interactions, None
+        if train.times is not None and self.dataset.clock == "unix":
+            until = np.full(self.dataset.n_users, train.times.max(initial=-1))
+        return training_data(self.dataset, train, until)
 
-    @cached_property
-    def train(self) -> Dataset:
-        """The data set restricted to the training interactions."""
-        below, train = self.dataset.below_threshold, self.train_interactions
-        known = np.isin(below.items, train.items)
-        if below.times is not None and train.times is not None and self.dataset.clock == "unix":
-            known &= below.times <= train.times.max(initial=-1)
-        return replace(self.dataset, interactions=train, below_threshold=below.where(known))
+    @property
+    def masks(self) -> tuple[Mask, ...]:
+        """Masks: "all" and "train"; see ``slice``."""
+        return ("all", "train")
 
     @property
     def parts(self) -> dict[str, Interactions]:
@@ -91,9 +85,8 @@ class Split:
         Raises:
             ConfigError: an unknown part, name or mask.
         """
-        _one_of("part", part, Part)
-        _one_of("slice", name, SliceName)
-        _one_of("mask", mask, Mask)
+        mask = self._check_words(part, mask)
+        check_word("slice", name, SLICES)
         cold, warm = self.parts[f"cold_{part}"], self.parts[f"warm_{part}"]
         if name == "overall":
             truth = concatenate([cold, warm])
@@ -113,9 +106,22 @@ class Split:
             _pairs(masked, users, self.dataset.n_items),
         )
 
+    def tasks(self, part: Part, mask: Mask | None = None) -> dict[str, Task]:
+        mask = self._check_words(part, mask)
+        return {name: self.slice(part, name, mask) for name in SLICES}
+
     def validation(self) -> Validation:
-        """Build the validation slices with mask "train", so that no test label is read."""
-        return {name: self.slice("valid", name, "train") for name in SLICES}
+        """Build the validation slices with mask "train", so that no test label is read.
+
+        Under random-cold, ``slice("valid", ...)`` also ranks the cold items of the test part, as
+        published figures do. Their positives count as misses there, so a choice would favour what
+        ranks popular items low. Here the cold candidates are those of validation only.
+        """
+        cold = self.cold_candidates["valid"]
+        if self.protocol == "random-cold":
+            cold = np.unique(self.cold_valid.items)
+        own = replace(self, cold_candidates={**self.cold_candidates, "valid": cold})
+        return {name: own.slice("valid", name, "train") for name in SLICES}
 
     def _candidates(self, part: Part, name: SliceName) -> np.ndarray:
         cold = np.sort(self.cold_candidates[part]).astype(np.int32)
@@ -131,9 +137,7 @@ class Split:
             return self.train_interactions
         return concatenate([self.train_interactions, self.warm_valid, self.cold_valid])
 
-    @cached_property
-    def hash(self) -> str:
-        """sha256 of data set, parts and candidates; ``manifest`` does not enter it."""
+    def _hash(self) -> str:
         digest = hashlib.sha256(f"{self.protocol} {self.overall_users}".encode())
         digest.update(self.dataset.hash.encode())
         for name, part in self.parts.items():
@@ -143,9 +147,8 @@ class Split:
             digest.update(f"{part} {len(candidates)}".encode() + candidates.tobytes())
         return digest.hexdigest()
 
-    def summary(self) -> dict[str, Any]:
-        """Collect counts of the parts and slices, the hashes and the manifest, for printing."""
-        parts = {
+    def part_counts(self) -> dict[str, dict[str, int]]:
+        return {
             name: {
                 "interactions": len(part),
                 "users": len(np.unique(part.users)),
@@ -153,28 +156,6 @@ class Split:
             }
             for name, part in self.parts.items()
         }
-        slices = {}
-        for part in get_args(Part):
-            for name in SLICES:
-                task = self.slice(part, name, "train")
-                slices[f"{part} {name}"] = {
-                    "users": len(task.queries),
-                    "pairs": int(task.relevance.nnz),
-                    "candidates": len(task.candidates),
-                }
-        return {
-            "data": {"name": self.dataset.name, "hash": self.dataset.hash, **self.dataset.counts},
-            "protocol": self.protocol,
-            "hash": self.hash,
-            "parts": parts,
-            "slices": slices,
-            **self.manifest,
-        }
-
-
-def _one_of(what: str, value: str, allowed: Any) -> None:
-    if value not in get_args(allowed):
-        raise ConfigError(f"{what} {value!r}; allowed: {', '.join(get_args(allowed))}")
 
 
 def _pairs(events: Interactions, users: np.ndarray, n_items: int) -> sparse.csr_matrix:

@@ -1,16 +1,15 @@
-"""Build a checked Split from events selected by mask or by row number."""
+"""Build a checked ColdSplit from events selected by mask or by row number."""
 
-import platform
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from warmstart.data.dataset import Dataset
+from warmstart.data.splits.base import Protocol, versions
 from warmstart.data.splits.check import check_split
-from warmstart.data.splits.cold import Protocol, Split
+from warmstart.data.splits.cold import ColdSplit
 from warmstart.errors import DataError
-from warmstart.version import __version__
 
 
 def build_split(
@@ -19,8 +18,8 @@ def build_split(
     parts: Mapping[str, np.ndarray],
     candidates: dict[str, np.ndarray],
     manifest: dict[str, Any],
-) -> Split:
-    """Build the Split whose parts are the given events, and check it.
+) -> ColdSplit:
+    """Build the ColdSplit whose parts are the given events, and check it.
 
     Args:
         dataset: the data set to split.
@@ -48,12 +47,8 @@ def build_split(
         )
         raise DataError(f"{dataset.name}: {protocol} leaves {', '.join(empty)} empty; {hint}")
     chosen = {name: dataset.interactions.where(part) for name, part in rows.items()}
-    manifest["versions"] = {
-        "warmstart": __version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-    split = Split(
+    manifest["versions"] = versions()
+    split = ColdSplit(
         dataset,
         protocol,
         chosen["train"],

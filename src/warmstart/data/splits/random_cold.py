@@ -14,14 +14,14 @@ from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
 from warmstart.data.readers.coldrec import read_parts
 from warmstart.data.readers.tables import Table
-from warmstart.data.splits.cold import Split
+from warmstart.data.splits.cold import ColdSplit
 from warmstart.data.splits.parts import build_split
 from warmstart.data.values import read_ids_like
 from warmstart.errors import DataError
 from warmstart.storage import file_hash
 
 
-def random_cold(dataset: Dataset, *, seed: int = 42) -> Split:
+def random_cold(dataset: Dataset, *, seed: int = 42) -> ColdSplit:
     """Split with cold items drawn at random; seed 42 reproduces the published protocol.
 
     1. The items with an interaction, in id order, are shuffled by ``random``. The first 80 % are
@@ -82,7 +82,7 @@ def random_cold(dataset: Dataset, *, seed: int = 42) -> Split:
     return _random_split(dataset, parts, manifest)
 
 
-def read_published_split(dataset: Dataset, folder: Path) -> Split:
+def read_published_split(dataset: Dataset, folder: Path) -> ColdSplit:
     """Read a random-cold split from files in the ColdRec layout (see ``coldrec``) and check it.
 
     Args:
@@ -118,8 +118,8 @@ def read_published_split(dataset: Dataset, folder: Path) -> Split:
 
 def _random_split(
     dataset: Dataset, parts: Mapping[str, np.ndarray], manifest: dict[str, Any]
-) -> Split:
-    """Build a random-cold Split: all cold items are candidates on validation and on test."""
+) -> ColdSplit:
+    """Build a random-cold ColdSplit: all cold items are candidates on validation and on test."""
     items = dataset.interactions.items
     cold = np.union1d(items[parts["cold_valid"]], items[parts["cold_test"]])
     never = int((~dataset.warm).sum())
