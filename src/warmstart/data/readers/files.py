@@ -24,7 +24,7 @@ from warmstart.data.cells import Cells
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import concatenate
-from warmstart.data.readers.assemble import Columns, OnUnknownItem, assemble, build_catalogue
+from warmstart.data.readers.assemble import OnUnknownItem, assemble, build_catalogue
 from warmstart.data.readers.coldrec import is_coldrec, read_coldrec
 from warmstart.data.readers.data_checks import check_new_items
 from warmstart.data.readers.dataset_config import (
@@ -33,6 +33,7 @@ from warmstart.data.readers.dataset_config import (
     dataset_toml,
     read_dataset_config,
 )
+from warmstart.data.readers.events import Columns
 from warmstart.data.readers.recbole import is_atomic, read_atomic
 from warmstart.data.readers.table_files import SUFFIXES, find_table, read_table
 from warmstart.data.readers.tables import Table, frame_table
@@ -98,8 +99,11 @@ def read_items(
         text_columns: the columns that the text is composed of, as in the training catalogue. A
             missing column counts as empty, but at least one must exist.
         like: the ids of that catalogue; the new ids take their type.
-        columns: the columns of that catalogue; others are not stored. If a text column is missing,
-            they cause a warning, since one of them may have the wrong name.
+        columns: the columns of that catalogue. If a text column is missing, other columns cause a
+            warning, since one of them may have the wrong name.
+
+    Returns:
+        The items with all their columns, and the text columns.
 
     Raises:
         DataError: no text column exists, a row is malformed, or an id has another type.
@@ -113,13 +117,7 @@ def read_items(
     check_new_items(table, "item", text_columns, columns)
     given = table.frame.columns
     absent = [pl.lit(None, pl.String).alias(name) for name in text_columns if name not in given]
-    frame = table.frame.with_columns(absent)
-    if columns is not None:
-        # If a column with a wrong name were stored, the next new items that have it would cause no
-        # warning.
-        stored = ("item", "released", *text_columns, *columns)
-        frame = frame.select(name for name in frame.columns if name in stored)
-    table = Table(frame, table.source, table.untyped)
+    table = Table(table.frame.with_columns(absent), table.source, table.untyped)
     if like is not None and len(like):
         cells.append(Cells(pl.Series(like.values[:1]), "the catalogue", "item"))
     listed = read_ids(cells, "item")[0]

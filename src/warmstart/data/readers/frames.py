@@ -5,7 +5,8 @@ from typing import Any
 
 from warmstart.data.cells import argument_list
 from warmstart.data.dataset import Dataset
-from warmstart.data.readers.assemble import Columns, OnUnknownItem, assemble
+from warmstart.data.readers.assemble import OnUnknownItem, assemble
+from warmstart.data.readers.events import Columns
 from warmstart.data.readers.tables import frame_table
 from warmstart.errors import ConfigError, shortened
 
