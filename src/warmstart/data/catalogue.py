@@ -52,6 +52,7 @@ class Catalogue:
         Raises:
             DataError: there is no such column.
         """
+        check_process()
         if name not in self.columns.columns:
             raise DataError(
                 f"the items have no column {name!r}; their columns are {self.columns.columns}"
@@ -63,6 +64,7 @@ class Catalogue:
     @cached_property
     def attribute_names(self) -> tuple[str, ...]:
         """The columns that hold several values per item; see ``attributes.has_several_values``."""
+        check_process()
         return tuple(
             column.name
             for column in self.columns.get_columns()

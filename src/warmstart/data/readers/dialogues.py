@@ -10,6 +10,7 @@ mentions or recommends, in their order. Dialogues in ReDial's own layout are rea
 - Every dialogue and every turn is kept, empty ones too.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,14 +20,15 @@ import polars as pl
 from warmstart.data.cells import Cells, column_of
 from warmstart.data.dialogues import SPEAKERS, Dialogues
 from warmstart.data.histories import Histories
+from warmstart.data.ids import Ids
 from warmstart.data.readers.data_checks import unread_columns
 from warmstart.data.readers.events import Columns, row_numbers
+from warmstart.data.readers.published_parts import read_parts
 from warmstart.data.readers.redial_messages import has_messages, messages_as_turns
 from warmstart.data.readers.tables import Table
 from warmstart.data.values import read_ids, read_texts
 from warmstart.data.values.decoding import decoded
 
-PARTS = ("train", "valid", "test")
 _COLUMNS, _FIELDS = ("dialogue", "turns", "part"), ("speaker", "text", "items")
 
 
@@ -60,13 +62,13 @@ class DialogueTable:
         """
         items = pl.DataFrame({"turn": self.turns, "item": row_numbers(mentioned, item_ids)})
         items = items.unique(maintain_order=True)
-        counts = np.bincount(items["turn"].to_numpy(), minlength=len(self.texts))
+        offsets = np.searchsorted(items["turn"].to_numpy(), np.arange(len(self.texts) + 1))
         return Dialogues(
             self.ids,
             self.offsets,
             self.speakers,
             self.texts,
-            Histories(_offsets(counts), items["item"].to_numpy()),
+            Histories(offsets, items["item"].to_numpy()),
             self.parts,
         )
 
@@ -122,18 +124,39 @@ def read_dialogues(table: Table) -> DialogueTable:
     if not_mapping.any():
         whole = Cells(column_of(turns), table.source, "turns", place=place)
         raise whole.malformed(not_mapping, "a turn with speaker, text and items")
+    parts = (None,) * len(ids)
+    if "part" in table.frame.columns:
+        parts = tuple(read_parts(table.cells("part"), required=False))
     mentions, mentioning = _read_mentions(field("items"), untyped=table.untyped)
     return DialogueTable(
         ids,
         offsets,
         _read_speakers(field("speaker")),
         tuple(" ".join(text.split()) for text in read_texts(field("text")).fill_null("")),
-        _read_parts(table),
+        parts,
         mentions,
         mentioning,
         table.source,
         unread_columns(table, _COLUMNS, _COLUMNS, "rename it") + _unread_fields(table, turns),
     )
+
+
+def dialogue_records(dialogues: Dialogues, item_ids: Ids) -> Iterator[dict[str, Any]]:
+    """Yield each dialogue as ``read_dialogues`` reads it."""
+    for row, dialogue in enumerate(dialogues.ids):
+        turns = range(dialogues.offsets[row], dialogues.offsets[row + 1])
+        record: dict[str, Any] = {"dialogue": dialogue}
+        if dialogues.parts[row] is not None:
+            record["part"] = dialogues.parts[row]
+        record["turns"] = [
+            {
+                "speaker": SPEAKERS[dialogues.speakers[turn]],
+                "text": dialogues.texts[turn],
+                "items": item_ids.take(dialogues.items[turn]),
+            }
+            for turn in turns
+        ]
+        yield record
 
 
 def _read_dialogue_ids(table: Table) -> tuple[str, ...]:
@@ -144,23 +167,14 @@ def _read_dialogue_ids(table: Table) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _read_parts(table: Table) -> tuple[str | None, ...]:
-    if "part" not in table.frame.columns:
-        return (None,) * table.frame.height
-    parts = read_texts(cells := table.cells("part")).str.strip_chars()
-    wrong = ~parts.is_in(PARTS) & parts.is_not_null()
-    if wrong.any():
-        raise cells.malformed(wrong, f"{', '.join(PARTS)}, or no value")
-    return tuple(parts)
-
-
 def _read_turns(cells: Cells) -> tuple[list[Any], np.ndarray]:
     """Read the turns of all dialogues, and the offsets of the dialogues in them."""
     values = decoded(cells).to_list()
     wrong = pl.Series([not isinstance(value, list) for value in values], dtype=pl.Boolean)
     if wrong.any():
         raise cells.malformed(wrong, "a list of turns, each with speaker, text and items")
-    return [turn for value in values for turn in value], _offsets([len(value) for value in values])
+    offsets = np.cumsum([0, *(len(value) for value in values)]).astype(np.int64)
+    return [turn for value in values for turn in value], offsets
 
 
 def _read_speakers(cells: Cells) -> np.ndarray:
@@ -191,7 +205,3 @@ def _unread_fields(table: Table, turns: list[dict[str, Any]]) -> tuple[str, ...]
     names = dict.fromkeys(name for turn in turns for name in turn)
     fields = Table(pl.DataFrame(schema=dict.fromkeys(names, pl.Null)), f"{table.source}, turns")
     return unread_columns(fields, _FIELDS, _FIELDS, "rename it")
-
-
-def _offsets(lengths: np.ndarray | list[int]) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

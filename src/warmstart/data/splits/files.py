@@ -9,7 +9,8 @@
 - ``interactions.parquet``: ``user``, ``item``, ``weight``, ``time`` and ``part``, which is null for
   a left-out interaction;
 - ``below_threshold.parquet``: ``user``, ``item`` and ``time`` of pairs that were rated below the
-  threshold of a positive; absent without any.
+  threshold of a positive; absent without any;
+- ``ratings.parquet``, ``dialogues.parquet``, ``turns.parquet``: see ``dataset_tables``.
 
 Ids are external ids and keep their type. Loading executes nothing from the folder.
 """
@@ -28,6 +29,7 @@ from warmstart.data.ids import Ids
 from warmstart.data.interactions import OBSERVED, Interactions
 from warmstart.data.splits.check import check_split
 from warmstart.data.splits.cold import Protocol, Split
+from warmstart.data.splits.dataset_tables import TABLES, dataset_tables, with_tables
 from warmstart.errors import ConfigError, DataError
 from warmstart.process import check_process
 from warmstart.storage import atomic_folder, file_hash, read_unchanged
@@ -41,6 +43,7 @@ _FILES = (
     "interactions.parquet",
     "columns.parquet",
     "below_threshold.parquet",
+    *(f"{name}.parquet" for name in TABLES),
 )
 
 
@@ -55,6 +58,7 @@ class _Manifest(Config):
     name: str
     clock: Literal["unix", "position"]
     text_columns: tuple[str, ...]
+    positive_rating: float | None = None
     dataset_counts: dict[str, int]
     made: dict[str, Any]
     part_hashes: dict[str, str]
@@ -89,6 +93,7 @@ def save_split(split: Split, folder: Path) -> None:
             name=dataset.name,
             clock=dataset.clock,
             text_columns=dataset.catalogue.text_columns,
+            positive_rating=dataset.positive_rating,
             dataset_counts=dataset.counts,
             made=split.manifest,
             part_hashes={name: part.hash for name, part in split.parts.items()},
@@ -168,7 +173,7 @@ def _tables(split: Split) -> dict[str, pl.DataFrame]:
         )
     if catalogue.columns.width:
         tables["columns.parquet"] = catalogue.columns
-    return tables
+    return tables | {f"{name}.parquet": table for name, table in dataset_tables(dataset).items()}
 
 
 def _split(manifest: _Manifest, tables: dict[str, pl.DataFrame]) -> Split:
@@ -201,7 +206,9 @@ def _split(manifest: _Manifest, tables: dict[str, pl.DataFrame]) -> Split:
         manifest.dataset_counts,
         manifest.clock,
         below_threshold=Interactions.from_arrays([], []) if below is None else read(below),
+        positive_rating=manifest.positive_rating,
     )
+    dataset = with_tables(dataset, tables)
 
     def part(name: str) -> Interactions:
         return interactions.where((events["part"] == name).fill_null(False).to_numpy())
