@@ -8,6 +8,7 @@ import polars as pl
 
 from warmstart.data.attributes import Attribute, has_several_values, read_attribute
 from warmstart.data.ids import Ids
+from warmstart.data.values import split_values
 from warmstart.errors import DataError
 from warmstart.process import check_process
 
@@ -148,8 +149,7 @@ def _extended_columns(columns: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_lists(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Split the texts of a column into their values, as ``read_attribute`` does."""
     cells = frame.get_column(name).to_list()
-    for row, cell in enumerate(cells):
-        if isinstance(cell, str):
-            cells[row] = cell.split("|") if name in LIST_COLUMNS else [cell]
-    return frame.with_columns(pl.Series(name, cells, dtype=pl.List(pl.String)))
+    split = [split_values(cell) if isinstance(cell, str) else cell for cell in cells]
+    return frame.with_columns(pl.Series(name, split, dtype=pl.List(pl.String)))

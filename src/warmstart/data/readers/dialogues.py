@@ -10,14 +10,14 @@ mentions or recommends, in their order. Dialogues in ReDial's own layout are rea
 - Every dialogue and every turn is kept, empty ones too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from warmstart.data.cells import Cells, column_of
+from warmstart.data.cells import Cells, column_of, plain_value
 from warmstart.data.dialogues import SPEAKERS, Dialogues
 from warmstart.data.histories import Histories
 from warmstart.data.ids import Ids
@@ -120,7 +120,7 @@ def read_dialogues(table: Table) -> DialogueTable:
         values = column_of([turn.get(name) for turn in turns], name)
         return Cells(values, table.source, name, place=lambda turn: f"{place(turn)}, {name!r}")
 
-    not_mapping = pl.Series([not isinstance(turn, dict) for turn in turns], dtype=pl.Boolean)
+    not_mapping = pl.Series([not isinstance(turn, Mapping) for turn in turns], dtype=pl.Boolean)
     if not_mapping.any():
         whole = Cells(column_of(turns), table.source, "turns", place=place)
         raise whole.malformed(not_mapping, "a turn with speaker, text and items")
@@ -137,7 +137,7 @@ def read_dialogues(table: Table) -> DialogueTable:
         mentions,
         mentioning,
         table.source,
-        unread_columns(table, _COLUMNS, _COLUMNS, "rename it") + _unread_fields(table, turns),
+        _unread(table, turns),
     )
 
 
@@ -169,12 +169,18 @@ def _read_dialogue_ids(table: Table) -> tuple[str, ...]:
 
 def _read_turns(cells: Cells) -> tuple[list[Any], np.ndarray]:
     """Read the turns of all dialogues, and the offsets of the dialogues in them."""
-    values = decoded(cells).to_list()
-    wrong = pl.Series([not isinstance(value, list) for value in values], dtype=pl.Boolean)
+    # Not decoded as a whole, so that an error names the turn and the field.
+    values = [plain_value(value) for value in cells.values.to_list()]
+    wrong = pl.Series([not _is_list(value) for value in values], dtype=pl.Boolean)
     if wrong.any():
         raise cells.malformed(wrong, "a list of turns, each with speaker, text and items")
     offsets = np.cumsum([0, *(len(value) for value in values)]).astype(np.int64)
     return [turn for value in values for turn in value], offsets
+
+
+def _is_list(value: Any) -> bool:
+    """Whether this is a list or a tuple, or an array as pandas reads lists from parquet."""
+    return isinstance(value, list | tuple | np.ndarray)
 
 
 def _read_speakers(cells: Cells) -> np.ndarray:
@@ -187,7 +193,7 @@ def _read_speakers(cells: Cells) -> np.ndarray:
 
 def _read_mentions(cells: Cells, *, untyped: bool) -> tuple[Cells, np.ndarray]:
     """Read the mentioned ids, and the turn of each."""
-    lists = cells.values.to_list()
+    lists = decoded(cells).to_list()
     wrong = [not isinstance(value, list) and value is not None for value in lists]
     if any(wrong):
         raise cells.malformed(pl.Series(wrong), "a list of item ids")
@@ -201,7 +207,14 @@ def _read_mentions(cells: Cells, *, untyped: bool) -> tuple[Cells, np.ndarray]:
     return mentions, turns
 
 
-def _unread_fields(table: Table, turns: list[dict[str, Any]]) -> tuple[str, ...]:
-    names = dict.fromkeys(name for turn in turns for name in turn)
-    fields = Table(pl.DataFrame(schema=dict.fromkeys(names, pl.Null)), f"{table.source}, turns")
-    return unread_columns(fields, _FIELDS, _FIELDS, "rename it")
+def _unread(table: Table, turns: list[Mapping[str, Any]]) -> tuple[str, ...]:
+    """List columns and fields of turns that are not read; warn about likely wrong names."""
+    given = {
+        str(name).encode(errors="replace").decode(): pl.Null for turn in turns for name in turn
+    }
+    fields = Table(pl.DataFrame(schema=given), f"{table.source}, turns")
+    unread: tuple[str, ...] = ()
+    for source, known in ((table, _COLUMNS), (fields, _FIELDS)):
+        read = [name for name in known if name in source.frame.columns]
+        unread += unread_columns(source, read, known, "rename it")
+    return unread
