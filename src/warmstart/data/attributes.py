@@ -55,8 +55,8 @@ def read_attribute(column: pl.Series) -> Attribute:
 def has_several_values(column: pl.Series) -> bool:
     """Whether cells of a column hold several values: of lists any, of texts at least one in 50.
 
-    Fewer than one in 50 are texts in which ``|`` is punctuation. In seven public data sets, it
-    stands in at most one in 140 titles and texts, and in at least one in 11 cells of directors.
+    In fewer cells, ``|`` is punctuation. In nine public data sets, it stands in at most one in 150
+    titles and texts, and in at least one in 12 cells of directors.
     """
     if column.dtype == pl.List:
         return bool((column.list.len() > 1).any())
