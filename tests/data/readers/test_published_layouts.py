@@ -368,7 +368,7 @@ def test_the_published_histories_of_collm_are_the_liked_items_before(data_root):
             strict=True,
         )
     )
-    liked: dict[int, list[str]] = {}
+    liked: dict[int | str, list[str]] = {}
     ids = data.catalogue.item_ids.take(ratings.items)
     for event, user in enumerate(data.user_ids.take(ratings.users)):
         before = liked.setdefault(user, [])

@@ -80,7 +80,7 @@ def assemble(
         items: one row per item; None if only ids are known.
         columns: names of the columns.
         name: name of the data in reports.
-        users: users to keep even if they have no row; or None.
+        users: users to keep even if they have no row; or None. Not used without interactions.
         dialogues: dialogues about the items; or None.
         text: the item columns that the text is composed of; None takes the existing ones of
             ``DEFAULT_TEXT``.
