@@ -91,6 +91,7 @@ WORK = {
         used.world.split.train, used.world.split.validation()
     ),
     "Catalogue": lambda used: Catalogue(Ids([], "item"), (), None, pl.DataFrame(), ()),
+    "Catalogue.attribute": lambda used: used.data.catalogue.attribute("title"),
     "Catalogue.extended": lambda used: used.data.catalogue.extended(used.new),
     "Catalogue.take": lambda used: used.data.catalogue.take(np.arange(3)),
     "Dataset.with_permuted_texts": lambda used: used.data.with_permuted_texts(

@@ -144,6 +144,7 @@ FILES: dict[str, Callable[[Columns, Awkward], bytes]] = {
     "csv": _csv,
     "csv.gz": lambda columns, awkward: gzip.compress(_csv(columns, awkward)),
     "jsonl": lambda columns, _: _jsonl(columns),
+    "jsonl.gz": lambda columns, _: gzip.compress(_jsonl(columns)),
     "parquet": lambda columns, _: _parquet(columns),
 }
 
@@ -165,9 +166,7 @@ def _parquet(columns: Columns) -> bytes:
 
 def tables(awkward: Awkward) -> tuple[Columns, Columns]:
     """Interactions and items with the value in its column; all other cells are usual."""
-    is_text = isinstance(awkward.value, str) or isinstance(awkward.meaning, str)
-    other = "z" if is_text else 7
-    ids = [awkward.value, other] if awkward.kind == "id" else ["i", "j"]
+    ids = [awkward.value, _other_id(awkward)] if awkward.kind == "id" else ["i", "j"]
     interactions: Columns = {"user": ["u", "v"], "item": list(ids)}
     items: Columns = {"item": list(ids), "text": ["x", "y"]}
     if awkward.kind == "text":
@@ -183,6 +182,12 @@ def tables(awkward: Awkward) -> tuple[Columns, Columns]:
     return interactions, items
 
 
+def _other_id(awkward: Awkward) -> int | str:
+    """An id of the type that the value has."""
+    is_text = isinstance(awkward.value, str) or isinstance(awkward.meaning, str)
+    return "z" if is_text else 7
+
+
 def made_of(data: ws.Dataset, awkward: Awkward) -> Any:
     """What a data set holds in place of the value."""
     if awkward.kind == "id":
@@ -190,7 +195,9 @@ def made_of(data: ws.Dataset, awkward: Awkward) -> Any:
     if awkward.kind in ("text", "list"):
         return _without_x(data.catalogue.texts[0])
     if awkward.kind == "number":
-        return "below" if data.counts["ratings_below_positive"] else "not below"
+        rating = None if data.ratings is None else float(data.ratings.values[0])
+        assert data.counts["ratings_below_positive"] == (rating is not None and rating < 3)
+        return rating
     if awkward.kind == "time":
         assert data.interactions.times is not None
         return int(data.interactions.times[0])
@@ -262,6 +269,64 @@ READING = {
     **{f"from_frames, {name}": frame_door(form) for name, form in FRAMES.items()},
     **{f"read_dataset, {suffix}": file_door(suffix) for suffix in FILES},
     "read_dataset, RecBole": recbole_door,
+}
+
+
+# -- dialogues --
+
+
+def dialogues(awkward: Awkward) -> Columns:
+    """One dialogue of one turn, with the value as its text or among its items."""
+    turn: dict[str, Any] = {"speaker": "user", "text": "x", "items": []}
+    if awkward.kind == "id":
+        turn["items"] = [awkward.value, _other_id(awkward)]
+    else:
+        turn["text"] = awkward.value
+    return {"dialogue": ["d"], "turns": [[turn]]}
+
+
+def made_of_dialogues(data: ws.Dataset, awkward: Awkward) -> Any:
+    talks = data.dialogues
+    assert talks is not None
+    if awkward.kind == "id":
+        return data.catalogue.item_ids.values[talks.items.items[0]]
+    return talks.texts[0] or None
+
+
+def dialogue_frame_door(
+    name: str, form: Callable[[Columns, Awkward], Any]
+) -> Callable[[Awkward, Path], Any]:
+    def door(awkward: Awkward, folder: Path) -> Any:
+        is_changed = isinstance(awkward.value, np.generic | set | frozenset)
+        if is_changed and ("polars" in name or "Arrow" in name):
+            raise CannotCarry  # numbers and times of numpy, and sets, change within their lists
+        clicks = {"user": ["u"], "item": [_other_id(awkward)]}
+        given = form(dialogues(awkward), awkward)
+        return made_of_dialogues(ws.from_frames(clicks, dialogues=given), awkward)
+
+    return door
+
+
+def dialogue_file_door(suffix: str) -> Callable[[Awkward, Path], Any]:
+    def door(awkward: Awkward, folder: Path) -> Any:
+        text = _jsonl(dialogues(awkward))
+        packed = gzip.compress(text) if suffix.endswith("gz") else text
+        (folder / f"dialogues.{suffix}").write_bytes(packed)
+        clicks = {"user": ["u"], "item": [_other_id(awkward)]}
+        (folder / "interactions.jsonl").write_bytes(_jsonl(clicks))
+        return made_of_dialogues(ws.read_dataset(folder), awkward)
+
+    return door
+
+
+def _records(columns: Columns, _: Awkward) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+TALKING = {
+    "dialogues, list of mappings": dialogue_frame_door("list of mappings", _records),
+    **{f"dialogues, {name}": dialogue_frame_door(name, form) for name, form in FRAMES.items()},
+    **{f"dialogues, {suffix}": dialogue_file_door(suffix) for suffix in ("jsonl", "jsonl.gz")},
 }
 
 

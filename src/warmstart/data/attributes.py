@@ -1,10 +1,19 @@
-"""Attributes: item columns that hold several values each, such as genres."""
+"""Attributes: item columns that hold several values each, such as genres.
+
+Such a column is text with ``|`` between the values, or the text form of a list (``['a', 'b']``); or
+it is List(String), if it was read from lists. A value of a list may contain ``|``.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from scipy import sparse
+
+from warmstart.data.values import split_values
+
+_SEVERAL = r"\||^\s*\[.*,.*\]\s*$"
+_MIN_FRACTION = 0.02
 
 
 @dataclass(frozen=True)
@@ -26,9 +35,11 @@ class Attribute:
 
 
 def read_attribute(column: pl.Series) -> Attribute:
-    """Read a column of values separated by ``|``, String with one row per item."""
-    lists = column.fill_null("").str.split("|").list.eval(pl.element().str.strip_chars())
-    cells = [[value for value in dict.fromkeys(cell) if value] for cell in lists.to_list()]
+    """Read a column of String or List(String), one row per item."""
+    cells = []
+    for cell in column.to_list():
+        parts = split_values(cell) if isinstance(cell, str) else cell or []
+        cells.append([value for value in dict.fromkeys(map(str.strip, parts)) if value])
     values = tuple(sorted({value for cell in cells for value in cell}))
     at = {value: position for position, value in enumerate(values)}
     indptr = np.cumsum([0, *(len(cell) for cell in cells)])
@@ -39,3 +50,17 @@ def read_attribute(column: pl.Series) -> Attribute:
     )
     matrix.sort_indices()
     return Attribute(column.name, values, matrix, first)
+
+
+def has_several_values(column: pl.Series) -> bool:
+    """Whether cells of a column hold several values: of lists any, of texts at least one in 50.
+
+    In fewer cells, ``|`` is punctuation. In nine public data sets, it stands in at most one in 150
+    titles and texts, and in at least one in 12 cells of directors.
+    """
+    if column.dtype == pl.List:
+        return bool((column.list.len() > 1).any())
+    if column.dtype != pl.String:
+        return False
+    several = column.drop_nulls().str.contains(_SEVERAL)
+    return bool(several.any()) and several.sum() >= _MIN_FRACTION * len(several)

@@ -6,13 +6,14 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from warmstart.data.attributes import Attribute, read_attribute
+from warmstart.data.attributes import Attribute, has_several_values, read_attribute
 from warmstart.data.ids import Ids
+from warmstart.data.values import split_values
 from warmstart.errors import DataError
 from warmstart.process import check_process
 
 LIST_COLUMNS = ("genres", "categories", "tags")
-"""Item columns that hold several values, separated by ``|``."""
+"""Names of item columns that hold several values, whatever they hold."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class Catalogue:
         item_ids: external ids.
         texts: the composed text of each item; "" for an item without text.
         released: int64 unix seconds, shape (n_items,), -1 if unknown; None without release times.
-        columns: the item columns without the id column, one row per item, all String: texts as
-            ``values.read_texts`` returns them, lists of values joined by ``|``.
+        columns: the item columns without the id column, one row per item. All are String, the
+            values of ``LIST_COLUMNS`` joined by ``|``, except for columns that are read from lists:
+            these are List(String), among ``LIST_COLUMNS`` only if a value contains ``|``.
         text_columns: the columns that the texts are composed of, in order.
     """
 
@@ -46,11 +48,12 @@ class Catalogue:
         return np.array([bool(text) for text in self.texts], bool)
 
     def attribute(self, name: str) -> Attribute:
-        """Read a column of several values per item, such as genres.
+        """Read a column of several values per item, such as genres; a text is split at ``|``.
 
         Raises:
             DataError: there is no such column.
         """
+        check_process()
         if name not in self.columns.columns:
             raise DataError(
                 f"the items have no column {name!r}; their columns are {self.columns.columns}"
@@ -58,6 +61,16 @@ class Catalogue:
         if name not in self._attributes:
             self._attributes[name] = read_attribute(self.columns.get_column(name))
         return self._attributes[name]
+
+    @cached_property
+    def attribute_names(self) -> tuple[str, ...]:
+        """The columns that hold several values per item; see ``attributes.has_several_values``."""
+        check_process()
+        return tuple(
+            column.name
+            for column in self.columns.get_columns()
+            if column.name in LIST_COLUMNS or has_several_values(column)
+        )
 
     @cached_property
     def _attributes(self) -> dict[str, Attribute]:
@@ -77,6 +90,9 @@ class Catalogue:
     def extended(self, new: "Catalogue") -> "Catalogue":
         """Return this catalogue followed by the items of ``new``.
 
+        Columns that only ``new`` has are left out: one of them may be a text column under a wrong
+        name, and the next new items that have it are to cause the same warning.
+
         Raises:
             DataError: an id of ``new`` is already in this catalogue.
         """
@@ -91,7 +107,7 @@ class Catalogue:
             self.item_ids.extended(new.item_ids.values),
             self.texts + new.texts,
             released,
-            pl.concat([self.columns, new.columns], how="diagonal"),
+            _extended_columns(self.columns, new.columns),
             self.text_columns,
         )
 
@@ -99,7 +115,7 @@ class Catalogue:
 def compose_texts(columns: pl.DataFrame, text_columns: tuple[str, ...]) -> tuple[str, ...]:
     """Compose the text of each item: its text columns, without empty ones, joined by ". ".
 
-    The values of ``LIST_COLUMNS`` are joined by ", ". White space is collapsed.
+    The values of lists and of ``LIST_COLUMNS`` are joined by ", ". White space is collapsed.
     """
     if not text_columns:
         return ("",) * columns.height
@@ -107,7 +123,7 @@ def compose_texts(columns: pl.DataFrame, text_columns: tuple[str, ...]) -> tuple
     for row in columns.select(text_columns).iter_rows(named=True):
         parts = []
         for name, value in row.items():
-            part = value or ""
+            part = ", ".join(value) if isinstance(value, list) else value or ""
             if name in LIST_COLUMNS:
                 part = part.replace("|", ", ")
             part = " ".join(part.split())
@@ -121,3 +137,19 @@ def _released(catalogue: Catalogue) -> np.ndarray:
     if catalogue.released is not None:
         return catalogue.released
     return np.full(len(catalogue), -1, np.int64)
+
+
+def _extended_columns(columns: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """Append the rows of ``new``; a column that is List(String) in one of them is so in both."""
+    new = new.select(name for name in columns.columns if name in new.columns)
+    for name in new.columns:
+        if {columns.schema[name], new.schema[name]} == {pl.String(), pl.List(pl.String)}:
+            columns, new = _with_lists(columns, name), _with_lists(new, name)
+    return pl.concat([columns, new], how="diagonal")
+
+
+def _with_lists(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Split the texts of a column into their values, as ``read_attribute`` does."""
+    cells = frame.get_column(name).to_list()
+    split = [split_values(cell) if isinstance(cell, str) else cell for cell in cells]
+    return frame.with_columns(pl.Series(name, split, dtype=pl.List(pl.String)))

@@ -5,8 +5,8 @@ All input becomes cells: columns of files and frames, lists passed to a method, 
 """
 
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -34,6 +34,8 @@ class Cells:
         name: name of the column or argument.
         untyped: whether all cells are text of undecided type (csv, command line, URL).
         argument: whether the values were passed to a method, not read from a table.
+        place: describes where the cell with a given position is, for cells within other cells; None
+            for a column of a table.
     """
 
     values: pl.Series
@@ -41,10 +43,11 @@ class Cells:
     name: str
     untyped: bool = False
     argument: bool = False
+    place: Callable[[int], str] | None = None
 
     def replaced(self, values: pl.Series) -> "Cells":
         """Return cells of the same source with other values, one per cell."""
-        return Cells(values, self.source, self.name, self.untyped, self.argument)
+        return replace(self, values=values)
 
     def error(self, problem: str) -> DataError:
         """Build the error for a problem of the whole column or argument."""
@@ -59,13 +62,15 @@ class Cells:
         row = wrong.arg_max() or 0
         value, others = self.values[row], int(wrong.sum()) - 1
         seen = shortened(value.to_list() if isinstance(value, pl.Series) else value)
-        if not self.argument:
+        if self.place is not None:
+            where = f"{self.place(row)}: got {seen}"
+        elif not self.argument:
             where = f"row {row + 1}, column {self.name!r}: got {seen}"
         elif len(self.values) > 1:
             where = f"{self.name}, position {row + 1}: got {seen}"
         else:
             where = f"{self.name} {seen}"
-        what = "value(s)" if self.argument else "row(s)"
+        what = "row(s)" if self.place is None and not self.argument else "value(s)"
         more = f" ({others} more {what} like it)" if others > 0 else ""
         return DataError(f"{self.source}: {where}{more}; allowed: {allowed}")
 

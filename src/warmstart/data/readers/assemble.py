@@ -5,19 +5,26 @@
    row without a rating is also a positive: it is still an interaction.
 2. Rows of one (user, item) pair are merged into one positive with the earliest time. The threshold
    is applied first: an item disliked in May and liked in June is a positive of June.
-3. Every user with a row is kept, with or without a positive.
-4. The catalogue keeps every item of the items table, in its order, with or without interactions.
-   Items that occur only in interactions are appended in id order, without text, or are an error.
-5. A missing text is "". A missing or empty id, a second row for an item, and a rating or a time
+   ``Dataset.ratings`` has all rows with a rating, as they were before both.
+3. The events of a user stand in the order of time, then position, then row of the table. Rows of a
+   log mostly stand in order, and published histories break ties of time by it. Ties in the order of
+   item numbers would give a sequence model a pattern to learn that no user made.
+4. Every user with a row is kept, with or without a positive.
+5. The catalogue keeps every item of the items table, in its order, with or without interactions.
+   Items that occur only in interactions or dialogues are appended in id order, without text, or are
+   an error.
+6. A missing text is "". A missing or empty id, a second row for an item, and a rating or a time
    that cannot be read are errors that name row, column and value.
-6. Data that can be read but are probably wrong cause errors or warnings: see ``data_checks``.
+7. Without interactions, every dialogue counts as a user, who had the items that it mentions, in
+   their order.
+8. Data that can be read but are probably wrong cause errors or warnings: see ``data_checks``.
 
 ``Dataset.counts`` has the number of rows to which each rule applied, and
 ``rows = interactions + ratings_below_positive + duplicates_merged``.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from math import isfinite
 from typing import Any, Literal, TypeAlias, get_args
@@ -28,24 +35,24 @@ import polars as pl
 from warmstart.data.catalogue import LIST_COLUMNS, Catalogue, compose_texts
 from warmstart.data.dataset import Dataset
 from warmstart.data.ids import Ids
-from warmstart.data.interactions import Interactions
 from warmstart.data.readers.data_checks import (
     check_overlap,
     check_positives,
-    check_ratings,
     check_users,
     unread_columns,
     warn_texts,
 )
-from warmstart.data.readers.tables import Table
-from warmstart.data.values import (
-    read_ids,
-    read_lists,
-    read_numbers,
-    read_texts,
-    read_times,
-    read_whole_numbers,
+from warmstart.data.readers.dialogues import DialogueTable
+from warmstart.data.readers.events import (
+    Columns,
+    below_threshold,
+    ordered_events,
+    positives,
+    ratings,
+    read_events,
 )
+from warmstart.data.readers.tables import Table
+from warmstart.data.values import read_ids, read_lists, read_texts_or_lists, read_times
 from warmstart.errors import ConfigError, DataError
 
 OnUnknownItem: TypeAlias = Literal["add", "raise"]
@@ -53,31 +60,14 @@ OnUnknownItem: TypeAlias = Literal["add", "raise"]
 DEFAULT_TEXT = ("title", "genres", "categories", "tags", "text")
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Names of the columns of an interactions table; None for a column that it does not have.
-
-    Attributes:
-        names: the names that this source reads, for the warning about columns that are not read.
-        remedy: advice in that warning for a column of another name.
-    """
-
-    user: str = "user"
-    item: str = "item"
-    rating: str | None = None
-    time: str | None = None
-    position: str | None = None
-    names: tuple[str, ...] = ("user", "item", "rating", "timestamp", "position")
-    remedy: str = "rename it"
-
-
 def assemble(
-    interactions: Table,
+    interactions: Table | None,
     items: Table | None,
     *,
     columns: Columns,
     name: str,
     users: Table | None = None,
+    dialogues: DialogueTable | None = None,
     text: Sequence[str] | None = None,
     positive_rating: float | None = None,
     on_unknown_item: OnUnknownItem = "add",
@@ -86,11 +76,12 @@ def assemble(
     """Build a Dataset by the rules of this module.
 
     Args:
-        interactions: one row per event.
+        interactions: one row per event; None takes every dialogue as a user.
         items: one row per item; None if only ids are known.
         columns: names of the columns.
         name: name of the data in reports.
-        users: users to keep even if they have no row; or None.
+        users: users to keep even if they have no row; or None. Not used without interactions.
+        dialogues: dialogues about the items; or None.
         text: the item columns that the text is composed of; None takes the existing ones of
             ``DEFAULT_TEXT``.
         positive_rating: lowest rating that is a positive; None makes every row a positive.
@@ -104,52 +95,48 @@ def assemble(
         DataError: a cell is wrong; names source, row, column and value.
     """
     positive_rating = _checked_options(positive_rating, on_unknown_item)
+    if interactions is None:
+        assert dialogues is not None
+        interactions, users, columns = dialogues.as_users(columns.item)
     user_column, *more_users = read_ids(
         [table.cells(columns.user) for table in (interactions, users) if table is not None], "user"
     )
-    item_column, *catalogue_column = read_ids(
-        [table.cells(columns.item) for table in (interactions, items) if table is not None], "item"
-    )
-    events = _events(interactions, columns, user_column, item_column, positive_rating)
-    positive, below = _by_threshold(events, positive_rating)
-    positives, below = _merge(positive), _merge(below)
-    below = below.join(positives, on=["user", "item"], how="anti", maintain_order="left")
-
+    clicked, listed, mentioned = _read_item_ids(interactions, items, dialogues, columns.item)
+    events = read_events(interactions, columns, user_column, clicked, positive_rating)
     user_ids = pl.concat([user_column, *more_users]).unique().sort()
-    check_positives(positives["user"].n_unique(), len(user_ids), len(events), interactions.source)
-    clicked = item_column.unique().sort()
-    listed = catalogue_column[0] if catalogue_column else item_column.clear()
-    unknown = clicked.filter(~clicked.is_in(listed.implode()))
-    if len(unknown) and on_unknown_item == "raise":
-        raise _unknown_items(unknown, interactions.source)
+    with_positive = events.filter("positive")["user"].n_unique()
+    check_positives(with_positive, len(user_ids), len(events), interactions.source)
+
+    used = {interactions.source: clicked.unique().sort()}
+    if dialogues is not None:
+        used[dialogues.source] = mentioned.unique().sort()
+    unknown = _unknown_items(used, listed, on_unknown_item)
     catalogue = build_catalogue(items, columns.item, listed, unknown, text)
-    sizes = _sizes(positives, user_ids, catalogue)
-    names = (columns.user, columns.item, columns.rating, columns.time, columns.position)
-    unread = unread_columns(interactions, names, columns.names, columns.remedy)
+    unread = unread_columns(interactions, columns.read, columns.names, columns.remedy)
     if users is not None:
         check_users(user_column.unique().sort(), more_users[0], interactions, users)
         unread += unread_columns(users, [columns.user], [])
     if items is not None:
-        check_overlap(clicked, listed, interactions, items)
+        for source, ids in used.items():
+            check_overlap(ids, listed, source, items.source)
         hint = text is None if hint_at_text is None else hint_at_text
         warn_texts(items, catalogue, columns.item, DEFAULT_TEXT if hint else ())
+
     item_ids = pl.concat([listed, unknown])
-    return Dataset(
+    ordered = ordered_events(events, user_ids, item_ids)
+    data = Dataset(
         name=name,
         user_ids=Ids(user_ids.to_list(), "user"),
         catalogue=catalogue,
-        interactions=_numbered(positives, user_ids, item_ids),
-        below_threshold=_numbered(below, user_ids, item_ids),
+        interactions=positives(ordered),
+        below_threshold=below_threshold(ordered),
         clock="position" if columns.time is None and columns.position is not None else "unix",
-        counts={
-            "rows": len(events),
-            "ratings_below_positive": len(events) - len(positive),
-            "duplicates_merged": len(positive) - len(positives),
-            "unknown_items_added": len(unknown) if items is not None else 0,
-            **sizes,
-        },
-        unread_columns=unread,
+        unread_columns=unread + (() if dialogues is None else dialogues.unread_columns),
+        ratings=ratings(ordered),
+        positive_rating=positive_rating,
+        dialogues=None if dialogues is None else dialogues.numbered(mentioned, item_ids),
     )
+    return replace(data, counts=_counts(events, data, 0 if items is None else len(unknown)))
 
 
 def _checked_options(positive_rating: Any, on_unknown_item: Any) -> float | None:
@@ -164,13 +151,6 @@ def _checked_options(positive_rating: Any, on_unknown_item: Any) -> float | None
             f"on_unknown_item {on_unknown_item!r}; allowed: {', '.join(get_args(OnUnknownItem))}"
         )
     return None if positive_rating is None else float(positive_rating)
-
-
-def _unknown_items(unknown: pl.Series, source: str) -> DataError:
-    return DataError(
-        f"{source}: {len(unknown)} item(s) are not in the catalogue, the first: "
-        f"{unknown.head(5).to_list()!r}; add them to the items, or pass on_unknown_item='add'"
-    )
 
 
 def build_catalogue(
@@ -218,80 +198,65 @@ def build_catalogue(
 
 
 def item_texts(items: Table, id_name: str = "") -> pl.DataFrame:
-    """Convert all columns of an items table except the ids to text; see ``Catalogue.columns``."""
-    return pl.DataFrame(
-        [
-            (read_lists if name in LIST_COLUMNS else read_texts)(items.cells(name)).alias(name)
-            for name in items.frame.columns
-            if name != id_name
-        ]
-    )
+    """Read all columns of an items table except the ids; see ``Catalogue.columns``."""
+    columns = []
+    for name in items.frame.columns:
+        if name != id_name:
+            read = read_lists if name in LIST_COLUMNS else read_texts_or_lists
+            columns.append(read(items.cells(name)).alias(name))
+    return pl.DataFrame(columns)
 
 
-def _events(
-    table: Table,
-    columns: Columns,
-    user_column: pl.Series,
-    item_column: pl.Series,
-    threshold: float | None,
-) -> pl.DataFrame:
-    """Check and collect the columns: user, item and, if they exist, rating, time, position."""
-    checked = {"user": user_column, "item": item_column}
-    if columns.rating is not None:
-        checked["rating"] = read_numbers(table.cells(columns.rating))
-        check_ratings(checked["rating"], threshold, table, columns.rating)
-    elif threshold is not None:
-        raise ConfigError(
-            f"positive_rating = {threshold} needs a rating column; "
-            f"{table.source} has {table.frame.columns}"
-        )
-    if columns.time is not None:
-        checked["time"] = read_times(table.cells(columns.time))
-    if columns.position is not None:
-        checked["position"] = read_whole_numbers(table.cells(columns.position))
-    return pl.DataFrame(checked)
+def _read_item_ids(
+    interactions: Table, items: Table | None, dialogues: DialogueTable | None, name: str
+) -> tuple[pl.Series, pl.Series, pl.Series]:
+    """Read the item ids of interactions, items and mentions as one type; empty if absent."""
+    given = [
+        None if dialogues is None else dialogues.mentions,
+        interactions.cells(name),
+        None if items is None else items.cells(name),
+    ]
+    read = iter(read_ids([cells for cells in given if cells is not None], "item"))
+    mentioned, clicked, listed = (None if cells is None else next(read) for cells in given)
+    assert clicked is not None
+    none = clicked.clear()
+    return clicked, none if listed is None else listed, none if mentioned is None else mentioned
 
 
-def _by_threshold(
-    events: pl.DataFrame, threshold: float | None
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Split events into positive rows and rows rated below the threshold."""
-    if threshold is None:
-        return events, events.clear()
-    is_positive = (events["rating"] >= threshold).fill_null(True)
-    return events.filter(is_positive), events.filter(~is_positive)
+def _unknown_items(
+    used: Mapping[str, pl.Series], listed: pl.Series, on_unknown_item: OnUnknownItem
+) -> pl.Series:
+    """Find the items that a source (name -> different ids) uses and that are not listed, sorted.
+
+    Raises:
+        DataError: there are some, and ``on_unknown_item`` is "raise".
+    """
+    unknown = {source: ids.filter(~ids.is_in(listed.implode())) for source, ids in used.items()}
+    for source, ids in unknown.items():
+        if len(ids) and on_unknown_item == "raise":
+            raise DataError(
+                f"{source}: {len(ids)} item(s) are not in the catalogue, the first: "
+                f"{ids.head(5).to_list()!r}; add them to the items, or pass on_unknown_item='add'"
+            )
+    return pl.concat(unknown.values()).unique().sort()
 
 
-def _sizes(positives: pl.DataFrame, user_ids: pl.Series, catalogue: Catalogue) -> dict[str, int]:
-    return {
-        "interactions": len(positives),
-        "users": len(user_ids),
-        "users_without_positives": len(user_ids) - positives["user"].n_unique(),
-        "items": len(catalogue),
-        "items_without_interactions": len(catalogue) - positives["item"].n_unique(),
-        "items_without_text": sum(not text for text in catalogue.texts),
+def _counts(events: pl.DataFrame, data: Dataset, unknown: int) -> dict[str, int]:
+    """Count the rows to which each rule applied, and what came out."""
+    n_positive, n_rows = int(events["positive"].sum()), len(events)
+    active = len(np.unique(data.interactions.users))
+    counts = {
+        "rows": n_rows,
+        "ratings_below_positive": n_rows - n_positive,
+        "duplicates_merged": n_positive - len(data.interactions),
+        "unknown_items_added": unknown,
+        "interactions": len(data.interactions),
+        "users": data.n_users,
+        "users_without_positives": data.n_users - active,
+        "items": data.n_items,
+        "items_without_interactions": int((~data.warm).sum()),
+        "items_without_text": int((~data.catalogue.has_text).sum()),
     }
-
-
-def _order(events: pl.DataFrame) -> list[str]:
-    return [name for name in ("time", "position") if name in events.columns]
-
-
-def _merge(events: pl.DataFrame) -> pl.DataFrame:
-    """Keep the earliest row of each pair."""
-    ordered = events.sort(["user", "item", *_order(events)])
-    return ordered.unique(["user", "item"], keep="first", maintain_order=True)
-
-
-def _numbered(events: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series) -> Interactions:
-    """Convert ids to row numbers; sort by user, then time, then position, then item."""
-    users = pl.DataFrame({"user": user_ids}).with_row_index("user_row")
-    items = pl.DataFrame({"item": item_ids}).with_row_index("item_row")
-    rows = events.join(users, on="user").join(items, on="item")
-    rows = rows.sort(["user_row", *_order(events), "item_row"])
-    clock = _order(events)
-    return Interactions.from_arrays(
-        rows["user_row"].to_numpy(),
-        rows["item_row"].to_numpy(),
-        times=rows[clock[0]].to_numpy() if clock else None,
-    )
+    if data.dialogues is not None:
+        counts |= {"dialogues": len(data.dialogues), "turns": len(data.dialogues.texts)}
+    return counts

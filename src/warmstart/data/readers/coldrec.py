@@ -10,9 +10,10 @@ from pathlib import Path
 import polars as pl
 
 from warmstart.data.dataset import Dataset
-from warmstart.data.readers.assemble import Columns, OnUnknownItem, assemble
+from warmstart.data.readers.assemble import OnUnknownItem, assemble
 from warmstart.data.readers.csv_files import read_csv
 from warmstart.data.readers.dataset_config import read_dataset_config
+from warmstart.data.readers.events import Columns
 from warmstart.data.readers.table_files import find_table, read_table
 from warmstart.data.readers.tables import Table
 from warmstart.errors import DataError

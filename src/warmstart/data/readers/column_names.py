@@ -17,6 +17,11 @@ _OTHER_NAMES: Mapping[str, Sequence[str]] = {
         "genres": "genre",
         "categories": "category cat cats",
         "tags": "tag keywords keyword labels",
+        "dialogue": "dialogueid dialogid dialog conversation conversationid id",
+        "turns": "turn messages utterances",
+        "part": "split",
+        "speaker": "role sender author",
+        "items": "item mentions mentioned entities recommended",
     }.items()
 }
 

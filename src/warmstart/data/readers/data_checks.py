@@ -20,24 +20,30 @@ _SCALE_SIZES, _SCALE_BOUNDS, _SCALE_LOWEST_TOP = (3, 11), (0, 10), 3
 _USUAL_POSITIVE = 0.75  # of the highest rating: 4 of 5, 8 of 10
 
 
-def check_overlap(clicked: pl.Series, listed: pl.Series, interactions: Table, items: Table) -> None:
-    """Check that the items table lists the clicked items; both are columns of distinct ids.
+def check_overlap(used: pl.Series, listed: pl.Series, source: str, items: str) -> None:
+    """Check that the items table lists the items that another source uses.
+
+    Args:
+        used: the different item ids of the interactions, or of the dialogues.
+        listed: the item ids of the items table.
+        source: where ``used`` is from.
+        items: where ``listed`` is from.
 
     Raises:
-        DataError: none of the clicked items is listed.
+        DataError: none of the used items is listed.
     """
-    known = int(clicked.is_in(listed.implode()).sum())
-    if known == 0 and len(clicked) and len(listed):
+    known = int(used.is_in(listed.implode()).sum())
+    if known == 0 and len(used) and len(listed):
         raise DataError(
-            f"none of the {len(clicked)} items of {interactions.source} is among the "
-            f"{len(listed)} items of {items.source}; the first ids are {clicked[0]!r} and "
+            f"none of the {len(used)} items of {source} is among the "
+            f"{len(listed)} items of {items}; the first ids are {used[0]!r} and "
             f"{listed[0]!r}; write ids the same way in both"
         )
-    if len(listed) and known < _FEW * len(clicked):
-        unknown = clicked.filter(~clicked.is_in(listed.implode()))[0]
+    if len(listed) and known < _FEW * len(used):
+        unknown = used.filter(~used.is_in(listed.implode()))[0]
         _warn(
-            f"only {known} of the {len(clicked)} items of {interactions.source} are in "
-            f"{items.source}; {unknown!r} is not, and the first id there is {listed.first()!r}; "
+            f"only {known} of the {len(used)} items of {source} are in "
+            f"{items}; {unknown!r} is not, and the first id there is {listed.first()!r}; "
             "are ids written the same way in both?"
         )
 

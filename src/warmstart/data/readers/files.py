@@ -2,29 +2,35 @@
 
 A folder contains
 
-- ``interactions.(csv|csv.gz|parquet|jsonl)``: ``user``, ``item`` and, if known, ``rating``,
-  ``timestamp`` (unix seconds or ISO 8601) or ``position`` (order in the user's sequence);
-- ``items.(csv|csv.gz|jsonl|parquet)``, optional: ``item``, any of ``title``, ``text``, ``genres``,
-  ``categories``, ``tags`` (the last three ``|``-separated), ``released`` (a time), other columns;
+- ``interactions.*``: ``user``, ``item`` and, if known, ``rating``, ``timestamp`` (unix seconds or
+  ISO 8601) or ``position`` (order in the user's sequence);
+- ``items.*``, optional: ``item``, any of ``title``, ``text``, ``genres``, ``categories``, ``tags``
+  (the last three ``|``-separated), ``released`` (a time), other columns;
 - ``users.*``, optional: ``user``, to keep users without interactions; other columns are not read;
+- ``dialogues.jsonl`` or ``.jsonl.gz``, optional: see ``dialogues``. Without interactions, every
+  dialogue counts as a user, who had the items that it mentions;
 - ``dataset.toml``, optional: ``name``, ``text``, ``positive_rating``.
 
-A folder with RecBole's atomic files or with the files of a ColdRec/ColdLLM split is read as well.
-``assemble`` defines the rules for the rows.
+Tables are csv, csv.gz, parquet, jsonl or jsonl.gz. A folder with RecBole's atomic files, with the
+files of a ColdRec/ColdLLM split, with windows of DLCRec, or with iEvaLM's requests and no dialogues
+is read as well. ``assemble`` defines the rules for the rows.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from warmstart.data.catalogue import Catalogue, compose_texts
 from warmstart.data.cells import Cells
 from warmstart.data.dataset import Dataset
-from warmstart.data.ids import Ids
-from warmstart.data.interactions import concatenate
-from warmstart.data.readers.assemble import Columns, OnUnknownItem, assemble, build_catalogue
+from warmstart.data.ids import Ids, id_column
+from warmstart.data.interactions import Interactions
+from warmstart.data.ratings import Ratings
+from warmstart.data.readers.assemble import OnUnknownItem, assemble, build_catalogue
 from warmstart.data.readers.coldrec import is_coldrec, read_coldrec
 from warmstart.data.readers.data_checks import check_new_items
 from warmstart.data.readers.dataset_config import (
@@ -33,8 +39,12 @@ from warmstart.data.readers.dataset_config import (
     dataset_toml,
     read_dataset_config,
 )
+from warmstart.data.readers.dialogues import dialogue_records, read_dialogues
+from warmstart.data.readers.dlcrec import is_windows, read_windows
+from warmstart.data.readers.events import Columns
 from warmstart.data.readers.recbole import is_atomic, read_atomic
-from warmstart.data.readers.table_files import SUFFIXES, find_table, read_table
+from warmstart.data.readers.redial_requests import has_requests, read_redial_requests
+from warmstart.data.readers.table_files import JSON_LINES, SUFFIXES, find_table, read_table
 from warmstart.data.readers.tables import Table, frame_table
 from warmstart.data.values import read_ids
 from warmstart.errors import DataError
@@ -42,6 +52,7 @@ from warmstart.storage import atomic_folder
 
 SOURCE_FILE = "source.json"
 """File in the folder of a downloaded data set; states its origin and terms."""
+_DIALOGUES = "dialogues.jsonl"
 
 
 def read_dataset(folder: Path, *, on_unknown_item: OnUnknownItem = "add") -> Dataset:
@@ -59,25 +70,30 @@ def read_dataset(folder: Path, *, on_unknown_item: OnUnknownItem = "add") -> Dat
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    path = find_table(folder, "interactions")
+    path, talk = find_table(folder, "interactions"), find_table(folder, "dialogues", JSON_LINES)
     if path is None and is_atomic(folder):
         return read_atomic(folder, on_unknown_item=on_unknown_item)
     if path is None and is_coldrec(folder):
         return read_coldrec(folder, on_unknown_item=on_unknown_item)
-    if path is None:
+    if path is None and is_windows(folder):
+        return read_windows(folder)[0]
+    if path is None and talk is None and has_requests(folder):
+        return read_redial_requests(folder)
+    if path is None and talk is None:
         names = ", ".join(f"interactions{suffix}" for suffix in SUFFIXES)
         raise DataError(
-            f"{folder}: no interactions; allowed: one of {names}, RecBole's *.inter, "
-            "or warm_emb.csv and its companions"
+            f"{folder}: no interactions; allowed: one of {names}, dialogues.jsonl, RecBole's "
+            "*.inter, or warm_emb.csv and its companions"
         )
     settings = read_dataset_config(folder)
-    interactions = read_table(path)
+    interactions = None if path is None else read_table(path)
     items, users = find_table(folder, "items"), find_table(folder, "users")
     return assemble(
         interactions,
         None if items is None else read_table(items),
         users=None if users is None else read_table(users),
-        columns=_standard_columns(interactions),
+        columns=Columns() if interactions is None else _standard_columns(interactions),
+        dialogues=None if talk is None else read_dialogues(read_table(talk)),
         name=settings.name or folder.resolve().name,
         text=settings.text,
         positive_rating=settings.positive_rating,
@@ -98,8 +114,11 @@ def read_items(
         text_columns: the columns that the text is composed of, as in the training catalogue. A
             missing column counts as empty, but at least one must exist.
         like: the ids of that catalogue; the new ids take their type.
-        columns: the columns of that catalogue; others are not stored. If a text column is missing,
-            they cause a warning, since one of them may have the wrong name.
+        columns: the columns of that catalogue. If a text column is missing, other columns cause a
+            warning, since one of them may have the wrong name.
+
+    Returns:
+        The items with all their columns, and the text columns.
 
     Raises:
         DataError: no text column exists, a row is malformed, or an id has another type.
@@ -113,13 +132,7 @@ def read_items(
     check_new_items(table, "item", text_columns, columns)
     given = table.frame.columns
     absent = [pl.lit(None, pl.String).alias(name) for name in text_columns if name not in given]
-    frame = table.frame.with_columns(absent)
-    if columns is not None:
-        # If a column with a wrong name were stored, the next new items that have it would cause no
-        # warning.
-        stored = ("item", "released", *text_columns, *columns)
-        frame = frame.select(name for name in frame.columns if name in stored)
-    table = Table(frame, table.source, table.untyped)
+    table = Table(table.frame.with_columns(absent), table.source, table.untyped)
     if like is not None and len(like):
         cells.append(Cells(pl.Series(like.values[:1]), "the catalogue", "item"))
     listed = read_ids(cells, "item")[0]
@@ -130,34 +143,26 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     """Write a folder that ``read_dataset`` reads back with the same hash.
 
     Texts that are not composed of the text columns (in a catalogue made by hand) are written to a
-    separate column ``composed_text``; reading collapses their white space.
+    separate column ``composed_text``; reading collapses their white space. Ratings of pairs that
+    are neither positives nor below the threshold are left out.
 
     Raises:
         DataError: the folder has other content.
     """
-    catalogue, events = dataset.catalogue, dataset.interactions
+    catalogue = dataset.catalogue
     items, text_columns = item_frame(catalogue), catalogue.text_columns
     if compose_texts(items, text_columns) != catalogue.texts:
         items = items.with_columns(pl.Series("composed_text", catalogue.texts))
         text_columns = ("composed_text",)
-    below = dataset.below_threshold
-    if len(below):
-        events = concatenate([events, below])
-    interactions: dict[str, Sequence[Any]] = {
-        "user": dataset.user_ids.take(events.users),
-        "item": catalogue.item_ids.take(events.items),
-    }
-    if events.times is not None:
-        interactions["timestamp" if dataset.clock == "unix" else "position"] = events.times.tolist()
-    if len(below):
-        interactions["rating"] = [1.0] * len(dataset.interactions) + [0.0] * len(below)
-    threshold = 1.0 if len(below) else None
+    interactions, threshold = _interaction_rows(dataset)
+    talk = dataset.dialogues
     write_folder(
         folder,
-        pl.DataFrame(interactions),
+        interactions,
         items,
         DatasetConfig(name=dataset.name, text=text_columns, positive_rating=threshold),
         users=pl.DataFrame({"user": dataset.user_ids.values}),
+        dialogues=None if talk is None else dialogue_records(talk, catalogue.item_ids),
     )
 
 
@@ -181,6 +186,7 @@ def write_folder(
     settings: DatasetConfig,
     *,
     users: pl.DataFrame | None = None,
+    dialogues: Iterable[Mapping[str, Any]] | None = None,
     source: str | None = None,
 ) -> None:
     """Write tables as parquet, which keeps the type of the ids, and settings as TOML.
@@ -191,13 +197,14 @@ def write_folder(
         items: see the module docstring; or None.
         settings: content of ``dataset.toml``.
         users: see the module docstring; or None.
+        dialogues: the lines of ``dialogues.jsonl``; or None.
         source: content of ``source.json``, which records where the data are from; or None.
 
     Raises:
         DataError: the folder has other content.
     """
     tables = {"interactions": interactions, "items": items, "users": users}
-    files = {FILE, SOURCE_FILE, *(f"{name}.parquet" for name in tables)}
+    files = {FILE, SOURCE_FILE, _DIALOGUES, *(f"{name}.parquet" for name in tables)}
     with atomic_folder(
         Path(folder), is_ours=_is_written_folder, files=files, error=DataError
     ) as fresh:
@@ -205,6 +212,9 @@ def write_folder(
             if table is not None:
                 table.write_parquet(fresh / f"{name}.parquet")
         (fresh / FILE).write_text(dataset_toml(settings), encoding="utf-8")
+        if dialogues is not None:
+            lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in dialogues)
+            (fresh / _DIALOGUES).write_text("".join(lines), encoding="utf-8")
         if source is not None:
             (fresh / SOURCE_FILE).write_text(source, encoding="utf-8")
 
@@ -214,6 +224,33 @@ def _standard_columns(table: Table) -> Columns:
         return name if name in table.frame.columns else None
 
     return Columns(rating=known("rating"), time=known("timestamp"), position=known("position"))
+
+
+def _interaction_rows(dataset: Dataset) -> tuple[pl.DataFrame, float | None]:
+    """Build the interactions table of a data set, and the threshold that goes with it."""
+
+    def rows(events: Interactions | Ratings, rating: Any = None) -> pl.DataFrame:
+        columns: dict[str, Any] = {
+            "user": id_column(dataset.user_ids, events.users),
+            "item": id_column(dataset.catalogue.item_ids, events.items),
+        }
+        if events.times is not None:
+            columns["timestamp" if dataset.clock == "unix" else "position"] = events.times
+        return pl.DataFrame(columns if rating is None else {**columns, "rating": rating})
+
+    ratings, threshold, below = dataset.ratings, dataset.positive_rating, dataset.below_threshold
+    if ratings is None and not len(below):
+        return rows(dataset.interactions), None
+    if ratings is None:
+        return pl.concat([rows(dataset.interactions, 1.0), rows(below, 0.0)]), 1.0
+    keys = ratings.users.astype(np.int64) << 32 | ratings.items
+    ratings = ratings.where(np.isin(keys, [*dataset.interactions.keys, *below.keys]))
+    # By way of text, a float32 near 3.3 becomes the float64 3.3, on the same side of a threshold.
+    rated = rows(ratings, pl.Series(ratings.values).cast(pl.String).cast(pl.Float64))
+    positive = rated if threshold is None else rated.filter(pl.col("rating") >= threshold)
+    others = rows(dataset.interactions)
+    others = others.join(positive, others.columns, how="anti", maintain_order="left")
+    return pl.concat([rated, others], how="diagonal"), threshold
 
 
 def _is_written_folder(folder: Path) -> bool:

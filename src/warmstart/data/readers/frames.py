@@ -5,8 +5,10 @@ from typing import Any
 
 from warmstart.data.cells import argument_list
 from warmstart.data.dataset import Dataset
-from warmstart.data.readers.assemble import Columns, OnUnknownItem, assemble
-from warmstart.data.readers.tables import frame_table
+from warmstart.data.readers.assemble import OnUnknownItem, assemble
+from warmstart.data.readers.dialogues import read_dialogues
+from warmstart.data.readers.events import Columns
+from warmstart.data.readers.tables import Table, frame_table, records_table
 from warmstart.errors import ConfigError, shortened
 
 
@@ -14,6 +16,7 @@ def from_frames(
     interactions: Any,
     items: Any = None,
     *,
+    dialogues: Any = None,
     user: str = "user",
     item: str = "item",
     rating: str | None = None,
@@ -27,8 +30,11 @@ def from_frames(
     """Build a data set from pandas, polars or Arrow frames, or mappings of column name to values.
 
     Args:
-        interactions: one row per event.
+        interactions: one row per event; None if there are only dialogues, and then every dialogue
+            counts as a user, who had the items that it mentions.
         items: one row per item; None if only ids are known.
+        dialogues: one row per dialogue, as a frame or as a list of mappings, with ``dialogue``,
+            ``turns`` and, optionally, ``part``; see ``readers.dialogues``.
         user: name of the user id column.
         item: name of the item id column, the same in both frames.
         rating: name of the column of ratings, if any.
@@ -52,7 +58,9 @@ def from_frames(
             _check_text(argument, value)
     given = {"rating": rating, "timestamp": time, "position": position}
     return assemble(
-        frame_table(interactions, "the interactions frame"),
+        None
+        if interactions is None and dialogues is not None
+        else frame_table(interactions, "the interactions frame"),
         None if items is None else frame_table(items, "the items frame"),
         columns=Columns(
             user,
@@ -63,11 +71,18 @@ def from_frames(
             names=tuple(name for name, column in given.items() if column is None),
             remedy="name it, for example time='timestamp'",
         ),
+        dialogues=None if dialogues is None else read_dialogues(_dialogue_table(dialogues)),
         name=name,
         text=None if text is None else argument_list(text, "from_frames", "text"),
         positive_rating=positive_rating,
         on_unknown_item=on_unknown_item,
     )
+
+
+def _dialogue_table(dialogues: Any) -> Table:
+    if isinstance(dialogues, list | tuple):
+        return records_table(dialogues, "the dialogues")
+    return frame_table(dialogues, "the dialogues")
 
 
 def _check_text(argument: str, value: Any) -> None:

@@ -10,9 +10,10 @@ columns in ``DEFAULT_TEXT``. ``dataset.toml`` can name other columns.
 from pathlib import Path
 
 from warmstart.data.dataset import Dataset
-from warmstart.data.readers.assemble import Columns, OnUnknownItem, assemble
+from warmstart.data.readers.assemble import OnUnknownItem, assemble
 from warmstart.data.readers.csv_files import read_csv
 from warmstart.data.readers.dataset_config import FILE, read_dataset_config
+from warmstart.data.readers.events import Columns
 from warmstart.data.readers.tables import Table
 from warmstart.errors import DataError
 

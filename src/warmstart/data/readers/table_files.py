@@ -1,4 +1,4 @@
-"""Read tables from csv, csv.gz, jsonl and parquet files."""
+"""Read tables from csv, jsonl (also compressed, ``.gz``) and parquet files."""
 
 import json
 from collections.abc import Sequence
@@ -10,15 +10,16 @@ import pyarrow.parquet as arrow_parquet
 
 from warmstart.data.readers.csv_files import read_csv
 from warmstart.data.readers.tables import Table, arrow_table, columns_table
-from warmstart.data.readers.utf8 import check_utf8
+from warmstart.data.readers.utf8 import DAMAGED, check_utf8, open_bytes
 from warmstart.errors import DataError, shortened
 from warmstart.process import check_process
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".jsonl")
+JSON_LINES = (".jsonl", ".jsonl.gz")
+SUFFIXES = (".csv", ".csv.gz", ".parquet", *JSON_LINES)
 
 
 def read_table(path: Path) -> Table:
-    """Read the table in a csv, csv.gz, jsonl or parquet file.
+    """Read the table in a file whose name has one of ``SUFFIXES``.
 
     Raises:
         DataError: the file is missing, empty or of another kind, or a row is malformed.
@@ -28,7 +29,7 @@ def read_table(path: Path) -> Table:
         raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     if path.name.endswith((".csv", ".csv.gz")):
         return read_csv(path)
-    if path.name.endswith(".jsonl"):
+    if path.name.endswith(JSON_LINES):
         return _read_json_lines(path)
     if path.name.endswith(".parquet"):
         return _read_parquet(path)
@@ -54,7 +55,7 @@ def _read_json_lines(path: Path) -> Table:
     columns: dict[str, list[Any]] = {}
     row = 0
     try:
-        with path.open("rb") as lines:
+        with open_bytes(path) as lines:
             for line in lines:
                 if not line.strip():
                     continue
@@ -65,7 +66,7 @@ def _read_json_lines(path: Path) -> Table:
                         columns[name] = [None] * (row - 1)
                 for name, values in columns.items():
                     values.append(record.get(name))
-    except OSError as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     if not columns:
         raise DataError(f"{path}: the file is empty; one JSON object per line is needed")

@@ -1,6 +1,6 @@
 """Tables before their values are interpreted: named columns of cells, and their source."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from warmstart.data.cells import Cells, any_column, check_list, is_pandas_frame
 from warmstart.data.readers.column_names import suggested_names
-from warmstart.errors import DataError
+from warmstart.errors import DataError, shortened
 from warmstart.process import check_process
 
 
@@ -76,6 +76,24 @@ def frame_table(frame: Any, source: str) -> Table:
         return columns_table(named, source)
     except (pa.ArrowException, pl.exceptions.PolarsError, TypeError, ValueError) as error:
         raise DataError(f"{source}: cannot be read as a table: {error}") from None
+
+
+def records_table(records: Iterable[Any], source: str) -> Table:
+    """Convert mappings of column name to value, one per row; an absent name is a missing value.
+
+    Raises:
+        DataError: a record is not a mapping, or see ``columns_table``.
+    """
+    check_process()
+    records = list(records)
+    for row, record in enumerate(records, start=1):
+        if not isinstance(record, Mapping):
+            raise DataError(
+                f"{source}: row {row}: got {shortened(record)}; allowed: a mapping of column names "
+                "to values"
+            )
+    names = dict.fromkeys(str(name) for record in records for name in record)
+    return columns_table([(name, [row.get(name) for row in records]) for name in names], source)
 
 
 def is_frame(value: Any) -> bool:

@@ -10,12 +10,14 @@ _WORD = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]{2
 
 
 def looks_like_text(values: pl.Series) -> bool:
-    """Whether values (String) are texts rather than names, URLs, codes or dates.
+    """Whether values, String or List(String), are texts rather than names, URLs, codes or dates.
 
     They are if most of them differ and half of them have seven words or more. A word contains a
     letter and is not part of a URL.
     """
     sample = values.drop_nulls().head(_SAMPLE)
+    if sample.dtype == pl.List:
+        sample = sample.list.join(", ")
     if not len(sample) or sample.n_unique() < _MIN_DISTINCT * len(sample):
         return False
     words = sample.str.replace_all(_URL, "").str.count_matches(_WORD)

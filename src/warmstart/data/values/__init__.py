@@ -9,7 +9,12 @@ rules.
 from warmstart.data.values.decoding import NULL_WORDS
 from warmstart.data.values.id_values import is_normal_id, read_ids, read_ids_like
 from warmstart.data.values.number_values import read_numbers, read_whole_numbers
-from warmstart.data.values.text_values import read_lists, read_texts
+from warmstart.data.values.text_values import (
+    read_lists,
+    read_texts,
+    read_texts_or_lists,
+    split_values,
+)
 from warmstart.data.values.time_values import read_times
 
 __all__ = [
@@ -20,6 +25,8 @@ __all__ = [
     "read_lists",
     "read_numbers",
     "read_texts",
+    "read_texts_or_lists",
     "read_times",
     "read_whole_numbers",
+    "split_values",
 ]

@@ -139,7 +139,7 @@ def is_nan(column: pl.Series) -> pl.Series:
     return pl.repeat(False, len(column), eager=True, dtype=pl.Boolean)
 
 
-def text_of(value: Any, separator: str = ", ") -> str | None:
+def text_of(value: Any) -> str | None:
     """Convert one decoded value to text; None if it is missing."""
     if value is None or value != value:
         return None
@@ -158,7 +158,7 @@ def text_of(value: Any, separator: str = ", ") -> str | None:
             return value.isoformat()
         case list():
             parts = (text_of(part) for part in value)
-            return separator.join(part for part in parts if part and part not in NULL_WORDS)
+            return ", ".join(part for part in parts if part and part not in NULL_WORDS)
         case dict():
             return json.dumps(value, ensure_ascii=False, default=text_of)
     return str(value)
