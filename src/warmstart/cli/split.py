@@ -15,6 +15,7 @@ from warmstart.data.splits.next_item import By
 from warmstart.errors import ConfigError
 
 if TYPE_CHECKING:
+    from warmstart.data.dataset import Dataset
     from warmstart.data.splits.base import Split
 
 EXAMPLE = example(
@@ -135,12 +136,11 @@ def split(
     json: Json = None,
 ) -> None:
     """Divide the data into training, validation and test by one of seven protocols."""
-    from warmstart.data.readers.files import read_dataset
     from warmstart.data.splits.split import split as divide
 
     with progress() as bar:
         bar.stage(f"read {folder}")
-        dataset = read_dataset(folder)
+        dataset, parts = _read(folder, protocol)
         bar.stage("split")
         made = divide(
             dataset,
@@ -148,7 +148,7 @@ def split(
             cutoff=None if cutoff is None else comma_separated(cutoff, "--cutoff"),
             fractions=None if fractions is None else _two_numbers(fractions),
             seed=seed,
-            parts=published,
+            parts=parts if published is None else published,
             by=by,
             targets=targets,
             cold_items=cold_items,
@@ -168,6 +168,20 @@ def split(
 
 
 command = split
+
+
+def _read(folder: Path, protocol: str | None) -> "tuple[Dataset, Any]":
+    """Read the data, with the parts that windows of DLCRec and samples of CoLLM come with."""
+    from warmstart.data.readers.collm import read_collm
+    from warmstart.data.readers.dlcrec import is_windows, read_windows
+    from warmstart.data.readers.files import read_dataset
+    from warmstart.data.readers.table_files import find_table
+
+    if protocol == "windows" and is_windows(folder):
+        return read_windows(folder)
+    if protocol == "labels" and find_table(folder, "samples") is not None:
+        return read_collm(folder)
+    return read_dataset(folder), None
 
 
 def _two_numbers(text: str) -> tuple[float, float]:
