@@ -120,8 +120,8 @@ def oracle_hits(
     """Compute the highest possible number of hits of k items with exactly K genres.
 
     The upper bound of hits under control: if the relevant items have three genres, a list with
-    eight needs five places for others. A list takes relevant items as far as the genres allow, and
-    any others of the catalogue.
+    eight needs five places for others. Any number of others is at hand, with the genres of any
+    item of the catalogue.
 
     Args:
         relevance: bool CSR, shape (queries, n_items).
@@ -136,12 +136,25 @@ def oracle_hits(
         ConfigError: k or n_genres is out of range, or no list has exactly K genres.
         DataError: wrong shapes or dtypes.
     """
-    n_queries, n_items = matrix_shape(relevance)
-    fillers = best_of_genre_sets("oracle_hits", np.zeros(n_items, np.float32), genres, k).positions
+    n_queries = matrix_shape(relevance)[0]
+    others = _other_items(genres, k)
     hits = np.zeros(n_queries, np.int64)
     for query in range(n_queries):
         relevant = relevance.indices[relevance.indptr[query] : relevance.indptr[query + 1]]
-        items = np.union1d(fillers, relevant)
-        scores = np.isin(items, relevant).astype(np.float32)
+        scores = (np.arange(len(relevant) + len(others)) < len(relevant)).astype(np.float32)
+        items = np.concatenate([relevant, others])
         hits[query] = scores[exact_k(scores, genres[items], k, n_genres=n_genres)].sum()
     return hits
+
+
+def _other_items(genres: sparse.csr_matrix, k: int) -> np.ndarray:
+    """Repeat an item of each set of genres as often as a list without hits may need it.
+
+    One item adds all genres of its set. To fill a list up, the sets that contain no other suffice.
+    """
+    zeros = np.zeros(matrix_shape(genres)[0], np.float32)
+    alike = best_of_genre_sets("oracle_hits", zeros, genres, 1)
+    alike = alike.where(np.logical_or.reduce(alike.genre_sets, axis=1)[alike.groups])
+    sets = alike.genre_sets[alike.groups].astype(np.float32)
+    contained = (sets @ sets.T == sets.sum(axis=1)).sum(axis=1)
+    return np.repeat(alike.positions, np.where(contained == 1, k, 1))

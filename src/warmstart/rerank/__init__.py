@@ -7,7 +7,7 @@
 - ``exact_k``: exactly as many genres as asked for, or exactly the named ones
 - ``control``: what a request may ask for, and the function that answers it
 - ``similarity``, ``candidates``: similarity of candidates; order, checks and genre sets
-- ``single_genre``, ``genre_search``, ``genre_program``: the algorithms behind ``exact_k``
+- ``single_genre``, ``genre_search``, ``genre_programme``: the algorithms behind ``exact_k``
 
 Every function takes the scores of the candidates of one list, float32, with NaN for a candidate
 that cannot be ranked, and returns positions in that array: int32, in list order, at most k, none

@@ -1,6 +1,6 @@
 """Calibrated lists: genre shares close to those of a history.
 
-Steck, "Calibrated Recommendations", RecSys 2018, equations 2 to 7.
+Steck, "Calibrated Recommendations", RecSys 2018.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from warmstart.rerank.candidates import (
 )
 from warmstart.rerank.greedy import GreedyList
 
-_SMOOTHING = 0.01  # alpha of the paper, section 3
+_SMOOTHING = 0.01  # alpha of the paper
 
 
 def calibrated(

@@ -1,7 +1,7 @@
 """Greedy inference of a determinantal point process: relevant candidates that span a large volume.
 
 Chen, Zhang and Zhou, "Fast Greedy MAP Inference for Determinantal Point Process to Improve
-Recommendation Diversity", NeurIPS 2018, algorithm 1 with the kernel of section 4.
+Recommendation Diversity", NeurIPS 2018, algorithm 1.
 """
 
 import numpy as np

@@ -7,7 +7,7 @@ since nobody knows whether they fit. The lists are optimal, not greedy:
   grows with n_genres K k^2;
 - candidates with several genres: the problem contains set cover, so no algorithm is fast on every
   input. A branch and bound over genres and items (``genre_search``), which opens about 20 nodes
-  for a list of ten movies; after ``MAX_NODES`` nodes an integer programme (``genre_program``).
+  for a list of ten movies; after ``MAX_NODES`` nodes an integer programme (``genre_programme``).
 
 Where no list of k items exists, because the genres that fit have too few candidates, the longest
 possible list is made. Where no list of any length has exactly K genres, an error says so.
@@ -21,7 +21,7 @@ from scipy import sparse
 from warmstart.arguments import whole_number
 from warmstart.errors import ConfigError
 from warmstart.rerank.candidates import Candidates, best_of_genre_sets, union
-from warmstart.rerank.genre_program import solve_program
+from warmstart.rerank.genre_programme import solve_programme
 from warmstart.rerank.genre_search import OutOfNodes, search
 from warmstart.rerank.single_genre import best_of_single_genres
 
@@ -121,9 +121,7 @@ def _best_list(candidates: Candidates, n_genres: int, k: int) -> np.ndarray | No
     if (sets.sum(axis=1) == 1).all():
         chosen = best_of_single_genres(candidates.scores, sets.argmax(axis=1), n_genres, k)
     else:
-        lengths = range(min(k, len(sets)), 0, -1)
-        lists = (_search(candidates, sets, n_genres, length) for length in lengths)
-        chosen = next((found for found in lists if found is not None), None)
+        chosen = _best_of_several_genres(candidates, sets, n_genres, min(k, len(sets)))
     if chosen is None:
         return None
     if union(sets[chosen]).sum() != n_genres:
@@ -131,10 +129,30 @@ def _best_list(candidates: Candidates, n_genres: int, k: int) -> np.ndarray | No
     return candidates.positions[np.sort(chosen)]
 
 
-def _search(
+def _best_of_several_genres(
     candidates: Candidates, sets: np.ndarray, n_genres: int, length: int
 ) -> np.ndarray | None:
+    scores, groups = candidates.scores, candidates.groups
+    found = _optimum(scores, sets, groups, n_genres, length)
+    if found is not None:
+        return found
+    # Blanks fill a shorter list up. Each costs more than all other differences of score together,
+    # so there are as few as possible.
+    low = scores[-1] - length * (scores[0] - scores[-1]) - 1
+    found = _optimum(
+        np.append(scores, np.full(length, low)),
+        np.vstack([sets, np.zeros((length, sets.shape[1]), bool)]),
+        np.append(groups, np.full(length, groups.max() + 1)),
+        n_genres,
+        length,
+    )
+    return None if found is None else found[found < len(scores)]
+
+
+def _optimum(
+    scores: np.ndarray, sets: np.ndarray, groups: np.ndarray, n_genres: int, length: int
+) -> np.ndarray | None:
     try:
-        return search(candidates.scores, sets, n_genres, length, max_nodes=MAX_NODES)
+        return search(scores, sets, n_genres, length, max_nodes=MAX_NODES)
     except OutOfNodes:
-        return solve_program(candidates.scores, sets, candidates.groups, n_genres, length)
+        return solve_programme(scores, sets, groups, n_genres, length)

@@ -101,8 +101,7 @@ class _Loss:
     """What a valid list loses against the relaxed list, at least, and how to split the node."""
 
     amount: float
-    genre: int | None = None
-    item: int | None = None
+    children: tuple[_Node, _Node]
 
 
 class _Problem:
@@ -141,15 +140,10 @@ class _Problem:
             return _Relaxed(total, items, None)
         if None in losses:
             return None
-        first = losses[0]
-        if first.genre is not None:
-            children = node.split_by_genre(first.genre)
-        else:
-            children = node.split_by_item(first.item, self._sets[first.item])
         bound = total - max(loss.amount for loss in losses)
         if self._whole:
             bound = float(np.floor(bound + 1e-9))  # the sum of whole scores, such as hits, is whole
-        return _Relaxed(bound, items, children)
+        return _Relaxed(bound, items, losses[0].children)
 
     def _loss_of_surplus(
         self, node: _Node, has: np.ndarray, others: np.ndarray, room: int
@@ -169,7 +163,7 @@ class _Problem:
         distance = self._scores[filled] - self._scores[others[room]]
         losses = (distance / np.maximum(own.sum(axis=1), 1)) @ own
         amount = float(np.sort(losses)[:surplus].sum())
-        return _Loss(amount, genre=int(optional[losses.argmax()]))
+        return _Loss(amount, node.split_by_genre(int(optional[losses.argmax()])))
 
     def _loss_of_lack(
         self, node: _Node, has: np.ndarray, others: np.ndarray, room: int
@@ -199,6 +193,7 @@ class _Problem:
         if not np.isfinite(amount):
             return None
         if not must.any():
-            return _Loss(amount, genre=int(pool[cheapest[0]]))
+            return _Loss(amount, node.split_by_genre(int(pool[cheapest[0]])))
         dearest = np.where(must[pool], losses, -np.inf).argmax()
-        return _Loss(amount, item=int(helpers[shares[:, dearest].argmin()]))
+        item = int(helpers[shares[:, dearest].argmin()])
+        return _Loss(amount, node.split_by_item(item, self._sets[item]))

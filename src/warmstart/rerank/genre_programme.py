@@ -2,14 +2,13 @@
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import Bounds, milp
 
 from warmstart.errors import UnsupportedError
 
 _OPTIMAL, _INFEASIBLE = 0, 2  # statuses of scipy's milp
 
 
-def solve_program(
+def solve_programme(
     scores: np.ndarray, sets: np.ndarray, groups: np.ndarray, n_genres: int, length: int
 ) -> np.ndarray | None:
     """Choose the list of ``length`` items with exactly K genres and the highest sum of scores.
@@ -35,6 +34,8 @@ def solve_program(
     Raises:
         UnsupportedError: the solver gave up.
     """
+    from scipy.optimize import Bounds, milp  # slow to import, and few lists need it
+
     n_items, n_columns = sets.shape
     item, genre = np.nonzero(sets)
     pair, one = np.arange(len(item)), np.ones(len(item))
