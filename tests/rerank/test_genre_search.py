@@ -33,6 +33,20 @@ def test_few_nodes_suffice_for_lists_of_movies(n_genres):
         assert scores[found].sum() == pytest.approx(scores[other].sum(), abs=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_no_bound_is_too_low_where_genres_must_be_added(seed):
+    """Short lists with nearly all genres: items that add genres replace much better ones."""
+    rng = np.random.default_rng(seed)
+    scores, sets = movies(40, 9, seed)
+    length, n_genres = int(rng.integers(4, 7)), int(rng.integers(6, 10))
+    found = search(scores, sets, n_genres, length, max_nodes=10_000)
+    groups = np.unique(sets, axis=0, return_inverse=True)[1]
+    other = solve_programme(scores, sets, groups, n_genres, length)
+    assert (found is None) == (other is None)
+    if found is not None and other is not None:
+        assert scores[found].sum() == pytest.approx(scores[other].sum(), abs=1e-5)
+
+
 def test_ties_do_not_make_the_search_try_everything():
     _, sets = movies(300, 18, 0)
     for n_genres in (2, 6, 10):
