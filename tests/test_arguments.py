@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from warmstart.arguments import generator, positive_number, whole_number
+from warmstart.arguments import fraction, generator, positive_number, whole_number
 from warmstart.errors import ConfigError, DataError
 
 
@@ -38,6 +38,18 @@ def test_positive_numbers_become_float(value):
 def test_other_values_are_no_positive_numbers(value):
     with pytest.raises(ConfigError, match="f: x must be a finite number above 0, got "):
         positive_number("f", "x", value)
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.5, np.float32(0.25), np.int8(1)])
+def test_fractions_become_float(value):
+    found = fraction("f", "x", value)
+    assert (found, type(found)) == (float(value), float)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, np.nan, np.inf, True, np.False_, "1", None, 1j, 2])
+def test_other_values_are_no_fractions(value):
+    with pytest.raises(ConfigError, match="f: x must be a number from 0 to 1, got "):
+        fraction("f", "x", value)
 
 
 def test_a_generator_is_returned_and_a_seed_makes_one():

@@ -49,6 +49,19 @@ def positive_number(who: str, name: str, value: Any) -> float:
     return float(plain)
 
 
+def fraction(who: str, name: str, value: Any) -> float:
+    """Return ``value`` as float.
+
+    Raises:
+        ConfigError: ``value`` is no number, a bool, or outside [0, 1].
+    """
+    plain = value.item() if isinstance(value, np.generic) else value
+    number = isinstance(plain, int | float) and not isinstance(plain, bool)
+    if not number or not 0 <= plain <= 1:
+        raise ConfigError(f"{who}: {name} must be a number from 0 to 1, got {value!r}")
+    return float(plain)
+
+
 def generator(who: str, name: str, value: Any) -> np.random.Generator:
     """Return ``value`` if it is a generator, or a generator seeded by it.
 
