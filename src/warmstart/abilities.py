@@ -1,4 +1,4 @@
-"""Optional abilities of recommenders: adding items and simulating interactions."""
+"""Optional abilities of recommenders: adding items, simulating interactions, predicting labels."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -14,6 +14,7 @@ from warmstart.core import Recommender
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.ids import ExternalId, id_column
 from warmstart.data.interactions import Interactions
+from warmstart.data.queries import Queries
 from warmstart.data.readers.files import read_items
 from warmstart.data.readers.table_files import SUFFIXES
 from warmstart.data.readers.tables import is_frame
@@ -130,6 +131,22 @@ class Simulates(ABC):
                 **events.evidence,
             }
         )
+
+
+class Predicts(ABC):
+    """The ability to predict how likely a user will like an item."""
+
+    @abstractmethod
+    def predict_proba(self, queries: Queries, items: np.ndarray) -> np.ndarray:
+        """Predict the probability that each query's user likes the item given for it.
+
+        Args:
+            queries: who asks; their histories, with ratings, end before the prediction.
+            items: int32 row numbers, shape (queries,).
+
+        Returns:
+            float32 in [0, 1], shape (queries,).
+        """
 
 
 def _as_catalogue(items: Any, fitted: Fitted) -> Catalogue | None:

@@ -20,6 +20,7 @@ from scipy import sparse
 from warmstart.arguments import generator, whole_number
 from warmstart.artefact import write_artefact
 from warmstart.config import Config, constructor_signature, merged, settings_docs
+from warmstart.controlled_lists import controlled_lists
 from warmstart.data.control import Control
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
@@ -341,7 +342,7 @@ class Recommender(ABC):
         """
         scores = self.score(queries, candidates)
         if queries.controls is not None:
-            raise UnsupportedError(f"{self.name} cannot keep to a control")
+            return controlled_lists(self.fitted, queries, candidates, scores, k, masked)
         return top_k(scores, k, masked=masked, tie_order=tie_order, tie_shift=tie_shift)
 
     @property

@@ -33,6 +33,13 @@ class Attribute:
     matrix: sparse.csr_matrix
     first: np.ndarray
 
+    @property
+    def first_matrix(self) -> sparse.csr_matrix:
+        """``matrix`` with the first value of each item only."""
+        rows = np.flatnonzero(self.first >= 0)
+        pairs = (np.ones(len(rows), bool), (rows, self.first[rows]))
+        return sparse.csr_matrix(pairs, shape=self.matrix.shape)
+
 
 def read_attribute(column: pl.Series) -> Attribute:
     """Read a column of String or List(String), one row per item."""

@@ -62,6 +62,11 @@ class Catalogue:
             self._attributes[name] = read_attribute(self.columns.get_column(name))
         return self._attributes[name]
 
+    @property
+    def genre_column(self) -> str | None:
+        """The column that tells the genres of items: the first of ``LIST_COLUMNS``, or None."""
+        return next((name for name in LIST_COLUMNS if name in self.columns.columns), None)
+
     @cached_property
     def attribute_names(self) -> tuple[str, ...]:
         """The columns that hold several values per item; see ``attributes.has_several_values``."""

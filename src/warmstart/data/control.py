@@ -8,23 +8,26 @@ from warmstart.config import Config
 
 
 class Control(Config):
-    """A wish for one list; at most one of the fields is set.
+    """A wish for one list; at most one is given.
 
     Attributes:
         n_genres: number of different genres in the list.
         genres: names of the genres in the list, each of them present and no other.
         calibrate: whether the genres should be distributed as in the history.
         diversity: weight of variety against relevance, in [0, 1]; 0 ranks by score alone.
+        first_genre_only: whether only the first genre of an item counts, as DLCRec counts them; no
+            wish of its own.
     """
 
     n_genres: int | None = Field(default=None, ge=1)
     genres: tuple[str, ...] | None = Field(default=None, min_length=1)
     calibrate: bool = False
     diversity: float | None = Field(default=None, ge=0, le=1)
+    first_genre_only: bool = False
 
     @model_validator(mode="after")
     def _one_wish(self) -> Self:
-        given = sorted(self.model_dump(exclude_defaults=True))
+        given = sorted(self.model_dump(exclude_defaults=True, exclude={"first_genre_only"}))
         if len(given) > 1:
-            raise ValueError(f"control: {' and '.join(given)} exclude each other; give one")
+            raise ValueError(f"at most one setting may be given, not {' and '.join(given)}")
         return self

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from warmstart.data.splits.cold import SLICES
 from warmstart.errors import ConfigError, DataError
 from warmstart.evaluation.comparison import (
     Comparison,
@@ -20,6 +19,7 @@ from warmstart.evaluation.comparison import (
 )
 from warmstart.evaluation.evaluate import Report
 from warmstart.evaluation.significance import (
+    Interval,
     detectable_effect,
     holm,
     intervals,
@@ -77,8 +77,8 @@ def compare(
     _check(reports, against)
     resampling = resampling or Resampling()
     first = reports[0]
-    standard = [name for name in first.slices if name in SLICES]
-    others = [name for name in first.slices if name not in SLICES]
+    others = [name for name in first.slices if name.startswith("overall_")]
+    standard = [name for name in first.slices if name not in others]
     runs: dict[str, list[Report]] = {}
     for report in reports:
         runs.setdefault(report.method, []).append(report)
@@ -107,32 +107,40 @@ def _rows(
 ) -> tuple[Row, ...]:
     rows = []
     for name in names:
-        values, weights = _stack(reports, name, reports[0].metrics)
-        means = iter(
-            intervals(
-                values,
-                weights,
-                level=resampling.level,
-                n_resamples=resampling.n_resamples,
-                seed=resampling.seed,
-            )
-        )
-        for report in reports:
+        results = [report.slices[name] for report in reports]
+        means = iter(_intervals(reports, name, resampling))
+        for report, result in zip(reports, results, strict=True):
             for metric in report.metrics:
-                mean = next(means)
+                found = result.statistics.get(metric) or next(means)
                 row = Row(
                     method=report.method,
                     slice=name,
                     metric=metric,
-                    value=mean.value,
-                    low=mean.low,
-                    high=mean.high,
-                    users=len(values),
+                    value=found.value,
+                    low=found.low,
+                    high=found.high,
+                    users=len(result.users),
                     seed=report.seed,
                     control=report.control,
                 )
                 rows.append(row)
     return tuple(rows)
+
+
+def _intervals(reports: Sequence[Report], name: str, resampling: Resampling) -> list[Interval]:
+    """Compute means and intervals of the metrics that are means, report by report."""
+    first = reports[0].slices[name]
+    metrics = [metric for metric in reports[0].metrics if metric in first.values]
+    if not metrics:
+        return []
+    values, weights = _stack(reports, name, metrics)
+    return intervals(
+        values,
+        weights,
+        level=resampling.level,
+        n_resamples=resampling.n_resamples,
+        seed=resampling.seed,
+    )
 
 
 def _summary(
@@ -225,8 +233,18 @@ def _mean_report(reports: Sequence[Report]) -> Report:
             metric: np.mean([report.slices[name].values[metric] for report in reports], axis=0)
             for metric in first.values
         }
-        slices[name] = replace(first, values=values)
+        statistics = {
+            metric: _mean_interval([report.slices[name].statistics[metric] for report in reports])
+            for metric in first.statistics
+        }
+        slices[name] = replace(first, values=values, statistics=statistics)
     return replace(reports[0], seed=None, slices=slices)
+
+
+def _mean_interval(intervals: Sequence[Interval]) -> Interval:
+    """Average a statistic, and the ends of its interval, over seeds."""
+    ends = [(each.value, each.low, each.high) for each in intervals]
+    return Interval(*(float(end) for end in np.mean(ends, axis=0)))
 
 
 def _detail(report: Report) -> Detail:

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from warmstart.errors import ConfigError, DataError
 from warmstart.evaluation.display import ShownAsTable
-from warmstart.evaluation.evaluate import SliceFacts
 from warmstart.evaluation.facts import DataFacts
 from warmstart.evaluation.simulation_quality import SimulationReport
+from warmstart.evaluation.slice_result import SliceFacts
 from warmstart.evaluation.strata import CalibrationBin, Exposure, ItemStratum, UserStratum
 from warmstart.storage import write_text
 
@@ -124,7 +124,7 @@ class SliceDetail:
 
     slice: str
     facts: SliceFacts
-    exposure: Exposure
+    exposure: Exposure | None
     user_strata: tuple[UserStratum, ...]
     item_strata: tuple[ItemStratum, ...]
 
@@ -273,10 +273,17 @@ _ADAPTER = TypeAdapter(Comparison)
 
 
 def headline(metrics: Sequence[str]) -> list[str]:
-    """Pick the first recall and the first NDCG; the first metric if both are missing."""
+    """Pick the first recall, or what stands for it, and the first NDCG; else what there is.
+
+    Labels are tested by UAUC and log loss, which are means over users.
+    """
+    labels = [metric for metric in ("uauc", "log_loss") if metric in metrics]
+    if labels:
+        return labels
+    recalls = ("recall@", "truncated_recall@", "hit@10", "precision@", "hit@")
     chosen = [
-        next((metric for metric in metrics if metric.startswith(kind)), None)
-        for kind in ("recall@", "ndcg@")
+        next((m for kind in recalls for m in metrics if m.startswith(kind)), None),
+        next((m for m in metrics if m.startswith("ndcg@")), None),
     ]
     return [metric for metric in chosen if metric is not None] or list(metrics[:1])
 

@@ -1,11 +1,11 @@
-"""Evaluate a scorer: rank every slice in full and keep the per-user results."""
+"""Evaluate a model: answer every task of a split and keep the results of each unit."""
 
 import logging
 import re
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,37 +15,36 @@ from rich.table import Table
 
 from warmstart.arguments import positive_number, whole_number
 from warmstart.core import Recommender
+from warmstart.data.control import Control
 from warmstart.data.ids import Ids
 from warmstart.data.queries import Queries
-from warmstart.data.splits.base import Mask, Part, Split
-from warmstart.data.splits.cold import SLICES, SliceName
-from warmstart.data.tasks import RankingTask
-from warmstart.errors import ConfigError, DataError
+from warmstart.data.splits.base import Mask, Part, Protocol, Split
+from warmstart.data.splits.cold import ColdSplit
+from warmstart.data.tasks import LabelTask, RankingTask, Task
+from warmstart.errors import ConfigError, DataError, UnsupportedError
 from warmstart.evaluation.display import ShownAsTable
 from warmstart.evaluation.facts import DataFacts, data_facts
-from warmstart.evaluation.strata import (
-    CalibrationBin,
-    Exposure,
-    ItemStratum,
-    UserStratum,
-    calibration,
-    exposure,
-    item_strata,
-    user_strata,
-)
+from warmstart.evaluation.label_result import LABEL_METRICS, label_result
+from warmstart.evaluation.ranking_result import RankingMeasure, cut_off
+from warmstart.evaluation.slice_result import SliceResult
+from warmstart.evaluation.strata import CalibrationBin, calibration
 from warmstart.process import check_process
-from warmstart.rank import Metric, Progress, Ranking, Scorer, rank_task
+from warmstart.rank import ListFunction, Progress, Ranking, Scorer, rank_task
 
 logger = logging.getLogger(__name__)
 
-METRICS = (
-    "recall@20",
-    "ndcg@20",
-    "precision@20",
-    "hit@20",
-    "micro_recall@20",
-    "mrr@20",
-)
+METRICS = ("recall@20", "ndcg@20", "precision@20", "hit@20", "micro_recall@20", "mrr@20")
+_NEXT_ITEM = ("hit@1", "hit@5", "hit@10", "ndcg@5", "ndcg@10", "mrr@10")
+METRICS_OF: Mapping[Protocol, tuple[str, ...]] = {
+    "time-cold": METRICS,
+    "random-cold": METRICS,
+    "next-item": _NEXT_ITEM,
+    "user-random": ("truncated_recall@20", "truncated_recall@40", "ndcg@100"),
+    "windows": ("precision@10", "ndcg@10", "coverage@10", "repetition@10"),
+    "dialogues": ("recall@1", "recall@10", "recall@50", "ndcg@10", "mrr@10"),
+    "labels": LABEL_METRICS,
+}
+"""The metrics of each protocol, as its published results state them (docs/evaluation.md)."""
 # Calibration uses lists of at least this length: cold and warm items compete for these ranks.
 _CALIBRATION_DEPTH = 100
 
@@ -134,70 +133,86 @@ def evaluate(
     *,
     name: str | None = None,
     part: Part = "test",
-    mask: Mask = "all",
-    metrics: Sequence[str] = METRICS,
-    slices: Sequence[SliceName] = SLICES,
+    mask: Mask | None = None,
+    metrics: Sequence[str] | None = None,
+    slices: Sequence[str] | None = None,
+    control: Control | None = None,
     seed: int | None = None,
-    control: bool = False,
+    is_control: bool = False,
     memory_mb: float = 256,
     tie_seed: int = 0,
     progress: Progress | None = None,
 ) -> Report:
-    """Rank every slice of a split in full and measure the lists.
+    """Answer every task of a split and measure the answers: ranked lists, or predicted labels.
 
     Args:
         model: anything with a ``name`` and a ``score``. A recommender must be fitted on the
             training part of ``split``.
-        split: the source of the ranking tasks and of the ground truth.
+        split: the source of the tasks and of the ground truth.
         name: name in the report, which tells variants of one method apart; ``model.name`` if None.
         part: "test", or "valid".
-        mask: "all" excludes every known positive except the slice's relevant pairs, "train" only
-            the training positives. Never compare metrics across masks.
-        metrics: names such as "recall@20".
-        slices: some of "cold", "warm", "overall". Overall is measured over both user sets: the
-            protocol's as "overall", the other one as "overall_any" or "overall_both".
+        mask: pairs left out of the rankings, one of ``split.masks``: "all" that are known except
+            the slice's relevant pairs, "train"ing pairs only, or "none". None takes the split's
+            first. Never compare metrics across masks.
+        metrics: names such as "recall@20"; None takes those of the protocol, see ``METRICS_OF``.
+        slices: names of some of the split's tasks; None takes all. Overall is measured over both
+            user sets: the protocol's as "overall", the other one as "overall_any" or
+            "overall_both".
+        control: what every list should be like, for a recommender; see ``Control``.
         seed: training seed of the model, recorded in the report.
-        control: whether the model is a control, recorded in the report.
+        is_control: whether the model is a control of an experiment, recorded in the report.
         memory_mb: bound on a block of scores, in MiB; see ``rank_task``.
         tie_seed: seed of the order of equal scores.
-        progress: called with slice name, users done and total users.
+        progress: called with slice name, queries done and total queries.
 
     Raises:
         ConfigError: an unknown metric, slice, part or mask, or a number outside its limits.
         DataError: the recommender was fitted on other data, a slice has no users, or scores have a
             wrong shape or dtype.
         NotFittedError: the recommender is not fitted.
-        UnsupportedError: this process was forked from one that had used warmstart.
+        UnsupportedError: the model cannot answer the queries or predict labels, or this process was
+            forked from one that had used warmstart.
     """
     check_process()
     started = time.perf_counter()
-    k = max(metric.k for metric in _parsed(metrics))
-    _check_slices(slices)
     _check_numbers(memory_mb, seed, tie_seed)
+    mask = split.masks[0] if mask is None else mask
+    chosen = _metrics(split, metrics)
     if isinstance(model, Recommender):
         _check_fitted_on(model, split)
-    scorer = _Timed(model)
-    measure = _Measure(split, tuple(metrics), k)
+    scorer, measure = _Timed(model), None
     results: dict[str, SliceResult] = {}
     bins: tuple[CalibrationBin, ...] = ()
-    for which in slices:
-        task = _task(split, part, which, mask)
-        depth = max(k, _CALIBRATION_DEPTH) if which == "overall" else k
+    for which, task in _tasks(split, part, mask, slices).items():
+        if isinstance(task, LabelTask):
+            results[which] = label_result(model, which, task, chosen, split.dataset.n_users)
+            continue
+        measure = measure or RankingMeasure(split.dataset, split.train, chosen, split.metric_suffix)
+        overall = which == "overall" and isinstance(split, ColdSplit)
+        if control is not None:
+            task = replace(task, queries=task.queries.with_control(control))
         ranking = rank_task(
-            scorer.score, task, depth, memory_mb=memory_mb, seed=tie_seed, progress=progress
+            scorer.score,
+            task,
+            max(measure.k, _CALIBRATION_DEPTH) if overall else measure.k,
+            top_items=_lists_of(model, control),
+            memory_mb=memory_mb,
+            seed=tie_seed,
+            progress=progress,
         )
-        if which == "overall":
+        if overall:
+            assert isinstance(split, ColdSplit)
             results |= _both_user_sets(measure, ranking, task, split, part)
             bins = calibration(ranking, split.train.warm)
         else:
             results[which] = measure(which, ranking, task)
-        logger.info("%s: %s slice ranked for %d users", model.name, which, len(task.queries))
+        logger.info("%s: slice %s measured for %d queries", model.name, which, len(task.queries))
     return Report(
         method=model.name if name is None else name,
         seed=seed,
-        control=control,
-        data=data_facts(split, part, mask),
-        metrics=tuple(metrics),
+        control=is_control,
+        data=data_facts(split, part, mask, control),
+        metrics=tuple(f"{metric}{split.metric_suffix}" for metric in chosen),
         slices=results,
         calibration=bins,
         score_seconds=scorer.seconds,
@@ -205,6 +220,19 @@ def evaluate(
         memory_mb=memory_mb,
         peak_memory_mb=peak_memory_mb(),
     )
+
+
+def _lists_of(model: Scorer | Recommender, control: Control | None) -> ListFunction | None:
+    """The function that makes controlled lists; None if scores decide.
+
+    Raises:
+        UnsupportedError: there is a control, but the model is no recommender.
+    """
+    if control is None:
+        return None
+    if not isinstance(model, Recommender):
+        raise UnsupportedError(f"{model.name} is no recommender, so it cannot keep to a control")
+    return model.top_items
 
 
 def _check_fitted_on(model: Recommender, split: Split) -> None:
@@ -259,62 +287,23 @@ class _Timed:
         return scores
 
 
-class _Measure:
-    """Computes the ``SliceResult`` of a ranking."""
-
-    def __init__(self, split: Split, metrics: tuple[str, ...], k: int) -> None:
-        self.metrics = metrics
-        self.k = k
-        self.n_users = split.dataset.n_users
-        self.warm = split.train.warm
-        train, known = split.train_interactions, split.dataset.interactions
-        self.degrees = np.bincount(train.users, minlength=self.n_users)
-        self.audience = np.bincount(known.items, minlength=split.dataset.n_items)
-
-    def __call__(self, name: str, ranking: Ranking, task: RankingTask) -> SliceResult:
-        relevant = task.relevance.indices
-        return SliceResult(
-            name=name,
-            users=ranking.users,
-            n_relevant=ranking.n_relevant,
-            values={metric: ranking.per_query(metric) for metric in self.metrics},
-            facts=self._facts(ranking, task),
-            exposure=exposure(ranking, task.candidates, relevant, self.warm, self.k),
-            user_strata=user_strata(ranking, self.degrees, self.metrics),
-            item_strata=item_strata(ranking, task.candidates, relevant, self.audience, self.k),
-        )
-
-    def _facts(self, ranking: Ranking, task: RankingTask) -> SliceFacts:
-        n_users, n_candidates = len(task.queries), len(task.candidates)
-        masked_pairs = int(task.masked[:, task.candidates].count_nonzero())
-        # ``ranking.tied`` covers the whole list, which calibration may make longer than k.
-        scores = ranking.scores[:, : self.k + 1]
-        tied = (scores[:, 1:] == scores[:, :-1]).any(axis=1)
-        if ranking.k == self.k:
-            tied = ranking.tied
-        return SliceFacts(
-            users=n_users,
-            user_share=n_users / self.n_users,
-            answered=float((ranking.n_ranked > 0).mean()),
-            candidates=n_candidates,
-            pairs=int(ranking.n_relevant.sum()),
-            masked_pairs=masked_pairs,
-            scored=float(ranking.n_ranked.sum() / max(n_users * n_candidates - masked_pairs, 1)),
-            short_lists=int((ranking.n_ranked < self.k).sum()),
-            tie_share=float(tied.mean()),
-            k=self.k,
-        )
-
-
-def _task(split: Split, part: Part, name: SliceName, mask: Mask) -> RankingTask:
-    """Build the slice; overall covers every user with a positive, the larger user set."""
-    if name == "overall":
+def _tasks(split: Split, part: Part, mask: Mask, slices: Sequence[str] | None) -> dict[str, Task]:
+    """Build the tasks; overall covers every user with a positive, the larger user set."""
+    if isinstance(split, ColdSplit):
         split = replace(split, overall_users="any")
-    return split.slice(part, name, mask)
+    tasks = split.tasks(part, mask)
+    if slices is None:
+        return tasks
+    several = isinstance(slices, Sequence) and not isinstance(slices, str)
+    if not several or not slices or not all(name in tasks for name in slices):
+        raise ConfigError(
+            f"evaluate: slices must be a list of some of {tuple(tasks)}, got {slices!r}"
+        )
+    return {name: tasks[name] for name in slices}
 
 
 def _both_user_sets(
-    measure: _Measure, ranking: Ranking, task: RankingTask, split: Split, part: Part
+    measure: RankingMeasure, ranking: Ranking, task: RankingTask, split: ColdSplit, part: Part
 ) -> dict[str, SliceResult]:
     """Measure overall over the users with any positive, and over those with a cold and a warm one.
 
@@ -333,18 +322,23 @@ def _both_user_sets(
     return results
 
 
-def _parsed(metrics: Sequence[str]) -> list[Metric]:
+def _metrics(split: Split, metrics: Sequence[str] | None) -> tuple[str, ...]:
+    """Check the metrics; the default ones of the protocol if None."""
+    if metrics is None:
+        without_genres = split.dataset.catalogue.genre_column is None
+        return tuple(
+            metric
+            for metric in METRICS_OF[split.protocol]
+            if not (without_genres and metric.startswith("coverage"))
+        )
     if not isinstance(metrics, Sequence) or isinstance(metrics, str) or not metrics:
         raise ConfigError(
             f'evaluate: metrics must be a list of names such as "ndcg@20", got {metrics!r}'
         )
-    return [Metric.parse(metric) for metric in metrics]
-
-
-def _check_slices(slices: Sequence[SliceName]) -> None:
-    several = isinstance(slices, Sequence) and not isinstance(slices, str)
-    if not several or not slices or not all(name in SLICES for name in slices):
-        raise ConfigError(f"evaluate: slices must be a list of some of {SLICES}, got {slices!r}")
+    if split.protocol != "labels":
+        for metric in metrics:
+            cut_off(metric)
+    return tuple(metrics)
 
 
 def _check_numbers(memory_mb: float, seed: int | None, tie_seed: int) -> None:

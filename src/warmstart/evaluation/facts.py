@@ -1,13 +1,24 @@
 """Facts that a metric depends on: data, split, protocol, mask, user set, item content, defects."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from warmstart.data.splits.base import Mask, Part, Split
+from warmstart.data.control import Control
+from warmstart.data.splits.base import Mask, Part, Protocol, Split
+from warmstart.data.splits.cold import ColdSplit
 
 # Manifest note in which ``random_cold`` records defect R9 if the interactions have dates.
 _OLDER = "share_of_cold_items_older_than_the_end_of_training"
+
+
+_KNOWN_DEFECTS: Mapping[Protocol, tuple[str, ...]] = {
+    "next-item": (
+        "Leave-one-out: training knows what other users did after the query; by time it does not.",
+    ),
+    "user-random": ("Held-out items are drawn at random, not by time.",),
+}
 
 
 @dataclass(frozen=True)
@@ -17,13 +28,14 @@ class DataFacts:
     Attributes:
         name: name of the data set.
         hash: sha256 of ids, texts and interactions.
-        protocol: "time-cold" or "random-cold".
+        protocol: name of the protocol, such as "time-cold".
         split_hash: sha256 of the data hash, all parts of the split and the cold candidates.
         part: "valid" or "test".
-        mask: "all" or "train".
-        overall_users: "any" or "both"; see ``Split``.
+        mask: "all", "train" or "none".
+        overall_users: "any" or "both", see ``ColdSplit``; "" for protocols without cold items.
         item_content: the item columns that form the item text.
         defects: known defects of the protocol that apply to this evaluation.
+        control: what every list was asked to be like, as JSON; "" if nothing.
     """
 
     name: str
@@ -35,10 +47,11 @@ class DataFacts:
     overall_users: str
     item_content: tuple[str, ...]
     defects: tuple[str, ...]
+    control: str = ""
 
 
-def data_facts(split: Split, part: Part, mask: Mask) -> DataFacts:
-    """Collect the facts of evaluating one part of a split under one mask."""
+def data_facts(split: Split, part: Part, mask: Mask, control: Control | None = None) -> DataFacts:
+    """Collect the facts of evaluating one part of a split under one mask and one control."""
     return DataFacts(
         name=split.dataset.name,
         hash=split.dataset.hash,
@@ -46,13 +59,26 @@ def data_facts(split: Split, part: Part, mask: Mask) -> DataFacts:
         split_hash=split.hash,
         part=part,
         mask=mask,
-        overall_users=split.overall_users,
+        overall_users=split.overall_users if isinstance(split, ColdSplit) else "",
         item_content=split.dataset.catalogue.text_columns,
         defects=tuple(_defects(split, part, mask)),
+        control="" if control is None else control.model_dump_json(exclude_defaults=True),
     )
 
 
 def _defects(split: Split, part: Part, mask: Mask) -> list[str]:
+    if isinstance(split, ColdSplit):
+        return _cold_defects(split, part, mask)
+    known = _KNOWN_DEFECTS.get(split.protocol, ())
+    if split.protocol == "next-item" and split.manifest.get("by") == "time":
+        known = ()
+    sampled = split.metric_suffix.removeprefix("~")
+    if sampled:
+        known = (*known, f"Ranked among sampled items only ({sampled}), not in full.")
+    return list(known)
+
+
+def _cold_defects(split: ColdSplit, part: Part, mask: Mask) -> list[str]:
     defects = []
     if mask == "all" and part == "valid":
         defects.append("Mask all on validation masks test positives, so it reads test labels.")

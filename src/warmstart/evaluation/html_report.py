@@ -126,6 +126,8 @@ def _sections(comparison: Comparison, headline: Sequence[str]) -> list[_Section]
         f" Shown: the best {plots.MOST_LINES} methods by {main} on {slices[-1]}, each with its "
         "first seed. The JSON file has all runs."
     )
+    if all(part.exposure is None for part in comparison.details[0].slices):
+        return sections  # labels: there are no lists
     by_user = [
         plots.user_strata_plot(comparison, name, metric) for metric in headline for name in slices
     ]

@@ -164,7 +164,7 @@ def item_strata_plot(comparison: Comparison, slice_name: str) -> Plot:
         labels = [_range(stratum.low, stratum.high) for stratum in strata]
         values = [stratum.hits / stratum.truth for stratum in strata]
         lines.append((run_label(detail), labels, values))
-    k = comparison.details[0].slices[0].exposure.k
+    k = comparison.details[0].slices[0].facts.k
     return _line_plot(
         f"Recall of pairs by item audience size, {slice_name}",
         lines,

@@ -71,7 +71,7 @@ class RankingMeasure:
         items = ranking.items[:, :k]
         if kind == "repetition":
             return lists.repetition(items)
-        genres = item_genres(self.catalogue)
+        genres = item_genres(self.catalogue, task.queries)
         if kind == "coverage_error":
             return lists.coverage_error(items, genres, _wanted(task.queries)).astype(np.float64)
         measure: Callable[[np.ndarray, sparse.csr_matrix], np.ndarray] = (
@@ -129,8 +129,10 @@ def cut_off(metric: str) -> int:
         raise ConfigError(f"{error}, {', '.join(LIST_METRICS)}") from None
 
 
-def item_genres(catalogue: Catalogue) -> sparse.csr_matrix:
-    """Return the genres of all items: bool CSR, shape (n_items, genres).
+def item_genres(catalogue: Catalogue, queries: Queries) -> sparse.csr_matrix:
+    """Return the genres of all items that count: bool CSR, shape (n_items, genres).
+
+    Only the first of each item counts if the controls of the queries say so.
 
     Raises:
         DataError: no column tells them.
@@ -141,7 +143,9 @@ def item_genres(catalogue: Catalogue) -> sparse.csr_matrix:
             "metrics of genres need an item column genres, categories or tags; the columns are "
             f"{catalogue.columns.columns}"
         )
-    return catalogue.attribute(name).matrix
+    genres = catalogue.attribute(name)
+    first = queries.controls is not None and all(c.first_genre_only for c in queries.controls)
+    return genres.first_matrix if first else genres.matrix
 
 
 def _wanted(queries: Queries) -> np.ndarray:

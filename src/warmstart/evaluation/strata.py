@@ -151,24 +151,30 @@ def calibration(ranking: Ranking, warm: np.ndarray, n_bins: int = 10) -> tuple[C
 
 
 def user_strata(
-    ranking: Ranking, degrees: np.ndarray, metrics: tuple[str, ...], n_strata: int = 4
+    ranking: Ranking,
+    degrees: np.ndarray,
+    metrics: tuple[str, ...],
+    suffix: str = "",
+    n_strata: int = 4,
 ) -> tuple[UserStratum, ...]:
     """Average metrics by training degree of the user, in strata of about equal size.
 
     Args:
         ranking: the lists.
-        degrees: training interactions of every user of the data set, shape (n_users,).
+        degrees: training interactions of the user of each query, shape (queries,).
         metrics: names such as "ndcg@20".
+        suffix: ends the names of the means, for metrics over sampled candidates.
         n_strata: number of strata; fewer if degrees repeat.
     """
-    ranked = degrees[ranking.users]
     values = {metric: ranking.per_query(metric) for metric in metrics}
     weights = {metric: Metric.parse(metric).weights(ranking.n_relevant) for metric in metrics}
     strata = []
-    for low, high in _quantile_groups(ranked, n_strata):
-        inside = (ranked >= low) & (ranked <= high)
+    for low, high in _quantile_groups(degrees, n_strata):
+        inside = (degrees >= low) & (degrees <= high)
         means = {
-            metric: float(np.average(values[metric][inside], weights=weights[metric][inside]))
+            f"{metric}{suffix}": float(
+                np.average(values[metric][inside], weights=weights[metric][inside])
+            )
             for metric in metrics
         }
         strata.append(UserStratum(low, high, int(inside.sum()), means))

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from warmstart.data.interactions import Interactions
+from warmstart.data.splits.base import Split
+from warmstart.data.splits.cold import ColdSplit
 from warmstart.evaluation.simulation_quality import blind_audiences
 from warmstart.experiment.job import ExperimentContext, MethodJob
 from warmstart.experiment.result import JobResult
@@ -76,8 +78,11 @@ class ControlJob:
         return {"oracle": context.cold_truth, **blind}
 
 
-def jobs_of(experiment: Experiment) -> list[list[MethodJob | ControlJob]]:
-    """List all jobs in table order; one group holds the jobs of one method, one per seed."""
+def jobs_of(experiment: Experiment, split: Split) -> list[list[MethodJob | ControlJob]]:
+    """List all jobs in table order; one group holds the jobs of one method, one per seed.
+
+    Oracle and blind audiences are controls of cold items, so other protocols do not have them.
+    """
     seeds = range(experiment.seed, experiment.seed + experiment.seeds)
     specs = list(experiment.method)
     if experiment.controls:
@@ -85,7 +90,7 @@ def jobs_of(experiment: Experiment) -> list[list[MethodJob | ControlJob]]:
     jobs: list[list[MethodJob | ControlJob]] = [
         [MethodJob(spec, seed) for seed in seeds] for spec in specs
     ]
-    if experiment.controls:
+    if experiment.controls and isinstance(split, ColdSplit):
         jobs.extend(
             [ControlJob(backbone, seed, with_blind_audiences=number == 0) for seed in seeds]
             for number, backbone in enumerate(_backbones(experiment.method))

@@ -12,8 +12,10 @@ import numpy as np
 from warmstart.abilities import Simulates
 from warmstart.code_hash import code_hash
 from warmstart.core import Recommender
+from warmstart.data.control import Control
 from warmstart.data.interactions import Interactions, concatenate
 from warmstart.data.splits.base import Mask, Split
+from warmstart.data.splits.cold import ColdSplit
 from warmstart.evaluation.evaluate import Report, evaluate
 from warmstart.evaluation.simulation_quality import SimulationReport, simulation_quality
 from warmstart.experiment.result import JobResult
@@ -35,23 +37,25 @@ class ExperimentContext:
     Attributes:
         split: the split to fit and evaluate on.
         masks: masks of the rankings; one report each.
-        metrics: names such as "ndcg@20".
+        metrics: names such as "ndcg@20"; None takes those of the protocol.
         audience_size: users per item that a method or a control simulates.
         lm_settings: settings of the language model; see ``warmstart.lm.LMConfig``.
         use_cache: whether text vectors are cached on disk, so that a text is encoded only for the
             first method that reads it.
         folder: run folder for checkpoints and finished results; a stage that several methods share
             runs once.
+        control: what every list should be like; None asks for nothing.
         progress: called while ranking.
     """
 
     split: Split
     masks: tuple[Mask, ...]
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...] | None
     audience_size: int = 20
     lm_settings: dict[str, Any] = field(default_factory=dict)
     use_cache: bool = True
     folder: Path | None = None
+    control: Control | None = None
     progress: Progress | None = None
 
     @cached_property
@@ -94,8 +98,9 @@ class ExperimentContext:
                 name=label,
                 mask=mask,
                 metrics=self.metrics,
+                control=self.control,
                 seed=seed,
-                control=control,
+                is_control=control,
                 progress=self.progress,
             )
             for mask in self.masks
@@ -106,13 +111,23 @@ class ExperimentContext:
     @cached_property
     def cold(self) -> np.ndarray:
         """Cold candidates of validation and test, int32, ascending."""
-        candidates = self.split.cold_candidates
+        candidates = self._cold_split.cold_candidates
         return np.union1d(candidates["valid"], candidates["test"]).astype(np.int32)
 
     @cached_property
     def cold_truth(self) -> Interactions:
         """All held-out interactions of cold items, validation and test."""
-        return concatenate([self.split.cold_valid, self.split.cold_test])
+        return concatenate([self._cold_split.cold_valid, self._cold_split.cold_test])
+
+    @property
+    def has_cold_items(self) -> bool:
+        """Whether the protocol has cold items whose users can be simulated."""
+        return isinstance(self.split, ColdSplit)
+
+    @property
+    def _cold_split(self) -> ColdSplit:
+        assert isinstance(self.split, ColdSplit)
+        return self.split
 
 
 @dataclass(frozen=True)
@@ -147,7 +162,8 @@ class MethodJob:
         model = self._model()
         fitted = context.fit(model, self.seed, self.spec.permuted)
         quality = None
-        if isinstance(model, Simulates) and not self.spec.control:
+        simulates = isinstance(model, Simulates) and context.has_cold_items
+        if simulates and not self.spec.control:
             quality = _simulate(model, context)
         control = self.spec.control
         return [
@@ -180,6 +196,7 @@ def job_key(job: Any, context: ExperimentContext) -> str:
     parts = [
         *(type(job).__name__, job.parts(), lm, context.use_cache),
         *(context.split.hash, context.masks, context.metrics, context.audience_size),
+        None if context.control is None else context.control.model_dump(mode="json"),
         code_hash([__name__, type(job).__module__, *job.modules()]),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -15,9 +15,11 @@ from safetensors.numpy import load_file, save_file
 
 from warmstart.data.splits.base import Mask
 from warmstart.errors import WarmstartError
-from warmstart.evaluation.evaluate import Report, SliceFacts, SliceResult
+from warmstart.evaluation.evaluate import Report
 from warmstart.evaluation.facts import DataFacts
+from warmstart.evaluation.significance import Interval
 from warmstart.evaluation.simulation_quality import SimulationReport
+from warmstart.evaluation.slice_result import SliceFacts, SliceResult
 from warmstart.evaluation.strata import CalibrationBin, Exposure, ItemStratum, UserStratum
 from warmstart.storage import atomic_folder
 
@@ -58,8 +60,10 @@ class _SliceText:
     """A SliceResult without its arrays."""
 
     metrics: tuple[str, ...]
+    weighted: tuple[str, ...]
+    statistics: dict[str, Interval]
     facts: SliceFacts
-    exposure: Exposure
+    exposure: Exposure | None
     user_strata: tuple[UserStratum, ...]
     item_strata: tuple[ItemStratum, ...]
 
@@ -129,6 +133,8 @@ def _without_arrays(result: JobResult) -> _JobResultText:
         slices = {
             name: _SliceText(
                 tuple(measured.values),
+                tuple(measured.unit_weights),
+                measured.statistics,
                 measured.facts,
                 measured.exposure,
                 measured.user_strata,
@@ -152,6 +158,10 @@ def _report(text: _ReportText, mask: Mask, arrays: dict[str, np.ndarray]) -> Rep
             exposure=measured.exposure,
             user_strata=measured.user_strata,
             item_strata=measured.item_strata,
+            unit_weights={
+                metric: arrays[f"{mask}/{name}/weights/{metric}"] for metric in measured.weighted
+            },
+            statistics=measured.statistics,
         )
         for name, measured in text.slices.items()
     }
@@ -167,4 +177,6 @@ def _arrays(result: JobResult) -> dict[str, np.ndarray]:
             arrays[f"{mask}/{name}/n_relevant"] = measured.n_relevant
             for metric, values in measured.values.items():
                 arrays[f"{mask}/{name}/{metric}"] = np.ascontiguousarray(values)
+            for metric, weights in measured.unit_weights.items():
+                arrays[f"{mask}/{name}/weights/{metric}"] = weights
     return arrays

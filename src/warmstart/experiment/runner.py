@@ -56,24 +56,25 @@ def run_experiment(
     with tempfile.TemporaryDirectory(prefix="warmstart-") as scratch:
         context = ExperimentContext(
             split,
-            experiment.masks,
-            experiment.metrics,
+            experiment.masks or split.masks[:1],
+            experiment.metrics or None,
             experiment.audience_size,
             experiment.lm,
             use_cache,
             folder or Path(scratch),
+            experiment.control,
             progress,
         )
         saved = None
         if isolate:
             saved = Path(scratch) / "split"
             save_split(split, saved)
-        groups = jobs_of(experiment)
+        groups = jobs_of(experiment, split)
         results: list[JobResult] = []
         for number, jobs in enumerate(groups, start=1):
             logger.info("method %d of %d: %s", number, len(groups), jobs[0].label)
             results += _over_seeds(jobs, context, saved)
-    return {mask: _table(results, mask, experiment.against) for mask in experiment.masks}
+    return {mask: _table(results, mask, experiment.against) for mask in context.masks}
 
 
 def _over_seeds(
@@ -124,6 +125,7 @@ def _run_in_process(
         "lm_settings": context.lm_settings,
         "use_cache": context.use_cache,
         "folder": context.folder,
+        "control": context.control,
     }
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as pool:

@@ -32,9 +32,9 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from warmstart.config import Config, merged, read_settings
+from warmstart.data.control import Control
 from warmstart.data.splits.base import Mask
 from warmstart.errors import ConfigError
-from warmstart.evaluation.evaluate import METRICS
 from warmstart.methods import build, method
 
 _SPEC = re.compile(
@@ -109,8 +109,9 @@ class Experiment(Config):
         method: the methods, in table order.
         seed: the first training seed.
         seeds: number of training seeds; a method without randomness is fitted once.
-        masks: masks of the rankings; one table each.
-        metrics: names such as "ndcg@20".
+        masks: masks of the rankings, one table each; none takes the first of the split.
+        metrics: names such as "ndcg@20"; none takes those of the split's protocol.
+        control: what every list should be like; see ``Control``.
         against: label of the baseline that the others are compared with, paired over users.
         controls: whether to add the oracle, blind audiences, permuted texts, popularity and chance.
         audience_size: users per item in the controls and in the measured simulations.
@@ -120,8 +121,9 @@ class Experiment(Config):
     method: tuple[MethodSpec, ...] = Field(min_length=1)
     seed: int = Field(default=0, ge=0)
     seeds: int = Field(default=1, ge=1)
-    masks: tuple[Mask, ...] = Field(default=("all",), min_length=1)
-    metrics: tuple[str, ...] = METRICS
+    masks: tuple[Mask, ...] = ()
+    metrics: tuple[str, ...] = ()
+    control: Control | None = None
     against: str | None = None
     controls: bool = False
     audience_size: int = Field(default=20, ge=1)

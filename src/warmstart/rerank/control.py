@@ -1,14 +1,12 @@
-"""What a request may ask of a list beside high scores, and the list that answers it."""
+"""The list that answers a control: what a request asks of a list besides high scores."""
 
 from collections.abc import Sequence
-from typing import Self
 
 import numpy as np
-from pydantic import Field, model_validator
 from scipy import sparse
 
 from warmstart.arguments import whole_number
-from warmstart.config import Config
+from warmstart.data.control import Control
 from warmstart.errors import ConfigError, DataError, shortened
 from warmstart.rerank.calibrated import calibrated
 from warmstart.rerank.candidates import best_first, checked_genres, matrix_shape
@@ -23,30 +21,6 @@ _POOL = 10
 # There, .5 lowers the mean divergence from .737 to .426 and precision@10 from .0459 to .0439; .7
 # lowers them to .286 and .0432.
 _CALIBRATION_WEIGHT = 0.5
-
-
-class Control(Config):
-    """What a list must be like. At most one setting may be given; none asks for the best scores.
-
-    Attributes:
-        n_genres: exactly so many genres.
-        genres: exactly these genres, by name.
-        calibrate: genre shares close to those of the history.
-        diversity: how much less similar genres count against scores, in [0, 1]: 0 ranks by score.
-    """
-
-    n_genres: int | None = Field(default=None, ge=1)
-    genres: tuple[str, ...] | None = Field(default=None, min_length=1)
-    calibrate: bool = False
-    diversity: float | None = Field(default=None, ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _at_most_one(self) -> Self:
-        settings = self.model_dump().items()
-        given = [name for name, value in settings if value is not None and value is not False]
-        if len(given) > 1:
-            raise ValueError(f"at most one setting may be given, not {' and '.join(given)}")
-        return self
 
 
 def controlled_list(
