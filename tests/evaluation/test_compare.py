@@ -20,7 +20,7 @@ def reports(split, scorers):
     return [
         evaluate(scorers["good"], split),
         evaluate(scorers["noisy"], split),
-        evaluate(scorers["chance"], split, control=True),
+        evaluate(scorers["chance"], split, is_control=True),
     ]
 
 

@@ -24,7 +24,7 @@ def comparison(split, scorers):
         evaluate(scorers["good"], split),
         evaluate(scorers["noisy"], split, seed=1),
         evaluate(scorers["noisy"], split, seed=2),
-        evaluate(scorers["chance"], split, control=True),
+        evaluate(scorers["chance"], split, is_control=True),
         evaluate(scorers["warm_only"], split),
     ]
     simulated = simulation_quality(split.cold_test, split.cold_test, split.train)

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.rerank.inputs import candidates, check_list, float32, genres_of, plain
+from warmstart.data.control import Control
 from warmstart.errors import ConfigError, DataError
 from warmstart.rerank.calibrated import genre_divergence
-from warmstart.rerank.control import Control, controlled_list
+from warmstart.rerank.control import controlled_list
 
 NAMES = ("Comedy", "Drama", "War")
 SCORES = float32(0.9, 0.8, 0.7, 0.6, 0.5, np.nan)

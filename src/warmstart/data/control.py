@@ -27,7 +27,7 @@ class Control(Config):
 
     @model_validator(mode="after")
     def _one_wish(self) -> Self:
-        given = sorted(self.model_dump(exclude_defaults=True, exclude={"first_genre_only"}))
+        given = list(self.model_dump(exclude_defaults=True, exclude={"first_genre_only"}))
         if len(given) > 1:
             raise ValueError(f"at most one setting may be given, not {' and '.join(given)}")
         return self

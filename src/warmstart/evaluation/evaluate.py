@@ -295,7 +295,7 @@ def _tasks(split: Split, part: Part, mask: Mask, slices: Sequence[str] | None) -
     if slices is None:
         return tasks
     several = isinstance(slices, Sequence) and not isinstance(slices, str)
-    if not several or not slices or not all(name in tasks for name in slices):
+    if not several or not slices or not all(name in list(tasks) for name in slices):
         raise ConfigError(
             f"evaluate: slices must be a list of some of {tuple(tasks)}, got {slices!r}"
         )

@@ -162,8 +162,8 @@ class MethodJob:
         model = self._model()
         fitted = context.fit(model, self.seed, self.spec.permuted)
         quality = None
-        simulates = isinstance(model, Simulates) and context.has_cold_items
-        if simulates and not self.spec.control:
+        measured = context.has_cold_items and not self.spec.control
+        if isinstance(model, Simulates) and measured:
             quality = _simulate(model, context)
         control = self.spec.control
         return [
