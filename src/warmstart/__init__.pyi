@@ -1,5 +1,6 @@
 # The public names of the package; __init__.py loads each from here on first use.
 from .abilities import AddsItems as AddsItems
+from .abilities import Predicts as Predicts
 from .abilities import Simulates as Simulates
 from .backbones.bpr import BprConfig as BprConfig
 from .backbones.ease import EaseConfig as EaseConfig
@@ -10,18 +11,26 @@ from .config import Config as Config
 from .core import Recommender as Recommender
 from .core import Traits as Traits
 from .data.catalogue import Catalogue as Catalogue
+from .data.control import Control as Control
 from .data.dataset import Dataset as Dataset
+from .data.histories import Histories as Histories
 from .data.interactions import Interactions as Interactions
+from .data.queries import Queries as Queries
+from .data.readers.collm import read_collm as read_collm
+from .data.readers.dlcrec import read_windows as read_windows
 from .data.readers.files import read_dataset as read_dataset
 from .data.readers.files import read_items as read_items
 from .data.readers.files import write_dataset as write_dataset
 from .data.readers.frames import from_frames as from_frames
+from .data.readers.redial_requests import read_redial_requests as read_redial_requests
 from .data.sources.synthetic import synthetic as synthetic
 from .data.sources.synthetic import synthetic_items as synthetic_items
 from .data.splits.base import Split as Split
 from .data.splits.files import load_split as load_split
 from .data.splits.files import save_split as save_split
 from .data.splits.split import split as split
+from .data.tasks import LabelTask as LabelTask
+from .data.tasks import RankingTask as RankingTask
 from .errors import ArtefactError as ArtefactError
 from .errors import ConfigError as ConfigError
 from .errors import DataError as DataError
@@ -51,6 +60,10 @@ from .methods.ease_text import EaseText as EaseText
 from .methods.ease_text import EaseTextConfig as EaseTextConfig
 from .methods.filterllm import FilterLLM as FilterLLM
 from .methods.filterllm import FilterLLMConfig as FilterLLMConfig
+from .methods.item_knn import ItemKNN as ItemKNN
+from .methods.item_knn import ItemKNNConfig as ItemKNNConfig
+from .methods.markov import Markov as Markov
+from .methods.markov import MarkovConfig as MarkovConfig
 from .methods.popular import Popular as Popular
 from .methods.popular import PopularConfig as PopularConfig
 from .methods.random import Random as Random

@@ -1,6 +1,6 @@
 """``warmstart compare``."""
 
-from warmstart.cli.inputs import lm_settings
+from warmstart.cli.inputs import lm_settings, read_control
 from warmstart.cli.options import (
     LM,
     Against,
@@ -9,6 +9,7 @@ from warmstart.cli.options import (
     Html,
     Isolate,
     Json,
+    ListControl,
     Masks,
     Methods,
     NoCache,
@@ -28,6 +29,7 @@ EXAMPLE = example(
     "    --against text_ridge --seeds 3 --mask all --mask train --controls --run runs/ml1m",
     "warmstart compare splits/ml1m --methods 'text_ridge:kernel=linear;l2=30'",
     "warmstart compare splits/ml1m --config experiments/all.toml --report ml1m.html",
+    "warmstart compare splits/next --methods popular,markov,item_knn --control n_genres=5",
 )
 
 
@@ -39,6 +41,7 @@ def compare(
     seed: Seed = None,
     seeds: Seeds = None,
     mask: Masks = None,
+    control: ListControl = None,
     against: Against = None,
     controls: Controls = False,
     run: RunFolder = None,
@@ -63,6 +66,7 @@ def compare(
         seeds=seeds,
         masks=check_masks(mask) if mask else None,
         against=against,
+        control=read_control(control),
         controls=controls or None,
         lm=lm_settings(lm) or None,
     )

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from warmstart.cli.options import Html, Json, Masks, ModelFolder, SplitFolder, example
+from warmstart.cli.inputs import read_control
+from warmstart.cli.options import Html, Json, ListControl, Masks, ModelFolder, SplitFolder, example
 from warmstart.cli.output import print_table, progress
 from warmstart.cli.tables import check_masks, write_comparisons
 from warmstart.data.splits.files import load_split
@@ -21,10 +22,11 @@ def evaluate(
     model: ModelFolder,
     split: SplitFolder,
     mask: Masks = None,
+    control: ListControl = None,
     json: Json = None,
     report: Html = None,
 ) -> None:
-    """Rank all candidates for every test user, on the cold, warm and overall slices."""
+    """Answer every test task of a split: rank all candidates, or predict labels."""
     from warmstart.evaluation.compare import compare
     from warmstart.evaluation.evaluate import evaluate as measure
     from warmstart.methods import load_model
@@ -35,8 +37,9 @@ def evaluate(
         bar.stage(f"load {model}")
         loaded = load_model(model)
         parts = load_split(split)
-        for name in masks:
-            result = measure(loaded, parts, mask=name, progress=bar.ranked)
+        wish = read_control(control)
+        for name in masks or parts.masks[:1]:
+            result = measure(loaded, parts, mask=name, control=wish, progress=bar.ranked)
             tables[name] = compare([result], command="evaluate")
     for table in tables.values():
         print_table(table.table())

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from warmstart.config import read_settings
 from warmstart.data.splits.files import load_split
-from warmstart.errors import ConfigError
+from warmstart.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from warmstart.core import Recommender
     from warmstart.data.catalogue import Catalogue
+    from warmstart.data.control import Control
     from warmstart.data.dataset import Dataset
     from warmstart.data.ids import ExternalId, Ids
     from warmstart.data.splits.base import Split
@@ -108,6 +109,66 @@ def read_user_ids(given: str, ids: "Ids") -> "list[ExternalId]":
 
     values = pl.Series(comma_separated(given, "--users"), dtype=pl.String)
     return read_ids_like(Cells(values, "recommend", "--users", untyped=True, argument=True), ids)
+
+
+def read_histories(given: list[str]) -> list[list[Any]]:
+    """Read the histories of ``--history``: lists of item ids separated by commas, or one file.
+
+    Raises:
+        ConfigError: an id in a list is empty.
+        DataError: the file cannot be read, or its column history does not hold lists.
+    """
+    from warmstart.data.readers.table_files import SUFFIXES, read_table
+    from warmstart.data.values.decoding import decoded
+
+    if len(given) > 1 or not given[0].endswith(SUFFIXES):
+        return [comma_separated(text, "--history") for text in given]
+    import polars as pl
+
+    cells = read_table(Path(given[0])).cells("history")
+    values = decoded(cells).to_list()
+    wrong = pl.Series([not isinstance(value, list) for value in values], dtype=pl.Boolean)
+    if wrong.any():
+        raise cells.malformed(wrong, "lists of item ids")
+    return values
+
+
+def read_text_queries(path: Path) -> list[str]:
+    """Read the texts of ``--text``: the column text of a table, or the whole file as one text.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    from warmstart.data.readers.table_files import SUFFIXES, read_table
+    from warmstart.data.values import read_texts
+
+    if path.name.endswith(SUFFIXES):
+        return read_texts(read_table(path).cells("text")).to_list()
+    try:
+        return [path.read_text(encoding="utf-8")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"--text {path}: cannot be read as UTF-8 text: {error}") from None
+
+
+def read_control(text: str | None) -> "Control | None":
+    """Read the control of ``--control``, such as ``n_genres=5`` or ``genres=Comedy,Drama``.
+
+    Raises:
+        ConfigError: it is not of that form; names it.
+    """
+    from warmstart.data.control import Control
+
+    if text is None:
+        return None
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(
+            f"--control {text!r}; allowed: NAME=VALUE, such as n_genres=5, genres=Comedy,Drama, "
+            "calibrate=true or diversity=0.3"
+        )
+    if name == "genres":
+        return Control.build({name: comma_separated(value, "--control")})
+    return Control.build(read_settings(None, [text]))
 
 
 def read_new_items(path: Path, model: "Recommender") -> "Catalogue":

@@ -38,7 +38,16 @@ Masks = Annotated[
     Option(
         "--mask",
         help="positives of a user to leave out of the ranking. all: every known one; train: those "
-        "of the training part. Repeat the option for both tables  [default: all]",
+        "of the training part; none. Repeat the option for several tables  [default: the first "
+        "that the protocol knows]",
+    ),
+]
+ListControl = Annotated[
+    str | None,
+    Option(
+        "--control",
+        help="what every list should be like: n_genres=5, genres=Comedy,Drama, calibrate=true or "
+        "diversity=0.3",
     ),
 ]
 StoreUrl = Annotated[

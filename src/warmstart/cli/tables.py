@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def check_masks(given: list[str] | None) -> tuple["Mask", ...]:
-    """The masks of ``--mask`` in a fixed order; "all" if the option was not given.
+    """The masks of ``--mask`` in a fixed order; empty if the option was not given.
 
     Raises:
         ConfigError: a mask is unknown.
     """
     from warmstart.data.splits.base import Mask
 
-    chosen = tuple(dict.fromkeys(given or ["all"]))
+    chosen = tuple(dict.fromkeys(given or []))
     known: tuple[Mask, ...] = get_args(Mask)
     if not set(chosen) <= set(known):
         raise ConfigError(f"--mask {chosen}; allowed: {', '.join(known)}")
