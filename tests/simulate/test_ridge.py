@@ -145,3 +145,20 @@ def test_a_system_that_cannot_be_solved_is_a_clear_error(warm, rng):
     targets = sparse.csr_matrix(np.ones((60, 3), np.float32))
     with pytest.raises(ConfigError, match="l2=1e-12 is too small"):
         RidgeHead.fit(RidgeConfig(kernel="linear", l2=1e-12), vectors, targets, rng)
+
+
+@pytest.mark.parametrize("settings", [{"kernel": "linear"}, {}, {"landmarks": 9}])
+def test_a_training_history_gets_the_scores_of_its_user(settings):
+    """Regressing a user's history again gives what the fit gave that user."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(30, 6)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    targets = sparse.csr_matrix((rng.random((30, 8)) < 0.3).astype(np.float32))
+    head = RidgeHead.fit(RidgeConfig(l2=0.5, **settings), vectors, targets, rng)
+    new = rng.normal(size=(5, 6)).astype(np.float32)
+    histories = sparse.csr_matrix(targets.T)
+    found = head.predict_for(histories, vectors, new)
+    np.testing.assert_allclose(found, head.predict(new).T, atol=1e-4)
+    np.testing.assert_allclose(
+        head.predict_for(histories[[3]], vectors, new), found[[3]], atol=1e-5
+    )

@@ -156,14 +156,15 @@ class Ease(Backbone):
         return True
 
     def score_histories(self, histories: sparse.csr_matrix, items: np.ndarray) -> np.ndarray:
+        # xB = x - xP / diag(P)
         train, scale = self._fitted, (1 / self._diagonal[items]).astype(np.float32)
         known = histories[:, : shape_of(train)[1]]
-        if not self._over_users:
-            weights = self._inverse[:, items] * -scale
-            weights[items, np.arange(len(items))] = 0.0
-            return known @ weights
-        # xB = x - xP / diag(P), and xP = (x - (xXᵀ) M X) / λ
         own = known[:, items].toarray()
+        if not self._over_users:
+            rows = np.unique(known.indices)
+            block = self._inverse[rows]  # all columns: a copy of some would cost more than it saves
+            return own - (known[:, rows] @ block)[:, items] * scale
+        # xP = (x - (xXᵀ) M X) / λ
         through_users = (known @ train.T) @ self._inverse
         smoothed = (train[:, items].T @ through_users.T).T
         return own - (own - smoothed) * (scale / np.float32(self.config.l2))

@@ -34,7 +34,7 @@ from warmstart.rank import ListFunction, Progress, Ranking, Scorer, rank_task
 logger = logging.getLogger(__name__)
 
 METRICS = ("recall@20", "ndcg@20", "precision@20", "hit@20", "micro_recall@20", "mrr@20")
-_NEXT_ITEM = ("hit@1", "hit@5", "hit@10", "ndcg@5", "ndcg@10", "mrr@10")
+_NEXT_ITEM = ("hit@10", "ndcg@10", "hit@5", "ndcg@5", "hit@1", "mrr@10")
 METRICS_OF: Mapping[Protocol, tuple[str, ...]] = {
     "time-cold": METRICS,
     "random-cold": METRICS,
