@@ -7,7 +7,7 @@ import pytest
 
 from warmstart.data.interactions import Interactions, concatenate
 from warmstart.errors import DataError
-from warmstart.evaluation.simulation_quality import expected_calibration_error, simulation_quality
+from warmstart.evaluation.simulation_quality import simulation_quality
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +98,6 @@ def test_strata_by_audience_cover_the_pairs(split, truth):
     assert sum(stratum.pairs for stratum in report.by_audience) == report.simulated.pairs
     hits = sum(s.pairs * s.precision for s in report.by_audience if s.precision is not None)
     assert hits == pytest.approx(report.simulated.hits)
-
-
-def test_calibration_error_by_hand():
-    stated = np.array([0.1, 0.1, 0.9, 0.9, 1.0])
-    outcomes = np.array([False, True, True, True, True])
-    # Bin .1: predicted sum .2, observed 1. Bin .9: predicted sum 2.8, observed 3.
-    assert expected_calibration_error(stated, outcomes) == pytest.approx((0.8 + 0.2) / 5)
 
 
 def test_calibration_error_tells_honest_from_overconfident(split, truth):

@@ -65,7 +65,7 @@ def bootstrap_means(
     means = np.empty((n_resamples, values.shape[1]))
     for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):
         rows = slice(start, min(start + _RESAMPLES_AT_ONCE, n_resamples))
-        counts = _resample_counts(rng, rows.stop - start, n_users)
+        counts = resample_counts(rng, rows.stop - start, n_users)
         means[rows] = (counts @ weighted) / (counts @ weights)
     return means
 
@@ -180,7 +180,7 @@ def detectable_effect(
     return float(stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)) * error
 
 
-def _resample_counts(rng: np.random.Generator, n_resamples: int, n_users: int) -> np.ndarray:
+def resample_counts(rng: np.random.Generator, n_resamples: int, n_users: int) -> np.ndarray:
     """Count how often each user is drawn: float64, (n_resamples, n_users), rows sum to n_users.
 
     Counts of uniform draws are multinomial. This is about ten times faster than

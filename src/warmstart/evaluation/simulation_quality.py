@@ -13,6 +13,7 @@ import numpy as np
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.errors import DataError
+from warmstart.evaluation.labels import expected_calibration_error
 
 # Ranges of the true audience size, as in the analysis of the published pairs.
 _AUDIENCE_SIZES = ((1, 5), (6, 10), (11, 20), (21, None))
@@ -54,8 +55,8 @@ class SimulationQuality:
             a true pair.
         user_degree: training degree of the user, averaged over the simulated pairs.
         user_share: fraction of all users that occur in a simulated pair.
-        calibration_error: expected calibration error of the given probabilities; None if none are
-            given.
+        calibration_error: expected calibration error of the given probabilities, over bins of
+            equal width; None if none are given.
     """
 
     name: str
@@ -163,22 +164,6 @@ def blind_audiences(
     }
 
 
-def expected_calibration_error(
-    probabilities: np.ndarray, outcomes: np.ndarray, n_bins: int = 10
-) -> float:
-    """Average the gap between predicted probability and observed frequency over bins.
-
-    Args:
-        probabilities: float in [0, 1], shape (pairs,).
-        outcomes: whether each pair is true, bool, shape (pairs,).
-        n_bins: number of bins of equal width; a bin is weighted by its number of pairs.
-    """
-    bins = np.minimum((probabilities * n_bins).astype(int), n_bins - 1)
-    predicted = np.bincount(bins, weights=probabilities, minlength=n_bins)
-    observed = np.bincount(bins, weights=outcomes, minlength=n_bins)
-    return float(np.abs(predicted - observed).sum() / len(probabilities))
-
-
 class _Measure:
     """Computes the quality of distinct pairs, given as keys user * n_items + item."""
 
@@ -201,7 +186,7 @@ class _Measure:
         has_truth = self.relevant > 0
         error = None
         if probabilities is not None:
-            error = expected_calibration_error(probabilities, hit)
+            error = expected_calibration_error(hit, probabilities, bins="width")
         return SimulationQuality(
             name=name,
             pairs=len(keys),
