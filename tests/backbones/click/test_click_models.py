@@ -16,9 +16,10 @@ from tests.backbones.click.conftest import (
     N_USERS,
     make_world,
 )
-from warmstart.backbones.click import CLICK_MODELS, ClickConfig, build
+from warmstart.backbones.click import CLICK_MODELS, ClickConfig, build, label_likelihood
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
+from warmstart.data.tasks import LabelTask
 from warmstart.errors import ArtefactError, ConfigError, DataError, NotFittedError
 from warmstart.evaluation.labels import auc, expected_calibration_error, log_loss
 
@@ -251,6 +252,23 @@ def test_validation_chooses_the_epoch_and_refitting_with_it_repeats(network_conf
     assert model.chosen_config == config.model_copy(update={"epochs": 2})
     refitted = fit(model.chosen_config, world.train)
     np.testing.assert_array_equal(held_out(refitted, world), held_out(model, world))
+
+
+def test_early_stopping_by_likelihood_ends_near_the_best_epoch(network_config, world):
+    task = LabelTask("valid", world.held_out, world.items, world.labels, world.held_out.users)
+    values = []
+
+    def validate(predict):
+        values.append(label_likelihood(predict, task))
+        assert values[-1] == pytest.approx(
+            -log_loss(task.labels, predict(task.queries, task.items))
+        )
+        return values[-1]
+
+    model = fit(network_config, world.train, validate=validate)
+    assert model.chosen_config.epochs == 1 + int(np.argmax(values))
+    assert len(values) <= model.chosen_config.epochs + network_config.patience
+    assert label_likelihood(model.predict_proba, task) == max(values)
 
 
 def test_error_messages(config, world, fitted_once):

@@ -95,7 +95,7 @@ def test_the_inputs_of_training_rows_do_not_leak_their_labels():
     assert auc(world.train.labels, logits) < 0.56
     # With the own label in the rate of the item the training rows seem predictable.
     leaking = regression.rates.rates[world.train.items]
-    assert auc(world.train.labels, leaking) > 0.62
+    assert auc(world.train.labels, leaking) > 0.6
     held_out = HistoryRanges.of_histories(world.held_out.histories, 4.0)
     found = regression.logits(world.items, held_out)
     assert 0.41 < auc(world.labels, found) < 0.59

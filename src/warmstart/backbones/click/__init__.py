@@ -5,7 +5,12 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from warmstart.backbones.click.base import ClickModel, PredictFunction, Validate
+from warmstart.backbones.click.base import (
+    ClickModel,
+    PredictFunction,
+    Validate,
+    label_likelihood,
+)
 from warmstart.backbones.click.data import ClickData, Events, HistoryRanges
 from warmstart.backbones.click.deepfm import DeepFmConfig
 from warmstart.backbones.click.din import DinConfig
@@ -39,4 +44,5 @@ __all__ = [
     "PredictFunction",
     "Validate",
     "build",
+    "label_likelihood",
 ]

@@ -16,6 +16,7 @@ from warmstart.backbones.base import required_arrays
 from warmstart.backbones.click.data import ClickData, Events, HistoryRanges, check_rows
 from warmstart.config import Config
 from warmstart.data.queries import Queries
+from warmstart.data.tasks import LabelTask
 from warmstart.errors import ConfigError, DataError, NotFittedError
 
 PredictFunction: TypeAlias = Callable[[Queries, np.ndarray], np.ndarray]
@@ -23,6 +24,19 @@ PredictFunction: TypeAlias = Callable[[Queries, np.ndarray], np.ndarray]
 
 Validate: TypeAlias = Callable[[PredictFunction], float]
 """Computes the validation metric of a predict function; bigger is better."""
+
+_SMALLEST = 1e-7  # a certain prediction that is wrong would otherwise decide alone
+
+
+def label_likelihood(predict: PredictFunction, task: LabelTask) -> float:
+    """Compute the mean log-likelihood of the labels of a task, for early stopping.
+
+    It is minus the log loss, so bigger is better. It stops training before probabilities become
+    too sure, which the AUC does not see.
+    """
+    probabilities = predict(task.queries, task.items).astype(np.float64)
+    of_labels = np.where(task.labels, probabilities, 1 - probabilities)
+    return float(np.log(np.maximum(of_labels, _SMALLEST)).mean())
 
 
 class ClickModel(ABC):
@@ -62,7 +76,8 @@ class ClickModel(ABC):
 
         Args:
             pairs: the training pairs.
-            validate: early stopping keeps the epoch with the best value; None trains all epochs.
+            validate: early stopping keeps the epoch with the best value, for example of
+                ``label_likelihood``; None trains all epochs.
             rng: the only source of randomness.
             run_folder: folder of checkpoints and log; an unfinished run in it is resumed.
 

@@ -16,6 +16,7 @@ a network that knows the item could read the label off it. As a fixed summand it
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ class NetworkConfig(EpochConfig):
     width: int = Field(default=16, ge=1)
     epochs: int = Field(default=10, ge=0)
     base: LogisticCtrConfig | None = LogisticCtrConfig()
-    hidden: tuple[int, ...] = (32,)
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (32,)
     history_length: int = Field(default=30, ge=1)
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
     batch_size: int = Field(default=1024, ge=1)
