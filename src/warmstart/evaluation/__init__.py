@@ -5,6 +5,7 @@
 - ``strata``: exposure, calibration of cold against warm scores, metrics by user and item degree
 - ``lists``: number of genres, repetition and diversity of each list; attainable hits
 - ``significance``: bootstrap intervals, randomisation test, Holm's rule, detectable effect
+- ``labels``: AUC, log loss and calibration of predicted labels
 - ``simulation_quality``: quality of simulated interactions, with controls
 - ``compare``: builds a ``Comparison`` from several Reports; ``comparison``: its JSON and text forms
 - ``html_report``, ``plots``: the HTML page

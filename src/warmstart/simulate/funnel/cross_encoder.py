@@ -11,7 +11,7 @@ from warmstart.lm.texts import TokenizedTexts, tokenize
 from warmstart.simulate.funnel.judge import Judge, JudgeConfig, PairBatcher
 from warmstart.simulate.funnel.neighbours import NEIGHBOUR_COUNTS
 from warmstart.simulate.funnel.training_pairs import Pairs
-from warmstart.simulate.logistic_regression import fit_logistic
+from warmstart.train.logistic_regression import fit_logistic
 from warmstart.train.seed import torch_seed
 
 _HIDDEN_UNITS = 64

@@ -17,7 +17,7 @@ from scipy.special import expit
 from warmstart.config import Config
 from warmstart.data.interactions import MIN_WEIGHT, Interactions
 from warmstart.data.tasks import RankingTask
-from warmstart.simulate.logistic_regression import fit_logistic
+from warmstart.train.logistic_regression import fit_logistic
 
 
 class SelectConfig(Config):
