@@ -3,10 +3,10 @@
 Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional
 
@@ -26,6 +26,12 @@ class SasRecConfig(SequenceSettings):
     kind: Literal["sasrec"] = "sasrec"
     layers: int = Field(default=2, ge=1)
     heads: int = Field(default=2, ge=1)
+
+    @model_validator(mode="after")
+    def _heads_must_divide_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide width = {self.width}, got {self.heads}")
+        return self
 
 
 class SasRec(SequenceBackbone):
