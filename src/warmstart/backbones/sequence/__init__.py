@@ -1,0 +1,27 @@
+"""Sequence backbones: models that read a history in order and score the next item."""
+
+from importlib import import_module
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
+
+from warmstart.backbones.sequence.base import SequenceBackbone
+from warmstart.backbones.sequence.gru4rec import Gru4RecConfig
+from warmstart.backbones.sequence.sasrec import SasRecConfig
+
+SequenceConfig: TypeAlias = Annotated[SasRecConfig | Gru4RecConfig, Field(discriminator="kind")]
+"""Configuration of any sequence backbone; ``kind`` selects the type."""
+
+SEQUENCE_BACKBONES = {
+    "gru4rec": "warmstart.backbones.sequence.gru4rec:Gru4Rec",
+    "sasrec": "warmstart.backbones.sequence.sasrec:SasRec",
+}
+
+
+def build_sequence(config: SequenceConfig) -> SequenceBackbone:
+    """Create the unfitted sequence backbone that ``config`` describes."""
+    module, _, name = SEQUENCE_BACKBONES[config.kind].partition(":")
+    return getattr(import_module(module), name)(config)
+
+
+__all__ = ["SEQUENCE_BACKBONES", "SequenceBackbone", "SequenceConfig", "build_sequence"]

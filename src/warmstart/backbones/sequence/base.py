@@ -1,0 +1,202 @@
+"""Base of the sequence backbones: models that read a history in order.
+
+A sequence backbone has a vector for each item, but none for a user: the state after the newest item
+of a history takes its place. Score = state . item vector. So a user whose history has grown needs
+no new training, and any user can be asked for by a history.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+
+from warmstart.backbones.base import required_arrays
+from warmstart.backbones.graph import default_device
+from warmstart.backbones.limits import check_finite
+from warmstart.backbones.sequence.batches import Windows
+from warmstart.backbones.sequence.network import SequenceNetwork
+from warmstart.backbones.sequence.trainee import SequenceTrainee
+from warmstart.config import Config
+from warmstart.data.histories import Histories
+from warmstart.errors import ArtefactError, ConfigError, DataError, NotFittedError
+from warmstart.train import Schedule, run_epochs
+from warmstart.train.seed import torch_seed
+
+_HISTORIES_AT_ONCE = 512
+
+
+class SequenceBackbone(ABC):
+    """A model of the next item of a history, on CUDA if available, else on the CPU.
+
+    Args:
+        config: an instance of ``config_type``; None uses its defaults.
+
+    Raises:
+        ConfigError: ``config`` is of another type.
+    """
+
+    name: ClassVar[str]
+    config_type: ClassVar[type[Config]]
+
+    def __init__(self, config: Config | None = None) -> None:
+        if config is not None and not isinstance(config, self.config_type):
+            raise ConfigError(
+                f"backbone {self.name}: config must be a {self.config_type.__name__}, "
+                f"got {type(config).__name__}"
+            )
+        self.config: Any = config or self.config_type()
+        self.chosen_config: Any = self.config
+        """``config`` with the epochs that validation chose, to refit without validation."""
+        self._learned: SequenceNetwork | None = None
+        self._rows = np.zeros(0, np.int32)  # item -> row of the network's table, -1 without one
+
+    @abstractmethod
+    def _network(self, n_items: int) -> SequenceNetwork:
+        """Create a network with random weights, drawn from torch's global random state."""
+
+    def fit(
+        self,
+        histories: Histories,
+        n_items: int,
+        *,
+        validate: Callable[[], float] | None = None,
+        rng: np.random.Generator,
+        run_folder: Path | None = None,
+    ) -> Self:
+        """Learn to predict every event of each history but its first; a second fit discards this.
+
+        Args:
+            histories: the training events of the users, oldest first.
+            n_items: number of items; rows in ``histories`` are below it.
+            validate: computes the metric of early stopping from ``encode`` and ``item_vectors``,
+                which then have the values of the current epoch; bigger is better. None trains all
+                epochs.
+            rng: the only source of randomness.
+            run_folder: folder of checkpoints and log; an unfinished run in it is resumed.
+
+        Raises:
+            ConfigError: a setting makes the training diverge.
+            DataError: no history has two events, or an item is not in 0..n_items - 1.
+            UnsupportedError: this process was forked from one that had used warmstart.
+        """
+        check_items(self.name, histories, n_items)
+        histories = histories.take(histories.lengths >= 2)
+        if len(histories) == 0:
+            raise DataError(f"backbone {self.name}: no history has two events, so nothing follows")
+        seen = np.unique(histories.items)
+        self._rows = np.full(n_items, -1, np.int32)
+        self._rows[seen] = np.arange(len(seen))
+        with torch_seed(rng):
+            self._learned = self._network(len(seen)).to(default_device())
+        trainee = SequenceTrainee(self._learned, self._known(histories), self.config)
+        config = self.config
+        outcome = run_epochs(
+            trainee,
+            Schedule(config.epochs, config.validate_every, config.patience, self.name),
+            rng,
+            validate=validate,
+            folder=run_folder,
+            settings=f"{config.model_dump_json()} {n_items} {histories.hash}",
+        )
+        check_finite(self.name, "the settings of the training", *trainee.state().values())
+        self.chosen_config = config.model_copy(update={"epochs": outcome.best_epoch})
+        return self
+
+    def encode(self, histories: Histories) -> np.ndarray:
+        """Compute the state after the newest event of each history.
+
+        Items without a vector are skipped. A history of none but such items, or of none at all,
+        has no state: its row is NaN.
+
+        Returns:
+            float32, shape (histories, width). A row does not depend on the other histories.
+
+        Raises:
+            DataError: an item is not in 0..n_items - 1.
+            NotFittedError: before ``fit`` or ``restore``.
+        """
+        network, known = self._fitted, self._known(histories).last(self.config.max_length)
+        windows = Windows(known.offsets[:-1], known.offsets[1:], known.items.astype(np.int64))
+        states = np.full((len(known), self.config.width), np.nan, np.float32)
+        order = np.argsort(known.lengths, kind="stable")
+        order = order[known.lengths[order] > 0]
+        network.eval()
+        with torch.no_grad():
+            for begin in range(0, len(order), _HISTORIES_AT_ONCE):
+                batch = order[begin : begin + _HISTORIES_AT_ONCE]
+                items = torch.from_numpy(windows.padded(batch)[0]).to(network.items.device)
+                newest = torch.from_numpy(known.lengths[batch] - 1).to(items.device)
+                found = network(items)[torch.arange(len(batch), device=items.device), newest]
+                states[batch] = found.cpu().numpy()
+        return states
+
+    @property
+    def item_vectors(self) -> np.ndarray:
+        """Vectors of the items, float32, shape (n_items, width); NaN without training events.
+
+        Score = ``encode(histories) @ item_vectors.T``: the logits of the trained softmax.
+
+        Raises:
+            NotFittedError: before ``fit`` or ``restore``.
+        """
+        with torch.no_grad():
+            table = self._fitted.table().cpu().numpy()
+        vectors = np.full((len(self._rows), table.shape[1]), np.nan, np.float32)
+        vectors[self._rows >= 0] = table
+        return vectors
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the arrays from which ``restore`` reproduces states and item vectors exactly."""
+        parameters = self._fitted.state_dict()
+        arrays = {f"network/{name}": tensor.cpu().numpy() for name, tensor in parameters.items()}
+        return {**arrays, "rows": self._rows}
+
+    def restore(self, state: dict[str, np.ndarray]) -> Self:
+        """Load the arrays of ``state``.
+
+        Raises:
+            ArtefactError: an array is missing or has another shape.
+        """
+        (rows,) = required_arrays(self.name, state, "rows")
+        network = self._network(int((rows >= 0).sum()))
+        parameters = {}
+        for name, tensor in network.state_dict().items():
+            (array,) = required_arrays(self.name, state, f"network/{name}")
+            if array.shape != tuple(tensor.shape):
+                raise ArtefactError(
+                    f"backbone {self.name}: {name} has shape {array.shape} in the saved state, "
+                    f"{tuple(tensor.shape)} by the settings"
+                )
+            parameters[name] = torch.from_numpy(array)
+        network.load_state_dict(parameters)
+        self._learned, self._rows = network.to(default_device()), rows
+        return self
+
+    @property
+    def _fitted(self) -> SequenceNetwork:
+        if self._learned is None:
+            raise NotFittedError(f"backbone {self.name}: call fit or restore first")
+        return self._learned
+
+    def _known(self, histories: Histories) -> Histories:
+        """Keep the events whose items have vectors, as rows of the network's table."""
+        check_items(self.name, histories, len(self._rows))
+        known = histories.where(self._rows[histories.items] >= 0)
+        return Histories(known.offsets, self._rows[known.items])
+
+
+def check_items(name: str, histories: Histories, n_items: int) -> None:
+    """Check the row numbers of items.
+
+    Raises:
+        DataError: an item is not in 0..n_items - 1.
+    """
+    wrong = histories.items[(histories.items < 0) | (histories.items >= n_items)]
+    if len(wrong):
+        raise DataError(
+            f"backbone {name}: items of histories must be rows from 0 to {n_items - 1}, "
+            f"got {wrong[0]}"
+        )
