@@ -14,6 +14,8 @@ METHODS = {
     "popular": "warmstart.methods.popular:Popular",
     "item_knn": "warmstart.methods.item_knn:ItemKNN",
     "markov": "warmstart.methods.markov:Markov",
+    "sasrec": "warmstart.methods.sasrec:SasRec",
+    "gru4rec": "warmstart.methods.gru4rec:Gru4Rec",
     "content_knn": "warmstart.methods.content_knn:ContentKNN",
     "text_ridge": "warmstart.methods.text_ridge:TextRidge",
     "ease_text": "warmstart.methods.ease_text:EaseText",

@@ -32,6 +32,8 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "popular": {},
     "item_knn": {},
     "markov": {},
+    "sasrec": {"width": 16, "epochs": 30, "learning_rate": 1e-2, "dropout": 0.1, "batch_size": 64},
+    "gru4rec": {"width": 16, "epochs": 30, "learning_rate": 1e-2, "dropout": 0.1, "batch_size": 64},
     "content_knn": {"neighbours": 10},
     "text_ridge": _RIDGE,
     "ease_text": {"ease": {"l2": 5}, "ridge": _RIDGE},

@@ -22,7 +22,10 @@ def cycle(rng, n_histories, longest=9):
     starts = rng.integers(0, N_CYCLE, n_histories)
     lengths = rng.integers(0, longest, n_histories)
     return Histories.from_lists(
-        [(start + np.arange(length)) % N_CYCLE for start, length in zip(starts, lengths, strict=True)]
+        [
+            (start + np.arange(length)) % N_CYCLE
+            for start, length in zip(starts, lengths, strict=True)
+        ]
     )
 
 

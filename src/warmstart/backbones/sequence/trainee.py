@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from warmstart.backbones.base import shape_of
 from warmstart.backbones.graph import sample_negatives
 from warmstart.backbones.sequence.batches import Windows, batches_by_length
 from warmstart.backbones.sequence.losses import binary_loss, softmax_loss
@@ -45,13 +46,7 @@ class SequenceTrainee(TorchTrainee):
         batches = batches_by_length(self.windows.lengths, self.config.batch_size, rng)
         with torch_seed(rng):
             for batch in batches:
-                yield self._step(self._loss(batch, rng))
-
-    def _step(self, loss: torch.Tensor) -> float:
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        return loss.item()
+                yield self.step(self._loss(batch, rng))
 
     def _loss(self, batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         device = self.network.items.device
@@ -69,7 +64,7 @@ class SequenceTrainee(TorchTrainee):
 
     def _negatives(self, owners: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         """Draw for each position an item that its history does not contain."""
-        pool, seed = np.arange(self.seen.shape[1]), int(rng.integers(2**31))
+        pool, seed = np.arange(shape_of(self.seen)[1]), int(rng.integers(2**31))
         return torch.from_numpy(
             sample_negatives(owners, self.seen.indptr, self.seen.indices, pool, seed)
         )
