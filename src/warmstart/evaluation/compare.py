@@ -187,7 +187,8 @@ def _slice_differences(
     others: Sequence[Report], baseline: Report, name: str, resampling: Resampling
 ) -> list[Difference]:
     """Compute the differences on one slice; the p-values are not corrected yet."""
-    metrics = headline(baseline.metrics)
+    values_of = baseline.slices[name].values
+    metrics = [metric for metric in headline(baseline.metrics) if metric in values_of]
     values, weights = _stack(others, name, metrics)
     against, _ = _stack([baseline] * len(others), name, metrics)
     level, n_resamples, seed = resampling.level, resampling.n_resamples, resampling.seed

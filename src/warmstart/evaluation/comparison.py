@@ -275,9 +275,9 @@ _ADAPTER = TypeAdapter(Comparison)
 def headline(metrics: Sequence[str]) -> list[str]:
     """Pick the first recall, or what stands for it, and the first NDCG; else what there is.
 
-    Labels are tested by UAUC and log loss, which are means over users.
+    Differences of labels are tested by UAUC and log loss, which are means over users.
     """
-    labels = [metric for metric in ("uauc", "log_loss") if metric in metrics]
+    labels = [metric for metric in ("auc", "uauc", "log_loss") if metric in metrics]
     if labels:
         return labels
     recalls = ("recall@", "truncated_recall@", "hit@10", "precision@", "hit@")
