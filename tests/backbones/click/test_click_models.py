@@ -20,7 +20,13 @@ from warmstart.backbones.click import CLICK_MODELS, ClickConfig, build, label_li
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.data.tasks import LabelTask
-from warmstart.errors import ArtefactError, ConfigError, DataError, NotFittedError
+from warmstart.errors import (
+    ArtefactError,
+    ConfigError,
+    DataError,
+    NotFittedError,
+    UnsupportedError,
+)
 from warmstart.evaluation.labels import auc, expected_calibration_error, log_loss
 
 
@@ -296,3 +302,8 @@ def test_training_that_diverges_is_named(world, network_config):
     wild = network_config.model_copy(update={"learning_rate": 1e30, "epochs": 3})
     with pytest.raises(ConfigError, match=r"learning_rate|settings of the training"):
         fit(wild, world.train)
+
+
+def test_vectors_larger_than_the_memory_are_refused(world, network_config):
+    with pytest.raises(UnsupportedError, match="lower width"):
+        fit(network_config.model_copy(update={"width": 10**12}), world.train)

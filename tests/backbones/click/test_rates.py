@@ -113,6 +113,14 @@ def test_the_log_odds_of_training_rows_are_those_of_a_fit_without_their_label(wo
     np.testing.assert_allclose(again - logits, difference, atol=1e-9)
 
 
+def test_rare_labels_keep_their_frequency():
+    world = make_world(relabel=lambda labels, rng: labels & (rng.random(len(labels)) < 0.04))
+    _, logits = RateRegression.fit(LogisticCtrConfig(), world.train)
+    mean = (1 / (1 + np.exp(-logits))).mean()
+    assert mean == pytest.approx(world.train.labels.mean(), rel=0.03)
+    assert mean < 0.03
+
+
 def test_affinity_finds_the_taste_and_can_be_left_out(world):
     held_out = HistoryRanges.of_histories(world.held_out.histories, 4.0)
     for shrinkage, low, high in ((10.0, 0.9, 1.0), (None, 0.35, 0.65)):

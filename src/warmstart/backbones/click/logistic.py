@@ -26,6 +26,8 @@ from warmstart.backbones.click.rates import ItemRates, affinity, departure
 from warmstart.config import Config
 from warmstart.train.logistic_regression import fit_logistic
 
+_CONSTANT = 10.0  # a large input, so that the penalty hardly shrinks the intercept of rare labels
+
 
 class LogisticCtrConfig(Config):
     """Settings of the logistic regression.
@@ -81,11 +83,12 @@ class RateRegression:
         )
         mean, deviation = inputs.mean(axis=0), inputs.std(axis=0)
         deviation[deviation == 0] = 1
-        scaled = np.column_stack([np.ones(len(pairs)), (inputs - mean) / deviation])
+        constant = np.full(len(pairs), _CONSTANT)
+        scaled = np.column_stack([constant, (inputs - mean) / deviation])
         bounds = [None, *(0.0,) * inputs.shape[1]]
-        intercept, *slopes = fit_logistic(scaled, pairs.labels, bounds)
+        first, *slopes = fit_logistic(scaled, pairs.labels, bounds)
         slopes = np.array(slopes) / deviation
-        found.coefficients = np.array([intercept - slopes @ mean, *slopes])
+        found.coefficients = np.array([_CONSTANT * first - slopes @ mean, *slopes])
         return found, found._combine(inputs)
 
     def logits(self, items: np.ndarray, histories: HistoryRanges) -> np.ndarray:

@@ -30,7 +30,7 @@ from warmstart.backbones.click.data import ClickData, HistoryRanges
 from warmstart.backbones.click.logistic import LogisticCtrConfig, RateRegression
 from warmstart.backbones.click.tables import Fields, Tables, Vectors
 from warmstart.backbones.graph import default_device
-from warmstart.backbones.limits import check_finite
+from warmstart.backbones.limits import check_finite, memory_limit
 from warmstart.storage import nest, unnest
 from warmstart.train import Schedule, TorchTrainee, run_epochs
 from warmstart.train.seed import torch_seed
@@ -190,9 +190,10 @@ class NetworkModel(ClickModel):
         offsets = np.zeros(len(pairs))
         if config.base is not None:
             self._base, offsets = RateRegression.fit(config.base, pairs)
-        with torch_seed(rng):
-            tables = Tables(pairs, config.width).to(default_device())
-            self._head = self._new_head().to(default_device())
+        n_vectors, device = pairs.n_users + pairs.n_items, default_device()
+        with memory_limit(self.name, config.width, n_vectors), torch_seed(rng):
+            tables = Tables(pairs, config.width).to(device)
+            self._head = self._new_head().to(device)
 
         def metric() -> float:
             assert validate is not None
