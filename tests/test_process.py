@@ -19,6 +19,8 @@ from warmstart.backbones.ease import EaseConfig
 from warmstart.backbones.ials import IalsConfig
 from warmstart.config import Config
 from warmstart.data.catalogue import Catalogue
+from warmstart.data.control import Control
+from warmstart.data.histories import Histories
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
 from warmstart.data.queries import Queries
@@ -27,6 +29,7 @@ from warmstart.data.readers.frames import from_frames
 from warmstart.data.sources.synthetic import synthetic, synthetic_items
 from warmstart.data.splits.files import load_split, save_split
 from warmstart.data.splits.split import split
+from warmstart.data.tasks import LabelTask
 from warmstart.errors import UnsupportedError
 from warmstart.evaluation.compare import compare
 from warmstart.evaluation.evaluate import evaluate
@@ -106,6 +109,12 @@ WORK = {
     "load_model": lambda used: load_model(used.folder / "model"),
     "load_split": lambda used: load_split(used.folder / "split"),
     "read_dataset": lambda used: read_dataset(used.folder / "data"),
+    "read_collm": lambda used: warmstart.read_collm(used.folder),
+    "read_windows": lambda used: warmstart.read_windows(used.folder),
+    "read_redial_requests": lambda used: warmstart.read_redial_requests(used.folder),
+    "Recommender.top_items": lambda used: used.model.top_items(
+        Queries.of_users(used.rows), used.rows, 1
+    ),
     "read_items": lambda used: read_items({"item": ["i"], "title": ["t"]}, ("title",)),
     "save_split": lambda used: save_split(used.world.split, used.folder / "split"),
     "split, time-cold": lambda used: split(used.data, "time-cold", cutoff="2024-01-01"),
@@ -128,6 +137,27 @@ HARMLESS = {
     "Interactions.from_arrays": lambda used: Interactions.from_arrays(used.rows, used.rows),
     "Interactions.matrix": lambda used: used.data.interactions.matrix(999, 999),
     "Interactions.of_source": lambda used: used.data.interactions.of_source("observed"),
+    "Histories.from_interactions": lambda used: Histories.from_interactions(
+        used.data.interactions, used.data.n_users
+    ),
+    "Histories.from_lists": lambda used: Histories.from_lists([[1]]),
+    "Histories.last": lambda used: used.data.histories.last(2),
+    "Histories.matrix": lambda used: used.data.histories.matrix(999),
+    "Histories.padded": lambda used: used.data.histories.padded(2, -1),
+    "Histories.take": lambda used: used.data.histories.take(used.rows),
+    "Histories.where": lambda used: used.data.histories.where(used.data.histories.items > 3),
+    "Queries.of_histories": lambda used: Queries.of_histories(used.data.histories),
+    "Queries.of_texts": lambda used: Queries.of_texts(["text"]),
+    "Queries.of_users": lambda used: Queries.of_users(used.rows),
+    "Queries.take": lambda used: Queries.of_users(used.rows).take(used.rows),
+    "Queries.with_control": lambda used: Queries.of_users(used.rows).with_control(Control()),
+    "Queries.with_histories": lambda used: Queries.of_users(used.rows).with_histories(None),
+    "LabelTask.take": lambda used: LabelTask(
+        "all", Queries.of_users(used.rows), used.rows, used.rows > 0, used.rows
+    ).take(used.rows),
+    "RankingTask.take": lambda used: used.world.split.slice("test", "cold").take(used.rows),
+    "Split.part_counts": lambda used: used.world.split.part_counts(),
+    "Split.tasks": lambda used: used.world.split.tasks("test"),
     "Interactions.where": lambda used: used.data.interactions.where(used.rows),
     "Report.table": lambda used: used.report.table(),
     "Report.text": lambda used: used.report.text(),
@@ -156,7 +186,13 @@ def test_every_public_function_is_in_one_of_the_tables():
             public |= {f"{name}.{key}" for key, v in vars(value).items() if is_method(key, v)}
         elif inspect.isfunction(value):
             public.add(name)
-    implementations = ("encode_items", "simulate_encoded", "simulate_texts", "top_users")
+    implementations = (
+        "predict_proba",
+        "encode_items",
+        "simulate_encoded",
+        "simulate_texts",
+        "top_users",
+    )
     public = {name for name in public if not name.endswith(implementations)}
     tested = {re.split(", ", name)[0] for name in {*WORK, *HARMLESS}}
     assert public - tested == set()

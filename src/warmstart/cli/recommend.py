@@ -28,7 +28,7 @@ EXAMPLE = example(
     "warmstart recommend models/shop --users u1,u2 -k 10",
     "warmstart recommend models/shop --users u1 -k 5 --only-cold --json top.json",
     "warmstart recommend models/shop --users all --on-unknown popular --out lists.parquet",
-    "warmstart recommend models/shop --history i7,i3,i12 --n-genres 3",
+    "warmstart recommend models/shop --history p7,p3,p12 --n-genres 3",
 )
 
 _Users: TypeAlias = Annotated[

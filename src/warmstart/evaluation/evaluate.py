@@ -151,13 +151,11 @@ def evaluate(
         split: the source of the tasks and of the ground truth.
         name: name in the report, which tells variants of one method apart; ``model.name`` if None.
         part: "test", or "valid".
-        mask: pairs left out of the rankings, one of ``split.masks``: "all" that are known except
-            the slice's relevant pairs, "train"ing pairs only, or "none". None takes the split's
-            first. Never compare metrics across masks.
+        mask: pairs left out of the rankings, one of ``split.masks``; None takes the first. Never
+            compare metrics across masks.
         metrics: names such as "recall@20"; None takes those of the protocol, see ``METRICS_OF``.
-        slices: names of some of the split's tasks; None takes all. Overall is measured over both
-            user sets: the protocol's as "overall", the other one as "overall_any" or
-            "overall_both".
+        slices: names of some of the split's tasks; None takes all. "overall" is measured over the
+            protocol's user set, and over the other one as "overall_any" or "overall_both".
         control: what every list should be like, for a recommender; see ``Control``.
         seed: training seed of the model, recorded in the report.
         is_control: whether the model is a control of an experiment, recorded in the report.
@@ -170,8 +168,8 @@ def evaluate(
         DataError: the recommender was fitted on other data, a slice has no users, or scores have a
             wrong shape or dtype.
         NotFittedError: the recommender is not fitted.
-        UnsupportedError: the model cannot answer the queries or predict labels, or this process was
-            forked from one that had used warmstart.
+        UnsupportedError: the model cannot answer the queries or predict labels, or this process
+            was forked from one that had used warmstart.
     """
     check_process()
     started = time.perf_counter()
@@ -183,14 +181,12 @@ def evaluate(
     scorer, measure = _Timed(model), None
     results: dict[str, SliceResult] = {}
     bins: tuple[CalibrationBin, ...] = ()
-    for which, task in _tasks(split, part, mask, slices).items():
+    for which, task in _tasks(split, part, mask, slices, control).items():
         if isinstance(task, LabelTask):
             results[which] = label_result(model, which, task, chosen, split.dataset.n_users)
             continue
         measure = measure or RankingMeasure(split.dataset, split.train, chosen, split.metric_suffix)
         overall = which == "overall" and isinstance(split, ColdSplit)
-        if control is not None:
-            task = replace(task, queries=task.queries.with_control(control))
         ranking = rank_task(
             scorer.score,
             task,
@@ -287,11 +283,22 @@ class _Timed:
         return scores
 
 
-def _tasks(split: Split, part: Part, mask: Mask, slices: Sequence[str] | None) -> dict[str, Task]:
+def _tasks(
+    split: Split,
+    part: Part,
+    mask: Mask,
+    slices: Sequence[str] | None,
+    control: Control | None,
+) -> dict[str, Task]:
     """Build the tasks; overall covers every user with a positive, the larger user set."""
     if isinstance(split, ColdSplit):
         split = replace(split, overall_users="any")
     tasks = split.tasks(part, mask)
+    if control is not None:
+        tasks = {
+            name: replace(task, queries=task.queries.with_control(control))
+            for name, task in tasks.items()
+        }
     if slices is None:
         return tasks
     several = isinstance(slices, Sequence) and not isinstance(slices, str)

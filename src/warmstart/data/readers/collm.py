@@ -22,6 +22,7 @@ from warmstart.data.readers.published_parts import read_parts
 from warmstart.data.readers.table_files import find_table, read_table
 from warmstart.data.values import read_ids_like, read_numbers, read_times
 from warmstart.errors import DataError
+from warmstart.process import check_process
 
 
 def read_collm(folder: Path) -> tuple[Dataset, tuple[str, ...]]:
@@ -33,6 +34,7 @@ def read_collm(folder: Path) -> tuple[Dataset, tuple[str, ...]]:
     Raises:
         DataError: there are no samples, or a row is malformed; names file, row, column and value.
     """
+    check_process()
     folder = Path(folder)
     path, items = find_table(folder, "samples"), find_table(folder, "items")
     if path is None:

@@ -29,6 +29,7 @@ from warmstart.data.readers.tables import Table
 from warmstart.data.values import read_texts
 from warmstart.data.values.decoding import decoded
 from warmstart.errors import DataError
+from warmstart.process import check_process
 
 HISTORY, FUTURE = 10, 10
 """Number of titles in the history and in the future of a window."""
@@ -51,6 +52,7 @@ def read_windows(folder: Path) -> tuple[Dataset, dict[str, np.ndarray]]:
         DataError: there are no windows or no catalogue, or a window is wrong; names file, row,
             column and value.
     """
+    check_process()
     folder = Path(folder)
     paths = find_table(folder, "windows", JSON_LINES), find_table(folder, "catalogue")
     if paths[0] is None or paths[1] is None:

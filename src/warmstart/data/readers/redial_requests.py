@@ -34,6 +34,7 @@ from warmstart.data.readers.tables import Table, records_table
 from warmstart.data.values import read_ids, read_texts
 from warmstart.data.values.decoding import decoded
 from warmstart.errors import DataError
+from warmstart.process import check_process
 
 
 def has_requests(folder: Path) -> bool:
@@ -51,6 +52,7 @@ def read_redial_requests(folder: Path) -> Dataset:
         DataError: a file is missing, a row is malformed, or a recommended title is not among the
             items.
     """
+    check_process()
     folder = Path(folder)
     paths, items_path = _paths(folder), find_table(folder, "items")
     if not paths or items_path is None:
