@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -178,30 +179,15 @@ def evaluate(
     chosen = _metrics(split, metrics)
     if isinstance(model, Recommender):
         _check_fitted_on(model, split)
-    scorer, measure = _Timed(model), None
-    results: dict[str, SliceResult] = {}
-    bins: tuple[CalibrationBin, ...] = ()
-    for which, task in _tasks(split, part, mask, slices, control).items():
+    scorer = _Timed(model)
+    tasks = _tasks(split, part, mask, slices, control)
+    answers = _Answers(split, part, chosen, _lists_of(model, control))
+    for which, task in tasks.items():
         if isinstance(task, LabelTask):
-            results[which] = label_result(model, which, task, chosen, split.dataset.n_users)
-            continue
-        measure = measure or RankingMeasure(split.dataset, split.train, chosen, split.metric_suffix)
-        overall = which == "overall" and isinstance(split, ColdSplit)
-        ranking = rank_task(
-            scorer.score,
-            task,
-            max(measure.k, _CALIBRATION_DEPTH) if overall else measure.k,
-            top_items=_lists_of(model, control),
-            memory_mb=memory_mb,
-            seed=tie_seed,
-            progress=progress,
-        )
-        if overall:
-            assert isinstance(split, ColdSplit)
-            results |= _both_user_sets(measure, ranking, task, split, part)
-            bins = calibration(ranking, split.train.warm)
+            n_users = split.dataset.n_users
+            answers.results[which] = label_result(model, which, task, chosen, n_users)
         else:
-            results[which] = measure(which, ranking, task)
+            answers.rank(scorer, which, task, memory_mb, tie_seed, progress)
         logger.info("%s: slice %s measured for %d queries", model.name, which, len(task.queries))
     return Report(
         method=model.name if name is None else name,
@@ -209,13 +195,56 @@ def evaluate(
         control=is_control,
         data=data_facts(split, part, mask, control),
         metrics=tuple(f"{metric}{split.metric_suffix}" for metric in chosen),
-        slices=results,
-        calibration=bins,
+        slices=answers.results,
+        calibration=answers.calibration,
         score_seconds=scorer.seconds,
         seconds=time.perf_counter() - started,
         memory_mb=memory_mb,
         peak_memory_mb=peak_memory_mb(),
     )
+
+
+class _Answers:
+    """Collects the results of the slices, and the calibration of the overall slice."""
+
+    def __init__(
+        self, split: Split, part: Part, metrics: tuple[str, ...], top_items: ListFunction | None
+    ) -> None:
+        self.split, self.part, self.metrics, self.top_items = split, part, metrics, top_items
+        self.results: dict[str, SliceResult] = {}
+        self.calibration: tuple[CalibrationBin, ...] = ()
+
+    @cached_property
+    def measure(self) -> RankingMeasure:
+        split = self.split
+        return RankingMeasure(split.dataset, split.train, self.metrics, split.metric_suffix)
+
+    def rank(
+        self,
+        scorer: "_Timed",
+        name: str,
+        task: RankingTask,
+        memory_mb: float,
+        tie_seed: int,
+        progress: Progress | None,
+    ) -> None:
+        """Rank the candidates of one slice and measure the lists."""
+        split, k = self.split, self.measure.k
+        overall = split if name == "overall" and isinstance(split, ColdSplit) else None
+        ranking = rank_task(
+            scorer.score,
+            task,
+            k if overall is None else max(k, _CALIBRATION_DEPTH),
+            top_items=self.top_items,
+            memory_mb=memory_mb,
+            seed=tie_seed,
+            progress=progress,
+        )
+        if overall is None:
+            self.results[name] = self.measure(name, ranking, task)
+        else:
+            self.results |= _both_user_sets(self.measure, ranking, task, overall, self.part)
+            self.calibration = calibration(ranking, overall.train.warm)
 
 
 def _lists_of(model: Scorer | Recommender, control: Control | None) -> ListFunction | None:
