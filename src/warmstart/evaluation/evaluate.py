@@ -210,7 +210,8 @@ class _Answers:
     def __init__(
         self, split: Split, part: Part, metrics: tuple[str, ...], top_items: ListFunction | None
     ) -> None:
-        self.split, self.part, self.metrics, self.top_items = split, part, metrics, top_items
+        self.split, self.metrics, self.top_items = split, metrics, top_items
+        self.part: Part = part
         self.results: dict[str, SliceResult] = {}
         self.calibration: tuple[CalibrationBin, ...] = ()
 
