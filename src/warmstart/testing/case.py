@@ -184,14 +184,16 @@ class Case:
     @property
     def ranks_cold_items(self) -> bool:
         """Whether the method declares that its scores of cold items differ by item and user."""
-        return self.cls.traits.cold_items in ("content", "simulated")
+        traits = self.cls.traits
+        return traits.personal and traits.cold_items in ("content", "simulated")
 
     @property
     def knows_taste(self) -> bool:
         """Whether the method knows what users like: it learned it, or the query tells it."""
         traits = self.cls.traits
         asked_by_text = not traits.answers & {"user", "history"} and bool(traits.reads)
-        return traits.personal and ("interactions" in traits.reads or asked_by_text)
+        learned = bool(traits.reads & {"interactions", "ratings"})
+        return traits.personal and (learned or asked_by_text)
 
     def new(self) -> Recommender:
         """Make an unfitted recommender with the settings of the case."""

@@ -67,7 +67,7 @@ def recommend_to(
 
 def _texts(model: Recommender, users: np.ndarray) -> tuple[str, ...]:
     fitted = model.fitted
-    titles = ["; ".join(fitted.catalogue.texts[i] for i in fitted.histories[u]) for u in users]
+    titles = [" and ".join(fitted.catalogue.texts[i] for i in fitted.histories[u]) for u in users]
     return tuple(f"User: i liked {title}" for title in titles)
 
 

@@ -1,6 +1,6 @@
 """Checks of methods that answer texts, on dialogues that tell what the user wants.
 
-They run on methods that answer "text" and know what users like.
+They run on methods that answer "text", learn from something, and give each query its own answer.
 """
 
 import numpy as np
@@ -14,7 +14,13 @@ from warmstart.testing.worlds.items import EVEN, ODD
 _K = 5
 _MIN_SHARE = 0.8  # of the places of lists: items of the wanted parity, that of half of the items
 
-_on_readers_of_texts = only_if(lambda case: "text" in case.cls.traits.answers and case.knows_taste)
+
+def _reads_texts(case: Case) -> bool:
+    traits = case.cls.traits
+    return "text" in traits.answers and traits.personal and bool(traits.reads)
+
+
+_on_readers_of_texts = only_if(_reads_texts)
 
 
 @refits
