@@ -26,7 +26,7 @@ from warmstart.methods import METHODS, load_model
 from warmstart.methods.popular import Popular
 from warmstart.storage import file_hash
 from warmstart.testing.damage import MARKER, damages
-from warmstart.testing.world import checkerboard
+from warmstart.testing.worlds.checkerboard import checkerboard
 
 
 class KeeperConfig(Config):

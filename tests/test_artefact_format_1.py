@@ -14,7 +14,7 @@ import pytest
 from warmstart.artefact import FORMAT_VERSION, read_manifest
 from warmstart.methods import load_model
 from warmstart.testing.case import all_scores
-from warmstart.testing.world import checkerboard, world_encoder
+from warmstart.testing.worlds.checkerboard import checkerboard, world_encoder
 
 FOLDER = Path(__file__).parent / "artefacts_of_format_1"
 

@@ -40,7 +40,7 @@ from warmstart.methods.cf_only import CFOnly
 from warmstart.methods.popular import Popular
 from warmstart.methods.text_ridge import TextRidge
 from warmstart.run import Run
-from warmstart.testing.world import checkerboard, world_encoder
+from warmstart.testing.worlds.checkerboard import checkerboard, world_encoder
 
 _SECONDS = 60  # a hang is told from work by this; raising takes milliseconds
 

@@ -23,6 +23,7 @@ from warmstart.fitted import Fitted
 from warmstart.lists import known_items
 from warmstart.process import check_process
 
+_PAIRS_AT_ONCE = 2**16  # each has its own history: with 50 items, 26 MB of histories at once
 _NEW_ITEMS = "a frame, the path of a csv, jsonl or parquet file, or a Catalogue"
 
 
@@ -137,6 +138,9 @@ class Predicts(ABC):
     """The ability to predict how likely a user will like an item."""
 
     @abstractmethod
+    def _predict(self, queries: Queries, items: np.ndarray) -> np.ndarray:
+        """As ``predict_proba``, for arguments that were checked."""
+
     def predict_proba(self, queries: Queries, items: np.ndarray) -> np.ndarray:
         """Predict the probability that each query's user likes the item given for it.
 
@@ -146,7 +150,40 @@ class Predicts(ABC):
 
         Returns:
             float32 in [0, 1], shape (queries,).
+
+        Raises:
+            DataError: there is not one item for each query.
+            NotFittedError: before ``fit`` or ``load``.
+            UnsupportedError: the method answers no kind of these queries, or this process was
+                forked from one that had used warmstart.
         """
+        assert isinstance(self, Recommender)
+        check_process()
+        self._check_answers(queries)
+        items = np.asarray(items)
+        if items.shape != (len(queries),):
+            raise DataError(
+                f"{self.name}: predict_proba needs one item for each query, got items of shape "
+                f"{items.shape} for {len(queries)} queries"
+            )
+        return self._predict(queries, items)
+
+    def _score_by_probability(self, queries: Queries, items: np.ndarray) -> np.ndarray:
+        """Score items by the predicted probabilities: the ``_score`` of a method of labels.
+
+        Args:
+            queries: who asks.
+            items: int32 row numbers, shape (items,).
+
+        Returns:
+            float32, shape (queries, items).
+        """
+        scores = np.empty(len(queries) * len(items), np.float32)
+        for start in range(0, len(scores), _PAIRS_AT_ONCE):
+            pairs = np.arange(start, min(start + _PAIRS_AT_ONCE, len(scores)))
+            asked, item = pairs // len(items), pairs % len(items)
+            scores[pairs] = self._predict(queries.take(asked), items[item])
+        return scores.reshape(len(queries), len(items))
 
 
 def _as_catalogue(items: Any, fitted: Fitted) -> Catalogue | None:

@@ -1,6 +1,8 @@
 """Make lists as queries' controls ask, for any method that scores items."""
 
 import warnings
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -11,6 +13,9 @@ from warmstart.errors import ConfigError, DataError, DataWarning
 from warmstart.fitted import Fitted
 from warmstart.rerank.control import controlled_list
 
+ChooseList: TypeAlias = Callable[[Queries, np.ndarray, np.ndarray, int], np.ndarray]
+"""``Recommender._controlled_list``: (one query, items, their scores, k) -> positions in items."""
+
 
 def controlled_lists(
     fitted: Fitted,
@@ -19,19 +24,18 @@ def controlled_lists(
     scores: np.ndarray,
     k: int,
     masked: sparse.csr_matrix | None,
+    choose: ChooseList,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose at most k candidates for each query as its control asks; see ``controlled_list``.
-
-    The genres are those of the first of the columns genres, categories and tags that the items
-    have. The history of a known user without a given one is that of the training data.
+    """Choose at most k candidates for each query as its control asks.
 
     Args:
-        fitted: catalogue and training histories.
+        fitted: the catalogue, whose genres the controls name.
         queries: who asks, with controls.
         candidates: int32 row numbers, shape (candidates,) or (queries, candidates).
         scores: float32, shape (queries, candidates).
         k: length of the lists.
         masked: CSR, shape (queries, candidates); pairs with a non-zero value are left out.
+        choose: makes one list of the candidates that are not masked and have a score.
 
     Returns:
         As ``Recommender.top_items``. A list that no choice of candidates can make as asked is
@@ -43,22 +47,20 @@ def controlled_lists(
     """
     assert queries.controls is not None
     attribute = _genres(fitted)
-    first = attribute.first_matrix
+    for control in dict.fromkeys(queries.controls):
+        _check(attribute, control.n_genres, control.genres)
     scores = scores.copy()
     if masked is not None:
         scores[masked.nonzero()] = np.nan
     positions = np.full((len(queries), k), -1, np.int32)
     best = np.full((len(queries), k), np.nan, np.float32)
     impossible = []
-    for query, control in enumerate(queries.controls):
-        _check(attribute, control.n_genres, control.genres)
+    for query in range(len(queries)):
         own = candidates if candidates.ndim == 1 else candidates[query]
-        genres = (first if control.first_genre_only else attribute.matrix)[own]
-        history = None
-        if control.calibrate:
-            history = _history_genres(fitted, queries, query, attribute)
+        allowed = np.flatnonzero(~np.isnan(scores[query]))
+        one = queries.take(np.array([query]))
         try:
-            found = controlled_list(scores[query], genres, attribute.values, k, control, history)
+            found = allowed[choose(one, own[allowed], scores[query, allowed], k)]
         except (ConfigError, DataError) as error:
             impossible.append((query, error))
             continue
@@ -73,6 +75,23 @@ def controlled_lists(
             stacklevel=4,
         )
     return positions, best
+
+
+def genre_list(
+    fitted: Fitted, query: Queries, items: np.ndarray, scores: np.ndarray, k: int
+) -> np.ndarray:
+    """Choose the list of one query by ``controlled_list``.
+
+    The genres are those of the first of the columns genres, categories and tags that the items
+    have. The history of a known user without a given one is that of the training data.
+
+    The arguments but ``fitted``, and the result, are those of ``Recommender._controlled_list``.
+    """
+    assert query.controls is not None
+    control, attribute = query.controls[0], _genres(fitted)
+    genres = attribute.first_matrix if control.first_genre_only else attribute.matrix
+    history = _history_genres(fitted, query, attribute) if control.calibrate else None
+    return controlled_list(scores, genres[items], attribute.values, k, control, history)
 
 
 def _genres(fitted: Fitted) -> Attribute:
@@ -99,13 +118,11 @@ def _check(attribute: Attribute, n_genres: int | None, genres: tuple[str, ...] |
         )
 
 
-def _history_genres(
-    fitted: Fitted, queries: Queries, query: int, attribute: Attribute
-) -> np.ndarray:
-    """Number of items of each genre in the history of a query: float64, shape (genres,)."""
-    if queries.histories is not None and len(queries.histories[query]):
-        items = queries.histories[query]
+def _history_genres(fitted: Fitted, query: Queries, attribute: Attribute) -> np.ndarray:
+    """Number of items of each genre in the history of one query: float64, shape (genres,)."""
+    if query.histories is not None and len(query.histories[0]):
+        items = query.histories[0]
     else:
-        user = int(queries.users[query])
+        user = int(query.users[0])
         items = fitted.histories[user] if user >= 0 else np.zeros(0, np.int32)
     return np.asarray(attribute.matrix[items].sum(axis=0), np.float64).ravel()

@@ -20,7 +20,7 @@ from scipy import sparse
 from warmstart.arguments import generator, whole_number
 from warmstart.artefact import write_artefact
 from warmstart.config import Config, constructor_signature, merged, settings_docs
-from warmstart.controlled_lists import controlled_lists
+from warmstart.controlled_lists import controlled_lists, genre_list
 from warmstart.data.control import Control
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
@@ -74,7 +74,8 @@ class Traits:
     Attributes:
         reads: the inputs that ``fit`` learns from; "order" of each user's interactions.
         answers: the kinds of query that the method scores by itself. A method that scores known
-            users also answers histories, by the known users with the most similar ones.
+            users also answers histories, by the known users with the most similar ones; one that
+            scores histories also answers known users, by their histories.
         cold_items: how cold items are scored: "none" (NaN), "prior" (one score for all cold
             items), "content" (from the text) or "simulated" (from simulated interactions).
         needs_lm: whether ``fit`` requires a language model.
@@ -146,11 +147,15 @@ class Recommender(ABC):
     def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Score items for known users: float32, shape (users, items), in a new array.
 
+        The default scores their histories, for a method that scores histories by itself.
+
         Args:
             users: int32 row numbers, shape (users,).
             items: int32 row numbers, shape (items,).
         """
-        raise NotImplementedError
+        if not self._folds_in_histories:
+            raise NotImplementedError
+        return self._score_histories(self.fitted.histories.take(users), items)
 
     def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
         """Score items for histories: float32, shape (histories, items), in a new array.
@@ -197,6 +202,29 @@ class Recommender(ABC):
         scores = self._score(queries, columns.astype(np.int32))
         return np.take_along_axis(scores, places.reshape(items.shape), axis=1)
 
+    def _controlled_list(
+        self, query: Queries, items: np.ndarray, scores: np.ndarray, k: int
+    ) -> np.ndarray:
+        """Choose the list of one query with a control; the default is ``genre_list``.
+
+        The items have genres, and those that the control names are known.
+
+        Args:
+            query: one query; ``query.controls[0]`` says what the list should be like.
+            items: int32 row numbers of the items that may be listed, shape (items,): candidates
+                that are not masked and have a score.
+            scores: their scores, float32, shape (items,).
+            k: length of the list, at least 1.
+
+        Returns:
+            Positions in ``items``, integers, best first, none twice; at most k.
+
+        Raises:
+            ConfigError, DataError: no list of these items is as asked. It is then empty, and a
+                warning gives the message.
+        """
+        return genre_list(self.fitted, query, items, scores, k)
+
     # -- provided by the base class --
 
     def fit(
@@ -222,8 +250,8 @@ class Recommender(ABC):
         Raises:
             ConfigError: the method needs a language model and ``lm`` is None, ``rng`` is neither a
                 generator nor a seed, or a setting makes the training diverge.
-            DataError: ``data`` has no interactions, or no texts for a method that learns from
-                texts.
+            DataError: ``data`` has no interactions, or lacks texts, ratings or dialogues for a
+                method that learns from them.
             UnsupportedError: this process was forked from one that had used warmstart.
         """
         check_process()
@@ -232,8 +260,7 @@ class Recommender(ABC):
             raise ConfigError(f"{self.name}: needs a language model, got lm=None; pass load_lm()")
         if len(data.interactions) == 0:
             raise DataError(f"{self.name}: {data.name!r} has no training interactions")
-        if "texts" in self.traits.reads:
-            _check_texts(self.name, data)
+        _check_inputs(self.name, self.traits, data)
         self._fitted = Fitted.from_dataset(data)
         self._fitted.lm_spec = lm.spec if self.traits.needs_lm and lm is not None else None
         context = FitContext(valid, lm, rng, run or Run())
@@ -272,10 +299,10 @@ class Recommender(ABC):
 
     @property
     def answers(self) -> frozenset[QueryKind]:
-        """Kinds of query that this model can score, by itself or by similar users."""
-        by_similar_users: frozenset[QueryKind] = frozenset({"history"})
+        """Kinds of query that this model can score, by itself or as ``Traits.answers`` says."""
+        either: frozenset[QueryKind] = frozenset({"user", "history"})
         own = self.traits.answers
-        return own | by_similar_users if "user" in own else own
+        return own | either if own & either else own
 
     def score(self, queries: Queries, items: np.ndarray) -> np.ndarray:
         """Score items for queries; higher is better, the scale is arbitrary.
@@ -294,11 +321,7 @@ class Recommender(ABC):
                 forked from one that had used warmstart.
         """
         check_process()
-        if not queries.kinds & self.answers:
-            raise UnsupportedError(
-                f"{self.name} cannot answer a query by {' or '.join(sorted(queries.kinds))}; it "
-                f"answers by {' or '.join(sorted(self.answers))}"
-            )
+        self._check_answers(queries)
         items = np.asarray(items)
         if items.ndim == 2:
             scores = self._score_own_candidates(queries, items)
@@ -310,6 +333,18 @@ class Recommender(ABC):
             if unknown.any():
                 scores[np.broadcast_to(unknown, scores.shape)] = np.nan
         return scores
+
+    def _check_answers(self, queries: Queries) -> None:
+        """Check that the method can answer queries.
+
+        Raises:
+            UnsupportedError: it answers no kind of them.
+        """
+        if not queries.kinds & self.answers:
+            raise UnsupportedError(
+                f"{self.name} cannot answer a query by {' or '.join(sorted(queries.kinds))}; it "
+                f"answers by {' or '.join(sorted(self.answers))}"
+            )
 
     def top_items(
         self,
@@ -323,7 +358,8 @@ class Recommender(ABC):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Make one list for each query: the k candidates with the highest scores.
 
-        A method that makes lists in another way overrides this function and nothing else.
+        A method that makes all lists in another way overrides this function; one that only meets
+        controls in its own way overrides ``_controlled_list``.
 
         Args:
             queries: who asks.
@@ -338,11 +374,13 @@ class Recommender(ABC):
             NaN after the end of a list.
 
         Raises:
-            UnsupportedError: see ``score``; or the queries have controls that cannot be met.
+            ConfigError, DataError: a control names unknown genres, or the items have none.
+            UnsupportedError: see ``score``.
         """
         scores = self.score(queries, candidates)
         if queries.controls is not None:
-            return controlled_lists(self.fitted, queries, candidates, scores, k, masked)
+            choose = self._controlled_list
+            return controlled_lists(self.fitted, queries, candidates, scores, k, masked, choose)
         return top_k(scores, k, masked=masked, tie_order=tie_order, tie_shift=tie_shift)
 
     @property
@@ -470,6 +508,19 @@ class FitContext:
 
 def _control(control: Control | dict[str, Any]) -> Control:
     return control if isinstance(control, Control) else Control.build(control)
+
+
+def _check_inputs(method: str, traits: Traits, data: Dataset) -> None:
+    """Check that the data have what a method learns from.
+
+    Raises:
+        DataError: they lack it.
+    """
+    for name, column in (("ratings", data.ratings), ("dialogues", data.dialogues)):
+        if name in traits.reads and column is None:
+            raise DataError(f"{method}: learns from {name}, but {data.name!r} has none")
+    if "texts" in traits.reads:
+        _check_texts(method, data)
 
 
 def _check_texts(method: str, data: Dataset) -> None:

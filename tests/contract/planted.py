@@ -33,7 +33,7 @@ class Parity(Recommender, AddsItems, Simulates):
         self._items = self._parity(data.catalogue.texts)
 
     def _parity(self, texts):
-        from warmstart.testing.world import EVEN  # not needed for loading and scoring
+        from warmstart.testing.worlds.items import EVEN  # not needed for loading and scoring
 
         words = [text.split() for text in texts]
         means = [sum(1 if w in EVEN else -1 for w in ws) / max(len(ws), 1) for ws in words]
@@ -81,8 +81,8 @@ class ScoresTransposed(Parity):
 
 
 class ScoresInFloat64(Parity):
-    def _score_users(self, users, items):
-        return super()._score_users(users, items).astype(np.float64)
+    def _score(self, queries, items):
+        return super()._score(queries, items).astype(np.float64)
 
 
 class MinusInfinityForCold(Parity):
@@ -99,10 +99,11 @@ class ReturnsOwnTable(Parity):
         super()._fit(data, context)
         self._table = np.outer(self._users, self._items).astype(np.float32)
 
-    def _score_users(self, users, items):
+    def _score(self, queries, items):
         table = self._table
-        whole = len(users) == len(table) and len(items) == table.shape[1]
-        return table if whole else table[np.ix_(users, items)]
+        if len(queries) == len(table) and len(items) == table.shape[1]:
+            return table
+        return super()._score(queries, items)
 
 
 class ScoresDependOnBatch(Parity):
@@ -203,16 +204,16 @@ class SavesLocalPath(Parity):
 class AddingChangesOldScores(Parity):
     """Adding items changes the scores of the others."""
 
-    def _add_texts(self, texts):
-        super()._add_texts(texts)
+    def _add_items(self, items):
+        super()._add_items(items)
         self._items = self._items - self._items.mean()
 
 
 class IgnoresNewTexts(Parity):
     """Gives every new item the same scores."""
 
-    def _add_texts(self, texts):
-        self._items = np.concatenate([self._items, np.zeros(len(texts), np.float32)])
+    def _add_items(self, items):
+        self._items = np.concatenate([self._items, np.zeros(len(items), np.float32)])
 
 
 class SimulatesUserTwice(Parity):

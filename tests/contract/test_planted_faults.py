@@ -3,6 +3,7 @@
 import pytest
 
 from tests.contract import planted
+from tests.contract import planted_questions as questions
 from warmstart.methods import METHODS
 from warmstart.testing.case import Fixtures
 from warmstart.testing.contract import CHECKS, run_contract
@@ -38,6 +39,25 @@ FAULTS = [
     (planted.ScoresColdItemsWithoutText, "score_is_finite_or_nan_as_declared"),
     (planted.ScoresColdItemsWithoutText, "abilities_add_without_text"),
     (planted.GuessesWithoutHistory, "recommend_without_history"),
+    (questions.ReadsBackwards, "order_names_the_next_item"),
+    (questions.ReadsSets, "order_names_the_next_item"),
+    (questions.ReadsBackwards, "order_needs_the_order"),
+    (questions.PeeksAtLongerHistories, "order_ignores_later_events"),
+    (questions.VotesAgainst, "dialogues_are_followed"),
+    (questions.IgnoresWords, "dialogues_decide_by_their_words"),
+    (questions.AnswersTheFirstQuery, "dialogues_ignore_the_batch"),
+    (questions.IgnoresControl, "control_gives_the_number_of_genres"),
+    (questions.IgnoresControl, "control_refuses_what_is_unknown"),
+    (questions.ListsSeenItems, "control_gives_the_number_of_genres"),
+    (questions.ListsTheWorst, "control_gives_the_named_genres"),
+    (questions.ListsTooManyGenres, "control_gives_the_named_genres"),
+    (questions.CalibratesNothing, "control_calibrates"),
+    (questions.PredictsDislikes, "labels_are_predicted"),
+    (questions.PredictsCertainty, "labels_are_predicted"),
+    (questions.ReadsUserAndItemIds, "labels_that_are_random_are_not_predicted"),
+    (questions.PeeksAtLaterRatings, "labels_ignore_later_ratings"),
+    (questions.PredictsRelativeToTheBatch, "labels_ignore_the_batch"),
+    (questions.TakesAnyNumberOfItems, "labels_need_one_item_each"),
 ]
 
 
@@ -53,12 +73,15 @@ def test_a_planted_fault_is_caught(cls, check, tmp_path, monkeypatch):
 
 
 def test_all_failures_are_reported_together(tmp_path):
-    with pytest.raises(ExceptionGroup, match="parity fails 3 of") as caught:
+    with pytest.raises(ExceptionGroup, match="parity fails 6 of") as caught:
         run_contract(planted.RanksBackwards, folder=tmp_path)
     notes = [note for error in caught.value.exceptions for note in error.__notes__]
     checks = (
         "fit_with_chosen_settings",
         "order_follows_parity",
+        "queries_by_history_follow_the_history",
         "abilities_add_reaches_matching_users",
+        "control_gives_the_number_of_genres",
+        "control_gives_the_named_genres",
     )
     assert notes == [f"in the check {check}" for check in checks]

@@ -10,7 +10,7 @@ from warmstart.data.interactions import Interactions
 from warmstart.data.queries import Queries
 from warmstart.errors import DataError
 from warmstart.methods.cf_only import CFOnly
-from warmstart.testing.world import checkerboard
+from warmstart.testing.worlds.checkerboard import checkerboard
 
 
 @pytest.fixture(scope="module")

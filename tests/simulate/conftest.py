@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.lm.conftest import causal_folder, encoder_folder, folder, lm  # noqa: F401
-from warmstart.testing.world import checkerboard
+from warmstart.testing.worlds.checkerboard import checkerboard
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ it is List(String), if it was read from lists. A value of a list may contain ``|
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -33,7 +34,7 @@ class Attribute:
     matrix: sparse.csr_matrix
     first: np.ndarray
 
-    @property
+    @cached_property
     def first_matrix(self) -> sparse.csr_matrix:
         """``matrix`` with the first value of each item only."""
         rows = np.flatnonzero(self.first >= 0)

@@ -79,6 +79,12 @@ class Histories:
         """The items of one history, oldest first: int32."""
         return self.items[self.offsets[query] : self.offsets[query + 1]]
 
+    def liked(self, threshold: float) -> np.ndarray:
+        """Whether each event is rated at least ``threshold``, bool; all are if none is rated."""
+        if self.ratings is None:
+            return np.ones(len(self.items), bool)
+        return self.ratings >= np.float32(threshold)
+
     def take(self, queries: np.ndarray) -> "Histories":
         """Select histories by position or boolean mask, in the given order."""
         rows = np.arange(len(self))[queries]

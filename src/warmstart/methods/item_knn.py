@@ -48,9 +48,9 @@ class ItemKNN(Recommender, AddsItems):
     name = "item_knn"
     config_type = ItemKNNConfig
     traits = Traits(
-        reads=frozenset({"interactions"}),
+        reads=frozenset({"interactions", "order"}),
         cold_items="none",
-        answers=frozenset({"user", "history"}),
+        answers=frozenset({"history"}),
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
@@ -65,12 +65,8 @@ class ItemKNN(Recommender, AddsItems):
             self._decay = max(DECAYS, key=qualities.__getitem__)
             self.fitted.choices = {"decay": self._decay}
 
-    def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``; NaN for an item without interactions."""
-        return self._score_histories(self.fitted.histories.take(users), items)
-
     def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
-        """As ``_score_users``."""
+        """As ``Recommender._score_histories``; NaN for an item without interactions."""
         n_items = len(self.fitted.catalogue)
         scores = (decayed(histories, n_items, self._decay) @ self._similar[:, items]).toarray()
         scores[:, ~self.fitted.warm[items]] = np.nan

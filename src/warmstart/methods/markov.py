@@ -37,7 +37,7 @@ class Markov(Recommender, AddsItems):
     traits = Traits(
         reads=frozenset({"order"}),
         cold_items="none",
-        answers=frozenset({"user", "history"}),
+        answers=frozenset({"history"}),
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
@@ -45,12 +45,11 @@ class Markov(Recommender, AddsItems):
         counts = np.bincount(data.histories.items, minlength=data.n_items).astype(np.float32)
         self._share = counts / counts.sum()
 
-    def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``: probabilities; NaN for an item without interactions."""
-        return self._score_histories(self.fitted.histories.take(users), items)
-
     def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
-        """As ``_score_users``; a history without items gets the overall shares."""
+        """Probabilities; NaN for an item without interactions.
+
+        A history without items gets the overall shares.
+        """
         known = histories.lengths > 0
         last = np.zeros(len(histories), np.int64)
         last[known] = histories.items[histories.offsets[1:][known] - 1]

@@ -16,19 +16,29 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import polars as pl
 import torch
 
 from warmstart.core import Recommender
 from warmstart.data.dataset import Dataset
 from warmstart.data.queries import Queries
+from warmstart.data.splits.base import Split
 from warmstart.data.splits.cold import SliceName
 from warmstart.data.tasks import Validation
 from warmstart.lm import TextEncoder
 from warmstart.methods import load_model
 from warmstart.rank import ScoreFunction, by_user, mean_metric
 from warmstart.run import Run
-from warmstart.testing.new_process import Lists, lists
-from warmstart.testing.world import Checkerboard, checkerboard, expected_random_ndcg, world_encoder
+from warmstart.testing.new_process import Lists, lists, queries_of, recommend_to
+from warmstart.testing.worlds.checkerboard import (
+    Checkerboard,
+    checkerboard,
+    expected_random_ndcg,
+    world_encoder,
+)
+from warmstart.testing.worlds.cycle import CycleWorld, cycle_world
+from warmstart.testing.worlds.dialogues import DialogueWorld, dialogue_world
+from warmstart.testing.worlds.ratings import RatingsWorld, ratings_world
 from warmstart.train import loop
 
 K = 5
@@ -71,6 +81,26 @@ class Fixtures:
         if name not in self.cases:
             self.cases[name] = Case(self, name, cls, dict(settings or {}))
         return self.cases[name]
+
+    @cached_property
+    def cycle(self) -> CycleWorld:
+        """Histories whose next item is known."""
+        return cycle_world()
+
+    @cached_property
+    def ratings(self) -> RatingsWorld:
+        """Ratings whose probabilities are known."""
+        return ratings_world()
+
+    @cached_property
+    def random_ratings(self) -> RatingsWorld:
+        """Ratings from which nothing can be learned."""
+        return ratings_world(noise=0.5)
+
+    @cached_property
+    def dialogues(self) -> DialogueWorld:
+        """Dialogues whose ideal answers are known."""
+        return dialogue_world()
 
     @cached_property
     def lm(self) -> TextEncoder:
@@ -154,7 +184,16 @@ class Case:
     @property
     def ranks_cold_items(self) -> bool:
         """Whether the method declares that its scores of cold items differ by item and user."""
-        return self.cls.traits.cold_items in ("content", "simulated")
+        traits = self.cls.traits
+        return traits.personal and traits.cold_items in ("content", "simulated")
+
+    @property
+    def knows_taste(self) -> bool:
+        """Whether the method knows what users like: it learned it, or the query tells it."""
+        traits = self.cls.traits
+        asked_by_text = not traits.answers & {"user", "history"} and bool(traits.reads)
+        learned = bool(traits.reads & {"interactions", "ratings"})
+        return traits.personal and (learned or asked_by_text)
 
     def new(self) -> Recommender:
         """Make an unfitted recommender with the settings of the case."""
@@ -212,6 +251,24 @@ class Case:
         """Folder of the artefact of a model fitted on ``other_world`` without validation."""
         return self.fit(self.fixtures.other_world.data).save(self.folder("saved-other"))
 
+    @cached_property
+    def on_cycle(self) -> Recommender:
+        """A model fitted on the cycle."""
+        return self._fit_on(self.fixtures.cycle.split)
+
+    @cached_property
+    def on_ratings(self) -> Recommender:
+        """A model fitted on the ratings."""
+        return self._fit_on(self.fixtures.ratings.split)
+
+    @cached_property
+    def on_dialogues(self) -> Recommender:
+        """A model fitted on the dialogues."""
+        return self._fit_on(self.fixtures.dialogues.split)
+
+    def _fit_on(self, split: Split) -> Recommender:
+        return self.fit(split.train, split.validation())
+
     def loaded(self, *, other: bool = False) -> Recommender:
         """Load a model from an artefact; unlike the shared model, it may be changed."""
         return load_model(self.saved_other if other else self.saved, lm=self.lm)
@@ -234,6 +291,14 @@ class Case:
         """Lists of length ``K`` of the shared model, made in this process."""
         return lists(self.model, K)
 
+    def queries(self, users: int | np.ndarray) -> Queries:
+        """Queries for known users, the first ``users`` or these rows, as the method can answer."""
+        return queries_of(self.model, rows(users) if isinstance(users, int) else users)
+
+    def recommend(self, users: Any, k: int, **options: Any) -> pl.DataFrame:
+        """Lists of the shared model for known users, as the method can answer."""
+        return recommend_to(self.model, users, k, **options)
+
     def relative_ndcg(self, score: ScoreFunction, part: SliceName) -> float:
         """ndcg@10 on a test slice, rescaled: 0 for a random ranking, 1 for the ideal one."""
         task = self.world.split.slice("test", part)
@@ -245,10 +310,15 @@ class Case:
         """Fingerprints of everything that a fit must not change, by name."""
         data = self.world.data
         events, matrix = data.interactions, data.matrix
+        ratings, dialogues = data.ratings, data.dialogues
+        assert ratings is not None
+        assert dialogues is not None
         numpy_state: Any = np.random.get_state()  # noqa: NPY002 - only read
         found = {
             "interactions": _hash(events.users, events.items, events.weights),
             "matrix": _hash(matrix.indptr, matrix.indices, matrix.data, data.warm),
+            "ratings": _hash(ratings.users, ratings.items, ratings.values),
+            "dialogues": repr(dialogues.texts) + _hash(dialogues.items.items, dialogues.speakers),
             "ids and texts": repr((data.user_ids.values, data.catalogue.item_ids.values))
             + repr(data.catalogue.texts),
             "validation slices": repr([replace(task).hash for task in valid.values()]),
@@ -271,12 +341,13 @@ class Case:
 def all_scores(model: Recommender) -> np.ndarray:
     """Scores of all items for all users, float32, shape (n_users, n_items)."""
     fitted = model.fitted
-    return model.score(by_rows(len(fitted.user_ids)), rows(len(fitted.catalogue)))
+    users = queries_of(model, rows(len(fitted.user_ids)))
+    return model.score(users, rows(len(fitted.catalogue)))
 
 
-def by_rows(users: int | np.ndarray) -> Queries:
-    """Queries of known users: of the first ``users``, or of these rows."""
-    return Queries.of_users(rows(users) if isinstance(users, int) else users)
+def scorer(model: Recommender) -> ScoreFunction:
+    """Score items for queries by known users, in the way that the model can answer."""
+    return lambda queries, items: model.score(queries_of(model, queries.users), items)
 
 
 def rows(n: int) -> np.ndarray:

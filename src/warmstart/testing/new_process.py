@@ -6,13 +6,16 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from warmstart.core import Recommender
+from warmstart.data.ids import ExternalId
 from warmstart.data.queries import Queries
 from warmstart.methods import METHODS, load_model
 
@@ -40,14 +43,42 @@ class Lists:
         return cls(pl.read_parquet(folder / f"{name}.parquet"), np.load(folder / f"{name}.npy"))
 
 
+def queries_of(model: Recommender, users: np.ndarray) -> Queries:
+    """Ask for known users, as the model can answer: by row, or else by texts about their items.
+
+    Args:
+        model: a fitted recommender.
+        users: int32 row numbers, shape (users,).
+    """
+    if "user" in model.answers:
+        return Queries.of_users(users)
+    return Queries(np.asarray(users, np.int32), None, _texts(model, users))
+
+
+def recommend_to(
+    model: Recommender, users: Sequence[ExternalId], k: int, **options: Any
+) -> pl.DataFrame:
+    """Recommend to known users, as the model can answer; see ``Recommender.recommend``."""
+    if "user" in model.answers:
+        return model.recommend(users, k, **options)
+    texts = _texts(model, model.fitted.user_ids.known_rows(users))
+    return model.recommend(users, k, texts=texts, **options)
+
+
+def _texts(model: Recommender, users: np.ndarray) -> tuple[str, ...]:
+    fitted = model.fitted
+    titles = [" and ".join(fitted.catalogue.texts[i] for i in fitted.histories[u]) for u in users]
+    return tuple(f"User: i liked {title}" for title in titles)
+
+
 def lists(model: Recommender, k: int) -> Lists:
     """Compute lists of length k for all users, and all scores."""
     fitted = model.fitted
     users = np.arange(len(fitted.user_ids), dtype=np.int32)
     items = np.arange(len(fitted.catalogue), dtype=np.int32)
     return Lists(
-        model.recommend(fitted.user_ids.values, k, on_unknown="popular"),
-        model.score(Queries.of_users(users), items),
+        recommend_to(model, fitted.user_ids.values, k, on_unknown="popular"),
+        model.score(queries_of(model, users), items),
     )
 
 

@@ -20,15 +20,29 @@ from warmstart.errors import DataError
 _SYSTEM = SPEAKERS.index("system")
 
 
+@dataclass(frozen=True)
+class Requests:
+    """What was said before each item that the system recommended, and the item.
+
+    Attributes:
+        queries: the text of the turns before, and the items that they mention.
+        targets: int32, shape (requests,): the recommended items.
+        dialogues: int32, shape (requests,): the dialogue of each request, a position.
+    """
+
+    queries: Queries
+    targets: np.ndarray
+    dialogues: np.ndarray
+
+
 @dataclass(frozen=True, repr=False)
 class DialogueSplit(Split):
     """A split in which each dialogue has one part.
 
-    A query is a pair of a system turn of a held-out dialogue and an item that this turn mentions
-    for the first time. It knows the text of the turns before and the items that they mention.
-    Candidates are the catalogue: the items that some dialogue mentions would tell what test
-    mentions. The other new items of the turn stay candidates, as in published figures. Queries of
-    one dialogue are one group, and ties are ranked in the middle. One slice, "all".
+    The queries are the requests of the held-out dialogues; see ``requests_of``. Candidates are the
+    catalogue: the items that some dialogue mentions would tell what test mentions. The other new
+    items of the turn stay candidates, as in published figures. Queries of one dialogue are one
+    group, and ties are ranked in the middle. One slice, "all".
 
     Attributes:
         dataset: the dialogues as users: each row is a dialogue, and its interactions are the items
@@ -65,31 +79,24 @@ class DialogueSplit(Split):
 
     def tasks(self, part: Part, mask: Mask | None = None) -> dict[str, Task]:
         mask = self._check_words(part, mask)
-        spoken, n_items = self.dialogues, self.dataset.n_items
-        mentioned, turns = mentions(spoken)
-        is_new = ~repeated(mentioned.queries, mentioned.items)
-        asked = is_new & (spoken.speakers[turns] == _SYSTEM)
-        asked &= (self.parts == CODE_OF[part])[mentioned.queries]
-        targets = np.flatnonzero(asked)
-        # What stands before a target includes earlier items of its own turn; drop these.
-        histories, rows = before(mentioned, targets)
-        histories = histories.where(turns[rows] < turns[targets][histories.queries])
+        n_items = self.dataset.n_items
+        asked = requests_of(self.dialogues, self.parts == CODE_OF[part])
+        n_queries = len(asked.targets)
         relevance = sparse.csr_matrix(
-            (np.ones(len(targets), bool), mentioned.items[targets], np.arange(len(targets) + 1)),
-            (len(targets), n_items),
+            (np.ones(n_queries, bool), asked.targets, np.arange(n_queries + 1)),
+            (n_queries, n_items),
         )
         masked = sparse.csr_matrix(relevance.shape, dtype=bool)
-        if mask == "all":
-            masked = pairs_of(histories, n_items)
-        texts = [text_before(spoken, turn) for turn in turns[targets].tolist()]
+        if mask == "all" and asked.queries.histories is not None:
+            masked = pairs_of(asked.queries.histories, n_items)
         return {
             "all": RankingTask(
                 "all",
-                Queries.of_texts(texts, histories),
+                asked.queries,
                 np.arange(n_items, dtype=np.int32),
                 relevance,
                 masked,
-                groups=mentioned.queries[targets].astype(np.int32),
+                groups=asked.dialogues,
                 ties="middle",
             )
         }
@@ -110,6 +117,33 @@ class DialogueSplit(Split):
                 "mentions": int(mentioned[turn_parts == code].sum()),
             }
         return counts
+
+
+def requests_of(dialogues: Dialogues, keep: np.ndarray | None = None) -> Requests:
+    """Collect the requests of dialogues, for training as well as for held-out tasks.
+
+    A request is a pair of a system turn and an item that this turn mentions for the first time in
+    its dialogue. An item that the same turn mentions before it is not in the request.
+
+    Args:
+        dialogues: all dialogues.
+        keep: bool, shape (dialogues,): the dialogues to read; all if None.
+    """
+    mentioned, turns = mentions(dialogues)
+    asked = ~repeated(mentioned.queries, mentioned.items)
+    asked &= dialogues.speakers[turns] == _SYSTEM
+    if keep is not None:
+        asked &= keep[mentioned.queries]
+    targets = np.flatnonzero(asked)
+    # What stands before a target includes earlier items of its own turn; drop these.
+    histories, rows = before(mentioned, targets)
+    histories = histories.where(turns[rows] < turns[targets][histories.queries])
+    texts = [text_before(dialogues, turn) for turn in turns[targets].tolist()]
+    return Requests(
+        Queries.of_texts(texts, histories),
+        mentioned.items[targets],
+        mentioned.queries[targets].astype(np.int32),
+    )
 
 
 def text_before(dialogues: Dialogues, turn: int) -> str:

@@ -1,52 +1,34 @@
 """Checks of adding items and of simulating interactions."""
 
-from collections.abc import Callable
 from copy import copy
-from functools import wraps
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from warmstart.abilities import AddsItems, Simulates, require
+from warmstart.abilities import AddsItems, Simulates
 from warmstart.data.interactions import OBSERVED
-from warmstart.errors import DataError, UnsupportedError
+from warmstart.errors import DataError
 from warmstart.methods import load_model
-from warmstart.testing.case import Case, all_scores, by_rows, rows
-from warmstart.testing.checks.shared import CheckFunction, on_shared_fit, raises, warns
+from warmstart.testing.case import Case, K, all_scores, rows
+from warmstart.testing.checks.shared import for_ability, on_shared_fit, raises, warns
+from warmstart.testing.new_process import queries_of, recommend_to
 
 # -- abilities --
 
 
-def _for_ability(ability: type, verb: str) -> Callable[[CheckFunction], CheckFunction]:
-    """Run the check on methods with the ability; assert that ``require`` refuses all others."""
-
-    def wrap(function: CheckFunction) -> CheckFunction:
-        @wraps(function)
-        def check(case: Case) -> None:
-            if issubclass(case.cls, ability):
-                function(case)
-                return
-            with raises(UnsupportedError, case.cls.name, verb):
-                require(case.model, ability, verb)
-
-        return check
-
-    return wrap
-
-
 @on_shared_fit
-@_for_ability(AddsItems, "add items")
+@for_ability(AddsItems, "add items")
 def abilities_add_keeps_old_scores(case: Case) -> None:
     """New items are appended, scored as declared and saved; old scores stay bit-identical."""
     model: Any = case.loaded()
-    n_users, n_items = case.scores.shape
+    n_items = case.scores.shape[1]
     new = case.world.new_items((0, 1, 1, 0))
     added = model.add_items(new)
     assert added["item"].to_list() == new.item_ids.values
     assert added["row"].to_list() == list(range(n_items, n_items + 4))
-    np.testing.assert_array_equal(model.score(by_rows(n_users), rows(n_items)), case.scores)
-    scores = model.score(by_rows(n_users), rows(n_items + 4)[n_items:])
+    np.testing.assert_array_equal(all_scores(model)[:, :n_items], case.scores)
+    scores = all_scores(model)[:, n_items:]
     scored = case.cls.traits.cold_items != "none"
     assert (np.isfinite(scores) if scored else np.isnan(scores)).all()
     again = load_model(model.save(case.folder("grown")))
@@ -54,7 +36,7 @@ def abilities_add_keeps_old_scores(case: Case) -> None:
 
 
 @on_shared_fit
-@_for_ability(AddsItems, "add items")
+@for_ability(AddsItems, "add items")
 def abilities_add_reaches_matching_users(case: Case) -> None:
     """Of a new even and a new odd item, a user gets the one of the same parity first."""
     model: Any = case.loaded()
@@ -64,9 +46,9 @@ def abilities_add_reaches_matching_users(case: Case) -> None:
     names = case.world.data.user_ids.take(users)
     if case.cls.traits.cold_items == "none":
         with warns("get no list"):
-            assert model.recommend(names, 1, items=new).is_empty()
+            assert recommend_to(model, names, 1, items=new).is_empty()
         return
-    best = model.recommend(names, 1, items=new)
+    best = recommend_to(model, names, 1, items=new)
     if case.ranks_cold_items:
         expected = [new[parity] for parity in case.world.user_parity[users]]
         hits = np.mean([a == b for a, b in zip(best["item"], expected, strict=True)])
@@ -74,7 +56,7 @@ def abilities_add_reaches_matching_users(case: Case) -> None:
 
 
 @on_shared_fit
-@_for_ability(AddsItems, "add items")
+@for_ability(AddsItems, "add items")
 def abilities_add_to_a_copy(case: Case) -> None:
     """Items that are added to a shallow copy are not in the original, and the other way round."""
     model: Any = case.loaded()
@@ -82,7 +64,8 @@ def abilities_add_to_a_copy(case: Case) -> None:
     np.testing.assert_array_equal(all_scores(other), case.scores)
     other.add_items(case.world.new_items((0, 1)))
     np.testing.assert_array_equal(all_scores(model), case.scores)
-    assert model.recommend(case.world.data.user_ids.values[:2], 5, on_unknown="popular") is not None
+    users = case.world.data.user_ids.take(case.world.active_users[:2])
+    assert set(recommend_to(model, users, K)["user"]) == set(users)
     expected = all_scores(other)
     model.add_items(case.world.new_items((1, 0, 1)))
     np.testing.assert_array_equal(all_scores(other), expected)
@@ -91,7 +74,7 @@ def abilities_add_to_a_copy(case: Case) -> None:
 
 
 @on_shared_fit
-@_for_ability(AddsItems, "add items")
+@for_ability(AddsItems, "add items")
 def abilities_add_none_or_duplicates(case: Case) -> None:
     """Adding no items changes nothing; a known item is refused, and nothing is added."""
     model: Any = case.loaded()
@@ -104,7 +87,7 @@ def abilities_add_none_or_duplicates(case: Case) -> None:
 
 
 @on_shared_fit
-@_for_ability(AddsItems, "add items")
+@for_ability(AddsItems, "add items")
 def abilities_add_without_text(case: Case) -> None:
     """A new item without text is added; a method of texts warns, and cannot score it."""
     model: Any = case.loaded()
@@ -116,12 +99,12 @@ def abilities_add_without_text(case: Case) -> None:
     else:
         added = model.add_items(new)
     assert added["has_text"].to_list() == [False]
-    scores = model.score(by_rows(case.world.data.n_users), added["row"].to_numpy())
+    scores = model.score(queries_of(model, rows(case.world.data.n_users)), added["row"].to_numpy())
     assert np.isnan(scores).all() == ("texts" in traits.reads or traits.cold_items == "none")
 
 
 @on_shared_fit
-@_for_ability(Simulates, "simulate")
+@for_ability(Simulates, "simulate")
 def abilities_simulate_is_well_formed(case: Case) -> None:
     """Each item gets k distinct known users, best first, with weights and provenance."""
     model: Any = case.model
@@ -143,7 +126,7 @@ def abilities_simulate_is_well_formed(case: Case) -> None:
 
 
 @on_shared_fit
-@_for_ability(Simulates, "simulate")
+@for_ability(Simulates, "simulate")
 def abilities_simulate_finds_matching_users(case: Case) -> None:
     """Simulated users have the parity of the item, whether it is in the catalogue or not."""
     model: Any = case.model
@@ -160,7 +143,7 @@ def abilities_simulate_finds_matching_users(case: Case) -> None:
 
 
 @on_shared_fit
-@_for_ability(Simulates, "simulate")
+@for_ability(Simulates, "simulate")
 def abilities_simulate_refuses_bad_requests(case: Case) -> None:
     """A wrong k and an unknown item are errors; no items, a large k and no text are not."""
     model: Any = case.model

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.abilities import AddsItems, Simulates
+from warmstart.abilities import AddsItems, Predicts, Simulates
+from warmstart.data.queries import Queries
 from warmstart.errors import NotFittedError
-from warmstart.testing.case import Case, all_scores, by_rows, rows
+from warmstart.testing.case import Case, all_scores, rows
 from warmstart.testing.checks.shared import (
     assert_at_chance,
     assert_same_scores,
@@ -24,9 +25,9 @@ def leakage_random_interactions(case: Case) -> None:
     """A method that is fitted on random interactions ranks at chance."""
     data = case.world.with_random_interactions(np.random.default_rng(0))
     model = case.fit(data)
-    assert_at_chance(model.score, "warm", case)
+    assert_at_chance(model, "warm", case)
     if case.ranks_cold_items:
-        assert_at_chance(model.score, "cold", case)
+        assert_at_chance(model, "cold", case)
 
 
 @refits
@@ -34,15 +35,15 @@ def leakage_swapped_texts(case: Case) -> None:
     """If half of the texts are swapped, cold items are ranked at chance."""
     if case.ranks_cold_items:
         model = case.fit(case.world.with_swapped_texts())
-        assert_at_chance(model.score, "cold", case)
+        assert_at_chance(model, "cold", case)
 
 
 @refits
 def leakage_test_part(case: Case) -> None:
     """Removing the test interactions from the data set does not change the scores."""
-    split = case.world.without_test_interactions()
-    assert len(split.warm_test) + len(split.cold_test) == 0
-    model = case.fit(split.train, split.validation())
+    world = case.world.without_test_interactions()
+    assert len(world.split.warm_test) + len(world.split.cold_test) == 0
+    model = case.fit(world.data, world.split.validation())
     assert_same_scores(all_scores(model), case.scores, case)
 
 
@@ -57,13 +58,15 @@ def messages_before_fit(case: Case) -> None:
         lambda: model.fitted,
         lambda: model.chosen,
         lambda: model.recommend(["somebody"]),
-        lambda: model.score(by_rows(1), rows(1)),
+        lambda: model.score(Queries(rows(1), None, ("even",)), rows(1)),
         lambda: model.save(case.folder("never")),
     ]
     if isinstance(model, AddsItems):
         calls.append(lambda: model.add_items(case.world.new_items()))
     if isinstance(model, Simulates):
         calls.append(lambda: model.simulate(case.world.new_items(), 1))
+    if isinstance(model, Predicts):
+        calls.append(lambda: model.predict_proba(Queries(rows(1), None, ("even",)), rows(1)))
     for call in calls:
         with raises(NotFittedError, case.cls.name, "fit"):
             call()

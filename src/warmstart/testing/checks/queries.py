@@ -5,7 +5,7 @@ import numpy as np
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.errors import DataError, UnsupportedError
-from warmstart.testing.case import Case, by_rows, rows
+from warmstart.testing.case import Case, rows
 from warmstart.testing.checks.shared import assert_close, on_shared_fit, raises
 
 _MIN_AGREEMENT = 0.6  # relative ndcg by histories, as for known users
@@ -17,7 +17,7 @@ def queries_of_own_candidates_get_the_same_scores(case: Case) -> None:
     n_users, n_items = case.scores.shape
     rng = np.random.default_rng(0)
     own = np.stack([rng.permutation(n_items)[:7] for _ in range(n_users)]).astype(np.int32)
-    found = case.model.score(by_rows(n_users), own)
+    found = case.model.score(case.queries(n_users), own)
     assert_close(found, np.take_along_axis(case.scores, own, axis=1))
 
 
@@ -26,7 +26,7 @@ def queries_of_unknown_kind_are_refused(case: Case) -> None:
     """A kind of query that the method does not answer is an error that names the method."""
     answers = case.model.answers
     queries = {
-        "user": by_rows(2),
+        "user": Queries.of_users(rows(2)),
         "history": Queries.of_histories(Histories.from_lists([[0], [1]])),
         "text": Queries.of_texts(["an even pair", "an odd one"]),
     }

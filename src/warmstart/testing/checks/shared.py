@@ -4,15 +4,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from typing import Literal, TypeAlias
 
 import numpy as np
 
+from warmstart.abilities import require
 from warmstart.core import Recommender
 from warmstart.data.splits.cold import SliceName
-from warmstart.errors import DataWarning, WarmstartError
-from warmstart.rank import ScoreFunction
-from warmstart.testing.case import Case
+from warmstart.errors import DataWarning, UnsupportedError, WarmstartError
+from warmstart.testing.case import Case, scorer
 
 CheckFunction: TypeAlias = Callable[[Case], None]
 
@@ -47,6 +48,37 @@ def refits(function: CheckFunction) -> CheckFunction:
     """Register a check that fits the method again."""
     CHECKS[function.__name__] = Check(function, refits=True)
     return function
+
+
+def only_if(applies: Callable[[Case], bool]) -> Callable[[CheckFunction], CheckFunction]:
+    """Run the check on the cases to which it applies."""
+
+    def wrap(function: CheckFunction) -> CheckFunction:
+        @wraps(function)
+        def check(case: Case) -> None:
+            if applies(case):
+                function(case)
+
+        return check
+
+    return wrap
+
+
+def for_ability(ability: type, verb: str) -> Callable[[CheckFunction], CheckFunction]:
+    """Run the check on methods with the ability; assert that ``require`` refuses all others."""
+
+    def wrap(function: CheckFunction) -> CheckFunction:
+        @wraps(function)
+        def check(case: Case) -> None:
+            if issubclass(case.cls, ability):
+                function(case)
+                return
+            with raises(UnsupportedError, case.cls.name, verb):
+                require(case.model, ability, verb)
+
+        return check
+
+    return wrap
 
 
 @contextmanager
@@ -88,18 +120,17 @@ def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
 
 def assert_learned(model: Recommender, case: Case) -> None:
     """Assert rankings close to the ideal on each slice whose preferences the method declares."""
-    traits = case.cls.traits
     parts: list[Literal["warm", "cold"]] = []
-    if "interactions" in traits.reads and traits.personal:
+    if case.knows_taste:
         parts.append("warm")
     if case.ranks_cold_items:
         parts.append("cold")
     for part in parts:
-        quality = case.relative_ndcg(model.score, part)
+        quality = case.relative_ndcg(scorer(model), part)
         assert quality > _MIN_LEARNED, f"{part} items: relative ndcg {quality:.2f}, too low"
 
 
-def assert_at_chance(score: ScoreFunction, part: SliceName, case: Case) -> None:
-    """Assert that a ranking of a test slice is about as good as a random one."""
-    quality = case.relative_ndcg(score, part)
+def assert_at_chance(model: Recommender, part: SliceName, case: Case) -> None:
+    """Assert that a model ranks a test slice about as well as at random."""
+    quality = case.relative_ndcg(scorer(model), part)
     assert quality < _MAX_CHANCE, f"{part} items: relative ndcg {quality:.2f}, above chance"

@@ -5,39 +5,46 @@ else matters. The text of an item tells its parity ("even pair of six"), so a me
 items by their texts. Parity does not depend on the row number, and warm and cold items are mixed,
 so code that confuses rows, ids and positions fails. One user has no interactions; one warm item and
 one cold item have no text.
+
+The same preferences are told in every way that a method may read: users rate some items of the
+other parity below the threshold, items have genres, and there are dialogues about warm items.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
-import polars as pl
 
 from warmstart.core import Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
-from warmstart.data.ids import ExternalId, Ids
 from warmstart.data.interactions import Interactions
+from warmstart.data.ratings import Ratings
 from warmstart.data.splits.check import check_split
 from warmstart.data.splits.cold import ColdSplit
 from warmstart.data.tasks import RankingTask
 from warmstart.lm import LMConfig, TextEncoder, load_lm
 from warmstart.rank import Metric
 from warmstart.testing.tiny_lm import tiny_encoder
-
-EVEN = ("even", "two", "four", "six", "eight", "pair", "couple")
-ODD = ("odd", "one", "three", "five", "seven", "single", "lone")
-FILLERS = ("a", "the", "of", "book", "story")
+from warmstart.testing.worlds.dialogues import MENTIONS, spoken
+from warmstart.testing.worlds.items import (
+    EVEN,
+    FILLERS,
+    ODD,
+    IdType,
+    catalogue_of,
+    external_ids,
+    genres_of,
+    parity_text,
+)
 
 _DENSITY = 0.75  # probability that a user has interacted with an item of the same parity
-_HELD_OUT = 0.15  # fraction of these interactions in validation, and again in test
-_NAMES = {
-    "str": {"user": "user {:03d}", "item": "item/{:03d}"},
-    "int": {"user": "1{:03d}", "item": "70{:03d}"},
-}
-IdType: TypeAlias = Literal["str", "int"]
+_DISLIKED = 0.25  # probability that a user rated a warm item of the other parity
+_HELD_OUT = 0.15  # fraction of the interactions in validation, and again in test
+_THRESHOLD = 4.0
+_DIALOGUES = 24
 
 
 @dataclass(frozen=True)
@@ -60,15 +67,23 @@ class Checkerboard:
     empty_user: int
     textless: tuple[int, int]
 
-    @property
+    @cached_property
     def data(self) -> Dataset:
-        """The training data, for ``fit``."""
-        return self.split.train
+        """The training data with dialogues, for ``fit``."""
+        parities = np.repeat(np.arange(_DIALOGUES) % 2, MENTIONS).reshape(-1, MENTIONS)
+        return self._with_dialogues(self.split.train, parities)
 
     @property
     def active_users(self) -> np.ndarray:
         """Rows of the users with training interactions, int32."""
         return np.flatnonzero(np.diff(self.data.matrix.indptr)).astype(np.int32)
+
+    @cached_property
+    def seen(self) -> np.ndarray:
+        """Pairs of training, liked or not: bool, shape (n_users, n_items)."""
+        data = self.data
+        below = data.below_threshold.matrix(data.n_users, data.n_items)
+        return (data.matrix + below).toarray() > 0
 
     def unscored(self, traits: Traits) -> np.ndarray:
         """Items that a method with these traits cannot score: bool, shape (n_items,).
@@ -97,39 +112,72 @@ class Checkerboard:
         """
         rng = np.random.default_rng(first)
         numbers = range(first, first + len(parities))
-        texts = [_text(parity, rng) if text is None else text for parity in parities]
-        return _catalogue(_ids("item", self.id_type, numbers), texts)
+        texts = [parity_text(parity, rng) if text is None else text for parity in parities]
+        genres = [genres_of(*pair) for pair in zip(parities, numbers, strict=True)]
+        return catalogue_of(external_ids("item", self.id_type, numbers), texts, genres)
 
     def with_random_interactions(self, rng: np.random.Generator) -> Dataset:
-        """A control: each user has as many training interactions, drawn half from each parity."""
-        counts = np.diff(self.data.matrix.indptr)
-        warm = [np.flatnonzero(self.data.warm & (self.item_parity == parity)) for parity in (0, 1)]
-        items = []
-        for count in counts:
-            halves = rng.permutation((count // 2, count - count // 2))
-            items += [rng.choice(warm[p], half, replace=False) for p, half in enumerate(halves)]
-        users = np.repeat(np.arange(len(counts)), counts)
-        return self.data.with_interactions(Interactions.from_arrays(users, np.concatenate(items)))
+        """A control: each user likes and dislikes as many items, drawn half from each parity.
+
+        The dialogues too mention items of random parity.
+        """
+        data = self.data
+        warm = [np.flatnonzero(data.warm & (self.item_parity == parity)) for parity in (0, 1)]
+        liked, disliked = [], []
+        for user in range(data.n_users):
+            n_liked = int((data.interactions.users == user).sum())
+            n_disliked = int((data.below_threshold.users == user).sum())
+            for p, half in enumerate(rng.permutation((n_liked // 2, n_liked - n_liked // 2))):
+                drawn = rng.choice(warm[p], half + n_disliked // 2, replace=False)
+                liked += [(user, item) for item in drawn[:half]]
+                disliked += [(user, item) for item in drawn[half:]]
+        positives, below = (Interactions.from_arrays(*np.array(p).T) for p in (liked, disliked))
+        control = replace(
+            data,
+            interactions=positives,
+            below_threshold=below,
+            ratings=_ratings(positives, below, rng),
+        )
+        return self._with_dialogues(control, rng.integers(2, size=(_DIALOGUES, MENTIONS)))
 
     def with_swapped_texts(self) -> Dataset:
-        """A control: half of the even items swap texts with odd ones, warm and cold apart."""
-        data = self.data
-        texts = list(data.catalogue.texts)
-        for side in (data.warm, ~data.warm):
+        """A control: half of the even items swap texts and genres with odd ones.
+
+        Warm items swap with warm ones, cold ones with cold ones.
+        """
+        catalogue = self.data.catalogue
+        source = np.arange(len(catalogue))
+        for side in (self.data.warm, ~self.data.warm):
             rows = [np.flatnonzero(side & (self.item_parity == parity)) for parity in (0, 1)]
             for even, odd in list(zip(*rows, strict=False))[::2]:
-                texts[even], texts[odd] = texts[odd], texts[even]
-        return replace(data, catalogue=_catalogue(data.catalogue.item_ids, texts))
+                source[even], source[odd] = odd, even
+        swapped = replace(
+            catalogue,
+            texts=tuple(catalogue.texts[row] for row in source),
+            columns=catalogue.columns[source],
+        )
+        split = replace(self.split, dataset=replace(self.split.dataset, catalogue=swapped))
+        return replace(self, split=split).data
 
-    def without_test_interactions(self) -> ColdSplit:
-        """The same split with empty test parts; the interactions are not in its data set either."""
-        split = self.split
+    def without_test_interactions(self) -> "Checkerboard":
+        """The same with empty test parts; the interactions are not in its data set either."""
+        split, dataset = self.split, self.split.dataset
         test = np.concatenate([split.warm_test.keys, split.cold_test.keys])
-        kept = split.dataset.interactions
-        kept = kept.where(~np.isin(kept.keys, test))
+        kept = dataset.interactions.where(~np.isin(dataset.interactions.keys, test))
         empty = kept.where(np.zeros(len(kept), bool))
-        dataset = split.dataset.with_interactions(kept)
-        return replace(split, dataset=dataset, warm_test=empty, cold_test=empty)
+        assert dataset.ratings is not None
+        pairs = dataset.ratings.users.astype(np.int64) << 32 | dataset.ratings.items
+        ratings = dataset.ratings.where(~np.isin(pairs, test))
+        dataset = replace(dataset, interactions=kept, ratings=ratings)
+        split = replace(split, dataset=dataset, warm_test=empty, cold_test=empty)
+        return replace(self, split=split)
+
+    def _with_dialogues(self, data: Dataset, parities: np.ndarray) -> Dataset:
+        """Add dialogues that mention warm items of the given parities."""
+        rows = np.flatnonzero(data.warm & data.catalogue.has_text)
+        texts = data.catalogue.texts
+        rng = np.random.default_rng(0)
+        return replace(data, dialogues=spoken(parities, rows, self.item_parity, texts, rng))
 
 
 def checkerboard(
@@ -154,8 +202,8 @@ def checkerboard(
     empty_user = n_users // 2
     user_parity, item_parity = user_numbers % 2, item_numbers % 2
 
-    liked = user_parity[:, None] == item_parity[None, :]
-    liked &= rng.random(liked.shape) < _DENSITY
+    same = user_parity[:, None] == item_parity[None, :]
+    liked = same & (rng.random(same.shape) < _DENSITY)
     liked[empty_user] = False
     liked[:, textless[1]] = False
     part = rng.choice(3, liked.shape, p=(1 - 2 * _HELD_OUT, _HELD_OUT, _HELD_OUT))
@@ -166,15 +214,21 @@ def checkerboard(
     train, *held_out = (
         Interactions.from_arrays(*np.nonzero(liked & chosen)) for chosen in _masks(part, is_warm)
     )
-
-    texts = [_text(parity, rng) for parity in item_parity]
+    texts = [parity_text(parity, rng) for parity in item_parity]
     for row in textless:
         texts[row] = ""
+    disliked = ~same & is_warm & (rng.random(same.shape) < _DISLIKED)
+    disliked[empty_user] = False
+    positives, below = (Interactions.from_arrays(*np.nonzero(pairs)) for pairs in (liked, disliked))
+    genres = [genres_of(*pair) for pair in zip(item_parity, item_numbers, strict=True)]
     dataset = Dataset(
         f"checkerboard-{ids}",
-        Ids(_ids("user", ids, user_numbers.tolist()).values, "user"),
-        _catalogue(_ids("item", ids, item_numbers.tolist()), texts),
-        Interactions.from_arrays(*np.nonzero(liked)),
+        external_ids("user", ids, user_numbers.tolist()),
+        catalogue_of(external_ids("item", ids, item_numbers.tolist()), texts, genres),
+        positives,
+        below_threshold=below,
+        ratings=_ratings(positives, below, rng),
+        positive_rating=_THRESHOLD,
     )
     cold = np.flatnonzero(~is_warm & liked.any(axis=0)).astype(np.int32)
     warm_valid, warm_test, cold_valid, cold_test = held_out
@@ -224,18 +278,10 @@ def _masks(part: np.ndarray, is_warm: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def _text(parity: int, rng: np.random.Generator) -> str:
-    words = rng.choice((EVEN, ODD)[parity], 3, replace=False)
-    fillers = rng.choice(FILLERS, 2, replace=False)
-    return " ".join(rng.permutation([*words, *fillers]))
-
-
-def _ids(kind: str, id_type: IdType, numbers: Sequence[int]) -> Ids:
-    names = [_NAMES[id_type][kind].format(number) for number in numbers]
-    values: list[ExternalId] = [int(name) if id_type == "int" else name for name in names]
-    return Ids(values, kind)
-
-
-def _catalogue(item_ids: Ids, texts: Sequence[str]) -> Catalogue:
-    columns = pl.DataFrame({"title": list(texts), "length": [str(len(text)) for text in texts]})
-    return Catalogue(item_ids, tuple(texts), None, columns, ("title",))
+def _ratings(positives: Interactions, below: Interactions, rng: np.random.Generator) -> Ratings:
+    """Rate positives 4 or 5, the others 1 or 2."""
+    users = np.concatenate([positives.users, below.users])
+    items = np.concatenate([positives.items, below.items])
+    values = np.concatenate([rng.integers(4, 6, len(positives)), rng.integers(1, 3, len(below))])
+    order = np.lexsort((items, users))
+    return Ratings(users[order], items[order], values[order].astype(np.float32))
