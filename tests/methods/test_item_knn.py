@@ -8,7 +8,7 @@ import warmstart as ws
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.methods.item_knn import DECAYS, ItemKNN, ItemKNNConfig, decayed, nearest_items
-from warmstart.testing.world import checkerboard
+from warmstart.testing.worlds.checkerboard import checkerboard
 
 MATRIX = sparse.csr_matrix(np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 0], [1, 0, 0, 0]], "f4"))
 

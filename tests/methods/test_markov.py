@@ -5,7 +5,7 @@ import numpy as np
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.methods.markov import Markov, following_items
-from warmstart.testing.world import checkerboard
+from warmstart.testing.worlds.checkerboard import checkerboard
 
 
 def test_transitions_by_hand():

@@ -15,5 +15,7 @@ class DIN(ClickRecommender):
     name = "din"
     config_type = DinConfig
     traits = Traits(
-        reads=frozenset({"ratings"}), cold_items="prior", answers=frozenset({"user", "history"})
+        reads=frozenset({"ratings", "attributes"}),
+        cold_items="content",
+        answers=frozenset({"user", "history"}),
     )

@@ -15,5 +15,7 @@ class LogisticCtr(ClickRecommender):
     name = "logistic_ctr"
     config_type = LogisticCtrConfig
     traits = Traits(
-        reads=frozenset({"ratings"}), cold_items="prior", answers=frozenset({"user", "history"})
+        reads=frozenset({"ratings", "attributes"}),
+        cold_items="content",
+        answers=frozenset({"user", "history"}),
     )

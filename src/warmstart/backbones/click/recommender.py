@@ -4,25 +4,22 @@ from typing import Any, cast
 
 import numpy as np
 
-from warmstart.abilities import AddsItems, Predicts
+from warmstart.abilities import Predicts
 from warmstart.backbones.click import ClickConfig, ClickData, ClickModel, build, label_likelihood
 from warmstart.core import FitContext, Recommender
-from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.queries import Queries
 from warmstart.data.tasks import LabelTask
-from warmstart.errors import DataError, UnsupportedError
-from warmstart.process import check_process
+from warmstart.errors import DataError
 from warmstart.run import stage_key
 
-_PAIRS_AT_ONCE = 2**18
 
-
-class ClickRecommender(Recommender, Predicts, AddsItems):
+class ClickRecommender(Recommender, Predicts):
     """Predicts likes; ranks items by their probability.
 
     It learns from ``Dataset.ratings``; a rating from ``Dataset.positive_rating`` on is a like. A
-    method names the click model by its configuration.
+    method names the click model by its configuration. Items that are new after the fit need another
+    fit.
     """
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
@@ -34,7 +31,6 @@ class ClickRecommender(Recommender, Predicts, AddsItems):
         if isinstance(task, LabelTask):
             validated_on = task.hash
             validate = lambda predict: label_likelihood(predict, task)  # noqa: E731
-        self._n_fitted = data.n_items
         self._model: ClickModel = build(config)
         key = stage_key([config, pairs.hash, seed, validated_on])
         with context.run.stage(config.kind, key, code=__name__) as folder:
@@ -66,40 +62,16 @@ class ClickRecommender(Recommender, Predicts, AddsItems):
             attributes=None if genres is None else data.catalogue.attribute(genres).matrix,
         )
 
-    def predict_proba(self, queries: Queries, items: np.ndarray) -> np.ndarray:
-        """As ``Predicts.predict_proba``.
-
-        Raises:
-            UnsupportedError: an item was added after the fit; or this process was forked from one
-                that had used warmstart.
-        """
-        check_process()
-        items = np.asarray(items, np.int32)
-        added = items[items >= self._n_fitted]
-        if len(added):
-            raise UnsupportedError(
-                f"{self.name} cannot predict item row {added[0]}, which was added after the fit"
-            )
-        return self._model.predict_proba(queries, items)
+    def _predict(self, queries: Queries, items: np.ndarray) -> np.ndarray:
+        """As ``Predicts.predict_proba``."""
+        return self._model.predict_proba(queries, items.astype(np.int32))
 
     def _score(self, queries: Queries, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``: probabilities of a like; NaN for an added item."""
-        scores = np.full((len(queries), len(items)), np.nan, np.float32)
-        known = np.flatnonzero(items < self._n_fitted)
-        step = max(1, _PAIRS_AT_ONCE // max(len(known), 1))
-        for start in range(0, len(queries) if len(known) else 0, step):
-            rows = np.arange(start, min(start + step, len(queries)))
-            pairs = queries.take(np.repeat(rows, len(known)))
-            found = self._model.predict_proba(pairs, np.tile(items[known], len(rows)))
-            scores[start : start + step, known] = found.reshape(len(rows), len(known))
-        return scores
-
-    def _add_items(self, items: Catalogue) -> None:
-        """Do nothing: added items cannot be predicted."""
+        """As ``Recommender.score``: probabilities of a like."""
+        return self._score_by_probability(queries, items)
 
     def _state(self) -> dict[str, np.ndarray]:
-        return {**self._model.state(), "n_fitted": np.array([self._n_fitted])}
+        return self._model.state()
 
     def _restore(self, state: dict[str, np.ndarray], lm: Any) -> None:
-        self._n_fitted = int(state["n_fitted"][0])
         self._model = build(self.config).restore(state)

@@ -56,8 +56,8 @@ def order_ignores_later_events(case: Case) -> None:
         Queries(task.queries.users[users], Histories.from_lists([walk[:n] for walk in walks]))
         for n in lengths
     ]
-    both = [Histories.from_lists([walk[:n] for walk in walks for n in lengths])]
-    together = Queries(np.repeat(task.queries.users[users], len(lengths)), *both)
+    every = Histories.from_lists([walk[:n] for walk in walks for n in lengths])
+    together = Queries(np.repeat(task.queries.users[users], len(lengths)), every)
     found = model.score(together, items)
     for start, queries in enumerate(prefixes):
         assert_close(found[start :: len(lengths)], model.score(queries, items))
