@@ -92,6 +92,16 @@ def test_user_auc_does_not_see_what_separates_users_only():
     assert user_auc(labels, by_user, users).mean == 0.5
 
 
+def test_user_auc_is_biased_against_counts_of_the_labels_before():
+    # Random labels of 500 users, eight each, and for each pair the likes among those before it.
+    labels = np.random.default_rng(0).random((500, 8)) < 0.5
+    before = np.cumsum(labels, axis=1) - labels
+    scores = before / (np.arange(8) + 2)
+    users = np.repeat(np.arange(500), 8)
+    assert user_auc(labels.ravel(), scores.ravel(), users).mean < 0.4
+    assert 0.47 < auc(labels.ravel(), scores.ravel()) < 0.53
+
+
 def test_users_without_both_labels_leave_nothing():
     found = user_auc(np.array([True, False]), np.array([1.0, 0.0]), np.array([0, 1]))
     assert len(found.users) == 0

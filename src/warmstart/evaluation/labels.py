@@ -72,6 +72,11 @@ def user_auc(labels: np.ndarray, scores: np.ndarray, users: np.ndarray) -> UserA
     Users whose labels are all equal have no AUC and are left out. Two methods measured on the same
     pairs have the same users, so their values are paired.
 
+    It is biased against inputs that count the user's labels of earlier pairs of the same user, such
+    as the likes of a history that grows during the test: after a like, fewer of the user's likes
+    are left. On labels without signal such inputs are below .5. Histories that end before the
+    user's first pair are free of it.
+
     Args:
         labels: bool, shape (pairs,).
         scores: shape (pairs,).

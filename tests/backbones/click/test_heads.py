@@ -1,17 +1,21 @@
 """The heads of the networks, compared with loops; what DIN reads from a history."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from scipy.special import logit
 
 from warmstart.backbones.click import ClickData, build
 from warmstart.backbones.click.deepfm import DeepFmConfig, DeepFmHead, mean_item
 from warmstart.backbones.click.din import DinConfig, DinHead, interest
+from warmstart.backbones.click.logistic import LogisticCtrConfig, RateRegression
 from warmstart.backbones.click.tables import Fields
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.data.ratings import Ratings
-from warmstart.evaluation.labels import auc
+from warmstart.evaluation.labels import auc, log_loss
 
 
 def fields(batch=5, length=4, width=3):
@@ -33,6 +37,22 @@ def test_a_factorisation_machine_is_the_sum_of_the_products_of_all_pairs():
             -given.disliked[row].sum(0) / (given.disliked_given[row].sum() + 1),
         ]
         expected = sum(vectors[f] @ vectors[g] for f in range(4) for g in range(f))
+        assert found[row].item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_din_is_the_products_of_the_candidate_with_user_and_interests():
+    given = fields()
+    found = DinHead(3, ())(given)
+    for row in range(5):
+        item, interests = given.item[row], []
+        for items, mask in (
+            (given.liked[row], given.liked_given[row, :, 0]),
+            (given.disliked[row], given.disliked_given[row, :, 0]),
+        ):
+            held = items[mask == 1]
+            weights = torch.softmax(held @ item, dim=0)
+            interests.append(weights @ held)
+        expected = (given.user[row] + interests[0] - interests[1]) @ item
         assert found[row].item() == pytest.approx(expected.item(), abs=1e-5)
 
 
@@ -142,10 +162,47 @@ def test_users_and_items_without_training_pairs_have_no_vector(world):
 
 
 def test_a_network_without_epochs_is_its_base(world):
-    regression = build(DinConfig().base).fit(world.train, rng=np.random.default_rng(0))
+    regression = build(LogisticCtrConfig()).fit(world.train, rng=np.random.default_rng(0))
     network = build(DinConfig(epochs=0)).fit(world.train, rng=np.random.default_rng(0))
     np.testing.assert_allclose(
         network.predict_proba(world.held_out, world.items),
         regression.predict_proba(world.held_out, world.items),
-        atol=1e-3,
+        atol=5e-3,
     )
+
+
+@pytest.mark.parametrize("base", [LogisticCtrConfig(), None])
+def test_the_loss_of_the_training_includes_the_base(world, tmp_path, base):
+    config = DeepFmConfig(base=base, epochs=1, learning_rate=1e-9, l2=0)
+    build(config).fit(world.train, rng=np.random.default_rng(0), run_folder=tmp_path)
+    loss = json.loads((tmp_path / "log.jsonl").read_text())["loss"]
+    logits = np.zeros(len(world.train))
+    if base is not None:
+        _, logits = RateRegression.fit(base, world.train)
+    expected = log_loss(world.train.labels, 1 / (1 + np.exp(-logits)))
+    assert loss == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_regulariser_shrinks_vectors_and_biases(world):
+    def norms(l2):
+        config = DeepFmConfig(
+            base=None, epochs=3, batch_size=64, learning_rate=0.02, l2=l2, width=4
+        )
+        state = build(config).fit(world.train, rng=np.random.default_rng(0)).state()
+        return np.array(
+            [np.linalg.norm(state[f"vectors.{name}"]) for name in ("users", "user_biases")]
+        )
+
+    assert (norms(1.0) < 0.5 * norms(0.0)).all()
+
+
+@pytest.mark.parametrize("kind", [DinConfig, DeepFmConfig])
+def test_biases_are_added_to_the_log_odds(world, kind):
+    model = build(kind(epochs=1)).fit(world.train, rng=np.random.default_rng(0))
+    queries, items = Queries.of_users([3, 4, -1, -1]), np.array([7, 7, 7, 8], np.int32)
+    before = model.predict_proba(queries, items)
+    state = {name: array.copy() for name, array in model.state().items()}
+    state["vectors.user_biases"][3] += 1
+    state["vectors.item_biases"][8] -= 2
+    after = build(kind(epochs=1)).restore(state).predict_proba(queries, items)
+    np.testing.assert_allclose(logit(after) - logit(before), [1, 0, 0, -2], atol=1e-5)

@@ -41,10 +41,14 @@ _PAIRS_AT_ONCE = 4096
 class NetworkConfig(EpochConfig):
     """Settings of a click network.
 
+    The defaults were chosen on validation, on MovieLens-100K and the ML-1M sample of CoLLM, seeds 0
+    to 2. Most settings moved the AUC by less than a seed did (.001); width 32 was better than 16
+    and 8, and like 64.
+
     Attributes:
         width: length of the vectors.
-        epochs: maximum number of epochs; with validation the best one is kept. The networks learn
-            the training pairs by heart in a few epochs.
+        epochs: maximum number of epochs; with validation the best one is kept. Click networks
+            overfit within a few epochs: the best one was the first to the fourth.
         base: settings of the rate regression that the network starts from; None starts from zero,
             as the papers do.
         hidden: widths of the hidden layers of the head's deep part; none leaves it out.
@@ -56,8 +60,8 @@ class NetworkConfig(EpochConfig):
         l2: weight of the squared vectors and biases of a batch in the loss, per pair.
     """
 
-    width: int = Field(default=16, ge=1)
-    epochs: int = Field(default=10, ge=0)
+    width: int = Field(default=32, ge=1)
+    epochs: int = Field(default=5, ge=0)
     base: LogisticCtrConfig | None = LogisticCtrConfig()
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (32,)
     history_length: int = Field(default=30, ge=1)
