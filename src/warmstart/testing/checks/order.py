@@ -56,11 +56,13 @@ def order_ignores_later_events(case: Case) -> None:
         Queries(task.queries.users[users], Histories.from_lists([walk[:n] for walk in walks]))
         for n in lengths
     ]
-    both = [Histories.from_lists([walk[:n] for walk in walks for n in lengths])]
-    together = Queries(np.repeat(task.queries.users[users], len(lengths)), *both)
+    together = Queries(
+        np.repeat(task.queries.users[users], len(lengths)),
+        Histories.from_lists([walk[:n] for walk in walks for n in lengths]),
+    )
     found = model.score(together, items)
-    for start, queries in enumerate(prefixes):
-        assert_close(found[start :: len(lengths)], model.score(queries, items))
+    for place, queries in enumerate(prefixes):
+        assert_close(found[place :: len(lengths)], model.score(queries, items))
 
 
 def _hit(case: Case, histories: Histories | None = None) -> float:
