@@ -4,6 +4,7 @@ import copy
 import pickle
 import re
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -21,6 +22,7 @@ from warmstart.data.histories import Histories
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
 from warmstart.data.queries import Queries
+from warmstart.data.ratings import Ratings
 from warmstart.errors import (
     ConfigError,
     DataError,
@@ -169,13 +171,23 @@ def test_no_interactions_are_refused_before_anything_else():
         Lookup(fails=True).fit(dataset(np.zeros((2, 2))))
 
 
-@pytest.mark.parametrize("what", ["ratings", "dialogues"])
-def test_data_without_what_a_method_learns_from_are_refused(what):
-    class Reader(Lookup):
-        traits = Traits(reads=frozenset({what}), cold_items="prior")
+def test_data_without_what_a_method_learns_from_are_refused():
+    class Rated(Lookup):
+        traits = Traits(reads=frozenset({"ratings"}), cold_items="prior")
 
-    with pytest.raises(DataError, match=f"lookup: learns from {what}, but 'toy' has none"):
-        Reader().fit(dataset(MATRIX))
+    class Spoken(Lookup):
+        traits = Traits(reads=frozenset({"dialogues"}), cold_items="prior")
+
+    data = dataset(MATRIX)
+    ratings = Ratings(*np.zeros((2, 1), np.int32), np.ones(1, np.float32))
+    for method, lacking, message in (
+        (Rated, data, "learns from liked and disliked items, but 'toy' has no ratings"),
+        (Rated, replace(data, ratings=ratings), "but 'toy' has no positive_rating; give a column"),
+        (Spoken, data, "lookup: learns from dialogues, but 'toy' has none"),
+    ):
+        with pytest.raises(DataError, match=message):
+            method().fit(lacking)
+    Rated().fit(replace(data, ratings=ratings, positive_rating=1.0))
 
 
 def test_a_method_that_scores_histories_answers_known_users_by_theirs():

@@ -56,13 +56,11 @@ def order_ignores_later_events(case: Case) -> None:
         Queries(task.queries.users[users], Histories.from_lists([walk[:n] for walk in walks]))
         for n in lengths
     ]
-    together = Queries(
-        np.repeat(task.queries.users[users], len(lengths)),
-        Histories.from_lists([walk[:n] for walk in walks for n in lengths]),
-    )
+    every = Histories.from_lists([walk[:n] for walk in walks for n in lengths])
+    together = Queries(np.repeat(task.queries.users[users], len(lengths)), every)
     found = model.score(together, items)
-    for place, queries in enumerate(prefixes):
-        assert_close(found[place :: len(lengths)], model.score(queries, items))
+    for start, queries in enumerate(prefixes):
+        assert_close(found[start :: len(lengths)], model.score(queries, items))
 
 
 def _hit(case: Case, histories: Histories | None = None) -> float:
