@@ -4,6 +4,7 @@ import copy
 import pickle
 import re
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -17,9 +18,11 @@ from warmstart.config import Config
 from warmstart.core import Recommender, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
+from warmstart.data.histories import Histories
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import Interactions
 from warmstart.data.queries import Queries
+from warmstart.data.ratings import Ratings
 from warmstart.errors import (
     ConfigError,
     DataError,
@@ -166,6 +169,48 @@ def test_a_failed_fit_leaves_the_model_unfitted(model):
 def test_no_interactions_are_refused_before_anything_else():
     with pytest.raises(DataError, match="lookup: 'toy' has no training interactions"):
         Lookup(fails=True).fit(dataset(np.zeros((2, 2))))
+
+
+def test_data_without_what_a_method_learns_from_are_refused():
+    class Rated(Lookup):
+        traits = Traits(reads=frozenset({"ratings"}), cold_items="prior")
+
+    class Spoken(Lookup):
+        traits = Traits(reads=frozenset({"dialogues"}), cold_items="prior")
+
+    data = dataset(MATRIX)
+    ratings = Ratings(*np.zeros((2, 1), np.int32), np.ones(1, np.float32))
+    for method, lacking, message in (
+        (Rated, data, "learns from liked and disliked items, but 'toy' has no ratings"),
+        (Rated, replace(data, ratings=ratings), "but 'toy' has no positive_rating; give a column"),
+        (Spoken, data, "lookup: learns from dialogues, but 'toy' has none"),
+    ):
+        with pytest.raises(DataError, match=message):
+            method().fit(lacking)
+    Rated().fit(replace(data, ratings=ratings, positive_rating=1.0))
+
+
+def test_a_method_that_scores_histories_answers_known_users_by_theirs():
+    class Newest(Lookup):
+        """Scores the item after the newest one of the history 1."""
+
+        traits = Traits(
+            reads=frozenset({"order"}), cold_items="none", answers=frozenset({"history"})
+        )
+
+        def _score_users(self, users, items):
+            return Recommender._score_users(self, users, items)
+
+        def _score_histories(self, histories, items):
+            newest = histories.padded(1, padding=-9)
+            return (newest + 1 == items).astype(np.float32)
+
+    model = Newest().fit(dataset(MATRIX))
+    assert model.answers == {"user", "history"}
+    given = Queries(np.array([0, 1, -1], np.int32), Histories.from_lists([[], [0], [3]]))
+    items = np.arange(5, dtype=np.int32)
+    assert model.score(given, items).argmax(axis=1).tolist() == [2, 1, 4]
+    assert model.score(Queries.of_users([0, 1]), items).argmax(axis=1).tolist() == [2, 3]
 
 
 def test_chosen_fills_in_the_choices_and_keeps_the_other_settings():

@@ -77,7 +77,8 @@ class Traits:
             users also answers histories, by the known users with the most similar ones; one that
             scores histories also answers known users, by their histories.
         cold_items: how cold items are scored: "none" (NaN), "prior" (one score for all cold
-            items), "content" (from the text) or "simulated" (from simulated interactions).
+            items), "content" (from the text or the attributes) or "simulated" (from simulated
+            interactions).
         needs_lm: whether ``fit`` requires a language model.
         exact_repeat: whether the same seed gives bit-identical scores.
         personal: whether scores depend on the user; popularity, for example, does not.
@@ -516,9 +517,15 @@ def _check_inputs(method: str, traits: Traits, data: Dataset) -> None:
     Raises:
         DataError: they lack it.
     """
-    for name, column in (("ratings", data.ratings), ("dialogues", data.dialogues)):
-        if name in traits.reads and column is None:
-            raise DataError(f"{method}: learns from {name}, but {data.name!r} has none")
+    rated = data.ratings is not None and data.positive_rating is not None
+    if "ratings" in traits.reads and not rated:
+        have = "ratings" if data.ratings is None else "positive_rating"
+        raise DataError(
+            f"{method}: learns from liked and disliked items, but {data.name!r} has no {have}; "
+            "give a column rating and positive_rating, the lowest rating of a like"
+        )
+    if "dialogues" in traits.reads and data.dialogues is None:
+        raise DataError(f"{method}: learns from dialogues, but {data.name!r} has none")
     if "texts" in traits.reads:
         _check_texts(method, data)
 

@@ -5,7 +5,7 @@ import pytest
 
 from tests.data.splits.made import by_user, letters, spoken, words
 from warmstart.data.dialogues import Dialogues
-from warmstart.data.splits.dialogue_split import take_dialogues, text_before
+from warmstart.data.splits.dialogue_split import requests_of, take_dialogues, text_before
 from warmstart.data.splits.dialogues import dialogues
 from warmstart.errors import DataError
 
@@ -54,6 +54,19 @@ def test_training_has_the_training_dialogues_and_their_items():
         "test": {"dialogues": 1, "turns": 6, "mentions": 10},
     }
     assert repr(split) == "Split('spoken', dialogues; dialogues: train 1, valid 1, test 1)"
+
+
+def test_training_requests_are_made_as_those_of_the_test():
+    data = spoken(THREE, items="xyz")
+    asked = requests_of(data.dialogues)
+    assert words(data, asked.targets) == "bccdebgd"
+    assert asked.dialogues.tolist() == [0, 0, 1, 1, 2, 2, 2, 2]
+    tasks = dialogues(data).tasks("test")["all"]
+    assert asked.queries.take(asked.dialogues == 2).hash == tasks.queries.hash
+    kept = requests_of(data.dialogues, np.array([True, False, True]))
+    assert kept.queries.hash == asked.queries.take(asked.dialogues != 1).hash
+    of_training = requests_of(dialogues(data).train.dialogues)
+    assert of_training.queries.hash == asked.queries.take(asked.dialogues == 0).hash
 
 
 def many(*parts: str | None) -> dict:

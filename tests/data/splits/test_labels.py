@@ -39,6 +39,9 @@ def test_each_user_trains_on_the_first_ratings_and_is_asked_for_the_last():
     assert rows(data, test) == [("u", "abcdefghi", "j", True), ("v", "ab", "c", False)]
     assert test.queries.histories.ratings.tolist() == [5, 2, 4, 3, 5, 1, 5, 4, 2, 1, 5]
     assert test.queries.histories.times.tolist() == [*range(1, 10), 1, 2]
+    liked = [True, False, True, False, True, False, True, True, False, False, True]
+    assert test.queries.histories.liked(4).tolist() == liked
+    assert split.dataset.histories.liked(4).all()  # it has no ratings
     assert test.queries.users.tolist() == [0, 1]
     assert split.train.ratings.values.tolist() == [5, 2, 4, 3, 5, 1, 5, 4, 1, 5, 5]
     assert by_user(data, split.train.interactions) == {"u": "acegh", "v": "b", "w": "b"}

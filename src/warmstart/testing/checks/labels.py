@@ -15,7 +15,7 @@ from warmstart.testing.checks.shared import assert_close, for_ability, raises, r
 
 # Allowances over the ideal values: 640 test pairs, and what a method must learn from 1920 ratings.
 _AUC = 0.1
-_LOG_LOSS = 0.15
+_LOG_LOSS = 0.2
 _MAX_CALIBRATION_ERROR = 0.12
 _CHANCE = 0.12  # allowed distance of an AUC from 0.5 where there is nothing to learn
 

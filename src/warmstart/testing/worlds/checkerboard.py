@@ -117,9 +117,10 @@ class Checkerboard:
         return catalogue_of(external_ids("item", self.id_type, numbers), texts, genres)
 
     def with_random_interactions(self, rng: np.random.Generator) -> Dataset:
-        """A control: each user likes and dislikes as many items, drawn half from each parity.
+        """Data from which nothing can be learned, for ``fit``.
 
-        The dialogues too mention items of random parity.
+        Each user likes and dislikes as many items as before, drawn half from each parity; an odd
+        number of disliked ones is rounded down. The dialogues mention items of random parity.
         """
         data = self.data
         warm = [np.flatnonzero(data.warm & (self.item_parity == parity)) for parity in (0, 1)]
@@ -141,9 +142,9 @@ class Checkerboard:
         return self._with_dialogues(control, rng.integers(2, size=(_DIALOGUES, MENTIONS)))
 
     def with_swapped_texts(self) -> Dataset:
-        """A control: half of the even items swap texts and genres with odd ones.
+        """Data whose texts and genres tell nothing, for ``fit``.
 
-        Warm items swap with warm ones, cold ones with cold ones.
+        Half of the even items swap them with odd ones, warm items with warm ones, cold with cold.
         """
         catalogue = self.data.catalogue
         source = np.arange(len(catalogue))
