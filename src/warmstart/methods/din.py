@@ -18,4 +18,5 @@ class DIN(ClickRecommender):
         reads=frozenset({"ratings", "attributes"}),
         cold_items="content",
         answers=frozenset({"user", "history"}),
+        exact_repeat=False,  # torch rounds a sum differently from call to call
     )

@@ -172,3 +172,13 @@ def test_by_threshold_is_the_rule_of_reading():
     positives, below = by_threshold(ratings, 4)
     assert positives.order_hash == data.interactions.order_hash
     assert below.order_hash == data.below_threshold.order_hash
+
+
+def test_ratings_of_the_same_second_are_no_history():
+    """Whoever rates ten films in one second has told no order in which to learn from them."""
+    rows = [("u", f"i{n}", 5 if n % 2 else 1, 100 + n // 2) for n in range(20)]
+    frame = pl.DataFrame(rows, schema=["user", "item", "rating", "time"], orient="row")
+    data = from_frames(frame, rating="rating", time="time", positive_rating=4)
+    task = labels(data).tasks("test")["all"]
+    assert task.queries.histories is not None
+    assert task.queries.histories.lengths.tolist() == [18, 18]

@@ -119,13 +119,7 @@ class _NetworkTrainee(TorchTrainee):
         order = rng.permutation(len(self.pairs))
         batches = max(1, round(len(order) / self.config.batch_size))
         for batch in np.array_split(order, batches):
-            yield self._step(self._loss(batch, rng))
-
-    def _step(self, loss: Tensor) -> float:
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        return loss.item()
+            yield self.step(self._loss(batch, rng))
 
     def _loss(self, batch: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Compute the mean log loss of a batch of pairs, with the regulariser."""

@@ -71,6 +71,10 @@ class LabelSplit(Split):
         sequences = ratings.where(known).histories(self.dataset.n_users)
         events = np.flatnonzero(self.parts[known] == CODE_OF[part])
         histories, _ = before(sequences, events)
+        if histories.times is not None and ratings.times is not None:
+            # Nobody knows the order of ratings of one second, which a user often enters at once.
+            moments = ratings.times[known][events]
+            histories = histories.where(histories.times < moments[histories.queries])
         users = ratings.users[known][events].astype(np.int32)
         trained = np.isin(users, ratings.users[self.parts == TRAIN])
         return {
