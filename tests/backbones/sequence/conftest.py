@@ -10,7 +10,14 @@ from warmstart.data.histories import Histories
 
 N_CYCLE, N_ITEMS = 20, 22  # the last two items are in no history
 
-SMALL = {"width": 16, "epochs": 12, "learning_rate": 0.02, "batch_size": 128, "dropout": 0.1}
+SMALL = {
+    "width": 16,
+    "epochs": 16,
+    "learning_rate": 0.02,
+    "batch_size": 128,
+    "dropout": 0.1,
+    "input_dropout": 0.0,
+}
 CONFIGS = {
     "sasrec": SasRecConfig(**SMALL),
     "gru4rec": Gru4RecConfig(**SMALL),
@@ -22,7 +29,10 @@ def cycle(rng, n_histories, longest=9):
     starts = rng.integers(0, N_CYCLE, n_histories)
     lengths = rng.integers(0, longest, n_histories)
     return Histories.from_lists(
-        [(start + np.arange(length)) % N_CYCLE for start, length in zip(starts, lengths, strict=True)]
+        [
+            (start + np.arange(length)) % N_CYCLE
+            for start, length in zip(starts, lengths, strict=True)
+        ]
     )
 
 
