@@ -102,7 +102,7 @@ class Histories:
     def matrix(self, n_items: int) -> sparse.csr_matrix:
         """The items of each history: float32 CSR of ones, shape (queries, n_items)."""
         found = sparse.csr_matrix(
-            (np.ones(len(self.items), np.float32), self.items, self.offsets),
+            (np.ones(len(self.items), np.float32), self.items.copy(), self.offsets),
             shape=(len(self), n_items),
         )
         found.sum_duplicates()
