@@ -20,6 +20,7 @@ PINS = {
         "scipy==1.12.0",
         "torch==2.13.0",
     ],
+    "rectools": ["rectools[torch]==0.19.0", "torch==2.13.0"],
 }
 
 

@@ -27,10 +27,29 @@ def collaborative_vectors(
     """
     if isinstance(backbone, FactorBackbone):
         return backbone.vectors
-    users = np.maximum(train.getnnz(axis=1), 1) ** -0.25
-    items = np.maximum(train.getnnz(axis=0), 1) ** -0.5
-    scaled = train.multiply(users[:, None]).multiply(items[None, :]).tocsr()
-    width = min(width, *(n - 1 for n in shape_of(train)))
+    return principal_directions(train, width, user_exponent=0.25)
+
+
+def principal_directions(
+    matrix: sparse.csr_matrix, width: int, *, user_exponent: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute truncated singular vectors of an interaction matrix, times root singular values.
+
+    The matrix is scaled by item degree^-1/2 and user degree^-``user_exponent`` before.
+
+    Args:
+        matrix: CSR, shape (n_users, n_items).
+        width: maximum number of directions; the matrix may have fewer.
+        user_exponent: the bigger, the less active users count.
+
+    Returns:
+        float32, shapes (n_users, directions) and (n_items, directions). Always the same for equal
+        arguments.
+    """
+    users = np.maximum(matrix.getnnz(axis=1), 1) ** -user_exponent
+    items = np.maximum(matrix.getnnz(axis=0), 1) ** -0.5
+    scaled = matrix.multiply(users[:, None]).multiply(items[None, :]).tocsr()
+    width = min(width, *(n - 1 for n in shape_of(matrix)))
     rows = to_torch(scaled, torch.device("cpu")).to_sparse_coo()
     with torch_seed(np.random.default_rng(0)):
         left, values, right = torch.svd_lowrank(rows, q=width, niter=4)

@@ -10,7 +10,14 @@ from warmstart.data.histories import Histories
 
 N_CYCLE, N_ITEMS = 20, 22  # the last two items are in no history
 
-SMALL = {"width": 16, "epochs": 12, "learning_rate": 0.02, "batch_size": 128, "dropout": 0.1}
+SMALL = {
+    "width": 16,
+    "epochs": 12,
+    "learning_rate": 0.02,
+    "batch_size": 128,
+    "dropout": 0.1,
+    "input_dropout": 0.0,
+}
 CONFIGS = {
     "sasrec": SasRecConfig(**SMALL),
     "gru4rec": Gru4RecConfig(**SMALL),

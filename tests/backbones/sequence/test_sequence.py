@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
+from scipy.special import expit, logsumexp
 
 from tests.backbones.sequence.conftest import N_CYCLE, N_ITEMS, SMALL, cycle, newest
 from warmstart.backbones.sequence import build_sequence
@@ -183,3 +185,56 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     rows = (found == 0).float().mean(dim=1)
     assert rows.std() == pytest.approx((0.25 * 0.75 / 999) ** 0.5, rel=0.3)
     torch.testing.assert_close(dropout.eval()(values), values)
+
+
+def prefixes(histories):
+    """Every history before each of its events but the first, and these events."""
+    found = [(items[:end], items[end]) for items in map(histories.__getitem__, range(len(histories)))
+             for end in range(1, len(items))]  # fmt: skip
+    return Histories.from_lists([items for items, _ in found]), np.array(
+        [item for _, item in found]
+    )
+
+
+def test_a_folded_in_vector_stands_in_for_the_learned_one(config, fitted_once, train, asked):
+    backbone = fitted_once(config)
+    before, following = prefixes(train)
+    events = sparse.csr_matrix(following == np.array([[7], [15]]), dtype=np.float32)
+    folded = backbone.fold_in(backbone.encode(before), events)
+    vectors = backbone.item_vectors
+    np.testing.assert_array_equal(vectors, fitted_once(config).item_vectors)
+    vectors[[7, 15]] = folded
+    items, rows = newest(asked)
+    found = np.nanargmax(backbone.encode(asked.take(rows)) @ vectors.T, axis=1)
+    for folded_item in (7, 15):
+        np.testing.assert_array_equal(found == folded_item, items == folded_item - 1)
+
+
+def test_the_expected_number_of_events_is_the_observed_one(config, fitted_once, train):
+    backbone = fitted_once(config)
+    before, following = prefixes(train)
+    states = backbone.encode(before)
+    for weight in (1.0, 0.2):
+        events = sparse.csr_matrix(weight * (following == np.array([[7], [15]])), dtype=np.float32)
+        scores = backbone.fold_in(states, events) @ states.T
+        others = logsumexp(states @ backbone.item_vectors[:N_CYCLE].T, axis=1)
+        expected = expit(scores - others).sum(axis=1)
+        np.testing.assert_allclose(expected, np.asarray(events.sum(axis=1)).ravel(), rtol=0.01)
+
+
+def test_fold_in_of_nothing_and_of_nobody(config, fitted_once, asked):
+    backbone = fitted_once(config)
+    states = backbone.encode(asked)
+    events = np.zeros((2, len(asked)), np.float32)
+    events[0, np.flatnonzero(asked.lengths)[:4]] = 1
+    found = backbone.fold_in(states, sparse.csr_matrix(events))
+    assert np.isfinite(found[0]).all()
+    assert np.isnan(found[1]).all()
+    known = asked.lengths > 0
+    np.testing.assert_array_equal(
+        found, backbone.fold_in(states[known], sparse.csr_matrix(events[:, known]))
+    )
+    with pytest.raises(DataError, match="columns"):
+        backbone.fold_in(states[1:], sparse.csr_matrix(events))
+    with pytest.raises(DataError, match="without NaN"):
+        backbone.fold_in(np.full_like(states, np.nan), sparse.csr_matrix(events))

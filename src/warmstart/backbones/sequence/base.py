@@ -12,13 +12,16 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from scipy import sparse
 
-from warmstart.backbones.base import required_arrays
+from warmstart.backbones.base import check_fold_in, required_arrays
 from warmstart.backbones.graph import default_device
 from warmstart.backbones.limits import check_finite
 from warmstart.backbones.sequence.batches import Windows
+from warmstart.backbones.sequence.fold_in import directions, lengths
 from warmstart.backbones.sequence.network import SequenceNetwork
 from warmstart.backbones.sequence.trainee import SequenceTrainee
+from warmstart.backbones.vectors import principal_directions
 from warmstart.config import Config
 from warmstart.data.histories import Histories
 from warmstart.errors import ArtefactError, ConfigError, DataError, NotFittedError
@@ -26,6 +29,7 @@ from warmstart.train import Schedule, run_epochs
 from warmstart.train.seed import torch_seed
 
 _HISTORIES_AT_ONCE = 512
+_MAX_LENGTH = 4.0  # of a vector that is folded in, relative to the longest learned one
 
 
 class SequenceBackbone(ABC):
@@ -52,6 +56,7 @@ class SequenceBackbone(ABC):
         """``config`` with the epochs that validation chose, to refit without validation."""
         self._learned: SequenceNetwork | None = None
         self._rows = np.zeros(0, np.int32)  # item -> row of the network's table, -1 without one
+        self._n_events = 0  # that training predicts
 
     @abstractmethod
     def _network(self, n_items: int) -> SequenceNetwork:
@@ -89,9 +94,15 @@ class SequenceBackbone(ABC):
         seen = np.unique(histories.items)
         self._rows = np.full(n_items, -1, np.int32)
         self._rows[seen] = np.arange(len(seen))
+        self._n_events = len(histories.items) - len(histories)
         with torch_seed(rng):
-            self._learned = self._network(len(seen)).to(default_device())
-        trainee = SequenceTrainee(self._learned, self._known(histories), self.config)
+            network = self._network(len(seen))
+        known = self._known(histories)
+        if self.config.initial == "svd":
+            matrix = known.matrix(len(seen))
+            network.start_from(principal_directions(matrix, network.width, user_exponent=0.5)[1])
+        self._learned = network.to(default_device())
+        trainee = SequenceTrainee(self._learned, known, self.config)
         config = self.config
         outcome = run_epochs(
             trainee,
@@ -153,11 +164,45 @@ class SequenceBackbone(ABC):
         vectors[self._rows >= 0] = table
         return vectors
 
+    def fold_in(self, states: np.ndarray, events: sparse.csr_matrix) -> np.ndarray:
+        """Compute the vectors of new items; learned parameters do not change.
+
+        The method is described in ``backbones.sequence.fold_in``.
+
+        Args:
+            states: float32, shape (n, width), from ``encode``: those before the events, and those
+                of other users, which tell what is not particular to an item. Each stands for an
+                equal part of the training events. Rows of NaN are left out.
+            events: how often each item follows each state, weights in (0, 1], float32 CSR, shape
+                (new_items, n).
+
+        Returns:
+            float32, shape (new_items, width), to score like ``item_vectors``; NaN for an item
+            without events.
+
+        Raises:
+            DataError: a shape does not match, a weight is outside (0, 1], or all states are NaN.
+            NotFittedError: before ``fit`` or ``restore``.
+        """
+        table = self._fitted.table().detach().cpu().numpy()
+        events = check_fold_in(self.name, events, len(states), None, table.shape[1])
+        known = np.isfinite(states).all(axis=1)
+        if states.shape[1:] != table.shape[1:] or not known.any():
+            raise DataError(
+                f"backbone {self.name}: states must have shape (n, {table.shape[1]}) and a row "
+                f"without NaN, got shape {states.shape}"
+            )
+        states, events = states[known], events[:, known]
+        found = directions(states, events, self.config.fold_in_l2)
+        share = np.asarray(events.sum(axis=1)).ravel() / self._n_events
+        longest = _MAX_LENGTH * float(np.linalg.norm(table, axis=1).max())
+        return found * lengths(found, states, table, share, longest)[:, None]
+
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays from which ``restore`` reproduces states and item vectors exactly."""
         parameters = self._fitted.state_dict()
         arrays = {f"network/{name}": tensor.cpu().numpy() for name, tensor in parameters.items()}
-        return {**arrays, "rows": self._rows}
+        return {**arrays, "rows": self._rows, "n_events": np.array(self._n_events)}
 
     def restore(self, state: dict[str, np.ndarray]) -> Self:
         """Load the arrays of ``state``.
@@ -165,7 +210,7 @@ class SequenceBackbone(ABC):
         Raises:
             ArtefactError: an array is missing or has another shape.
         """
-        (rows,) = required_arrays(self.name, state, "rows")
+        rows, n_events = required_arrays(self.name, state, "rows", "n_events")
         network = self._network(int((rows >= 0).sum()))
         parameters = {}
         for name, tensor in network.state_dict().items():
@@ -178,6 +223,7 @@ class SequenceBackbone(ABC):
             parameters[name] = torch.from_numpy(array)
         network.load_state_dict(parameters)
         self._learned, self._rows = network.to(default_device()), rows
+        self._n_events = int(n_events)
         return self
 
     @property

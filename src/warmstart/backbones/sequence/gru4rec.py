@@ -44,8 +44,9 @@ class _GruNetwork(SequenceNetwork):
         super().__init__(n_items, config.width, config.temperature)
         self.recurrent = nn.GRU(config.width, config.width, config.layers, batch_first=True)
         self.output = nn.Linear(config.width, config.width)
+        self.input_dropout = Dropout(config.input_dropout)
         self.dropout = Dropout(config.dropout)
 
     def read(self, vectors: torch.Tensor) -> torch.Tensor:
-        states, _ = self.recurrent(self.dropout(vectors))
+        states, _ = self.recurrent(self.input_dropout(vectors))
         return self.output(self.dropout(states))

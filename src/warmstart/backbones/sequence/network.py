@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 _BYTES = 8  # random bytes of one draw
+_START_LENGTH = 2.0
 
 
 class SequenceNetwork(nn.Module, ABC):
@@ -37,6 +39,16 @@ class SequenceNetwork(nn.Module, ABC):
         Returns:
             float32, shape (histories, length, width).
         """
+
+    def start_from(self, vectors: np.ndarray) -> None:
+        """Add given directions to the random item vectors.
+
+        Args:
+            vectors: float32, shape (n_items, at most width); their lengths do not matter.
+        """
+        directions = functional.normalize(torch.from_numpy(vectors), dim=1)
+        with torch.no_grad():
+            self.items[:, : vectors.shape[1]] += _START_LENGTH * directions
 
     def table(self) -> torch.Tensor:
         """Compute the vectors that score the items: float32, shape (n_items, width)."""

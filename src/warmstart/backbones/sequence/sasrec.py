@@ -51,7 +51,7 @@ class _SasRecNetwork(SequenceNetwork):
         super().__init__(n_items, config.width, config.temperature)
         self.places = nn.Parameter(torch.randn(config.max_length, config.width) * 0.02)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
-        self.dropout = Dropout(config.dropout)
+        self.dropout = Dropout(config.input_dropout)
         self.norm = nn.LayerNorm(config.width)
 
     def read(self, vectors: torch.Tensor) -> torch.Tensor:

@@ -16,17 +16,26 @@ class SequenceSettings(EpochConfig):
         loss: "softmax" (cross-entropy over all items) or "bce" (one sampled item per position, as
             published for SASRec).
         temperature: divides cosines; None uses dot products.
+        initial: item vectors at the start: "svd" (principal directions of the histories as sets of
+            items) or "random".
         dropout: fraction of the numbers that training sets to zero, in each layer.
-        learning_rate: learning rate of Adam.
-        weight_decay: decoupled weight decay.
+        input_dropout: the same for the vectors of the items that are read.
+        learning_rate: learning rate of Adam in the first step; it falls linearly to zero over
+            ``epochs``.
         batch_size: approximate events per step.
+        fold_in_l2: regulariser of the direction of a new item, in units of the mean eigenvalue of
+            the states' covariance matrix.
     """
 
     width: int = Field(default=128, ge=1)
+    epochs: int = Field(default=10, ge=1)
+    validate_every: int = Field(default=2, ge=1)
     max_length: int = Field(default=50, ge=1)
     loss: Literal["softmax", "bce"] = "softmax"
     temperature: float | None = Field(default=0.07, gt=0)
+    initial: Literal["svd", "random"] = "svd"
     dropout: float = Field(default=0.5, ge=0, lt=1)
-    learning_rate: float = Field(default=0.002, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
+    input_dropout: float = Field(default=0.3, ge=0, lt=1)
+    learning_rate: float = Field(default=0.004, gt=0)
     batch_size: int = Field(default=1024, ge=1)
+    fold_in_l2: float = Field(default=1.0, gt=0)

@@ -29,12 +29,7 @@ class SequenceTrainee(TorchTrainee):
         self, network: SequenceNetwork, histories: Histories, config: SequenceSettings
     ) -> None:
         parameters = dict(network.named_parameters())
-        optimiser = torch.optim.AdamW(
-            parameters.values(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        optimiser = torch.optim.Adam(parameters.values(), lr=config.learning_rate, fused=True)
         super().__init__(parameters, optimiser)
         self.network, self.config = network, config
         self.windows = Windows.of(histories, config.max_length)
@@ -45,8 +40,22 @@ class SequenceTrainee(TorchTrainee):
         self.network.train()
         batches = batches_by_length(self.windows.lengths, self.config.batch_size, rng)
         with torch_seed(rng):
+<<<<<<< HEAD
             for batch in batches:
                 yield self.step(self._loss(batch, rng))
+=======
+            for number, batch in enumerate(batches):
+                done = (epoch - 1 + number / len(batches)) / self.config.epochs
+                yield self._step(self._loss(batch, rng), 1 - done)
+
+    def _step(self, loss: torch.Tensor, rate_factor: float) -> float:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * rate_factor
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        return loss.item()
+>>>>>>> h-sequence
 
     def _loss(self, batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         device = self.network.items.device
