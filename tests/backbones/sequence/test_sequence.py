@@ -189,8 +189,8 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
 
 def prefixes(histories):
     """Every history before each of its events but the first, and these events."""
-    found = [(items[:end], items[end]) for items in map(histories.__getitem__, range(len(histories)))
-             for end in range(1, len(items))]  # fmt: skip
+    walks = [histories[query] for query in range(len(histories))]
+    found = [(items[:end], items[end]) for items in walks for end in range(1, len(items))]
     return Histories.from_lists([items for items, _ in found]), np.array(
         [item for _, item in found]
     )

@@ -40,22 +40,18 @@ class SequenceTrainee(TorchTrainee):
         self.network.train()
         batches = batches_by_length(self.windows.lengths, self.config.batch_size, rng)
         with torch_seed(rng):
-<<<<<<< HEAD
-            for batch in batches:
-                yield self.step(self._loss(batch, rng))
-=======
             for number, batch in enumerate(batches):
                 done = (epoch - 1 + number / len(batches)) / self.config.epochs
                 yield self._step(self._loss(batch, rng), 1 - done)
 
     def _step(self, loss: torch.Tensor, rate_factor: float) -> float:
+        """Update with a falling rate; ``StepConfig`` needs a number of steps that is not known."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * rate_factor
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
         return loss.item()
->>>>>>> h-sequence
 
     def _loss(self, batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         device = self.network.items.device
