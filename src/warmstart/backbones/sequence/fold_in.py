@@ -55,7 +55,7 @@ def lengths(
     sample = states[np.linspace(0, len(states) - 1, min(_SAMPLE_SIZE, len(states))).astype(int)]
     others = np.concatenate(
         [
-            logsumexp(sample[begin : begin + _STATES_AT_ONCE] @ table.T, axis=1)
+            np.asarray(logsumexp(sample[begin : begin + _STATES_AT_ONCE] @ table.T, axis=1))
             for begin in range(0, len(sample), _STATES_AT_ONCE)
         ]
     )
