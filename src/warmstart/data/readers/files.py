@@ -48,6 +48,7 @@ from warmstart.data.readers.table_files import JSON_LINES, SUFFIXES, find_table,
 from warmstart.data.readers.tables import Table, frame_table
 from warmstart.data.values import read_ids
 from warmstart.errors import DataError
+from warmstart.process import check_process
 from warmstart.storage import atomic_folder
 
 SOURCE_FILE = "source.json"
@@ -148,7 +149,9 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
 
     Raises:
         DataError: the folder has other content.
+        UnsupportedError: this process was forked from one that had used warmstart.
     """
+    check_process()
     catalogue = dataset.catalogue
     items, text_columns = item_frame(catalogue), catalogue.text_columns
     if compose_texts(items, text_columns) != catalogue.texts:
