@@ -141,6 +141,7 @@ HARMLESS = {
         used.data.interactions, used.data.n_users
     ),
     "Histories.from_lists": lambda used: Histories.from_lists([[1]]),
+    "Histories.liked": lambda used: used.data.histories.liked(4),
     "Histories.last": lambda used: used.data.histories.last(2),
     "Histories.matrix": lambda used: used.data.histories.matrix(999),
     "Histories.padded": lambda used: used.data.histories.padded(2, -1),

@@ -77,9 +77,10 @@ def requested_lists(
         raise ConfigError(
             f"recommend: on_unknown {on_unknown!r}; allowed: {', '.join(get_args(OnUnknown))}"
         )
-    given = {"users": users, "histories": histories, "texts": texts}
-    if all(value is None for value in given.values()):
-        raise DataError("recommend: nobody asks; give users, histories or texts")
+    if users is None and histories is None and texts is None:
+        raise DataError(
+            "recommend: nobody asks; users, histories or texts must be a list, all are None"
+        )
     labels, rows = None, None
     if users is not None:
         ids = read_ids_like(argument_cells(users, "recommend", "users"), fitted.user_ids)
