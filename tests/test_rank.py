@@ -402,7 +402,7 @@ def test_a_wrong_score_shape_is_named():
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (make_slice([0, 1], [0, 1], [(0, 0)]), "user row 1, has no relevant item"),
+        (make_slice([0, 1], [0, 1], [(0, 0)]), "user row 1.* has no relevant item"),
         (make_slice([0], [0, 1], [(0, 0)], masked=[(0, 0)]), "1 relevant pair.* masked"),
         (make_slice([0], [0, 1], [(0, 3)], n_items=4), "1 relevant pair.* outside"),
         (make_slice([], [0, 1], []), "no user has a relevant item"),

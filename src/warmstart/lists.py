@@ -79,7 +79,7 @@ def requested_lists(
         )
     if users is None and histories is None and texts is None:
         raise DataError(
-            "recommend: nobody asks; users, histories or texts must be a list, all are None"
+            "recommend: users must be a list, got None, and neither histories nor texts are given"
         )
     labels, rows = None, None
     if users is not None:

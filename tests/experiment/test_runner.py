@@ -88,7 +88,7 @@ def test_equal_seeds_are_one_line(split):
 
 def test_controls_follow_the_methods():
     specs = "cf_only[ials]:backbone.width=4,cf_only[ials]:backbone.width=8,text_ridge"
-    jobs = [group[0] for group in jobs_of(experiment(specs, controls=True))]
+    jobs = [group[0] for group in jobs_of(experiment(specs, controls=True), split)]
     labels = [job.label for job in jobs]
     assert labels[3:] == ["random", "popular", "permuted(text_ridge)", "controls[ials]"]
     audience = jobs[-1]

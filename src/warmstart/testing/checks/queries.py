@@ -80,7 +80,7 @@ def recommend_serves_unknown_users_by_their_history(case: Case) -> None:
     assert named["item"].equals(first["item"])
     with raises(DataError, "'nothing'", "histories"):
         model.recommend(histories=[[*items, "nothing"]], k=3)
-    with raises(DataError, "users, histories or texts"):
+    with raises(DataError, "users must be a list", "histories nor texts"):
         model.recommend(k=3)
     ignored = model.recommend(histories=[["nothing", *items]], k=3, on_unknown="ignore")
     assert ignored["item"].equals(first["item"])
