@@ -86,7 +86,7 @@ def test_equal_seeds_are_one_line(split):
     assert table.find("cf_only[ease]", "warm", "ndcg@20").seeds == (None,)
 
 
-def test_controls_follow_the_methods():
+def test_controls_follow_the_methods(split):
     specs = "cf_only[ials]:backbone.width=4,cf_only[ials]:backbone.width=8,text_ridge"
     jobs = [group[0] for group in jobs_of(experiment(specs, controls=True), split)]
     labels = [job.label for job in jobs]
