@@ -61,13 +61,13 @@ class SequenceTrainee(TorchTrainee):
         following = torch.from_numpy(targets[real]).to(device)
         table = self.network.table()
         if self.config.loss == "softmax":
-            return softmax_loss(states, table, following)
+            return softmax_loss(states, table, following, half=self.config.half_precision)
         owners = np.broadcast_to(self.owners[batch, None], real.shape)[real]
         return binary_loss(states, table, following, self._negatives(owners, rng).to(device))
 
     def _negatives(self, owners: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         """Draw for each position an item that its history does not contain."""
-        pool, seed = np.arange(self.seen.shape[1]), int(rng.integers(2**31))
+        pool, seed = np.arange(len(self.network.items)), int(rng.integers(2**31))
         return torch.from_numpy(
             sample_negatives(owners, self.seen.indptr, self.seen.indices, pool, seed)
         )
