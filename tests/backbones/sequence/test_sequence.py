@@ -189,10 +189,11 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
 
 def prefixes(histories):
     """Every history before each of its events but the first, and these events."""
-    lists = [histories[row] for row in range(len(histories))]
-    found = [(items[:end], items[end]) for items in lists for end in range(1, len(items))]
-    before, following = zip(*found, strict=True)
-    return Histories.from_lists(before), np.array(following)
+    walks = [histories[query] for query in range(len(histories))]
+    found = [(items[:end], items[end]) for items in walks for end in range(1, len(items))]
+    return Histories.from_lists([items for items, _ in found]), np.array(
+        [item for _, item in found]
+    )
 
 
 def test_a_folded_in_vector_stands_in_for_the_learned_one(config, fitted_once, train, asked):

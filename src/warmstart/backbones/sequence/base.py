@@ -145,6 +145,11 @@ class SequenceBackbone(ABC):
         return states
 
     @property
+    def n_items(self) -> int:
+        """Number of items of the fit."""
+        return len(self._rows)
+
+    @property
     def item_vectors(self) -> np.ndarray:
         """Vectors of the items, float32, shape (n_items, width); NaN without training events.
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from warmstart.backbones.base import shape_of
 from warmstart.backbones.graph import sample_negatives
 from warmstart.backbones.sequence.batches import Windows, batches_by_length
 from warmstart.backbones.sequence.losses import binary_loss, softmax_loss
@@ -44,6 +45,7 @@ class SequenceTrainee(TorchTrainee):
                 yield self._step(self._loss(batch, rng), 1 - done)
 
     def _step(self, loss: torch.Tensor, rate_factor: float) -> float:
+        """Update with a falling rate; ``StepConfig`` needs a number of steps that is not known."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * rate_factor
         self.optimiser.zero_grad()
@@ -67,7 +69,7 @@ class SequenceTrainee(TorchTrainee):
 
     def _negatives(self, owners: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         """Draw for each position an item that its history does not contain."""
-        pool, seed = np.arange(len(self.network.items)), int(rng.integers(2**31))
+        pool, seed = np.arange(shape_of(self.seen)[1]), int(rng.integers(2**31))
         return torch.from_numpy(
             sample_negatives(owners, self.seen.indptr, self.seen.indices, pool, seed)
         )
