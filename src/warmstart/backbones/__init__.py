@@ -11,6 +11,7 @@ from warmstart.backbones.ease import EaseConfig
 from warmstart.backbones.ials import IalsConfig
 from warmstart.backbones.lightgcn import LightGcnConfig
 from warmstart.backbones.ngcf import NgcfConfig
+from warmstart.backbones.sequence import SequenceBackbone, SequenceConfig, build_sequence
 
 
 def _with_kind(settings: Any) -> Any:
@@ -46,6 +47,9 @@ __all__ = [
     "Backbone",
     "BackboneConfig",
     "FactorBackbone",
+    "SequenceBackbone",
+    "SequenceConfig",
     "Validate",
     "build",
+    "build_sequence",
 ]

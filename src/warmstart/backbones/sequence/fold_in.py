@@ -53,12 +53,10 @@ def lengths(
         float32, shape (items,).
     """
     sample = states[np.linspace(0, len(states) - 1, min(_SAMPLE_SIZE, len(states))).astype(int)]
-    others = np.concatenate(
-        [
-            np.asarray(logsumexp(sample[begin : begin + _STATES_AT_ONCE] @ table.T, axis=1))
-            for begin in range(0, len(sample), _STATES_AT_ONCE)
-        ]
-    )
+    others = np.empty(len(sample), np.float32)
+    for begin in range(0, len(sample), _STATES_AT_ONCE):
+        block = slice(begin, begin + _STATES_AT_ONCE)
+        others[block] = logsumexp(sample[block] @ table.T, axis=1)
     low, high = np.zeros(len(found)), np.full(len(found), longest)
     for begin in range(0, len(found), _ITEMS_AT_ONCE):
         block = slice(begin, begin + _ITEMS_AT_ONCE)

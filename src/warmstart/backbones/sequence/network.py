@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 _BYTES = 8  # random bytes of one draw
-_START_LENGTH = 2.0
+_LENGTH = 0.2  # of the item vectors before training
 
 
 class SequenceNetwork(nn.Module, ABC):
@@ -26,7 +26,7 @@ class SequenceNetwork(nn.Module, ABC):
     def __init__(self, n_items: int, width: int, temperature: float | None) -> None:
         super().__init__()
         self.width, self.temperature = width, temperature
-        self.items = nn.Parameter(torch.randn(n_items, width) * 0.02)
+        self.items = nn.Parameter(torch.randn(n_items, width) * _LENGTH / width**0.5)
 
     @abstractmethod
     def read(self, vectors: torch.Tensor) -> torch.Tensor:
@@ -41,14 +41,15 @@ class SequenceNetwork(nn.Module, ABC):
         """
 
     def start_from(self, vectors: np.ndarray) -> None:
-        """Add given directions to the random item vectors.
+        """Replace random item vectors by given ones of the same length; zero vectors are skipped.
 
         Args:
             vectors: float32, shape (n_items, at most width); their lengths do not matter.
         """
-        directions = functional.normalize(torch.from_numpy(vectors), dim=1)
+        found = functional.normalize(torch.from_numpy(vectors), dim=1)
+        given = found.any(dim=1)
         with torch.no_grad():
-            self.items[:, : vectors.shape[1]] += _START_LENGTH * directions
+            self.items[given, : vectors.shape[1]] = _LENGTH * found[given]
 
     def table(self) -> torch.Tensor:
         """Compute the vectors that score the items: float32, shape (n_items, width)."""

@@ -23,6 +23,8 @@ class SequenceSettings(EpochConfig):
         learning_rate: learning rate of Adam in the first step; it falls linearly to zero over
             ``epochs``.
         batch_size: approximate events per step.
+        half_precision: compute the logits of the softmax in bfloat16: faster on processors that
+            multiply matrices of it (CUDA, CPUs with AMX), slower on others.
         fold_in_l2: regulariser of the direction of a new item, in units of the mean eigenvalue of
             the states' covariance matrix.
     """
@@ -38,4 +40,5 @@ class SequenceSettings(EpochConfig):
     input_dropout: float = Field(default=0.3, ge=0, lt=1)
     learning_rate: float = Field(default=0.004, gt=0)
     batch_size: int = Field(default=1024, ge=1)
+    half_precision: bool = False
     fold_in_l2: float = Field(default=1.0, gt=0)

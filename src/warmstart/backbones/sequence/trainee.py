@@ -63,7 +63,7 @@ class SequenceTrainee(TorchTrainee):
         following = torch.from_numpy(targets[real]).to(device)
         table = self.network.table()
         if self.config.loss == "softmax":
-            return softmax_loss(states, table, following)
+            return softmax_loss(states, table, following, half=self.config.half_precision)
         owners = np.broadcast_to(self.owners[batch, None], real.shape)[real]
         return binary_loss(states, table, following, self._negatives(owners, rng).to(device))
 
