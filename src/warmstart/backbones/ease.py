@@ -17,6 +17,9 @@ regressed on the warm columns in the same way, so fold-in gives exactly the colu
 have learned for it; only the columns of the other items stay as they are.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -106,15 +109,39 @@ class Ease(Backbone):
             check_finite(self.name, "l2", self._inverse, (1 / self._diagonal).astype(np.float32))
         return self
 
-    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        train = self._fitted
+    def user_states(self, users: np.ndarray) -> "EaseStates":
+        known = self._fitted[users]
+        return EaseStates(known, lambda: -self._inverse[users])
+
+    @property
+    def folds_in_users(self) -> bool:
+        return True
+
+    def history_states(self, histories: sparse.csr_matrix) -> "EaseStates":
+        train, l2 = self._fitted, np.float32(self.config.l2)
+        known = sparse.csr_matrix(histories[:, : shape_of(train)[1]])
+        # xB = x - xP / diag(P), and xP = (x - (xXᵀ) M X) / λ
+        return EaseStates(known, lambda: (known @ train.T) @ self._inverse / l2, -1 / l2)
+
+    def warm_items(self, items: np.ndarray) -> "EaseItems":
         scale = (1 / self._diagonal[items]).astype(np.float32)
-        if self._over_users:
-            columns = train[:, items].tocsc()
-            return columns[users].toarray() - (columns.T @ self._inverse[users].T).T * scale
-        weights = self._inverse[:, items] * -scale
-        weights[items, np.arange(len(items))] = 0.0  # 1 - P_ii / P_ii, exact despite rounding
-        return train[users] @ weights
+        return EaseItems(items, scale, self._fitted[:, items].tocsc() if self._over_users else None)
+
+    def score_states(self, states: "EaseStates", items: "EaseItems") -> np.ndarray:
+        if items.columns is not None:
+            own = states.histories[:, items.rows].toarray()
+            scores = np.ascontiguousarray((items.columns.T @ states.through.T).T)
+            if states.own:
+                scores += own * states.own
+            scores *= items.scale
+            scores += own
+            return scores
+        used = np.unique(states.histories.indices)
+        weights = self._inverse[used][:, items.rows]
+        weights *= -items.scale
+        (own,) = np.nonzero(np.isin(items.rows, used))
+        weights[np.searchsorted(used, items.rows[own]), own] = 0.0  # 1 - P_ii / P_ii, exactly
+        return states.histories[:, used] @ weights
 
     def fold_in(
         self,
@@ -148,30 +175,9 @@ class Ease(Backbone):
                 folded[rows] += prior[rows]
         return folded
 
-    def score_folded(self, users: np.ndarray, folded: np.ndarray) -> np.ndarray:
-        return self._fitted[users] @ np.ascontiguousarray(folded.T)
-
-    @property
-    def folds_in_users(self) -> bool:
-        return True
-
-    def score_histories(self, histories: sparse.csr_matrix, items: np.ndarray) -> np.ndarray:
-        train, scale = self._fitted, (1 / self._diagonal[items]).astype(np.float32)
-        known = histories[:, : shape_of(train)[1]]
-        if not self._over_users:
-            weights = self._inverse[:, items] * -scale
-            weights[items, np.arange(len(items))] = 0.0
-            return known @ weights
-        # xB = x - xP / diag(P), and xP = (x - (xXᵀ) M X) / λ
-        own = known[:, items].toarray()
-        through_users = (known @ train.T) @ self._inverse
-        smoothed = (train[:, items].T @ through_users.T).T
-        return own - (own - smoothed) * (scale / np.float32(self.config.l2))
-
-    def score_folded_histories(
-        self, histories: sparse.csr_matrix, folded: np.ndarray
-    ) -> np.ndarray:
-        return histories[:, : shape_of(self._fitted)[1]] @ np.ascontiguousarray(folded.T)
+    def score_folded_states(self, states: "EaseStates", folded: np.ndarray) -> np.ndarray:
+        used = np.unique(states.histories.indices)
+        return states.histories[:, used] @ np.ascontiguousarray(folded[:, used].T)
 
     def state(self) -> dict[str, np.ndarray]:
         train = self._fitted
@@ -192,6 +198,45 @@ class Ease(Backbone):
         self._train = sparse.csr_matrix((weights, indices, indptr), shape=(n_users, n_items))
         self._inverse, self._diagonal = inverse, diagonal
         return self
+
+
+class EaseStates:
+    """Users as EASE scores them.
+
+    Args:
+        histories: their items, CSR, shape (queries, n_items).
+        through: computes V of the score x_i + (own x_i + V x_i) / P[i, i] of item i, which is
+            solved over users: float32, shape (queries, n_users).
+        own: the factor in that score.
+    """
+
+    def __init__(
+        self,
+        histories: sparse.csr_matrix,
+        through: Callable[[], np.ndarray],
+        own: float = 0.0,
+    ) -> None:
+        self.histories, self.own, self._through = histories, np.float32(own), through
+
+    @cached_property
+    def through(self) -> np.ndarray:
+        """V; computed on first use, since folded-in items do not need it."""
+        return self._through()
+
+
+@dataclass(frozen=True)
+class EaseItems:
+    """Items of the fit as EASE scores them.
+
+    Attributes:
+        rows: int32 row numbers, shape (items,).
+        scale: 1 / P[i, i], float32, shape (items,).
+        columns: their interactions, CSC, shape (n_users, items), if solved over users; else None.
+    """
+
+    rows: np.ndarray
+    scale: np.ndarray
+    columns: sparse.csc_matrix | None
 
 
 def _inverse(gram: np.ndarray, l2: float) -> np.ndarray:

@@ -42,7 +42,7 @@ from warmstart.simulate.funnel.select import (
 from warmstart.simulate.funnel.training_pairs import PairBuilder, training_pairs
 from warmstart.simulate.funnel.yes_no import YesNoJudge
 from warmstart.simulate.fusion import METRIC
-from warmstart.simulate.hybrid import item_blocks, scores_over_users
+from warmstart.simulate.hybrid import scores_over_users
 from warmstart.storage import nest, unnest
 
 logger = logging.getLogger(__name__)
