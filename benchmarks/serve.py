@@ -216,7 +216,7 @@ def lists(
 @app.command()
 def restart(model: Path, items: int = 100_000, lm: str = "") -> None:
     """Fill a store with encoded items, then time the start of a service on it."""
-    from warmstart.serve.engine.encodings import encode_and_fold_in, pack
+    from warmstart.serve.engine.encodings import encode_texts, pack
     from warmstart.serve.engine.service import Service
     from warmstart.serve.settings import Settings
     from warmstart.serve.storage.store import Item
@@ -226,9 +226,7 @@ def restart(model: Path, items: int = 100_000, lm: str = "") -> None:
         service = Service(settings)
         name, rng = service.deployment.model_hash, np.random.default_rng(0)
         texts = [" ".join(rng.choice(WORDS, 8)) for _ in range(64)]
-        packed = [
-            pack(encoding) for encoding in encode_and_fold_in(service.deployment.model, texts)
-        ]
+        packed = [pack(one.encoding) for one in encode_texts(service.deployment.model, texts)]
         for start in range(0, items, 5000):
             page = [
                 Item(f"{10**9 + n}", {"title": texts[n % 64]}, texts[n % 64], str(n), "benchmark")

@@ -227,14 +227,14 @@ class Servable(Recommender, AddsItems):
             place = (share[rows], (rows, np.arange(len(rows))))
             parts.append((own, sparse.csr_matrix(place, shape=(n, len(rows)))))
         if others is not None:
-            weights = similar.weights(sparse.csr_matrix(known.shape, dtype=np.float32), others.users)
+            weights = similar.weights(
+                sparse.csr_matrix(known.shape, dtype=np.float32), others.users
+            )
             weights = sparse.csr_matrix(sparse.diags_array(1 - share) @ weights)
             parts.extend(self._similar_parts(weights))
         return QueryStates(n, tuple(parts))
 
-    def _similar_parts(
-        self, weights: sparse.csr_matrix
-    ) -> Iterator[tuple[Any, sparse.csr_matrix]]:
+    def _similar_parts(self, weights: sparse.csr_matrix) -> Iterator[tuple[Any, sparse.csr_matrix]]:
         """States of the weighted users in blocks, with the weights of each block."""
         users = np.unique(weights.indices).astype(np.int32)
         weights = weights[:, users]

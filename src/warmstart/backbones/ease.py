@@ -68,6 +68,7 @@ class Ease(Backbone):
         self._train: sparse.csr_matrix | None = None
         self._inverse = np.zeros((0, 0), np.float32)
         self._diagonal = np.zeros(0)
+        self._users_of_items: sparse.csr_matrix | None = None
 
     @property
     def _fitted(self) -> sparse.csr_matrix:
@@ -97,9 +98,9 @@ class Ease(Backbone):
                 f"backbone ease: {side} rows need {gib:.1f} GiB, max_memory_gib allows "
                 f"{self.config.max_memory_gib}; raise it or choose another backbone"
             )
-        self._train = train
+        self._train, self._users_of_items = train, None
         gram = train @ train.T if self._over_users else train.T @ train
-        inverse = _inverse(gram.toarray().astype(np.float64), self.config.l2)
+        inverse = ridge_inverse(gram.toarray().astype(np.float64), self.config.l2)
         if self._over_users:
             self._diagonal = (1 - _quadratic(inverse, train)) / self.config.l2
         else:
@@ -120,8 +121,11 @@ class Ease(Backbone):
     def history_states(self, histories: sparse.csr_matrix) -> "EaseStates":
         train, l2 = self._fitted, np.float32(self.config.l2)
         known = sparse.csr_matrix(histories[:, : shape_of(train)[1]])
+        if self._users_of_items is None:
+            self._users_of_items = train.T.tocsr()
+        overlap = known @ self._users_of_items
         # xB = x - xP / diag(P), and xP = (x - (xXᵀ) M X) / λ
-        return EaseStates(known, lambda: (known @ train.T) @ self._inverse / l2, -1 / l2)
+        return EaseStates(known, lambda: overlap @ self._inverse / l2, -1 / l2)
 
     def warm_items(self, items: np.ndarray) -> "EaseItems":
         scale = (1 / self._diagonal[items]).astype(np.float32)
@@ -196,7 +200,7 @@ class Ease(Backbone):
         )
         n_users, n_items = (int(n) for n in shape)
         self._train = sparse.csr_matrix((weights, indices, indptr), shape=(n_users, n_items))
-        self._inverse, self._diagonal = inverse, diagonal
+        self._inverse, self._diagonal, self._users_of_items = inverse, diagonal, None
         return self
 
 
@@ -205,8 +209,8 @@ class EaseStates:
 
     Args:
         histories: their items, CSR, shape (queries, n_items).
-        through: computes V of the score x_i + (own x_i + V x_i) / P[i, i] of item i, which is
-            solved over users: float32, shape (queries, n_users).
+        through: computes V, float32, shape (queries, n_users), if solved over users: the score of
+            item i is then x_i + (own x_i + (VX)_i) / P[i, i].
         own: the factor in that score.
     """
 
@@ -239,8 +243,13 @@ class EaseItems:
     columns: sparse.csc_matrix | None
 
 
-def _inverse(gram: np.ndarray, l2: float) -> np.ndarray:
-    """Compute (gram + l2 I)⁻¹ by Cholesky, overwriting ``gram`` (float64)."""
+def ridge_inverse(gram: np.ndarray, l2: float) -> np.ndarray:
+    """Compute (gram + l2 I)⁻¹ by Cholesky, in the dtype of ``gram``, which is overwritten.
+
+    Args:
+        gram: positive semi-definite, float32 or float64, C order.
+        l2: above 0, and not too small for that dtype.
+    """
     gram[np.diag_indices_from(gram)] += l2
     potrf, potri = get_lapack_funcs(("potrf", "potri"), (gram,))
     # LAPACK expects column-major arrays: the transpose of a symmetric C array avoids a copy

@@ -86,9 +86,7 @@ class EaseText(RidgeRecommender):
 
     def _user_states(self, users: np.ndarray) -> EaseTextStates:
         calibration = self._calibration.take(users)
-        return EaseTextStates(
-            self._ease.user_states(users), self._user_weights(users), calibration
-        )
+        return EaseTextStates(self._ease.user_states(users), self._user_weights(users), calibration)
 
     def _history_states(self, histories: Histories, similar: SimilarUsers) -> EaseTextStates:
         """The calibration is that of users with similar histories."""

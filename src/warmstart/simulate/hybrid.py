@@ -337,4 +337,5 @@ def _text_scores(users: np.ndarray | sparse.csr_matrix, user_scores: np.ndarray)
     """Text scores of known users, or their weighted means: float32, (queries, items)."""
     if isinstance(users, np.ndarray):
         return user_scores[:, users].T
-    return np.asarray(users @ user_scores.T, np.float32)
+    used = np.unique(users.indices)
+    return users[:, used] @ np.ascontiguousarray(user_scores[:, used].T)

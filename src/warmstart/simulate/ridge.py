@@ -23,6 +23,7 @@ from scipy import linalg, sparse
 from scipy.linalg import lapack
 
 from warmstart.backbones.base import shape_of
+from warmstart.backbones.ease import ridge_inverse
 from warmstart.config import Config
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
@@ -73,6 +74,7 @@ class RidgeHead:
         self.centres = centres
         self.weights = weights
         self.leverage = leverage
+        self._inverse: np.ndarray | None = None
         self._factor: tuple[np.ndarray, bool] | None = None
 
     @classmethod
@@ -118,8 +120,8 @@ class RidgeHead:
     ) -> np.ndarray:
         """Solve for the weights of users who were not in the fit, from their histories.
 
-        The first call factorises the system of the fit again, which takes as long as the fit and
-        as much memory as its matrix: (centres or width)² x 4 bytes, which are kept.
+        The first call computes what the fit has not kept, (K + λI)⁻¹ or the Cholesky factor of the
+        system: this takes as long as the fit, and (centres or width)² x 4 bytes, which are kept.
 
         Args:
             histories: items of each history, CSR, shape (queries, n_items).
@@ -129,31 +131,29 @@ class RidgeHead:
         Returns:
             Weights like the columns of ``weights``, float32, shape (centres or width, queries).
         """
-        known = histories[:, warm]
-        rows = np.unique(known.indices)
+        known, config = histories[:, warm], self.config
         if self.spans_fit(len(warm)):
-            right = known.toarray().T.astype(np.float32)
-        else:
-            right = self.features(vectors[warm[rows]]).T @ known[:, rows].toarray().T
+            if self._inverse is None:
+                kernel = rbf(vectors[warm], vectors[warm], config.gamma)
+                self._inverse = ridge_inverse(kernel, config.l2)
+            return np.ascontiguousarray((known @ self._inverse).T)
         if self._factor is None:
             self._factor = self._factorised(vectors[warm])
+        rows = np.unique(known.indices)
+        right = self.features(vectors[warm[rows]]).T @ known[:, rows].toarray().T
         weights = linalg.cho_solve(self._factor, right, check_finite=False)
         return np.ascontiguousarray(weights, np.float32)
 
-    def _factorised(self, warm_vectors: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Return the Cholesky factor of the system that ``fit`` solved."""
+    def _factorised(self, vectors: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Return the Cholesky factor of the system that ``fit`` solved, linear or on landmarks."""
         config = self.config
         if config.kernel == "linear":
-            gram = warm_vectors.T @ warm_vectors
-            gram[np.diag_indices_from(gram)] += np.float32(config.l2)
-        elif len(self.centres) == len(warm_vectors):
-            gram = rbf(warm_vectors, warm_vectors, config.gamma)
-            gram[np.diag_indices_from(gram)] += np.float32(config.l2)
+            gram = config.l2 * np.eye(vectors.shape[1], dtype=np.float32)
         else:
             gram = _penalty(config, self.centres)
-            for start in range(0, len(warm_vectors), _BLOCK):
-                block = rbf(warm_vectors[start : start + _BLOCK], self.centres, config.gamma)
-                gram += block.T @ block
+        for start in range(0, len(vectors), _BLOCK):
+            block = self.features(vectors[start : start + _BLOCK])
+            gram += block.T @ block
         return linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
 
     def features(self, vectors: np.ndarray) -> np.ndarray:

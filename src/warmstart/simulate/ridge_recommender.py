@@ -1,6 +1,6 @@
 """Recommenders that score cold items by a ridge head on their texts, taken apart to be served."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -54,7 +54,12 @@ class RidgeRecommender(Servable, Simulates):
     def _score_cold_items(self, states: QueryStates, items: np.ndarray) -> np.ndarray:
         return self._in_blocks(super()._score_cold_items, states, items)
 
-    def _in_blocks(self, score, states: QueryStates, items: np.ndarray) -> np.ndarray:
+    def _in_blocks(
+        self,
+        score: Callable[[QueryStates, np.ndarray], np.ndarray],
+        states: QueryStates,
+        items: np.ndarray,
+    ) -> np.ndarray:
         """Score items in blocks, since their features may take much memory."""
         blocks = self._head.item_blocks(len(items))
         return np.concatenate([score(states, items[rows]) for rows in blocks], axis=1)

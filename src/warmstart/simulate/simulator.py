@@ -72,8 +72,10 @@ class Simulator(HybridRecommender, Simulates):
     def encode_items(
         self, texts: Sequence[str], *, audience: int = 0
     ) -> tuple[ItemEncoding, ItemRows]:
-        """As ``Servable.encode_items``; the encoding has the folded-in vectors, so that a restart
-        of the service folds nothing in again."""
+        """As ``Servable.encode_items``.
+
+        The encoding has the folded-in vectors, so that a restart of the service folds nothing in.
+        """
         encoding, n_users = self.encode_texts(texts), len(self.fitted.user_ids)
         blocks = [
             self._encode_block(take_rows(encoding, rows), min(audience, n_users))

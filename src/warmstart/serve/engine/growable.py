@@ -22,6 +22,10 @@ class GrowableTable:
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name][: self._length]
 
+    def views(self) -> dict[str, np.ndarray]:
+        """Return a view of every array, by name."""
+        return {name: self[name] for name in self._arrays}
+
     def append(self, **row: Any) -> int:
         """Append one row and return its row number; arrays without a given value get zeros."""
         at = self._length
@@ -32,3 +36,8 @@ class GrowableTable:
             array[at] = row.get(name, 0)
         self._length += 1
         return at
+
+    def set(self, at: int, **row: Any) -> None:
+        """Replace the given values of one row."""
+        for name, value in row.items():
+            self._arrays[name][at] = value
