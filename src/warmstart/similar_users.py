@@ -48,7 +48,7 @@ class SimilarUsers:
             history that shares no item with any user is empty.
         """
         n_queries = histories.get_shape()[0]
-        counts, columns, weights = [0], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
+        counts, columns, weights = [0], [], []
         for start in range(0, n_queries, _QUERIES_AT_ONCE):
             rows = slice(start, start + _QUERIES_AT_ONCE)
             overlap = sparse.csr_matrix(histories[rows] @ self._users_of_items)
@@ -61,8 +61,10 @@ class SimilarUsers:
                 counts.append(len(best))
                 columns.append(overlap.indices[first:end][best])
                 weights.append(similarity[first:end][best] / similarity[first:end][best].sum())
-        arrays = (np.concatenate(weights).astype(np.float32), np.concatenate(columns))
         shape = (n_queries, len(self._root_degrees))
+        if not columns:
+            return sparse.csr_matrix(shape, dtype=np.float32)
+        arrays = (np.concatenate(weights).astype(np.float32), np.concatenate(columns))
         return sparse.csr_matrix((*arrays, np.cumsum(counts)), shape=shape)
 
 

@@ -132,7 +132,7 @@ class Backbone(ABC):
             prior_weight: multiplies the regulariser.
 
         Returns:
-            The input of ``score_folded_states``, float32, shape (new_items, width): item vectors like
+            What ``score_folded_states`` needs, float32, shape (new_items, width): item vectors like
             those in ``vectors`` for factor models, regression columns over the items for EASE.
 
         Raises:

@@ -125,7 +125,7 @@ class Ease(Backbone):
             self._users_of_items = train.T.tocsr()
         overlap = known @ self._users_of_items
         # xB = x - xP / diag(P), and xP = (x - (xXᵀ) M X) / λ
-        return EaseStates(known, lambda: overlap @ self._inverse / l2, -1 / l2)
+        return EaseStates(known, lambda: overlap @ self._inverse / l2, float(-1 / l2))
 
     def warm_items(self, items: np.ndarray) -> "EaseItems":
         scale = (1 / self._diagonal[items]).astype(np.float32)
@@ -141,7 +141,9 @@ class Ease(Backbone):
             scores += own
             return scores
         used = np.unique(states.histories.indices)
-        weights = self._inverse[used][:, items.rows]
+        weights = self._inverse[used]
+        if not np.array_equal(items.rows, np.arange(weights.shape[1])):
+            weights = weights[:, items.rows]
         weights *= -items.scale
         (own,) = np.nonzero(np.isin(items.rows, used))
         weights[np.searchsorted(used, items.rows[own]), own] = 0.0  # 1 - P_ii / P_ii, exactly

@@ -263,8 +263,9 @@ class FilterLLM(Simulator):
         if self.config.sample_users:
             weights = np.ones(len(events), np.float32)
         else:
-            top = user_scores[events.items, events.users].reshape(len(user_scores), -1)
-            weights = relative_weights(top).ravel()
+            top = user_scores[events.items, events.users]
+            per_item = min(self.config.users_per_item, user_scores.shape[1])
+            weights = relative_weights(top.reshape(len(user_scores), per_item)).ravel()
         matrix = replace(events, weights=weights).matrix(user_scores.shape[1], len(user_scores))
         return sparse.csr_matrix(matrix.T)
 

@@ -72,7 +72,8 @@ class ScoreFusion:
         """Return the weighted sum, float32, of the same shape; scores of weight 0 are not used.
 
         Args:
-            first, second: the scores of both scorers, float32.
+            first: scores of the first scorer, float32.
+            second: scores of the second scorer, of the same shape.
             out: array for the result; it may be one of the two.
         """
         if self.weight == 0:

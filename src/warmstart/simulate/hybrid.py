@@ -324,7 +324,7 @@ def fit_hybrid(
 def can_score(rows: ItemRows) -> np.ndarray:
     """Return whether each item has been folded in: bool, shape (items,)."""
     # NaN does not always reach the scores: EASE scores 0 for a user without history.
-    return ~np.isnan(rows["folded"]).any(axis=1)
+    return np.asarray(np.isfinite(rows["folded"]).all(axis=1))
 
 
 def scores_over_users(backbone: Backbone, folded: np.ndarray, n_users: int) -> np.ndarray:

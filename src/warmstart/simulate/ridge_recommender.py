@@ -38,9 +38,10 @@ class RidgeRecommender(Servable, Simulates):
         rows = self.item_rows(encoding)
         if audience:
             scores = rows["features"] @ self._head.weights
-            top = top_users(scores, min(audience, scores.shape[1]), self.name)
-            encoding["audience"] = top.users.reshape(len(texts), -1)
-            encoding["probabilities"] = top.weights.reshape(len(texts), -1)
+            k = min(audience, scores.shape[1])
+            top = top_users(scores, k, self.name)
+            encoding["audience"] = top.users.reshape(len(texts), k)
+            encoding["probabilities"] = top.weights.reshape(len(texts), k)
         return encoding, rows
 
     def item_rows(self, encoding: ItemEncoding) -> ItemRows:

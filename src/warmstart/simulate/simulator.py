@@ -95,7 +95,7 @@ class Simulator(HybridRecommender, Simulates):
         added = {"folded": rows["folded"], "item_scale": rows["item_scales"][:, None]}
         if audience:
             top = self.top_users(encoding, user_scores, audience)
-            shape = (len(user_scores), -1)
+            shape = (len(user_scores), len(top) // max(len(user_scores), 1))
             added |= {
                 "audience": top.users.reshape(shape),
                 "probabilities": top.weights.reshape(shape),

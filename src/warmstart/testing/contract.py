@@ -18,11 +18,20 @@ from unittest.mock import patch
 from warmstart.core import Recommender
 from warmstart.methods import METHODS
 from warmstart.testing.case import Fixtures
-from warmstart.testing.checks import abilities, fits, leakage, queries, ranking, shared, state
+from warmstart.testing.checks import (
+    abilities,
+    fits,
+    leakage,
+    queries,
+    ranking,
+    serving,
+    shared,
+    state,
+)
 
 CHECKS = {
     name: check
-    for module in (fits, ranking, queries, state, abilities, leakage)
+    for module in (fits, ranking, queries, state, abilities, serving, leakage)
     for name, check in shared.CHECKS.items()
     if check.run.__module__ == module.__name__
 }

@@ -196,7 +196,8 @@ class RecommendedItem(BaseModel):
     """One recommended item.
 
     ``score``: higher is better, on the scale of the model. ``rank`` starts at 1. ``is_cold``: fewer
-    than ``prior_strength`` known users have clicked it. ``evidence``: null unless ``explain`` was set.
+    than ``prior_strength`` known users have clicked it. ``evidence``: null unless ``explain`` was
+    set.
     """
 
     item: int | str

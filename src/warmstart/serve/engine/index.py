@@ -23,6 +23,7 @@ from warmstart.servable import (
     QueryStates,
     Servable,
     item_blocks,
+    take_rows,
 )
 from warmstart.serve.engine.encodings import EncodedItem, stack, unpack
 from warmstart.serve.engine.growable import GrowableTable
@@ -152,14 +153,16 @@ class Index:
             self.entries.append(Entry(name, None, self._table.append(slot)))
             self._slots[name] = slot  # last, because entry() reads without the lock
         entry = replace(self.entries[slot], item=state.item)
+        cold = entry.cold
         deleted = state.item is not None and state.item.deleted
         self._items.set(slot, alive=not deleted)
         (self._deleted.add if deleted else self._deleted.discard)(slot)
-        if placed is not None and entry.cold is not None:
+        if placed is not None and cold is not None:
             self._items.set(slot, vectors=placed.encoding["vectors"])
             audience = {name: placed.encoding.get(name) for name in ("audience", "probabilities")}
             entry = replace(entry, **audience)
-            self._table.place(entry.cold, placed.cold)
+            self._table.place(cold, placed.cold)
+            self._likely_users.pop(slot, None)
         if observed is not None:
             self._set_clicks(slot, entry, state.users, observed)
             entry = replace(entry, users=state.users)
@@ -188,14 +191,13 @@ class Index:
         placed: dict[str, _PlacedItem] = {}
         names, reads_texts = list(encodings), "texts" in self.model.traits.reads
         for block in item_blocks(len(names), len(self._users)):
-            found = {
+            recent = {
                 name: self._recent_rows.get(states[name].encoding or b"") for name in names[block]
             }
-            missing = [name for name, rows in found.items() if rows is None]
-            if missing:
+            found = {name: rows for name, rows in recent.items() if rows is not None}
+            if missing := [name for name, rows in recent.items() if rows is None]:
                 rows = self.model.item_rows(stack([encodings[name] for name in missing]))
-                for at, name in enumerate(missing):
-                    found[name] = {array: values[at] for array, values in rows.items()}
+                found |= {name: take_rows(rows, at) for at, name in enumerate(missing)}
             for name, cold in zip(found, self._cold_items(list(found.values())), strict=True):
                 item = states[name].item
                 if reads_texts and item is not None and not item.text:
@@ -210,8 +212,7 @@ class Index:
         has_score = self.model.can_score(rows)
         penalties = np.zeros(len(items), np.float32)
         if has_score.any():
-            known = {name: array[has_score] for name, array in rows.items()}
-            penalties[has_score] = self._table.exposure.penalties(known)
+            penalties[has_score] = self._table.exposure.penalties(take_rows(rows, has_score))
         parts = zip(items, penalties.tolist(), has_score.tolist(), strict=True)
         return [ColdItem(item, penalty, scored) for item, penalty, scored in parts]
 
@@ -279,7 +280,7 @@ class Index:
         if answered.any():
             scores[answered] = self._table.scores(self.model.user_states(rows[answered]))
         others = np.flatnonzero(~answered)
-        states = self._history_states([histories[at] for at in others])
+        states = self._history_states([histories[at] for at in others.tolist()])
         if states.answered.any():
             scores[others] = self._table.scores(states)
         answered[others] = states.answered
@@ -356,26 +357,6 @@ class Index:
         else:
             problem = "the user is not in the training data, and no interaction was recorded since"
         return f"{problem}: record some, or give a history"
-
-    def _users_of(self, slot: int) -> tuple[np.ndarray, np.ndarray]:
-        """Users of an item and their weights: observed users if it has any, else simulated ones."""
-        entry = self.entries[slot]
-        if slot < self._n_trained and entry.cold is None:
-            column = self._positives_by_item.indptr[slot : slot + 2]
-            users = self._positives_by_item.indices[column[0] : column[1]]
-            return users, np.ones(len(users), np.float32)
-        true = [self._users[user] for user in entry.users if user in self._users]
-        if true:
-            return np.array(true, np.int64), np.ones(len(true), np.float32)
-        if entry.audience is not None and entry.probabilities is not None:
-            return entry.audience, entry.probabilities
-        assert entry.cold is not None
-        everyone, at = np.arange(len(self._users), dtype=np.int32), entry.cold
-        line = self._backbone.score_folded(everyone, self._cold["simulated"][at : at + 1])[:, 0]
-        if self._text_scores is not None:
-            line = line + self._text_scores["scores"][at]
-        users, _ = top_k(np.ascontiguousarray(line[None]), min(_NEIGHBOURS, len(line)))
-        return users[0], np.ones(users.shape[1], np.float32)
 
     def _list(
         self, request: ListRequest, history: np.ndarray, scores: np.ndarray, is_cold: np.ndarray
@@ -462,7 +443,7 @@ class Index:
         """Likely users, nearest items and exposure of an item, as if it were added now.
 
         Args:
-            encoded: the item, of a method that simulates users.
+            encoded: the item, of a method that simulates users and scores cold items.
             k: maximum number of users.
         """
         encoding, rows = encoded.encoding, stack([encoded.rows])

@@ -28,6 +28,7 @@ from warmstart.data.tasks import RankingTask
 from warmstart.lm.load import LanguageModel
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.rank import TableScorer, mean_metric
+from warmstart.servable import item_blocks
 from warmstart.simulate.funnel.coupled_filter import CoupledFilter, FilterConfig, fit_filter
 from warmstart.simulate.funnel.cross_encoder import CrossEncoder
 from warmstart.simulate.funnel.judge import Judge, JudgeConfig, tune_judge
