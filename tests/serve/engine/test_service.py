@@ -180,6 +180,25 @@ def test_unchanged_and_unwritten_items_take_no_place_in_the_queue(service, texts
     assert service.waiting == 1
 
 
+def test_rows_of_new_encodings_are_not_computed_again(service, settings, texts, monkeypatch):
+    model = service.deployment.model
+    computed = []
+
+    def item_rows(encoding, compute=model.item_rows):
+        computed.append(len(encoding["vectors"]))
+        return compute(encoding)
+
+    monkeypatch.setattr(model, "item_rows", item_rows)
+    service.write_items([item(f"p-{n}", texts[n]) for n in range(3)])
+    catch_up(service)
+    assert service.deployment.index.entry("p-2") is not None
+    assert computed == []
+    service._build_index(model, service.deployment.model_hash)  # as after a restart
+    service.deployment.index.keep_rows({})
+    service._build_index(model, service.deployment.model_hash)
+    assert computed == [3, 3]
+
+
 # -- items that change or fail while they are encoded --
 
 

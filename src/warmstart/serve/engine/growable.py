@@ -5,11 +5,18 @@ from typing import Any
 import numpy as np
 
 
+def borrowed(array: np.ndarray) -> np.ndarray:
+    """Return a read-only view of another owner's array; a table copies it when it changes it."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 class GrowableTable:
     """Named arrays of equal length that grow together; indexing returns a view, never a copy.
 
     Args:
-        arrays: arrays by name, all of the same length on axis 0.
+        arrays: arrays by name, all of the same length on axis 0; see ``borrowed``.
     """
 
     def __init__(self, **arrays: np.ndarray) -> None:
@@ -40,4 +47,6 @@ class GrowableTable:
     def set(self, at: int, **row: Any) -> None:
         """Replace the given values of one row."""
         for name, value in row.items():
+            if not self._arrays[name].flags.writeable:
+                self._arrays[name] = self._arrays[name].copy()
             self._arrays[name][at] = value

@@ -26,7 +26,7 @@ from warmstart.servable import (
     take_rows,
 )
 from warmstart.serve.engine.encodings import EncodedItem, stack, unpack
-from warmstart.serve.engine.growable import GrowableTable
+from warmstart.serve.engine.growable import GrowableTable, borrowed
 from warmstart.serve.engine.lists import Hit, ListRequest, ListRules, UnknownUserError, select_list
 from warmstart.serve.engine.score_table import ColdItem, Observed, ScoreTable
 from warmstart.serve.storage.store import Item, ItemState
@@ -97,8 +97,10 @@ class Index:
         self._slots = {name: slot for slot, name in enumerate(names)}
         self._n_trained = len(names)
         vectors = model.text_vectors
+        if vectors is None:
+            vectors = np.zeros((len(names), 0), np.float32)
         self._items = GrowableTable(
-            vectors=np.zeros((len(names), 0), np.float32) if vectors is None else vectors.copy(),
+            vectors=borrowed(vectors),
             alive=np.ones(len(names), bool),
             column=np.where(
                 fitted.warm, np.cumsum(fitted.warm) - 1, len(self._table.warm) + positions

@@ -24,7 +24,7 @@ from scipy import sparse
 
 from warmstart.servable import ItemRows, QueryStates, Servable
 from warmstart.serve.engine.exposure import ExposureCap
-from warmstart.serve.engine.growable import GrowableTable
+from warmstart.serve.engine.growable import GrowableTable, borrowed
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,7 @@ class ScoreTable:
         self.warm, cold = np.flatnonzero(fitted.warm), np.flatnonzero(~fitted.warm)
         self._warm_items: Any = model.warm_items(self.warm)
         self.exposure = ExposureCap(model, self.warm, self._warm_items, max_exposure)
-        # Copies: the table is changed, and the arrays of the model are not.
-        rows = {name: np.array(array) for name, array in model.cold_rows(cold).items()}
-        has_score = np.zeros(len(cold), bool)
-        if rows:
-            has_score = model.can_score(rows)
-            if "texts" in model.traits.reads:
-                has_score = has_score & fitted.catalogue.has_text[cold]
-        for array in rows.values():
-            array[~has_score] = 0  # NaN would spread
+        rows, has_score = _cold_rows(model, cold)
         self._rows = GrowableTable(**rows) if rows else None
         self._cold = GrowableTable(
             slot=cold,
@@ -96,7 +88,7 @@ class ScoreTable:
 
     @property
     def prior_weights(self) -> np.ndarray:
-        """T of each cold item; 1 without clicks by known users. float32."""
+        """Weight t of each cold item, float32; 1 without clicks by known users."""
         return self._cold["prior_weight"]
 
     def slot(self, column: int) -> int:
@@ -119,7 +111,10 @@ class ScoreTable:
             self._cold.set(position, penalty=item.penalty, has_score=True)
 
     def observe(self, clicks: sparse.csr_matrix) -> Observed:
-        """Compute what scoring an item by its clicks, CSR, shape (1, n_users), needs; no lock."""
+        """Compute what scoring an item by its clicks, CSR, shape (1, n_users), needs.
+
+        It is slow and changes nothing, so no lock is needed.
+        """
         rows = {}
         if clicks.nnz and self._observed_names:
             found = self._model.observed_rows(clicks)
@@ -193,3 +188,18 @@ class ScoreTable:
             return np.full(len(users), np.nan, np.float32)
         rows = {name: array[position : position + 1] for name, array in self._rows.views().items()}
         return self._model.score_item_rows(self._model.user_states(users), rows)[:, 0]
+
+
+def _cold_rows(model: Servable, cold: np.ndarray) -> tuple[ItemRows, np.ndarray]:
+    """The rows of the cold items of the artefact, zeros without a score, and who has a score."""
+    rows = {name: borrowed(array) for name, array in model.cold_rows(cold).items()}
+    if not rows:
+        return {}, np.zeros(len(cold), bool)
+    has_score = model.can_score(rows)
+    if "texts" in model.traits.reads:
+        has_score = has_score & model.fitted.catalogue.has_text[cold]
+    if not has_score.all():
+        rows = {name: array.copy() for name, array in rows.items()}
+        for array in rows.values():
+            array[~has_score] = 0  # NaN would spread
+    return rows, has_score
