@@ -98,6 +98,28 @@ def test_a_fusion_weights_both_scorers_and_scales_items_by_their_norm(world, bac
     np.testing.assert_array_equal(hybrid.folded, before[1])
 
 
+def test_a_history_has_the_means_of_similar_users_where_only_these_are_known(
+    world, backbone, truth
+):
+    if not backbone.folds_in_users:
+        pytest.skip("only backbones that fold in users have states of histories")
+    rng, n_users = np.random.default_rng(1), world.data.n_users
+    text = rng.normal(size=truth.shape).astype(np.float32)
+    factors = rng.uniform(1, 2, n_users).astype(np.float32)
+    calibration = ColdCalibration(factors, np.full(n_users, np.inf, np.float32))
+    hybrid = HybridScorer(backbone, n_users, ScoreFusion(0.4, 1.0, 2.0, 3.0), calibration)
+    append(hybrid, truth, text)
+    histories = world.data.matrix[[3, 8]]
+    weights = sparse.csr_matrix((2, n_users), dtype=np.float32).tolil()
+    weights[0, 1], weights[0, 5], weights[1, 2] = 0.25, 0.75, 1
+    weights = weights.tocsr()
+    rows = hybrid.rows(np.arange(truth.shape[0]))
+    found = hybrid.score_rows(hybrid.history_states(histories, weights), rows)
+    folded = backbone.score_folded_states(backbone.history_states(histories), hybrid.folded)
+    fused = 0.6 * folded / 2 + 0.4 * (weights @ text.T) / 3
+    np.testing.assert_allclose(found, fused * (weights @ factors)[:, None], rtol=1e-4, atol=1e-5)
+
+
 def test_items_that_are_not_folded_in_score_nan(world, backbone, truth):
     users, _ = everything(world)
     hybrid = HybridScorer(backbone, world.data.n_users)

@@ -155,7 +155,7 @@ class ScoreTable:
             rows = {name: self._observed[name] for name in self._observed_names}
             part = np.where(cold["has_score"], weight, 0)[at]
             observed = self._model.score_observed_rows(states, rows)
-            scores[:, at] = (1 - part) * scores[:, at] + part * observed
+            scores[:, at] = part * scores[:, at] + (1 - part) * observed
         scores[:, ~self._is_scored()] = np.nan
         return scores
 

@@ -151,5 +151,9 @@ def abilities_serve_other_items_of_a_history(case: Case) -> None:
     weights = similar.weights(nothing, clicks)[:, users]
     expected = weights @ model.score(Queries.of_users(users), warm)
     assert_close(model.score_warm(states, model.warm_items(warm)), expected)
-    one_known = model.history_states(Histories.from_lists([[], warm[:2]]), similar)
-    assert one_known.answered.tolist() == [False, True]
+    cold = np.flatnonzero(~model.fitted.warm)
+    some_known = Histories.from_lists([[], warm[:2], cold[:1]])
+    assert model.history_states(some_known, similar).answered.tolist() == [False, True, False]
+    scores = model.score(Queries.of_histories(some_known), warm)
+    assert np.isnan(scores[[0, 2]]).all()
+    assert np.isfinite(scores[1]).any()
