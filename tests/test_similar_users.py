@@ -49,7 +49,8 @@ def test_users_of_other_items_add_to_the_overlap():
 def test_many_histories_are_weighted_as_one_by_one():
     rng = np.random.default_rng(0)
     positives = sparse.csr_matrix((rng.random((300, 40)) < 0.2).astype(np.float32))
-    histories = sparse.csr_matrix((rng.random((130, 40)) < 0.1).astype(np.float32))
+    items = (rng.random((130, 40)) < 0.1) | (np.arange(40) == 7)  # none without an item
+    histories = sparse.csr_matrix(items.astype(np.float32))
     together = similar_users(positives, histories)
     for row in (0, 63, 64, 129):
         alone = similar_users(positives, histories[[row]]).toarray()[0]
