@@ -70,15 +70,16 @@ def main() -> None:
 def _stages(model: Any, lm: TextEncoder, texts: list[str]) -> dict[str, float]:
     """Add a batch of items to the model; seconds of each stage."""
     marks = [time.perf_counter()]
-    encoding = model.encode_items(texts)
+    encoding = model.encode_texts(texts)
     marks.append(time.perf_counter())
-    simulated = model.simulate_encoded(encoding)
+    interactions, user_scores = model.simulate_encoded(encoding)
     marks.append(time.perf_counter())
-    model.hybrid.append(*simulated)
+    hybrid = model.hybrid
+    hybrid.append(hybrid.rows_of(hybrid.backbone.fold_in(interactions), user_scores))
     marks.append(time.perf_counter())
     encode, simulate, fold_in = np.diff(marks)
     stages = {"encode": encode, "judge": 0.0, "simulate": simulate, "fold in": fold_in}
-    if isinstance(model, ColdLLM):  # its encode_items runs the filter and the judge too
+    if isinstance(model, ColdLLM):  # its encode_texts runs the filter and the judge too
         marks = [time.perf_counter()]
         vectors = lm.encode(texts)
         marks.append(time.perf_counter())

@@ -4,6 +4,7 @@
     python benchmarks/serve.py fresh MODEL --load 200      the same under 200 lists per second
     python benchmarks/serve.py lists --items 20000 --items 1000000
     python benchmarks/serve.py restart MODEL --items 100000            seconds to rebuild the index
+    python benchmarks/serve.py index MODEL                  processor time of a list, without HTTP
 
 The service runs in its own process, on SQLite. The load comes from wrk, which must be installed.
 """
@@ -216,7 +217,7 @@ def lists(
 @app.command()
 def restart(model: Path, items: int = 100_000, lm: str = "") -> None:
     """Fill a store with encoded items, then time the start of a service on it."""
-    from warmstart.serve.engine.encodings import encode_and_fold_in, pack
+    from warmstart.serve.engine.encodings import encode_texts, pack
     from warmstart.serve.engine.service import Service
     from warmstart.serve.settings import Settings
     from warmstart.serve.storage.store import Item
@@ -226,9 +227,7 @@ def restart(model: Path, items: int = 100_000, lm: str = "") -> None:
         service = Service(settings)
         name, rng = service.deployment.model_hash, np.random.default_rng(0)
         texts = [" ".join(rng.choice(WORDS, 8)) for _ in range(64)]
-        packed = [
-            pack(encoding) for encoding in encode_and_fold_in(service.deployment.model, texts)
-        ]
+        packed = [pack(one.encoding) for one in encode_texts(service.deployment.model, texts)]
         for start in range(0, items, 5000):
             page = [
                 Item(f"{10**9 + n}", {"title": texts[n % 64]}, texts[n % 64], str(n), "benchmark")
@@ -246,6 +245,53 @@ def restart(model: Path, items: int = 100_000, lm: str = "") -> None:
         count = again.deployment.index.counts()["items"]
         print(f"{count} items: started in {seconds:.1f} s", flush=True)
         again.close()
+
+
+@app.command()
+def index(model: Path, rounds: int = 50, lm: str = "") -> None:
+    """Processor time that the index takes for lists, in this process: medians in milliseconds.
+
+    Set OMP_NUM_THREADS=1: threads that wait by spinning count as busy.
+    """
+    from warmstart.artefact import read_manifest
+    from warmstart.lm import TextEncoder
+    from warmstart.methods import load_model
+    from warmstart.serve.engine.index import Index
+    from warmstart.serve.engine.lists import ListRequest
+    from warmstart.serve.storage.store import ItemState
+
+    spec = read_manifest(model)["lm"]
+    encoder = spec and TextEncoder.from_spec(spec, source=lm or None, use_cache=False)
+    started = time.process_time()
+    built: Any = Index(load_model(model, lm=encoder))  # pyright: ignore[reportArgumentType]
+    print(f"{model.name}: loaded in {time.process_time() - started:.1f} s", end=", ")
+    started = time.process_time()
+    built.prepare()
+    print(f"ready for histories after {time.process_time() - started:.1f} s more")
+    fitted, rng = built.model.fitted, np.random.default_rng(1)
+    users = [str(user) for user in fitted.user_ids.values]
+    items = fitted.catalogue.item_ids
+    warm, cold = (
+        [str(item) for item in items.take(np.flatnonzero(side))]
+        for side in (fitted.warm, ~fitted.warm)
+    )
+    by_user = lambda: ListRequest(user=str(rng.choice(users)))  # noqa: E731
+    by_history = lambda: ListRequest(history=tuple(rng.choice(warm, 8)))  # noqa: E731
+
+    def median(request: Callable[[], ListRequest], n: int) -> float:
+        seconds = []
+        for _ in range(rounds + 1):
+            requests = [request() for _ in range(n)]
+            started = time.process_time()
+            built.recommend(requests)
+            seconds.append(time.process_time() - started)
+        return 1000 * float(np.median(seconds[1:]))
+
+    print(f"  one user {median(by_user, 1):.2f}, 16 users {median(by_user, 16):.2f}, ", end="")
+    print(f"one history {median(by_history, 1):.2f}")
+    clicked = {item: frozenset(rng.choice(users, 5)) for item in cold[:200]}
+    built.apply({item: ItemState(None, None, who) for item, who in clicked.items()})
+    print(f"  with {len(clicked)} clicked items: 16 users {median(by_user, 16):.2f}")
 
 
 if __name__ == "__main__":

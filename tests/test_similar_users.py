@@ -1,56 +1,70 @@
-"""Similar users: weights by hand, and scores that are means of their scores."""
+"""Similar users against the formula of the module."""
 
 import numpy as np
-import pytest
 from scipy import sparse
 
-from warmstart.similar_users import score_by_similar_users, similar_users
+from warmstart.similar_users import SimilarUsers, score_by_similar_users, similar_users
 
-POSITIVES = sparse.csr_matrix(
-    np.array([[1, 1, 0, 0], [0, 1, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0]], np.float32)
+POSITIVES = np.array(
+    [
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0],
+        [0, 0, 1, 0, 0],
+        [0, 0, 1, 0, 0],
+        [0, 0, 0, 0, 0],
+    ],
+    np.float32,
 )
 
 
-def histories(*lists):
-    matrix = np.zeros((len(lists), 4), np.float32)
-    for row, items in enumerate(lists):
-        matrix[row, items] = 1
-    return sparse.csr_matrix(matrix)
+def rows(*lines):
+    return sparse.csr_matrix(np.array(lines, np.float32))
 
 
-def test_weights_by_hand():
-    found = similar_users(POSITIVES, histories([1, 3], [0], [2], [])).toarray()
-    similarity = np.array([1 / np.sqrt(2), 2 / np.sqrt(3), 1, 0])
-    np.testing.assert_allclose(found[0], similarity / similarity.sum(), rtol=1e-6)
-    assert found[1].tolist() == [1, 0, 0, 0]
-    assert found[2].tolist() == [0, 1, 0, 0]
-    assert found[3].tolist() == [0, 0, 0, 0]
+def test_weights_follow_the_formula():
+    found = similar_users(sparse.csr_matrix(POSITIVES), rows([1, 1, 0, 0, 0], [0, 0, 1, 0, 0]))
+    similarity = np.array([[2 / np.sqrt(2), 2 / 2, 0, 0, 0], [0, 1 / 2, 1, 1, 0]])
+    expected = similarity / similarity.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.toarray(), expected, atol=1e-6)
 
 
-def test_only_the_most_similar_users_count():
-    found = similar_users(POSITIVES, histories([1, 3]), k=2).toarray()[0]
-    assert (found > 0).tolist() == [False, True, True, False]
-    assert found.sum() == pytest.approx(1)
+def test_of_equally_similar_users_the_first_count():
+    found = similar_users(sparse.csr_matrix(POSITIVES), rows([0, 0, 1, 0, 0]), k=1)
+    np.testing.assert_array_equal(found.toarray(), [[0, 0, 1, 0, 0]])
+    both = similar_users(sparse.csr_matrix(POSITIVES), rows([0, 0, 1, 0, 0]), k=2)
+    np.testing.assert_allclose(both.toarray(), [[0, 0, 0.5, 0.5, 0]])
 
 
-def test_weights_of_a_history_do_not_depend_on_the_others():
+def test_users_of_other_items_add_to_the_overlap():
+    similar = SimilarUsers(sparse.csr_matrix(POSITIVES))
+    histories, others = (
+        rows([0, 0, 1, 0, 0], [0, 0, 0, 0, 0]),
+        rows([0, 0, 0, 3, 0], [0.5, 0, 0, 0, 1]),
+    )
+    similarity = np.array([[0, 1 / 2, 1, 4, 0], [0.5 / np.sqrt(2), 0, 0, 0, 1]])
+    expected = similarity / similarity.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(similar.weights(histories, others).toarray(), expected, atol=1e-6)
+
+
+def test_many_histories_are_weighted_as_one_by_one():
     rng = np.random.default_rng(0)
     positives = sparse.csr_matrix((rng.random((300, 40)) < 0.2).astype(np.float32))
-    asked = sparse.csr_matrix((rng.random((150, 40)) < 0.1).astype(np.float32))
-    whole = similar_users(positives, asked, k=7).toarray()
-    for row in (0, 63, 64, 149):
-        alone = similar_users(positives, asked[[row]], k=7).toarray()[0]
-        np.testing.assert_array_equal(whole[row], alone)
+    items = (rng.random((130, 40)) < 0.1) | (np.arange(40) == 7)  # none without an item
+    histories = sparse.csr_matrix(items.astype(np.float32))
+    together = similar_users(positives, histories)
+    for row in (0, 63, 64, 129):
+        alone = similar_users(positives, histories[[row]]).toarray()[0]
+        np.testing.assert_array_equal(together[[row]].toarray()[0], alone)
+    assert (np.diff(together.indptr) <= 50).all()
+    np.testing.assert_allclose(together.toarray().sum(axis=1), 1, atol=1e-5)
 
 
-def test_scores_are_weighted_means_and_unknown_ones_are_nan():
-    table = np.arange(12, dtype=np.float32).reshape(4, 3)
-    weights = similar_users(POSITIVES, histories([1, 3], [], [0]))
-
-    def score(users, items):
-        return table[np.ix_(users, items)]
-
-    found = score_by_similar_users(score, weights, np.array([2, 0], np.int32))
-    expected = weights.toarray() @ table[:, [2, 0]]
-    np.testing.assert_allclose(found[[0, 2]], expected[[0, 2]], rtol=1e-6)
-    assert np.isnan(found[1]).all()
+def test_a_history_that_nobody_shares_is_empty_and_scores_nan():
+    weights = similar_users(sparse.csr_matrix(POSITIVES), rows([0, 0, 0, 0, 1], [1, 0, 0, 0, 0]))
+    assert np.diff(weights.indptr).tolist() == [0, 2]
+    items = np.arange(2, dtype=np.int32)
+    scores = score_by_similar_users(lambda u, i: np.outer(u + 1.0, i + 1.0), weights, items)
+    assert np.isnan(scores[0]).all()
+    expected = weights.toarray()[1] @ np.outer(np.arange(5) + 1.0, [1.0, 2.0])
+    np.testing.assert_allclose(scores[1], expected, rtol=1e-6)
+    assert similar_users(sparse.csr_matrix(POSITIVES), rows([0] * 5)[:0]).shape == (0, 5)

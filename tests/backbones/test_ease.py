@@ -36,6 +36,27 @@ def test_a_folded_item_gets_the_column_that_training_would_give(shape):
     np.testing.assert_allclose(scores, dense_ease(x, 2.5)[:, 5], atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(30, 50), (50, 30)], ids=["over users", "over items"])
+def test_a_history_scores_by_the_dense_formula(shape):
+    rng = np.random.default_rng(0)
+    x, new = ((rng.random((n, shape[1])) < 0.2).astype(np.float64) for n in (shape[0], 4))
+    ease = Ease(EaseConfig(l2=2.5)).fit(sparse.csr_matrix(x), rng=np.random.default_rng(0))
+    inverse = np.linalg.inv(x.T @ x + 2.5 * np.eye(shape[1]))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    states = ease.history_states(sparse.csr_matrix(new))
+    for items in (np.arange(shape[1]), np.array([3, 0, 29, 7])):
+        found = ease.score_states(states, ease.warm_items(items))
+        np.testing.assert_allclose(found, (new @ weights)[:, items], atol=1e-5)
+    clicks = sparse.csr_matrix((rng.random((2, shape[0])) < 0.3).astype(np.float32))
+    folded = ease.fold_in(clicks)
+    np.testing.assert_allclose(ease.score_folded_states(states, folded), new @ folded.T, atol=1e-5)
+    known = ease.history_states(sparse.csr_matrix(x))  # of known users: as they score themselves
+    everyone, items = np.arange(shape[0]), np.arange(shape[1])
+    found = ease.score_states(known, ease.warm_items(items))
+    np.testing.assert_allclose(found, ease.score(everyone, items), atol=1e-5)
+
+
 def test_the_diagonal_is_zero():
     """An item's own interactions do not count for its score; here there are no others."""
     ease = Ease(EaseConfig(l2=1.0))

@@ -62,6 +62,10 @@ def test_a_model_without_items_to_score_is_not_called(world):
     assert np.isnan(cannot_score(users, warm)).all()
 
 
+def calibrated(calibration, users, scores):
+    return calibration.take(users).calibrate(scores.copy())
+
+
 def reference(models, world):
     rows = np.flatnonzero(~world.data.warm)
     return models[1](np.arange(world.data.n_users), rows).T
@@ -90,7 +94,11 @@ def test_chosen_constants_are_the_best_of_the_grid(world, models):
 
         def score(users, items):
             return score_warm_and_cold(
-                users, items, warm, score_warm, lambda u, i: factors.apply(u, score_cold(u, i))
+                users,
+                items,
+                warm,
+                score_warm,
+                lambda u, i: calibrated(factors, u, score_cold(u, i)),
             )
 
         return mean_metric(by_user(score), valid["overall"], "ndcg@20")
@@ -129,7 +137,7 @@ def test_cold_scores_get_the_standard_deviation_of_unseen_warm_scores(world, mod
     )
     users, items = np.arange(data.n_users, dtype=np.int32), np.flatnonzero(data.warm)
     unlimited = replace(calibration, user_limits=np.full(len(users), np.inf, np.float32))
-    found = unlimited.apply(users, reference(models, world).T).std(axis=1)
+    found = calibrated(unlimited, users, reference(models, world).T).std(axis=1)
     warm = np.where(data.matrix[:, items].toarray() > 0, np.nan, models[0](users, items))
     deviations = np.nanstd(warm, axis=1)
     expected = deviations if exponent else np.full(len(users), np.median(deviations))
@@ -183,7 +191,7 @@ def planted(data, reference, new):
         data,
         None,
     )
-    return found.apply(np.arange(data.n_users), np.float32(new)), warm
+    return calibrated(found, np.arange(data.n_users), np.float32(new)), warm
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-9, 1e-5])
@@ -204,7 +212,7 @@ def test_without_a_chosen_weight_no_cold_score_exceeds_the_warm_ones(world, mode
 
     def highest(config):
         found, _ = fit_calibration(config, models[0], offset, scores, data, None)
-        return found.apply(np.arange(data.n_users), scores.T).max(axis=1)
+        return calibrated(found, np.arange(data.n_users), scores.T).max(axis=1)
 
     warm = models[0](np.arange(data.n_users), np.flatnonzero(data.warm)).max(axis=1)
     assert (highest(CalibrationConfig()) <= warm + 1e-5).all()
@@ -224,7 +232,7 @@ def test_without_a_chosen_weight_no_later_item_exceeds_the_warm_ones(world, mode
     found, _ = fit_calibration(CalibrationConfig(), score_warm, cannot_score, reference, data, None)
     warm = score_warm(users, np.flatnonzero(data.warm)).max(axis=1)
     later = np.sort(np.exp(rng.normal(0, 3, (data.n_users, 20))), axis=1).astype(np.float32)
-    scores = found.apply(users, later)
+    scores = calibrated(found, users, later)
     assert (scores <= warm[:, None] + 1e-5 * np.abs(warm[:, None])).all()
     assert (np.diff(scores, axis=1) >= 0).all()
 

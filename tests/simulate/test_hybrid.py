@@ -15,7 +15,7 @@ from warmstart.rank import by_user, mean_metric
 from warmstart.run import Run
 from warmstart.simulate.calibration import ColdCalibration
 from warmstart.simulate.fusion import ScoreFusion
-from warmstart.simulate.hybrid import HybridScorer
+from warmstart.simulate.hybrid import HybridScorer, can_score
 
 CONFIGS = {
     "bpr": BprConfig(width=12, epochs=40, learning_rate=0.2, negatives=4, validate_every=1),
@@ -44,62 +44,94 @@ def everything(world):
     return tuple(np.arange(n, dtype=np.int32) for n in world.data.matrix.shape)
 
 
-def folded_in(backbone, world, rows, **settings):
+def append(hybrid, interactions, user_scores=None):
+    hybrid.append(hybrid.rows_of(hybrid.backbone.fold_in(interactions), user_scores))
+
+
+def folded_in(backbone, world, interactions, **settings):
     hybrid = HybridScorer(backbone, world.data.n_users, **settings)
-    hybrid.append(rows)
+    append(hybrid, interactions)
     return hybrid
 
 
-def test_warm_scores_are_the_backbones_and_cold_scores_those_of_fold_in(world, backbone, truth):
-    users, items = everything(world)
-    warm = world.data.warm
-    folded = backbone.fold_in(truth)
+def cold_scores(hybrid, users, rows=None):
+    """Calibrated scores of the cold items with these rows, or of all."""
+    rows = hybrid.rows(np.arange(len(hybrid.folded))) if rows is None else rows
+    return hybrid.score_rows(hybrid.user_states(users), rows)
+
+
+def test_cold_scores_are_those_of_fold_in_alone_and_among_others(world, backbone, truth):
+    users, _ = everything(world)
     hybrid = folded_in(backbone, world, truth)
-    scores = hybrid.score(users, items, warm)
-    np.testing.assert_allclose(scores[:, warm], backbone.score(users, items[warm]), atol=1e-6)
-    np.testing.assert_allclose(scores[:, ~warm], backbone.score_folded(users, folded), atol=1e-6)
-    some = np.random.default_rng(0).permutation(items)[:20]
-    np.testing.assert_allclose(hybrid.score(users, some, warm), scores[:, some], atol=1e-5)
+    scores = cold_scores(hybrid, users)
+    expected = backbone.score_folded(users, backbone.fold_in(truth))
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    some = np.random.default_rng(0).permutation(len(hybrid.folded))[:5]
+    found = cold_scores(hybrid, users[::-1], hybrid.rows(some))
+    np.testing.assert_allclose(found, scores[::-1, some], atol=1e-5)
 
 
 def test_folded_in_items_score_higher_for_the_right_users(world, backbone, truth):
     hybrid = folded_in(backbone, world, truth)
-    liked = np.flatnonzero(~world.data.warm)[truth.getnnz(axis=1) > 0]
+    has_users = np.flatnonzero(truth.getnnz(axis=1) > 0)
+    liked = np.flatnonzero(~world.data.warm)[has_users]
     users = world.active_users
-    scores = hybrid.score(users, liked, world.data.warm)
+    scores = cold_scores(hybrid, users, hybrid.rows(has_users))
     right = world.ideal_scores(users, liked) > 0
     assert np.median(scores[right]) > np.median(scores[~right]) + 0.5 * scores.std()
 
 
 def test_a_fusion_weights_both_scorers_and_scales_items_by_their_norm(world, backbone, truth):
-    users, items = everything(world)
+    users, _ = everything(world)
     text = np.random.default_rng(1).normal(size=truth.shape).astype(np.float32)
     folded = backbone.score_folded(users, backbone.fold_in(truth)).T
     fusion = ScoreFusion.fit(0.4, 0.5, folded, text)
     hybrid = HybridScorer(backbone, world.data.n_users, fusion)
-    hybrid.append(truth, text)
-    found = hybrid.score(users, items[~world.data.warm], world.data.warm).T
+    append(hybrid, truth, text)
+    before = hybrid.text_scores.copy(), hybrid.folded.copy()
+    found = cold_scores(hybrid, users).T
     raw = 0.6 * folded / folded.std() + 0.4 * text / text.std()
     norms = np.linalg.norm(raw, axis=1)
     expected = raw * np.sqrt(norms.mean() / norms)[:, None]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(hybrid.text_scores, before[0])
+    np.testing.assert_array_equal(hybrid.folded, before[1])
+
+
+def test_a_history_has_the_means_of_similar_users_where_only_these_are_known(
+    world, backbone, truth
+):
+    if not backbone.folds_in_users:
+        pytest.skip("only backbones that fold in users have states of histories")
+    rng, n_users = np.random.default_rng(1), world.data.n_users
+    text = rng.normal(size=truth.shape).astype(np.float32)
+    factors = rng.uniform(1, 2, n_users).astype(np.float32)
+    calibration = ColdCalibration(factors, np.full(n_users, np.inf, np.float32))
+    hybrid = HybridScorer(backbone, n_users, ScoreFusion(0.4, 1.0, 2.0, 3.0), calibration)
+    append(hybrid, truth, text)
+    histories = world.data.matrix[[3, 8]]
+    weights = sparse.csr_matrix((2, n_users), dtype=np.float32).tolil()
+    weights[0, 1], weights[0, 5], weights[1, 2] = 0.25, 0.75, 1
+    weights = weights.tocsr()
+    rows = hybrid.rows(np.arange(truth.shape[0]))
+    found = hybrid.score_rows(hybrid.history_states(histories, weights), rows)
+    folded = backbone.score_folded_states(backbone.history_states(histories), hybrid.folded)
+    fused = 0.6 * folded / 2 + 0.4 * (weights @ text.T) / 3
+    np.testing.assert_allclose(found, fused * (weights @ factors)[:, None], rtol=1e-4, atol=1e-5)
 
 
 def test_items_that_are_not_folded_in_score_nan(world, backbone, truth):
-    users, items = everything(world)
-    warm, n_cold = world.data.warm, int((~world.data.warm).sum())
+    users, _ = everything(world)
     hybrid = HybridScorer(backbone, world.data.n_users)
-    hybrid.append_unscored(n_cold)
-    np.testing.assert_array_equal(
-        np.isnan(hybrid.score(users, items, warm)), np.tile(~warm, (len(users), 1))
-    )
+    hybrid.append(hybrid.unscored_rows(truth.shape[0]))
+    positions = np.arange(truth.shape[0])
+    assert np.isnan(hybrid.score_cold(users, positions)).all()
     hybrid.refold(np.arange(3), truth[:3])
-    cold = np.flatnonzero(~warm)
-    np.testing.assert_array_equal(
-        hybrid.score(users, cold[:3], warm),
-        backbone.score_folded(users, backbone.fold_in(truth[:3])),
-    )
-    assert np.isnan(hybrid.score(users, cold[3:], warm)).all()
+    scores = hybrid.score_cold(users, positions)
+    expected = backbone.score_folded(users, backbone.fold_in(truth[:3]))
+    np.testing.assert_allclose(scores[:, :3], expected, atol=1e-6)
+    assert np.isnan(scores[:, 3:]).all()
+    np.testing.assert_array_equal(can_score(hybrid.rows(positions)), positions < 3)
 
 
 def test_a_restored_scorer_scores_and_folds_in_the_same(world, backbone, truth):
@@ -107,16 +139,12 @@ def test_a_restored_scorer_scores_and_folds_in_the_same(world, backbone, truth):
     hybrid = HybridScorer(backbone, world.data.n_users, ScoreFusion(0.4, 0.5, 2.0, 3.0, 4.0))
     factors = np.linspace(1, 2, world.data.n_users, dtype=np.float32)
     hybrid.calibration = ColdCalibration(factors, 3 * factors)
-    hybrid.append(truth, text)
+    append(hybrid, truth, text)
     restored = HybridScorer.restore(backbone.config, hybrid.state())
     for scorer in (hybrid, restored):
-        scorer.append(truth[:2], text[:2])
+        append(scorer, truth[:2], text[:2])
     users, _ = everything(world)
-    warm = np.concatenate([world.data.warm, [False, False]])
-    items = np.arange(len(warm), dtype=np.int32)
-    np.testing.assert_array_equal(
-        restored.score(users, items, warm), hybrid.score(users, items, warm)
-    )
+    np.testing.assert_array_equal(cold_scores(restored, users), cold_scores(hybrid, users))
 
 
 def test_two_methods_with_one_seed_share_the_backbone(world):

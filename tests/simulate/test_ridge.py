@@ -111,6 +111,30 @@ def test_a_restored_head_predicts_the_same(config, warm, vectors, rng):
     np.testing.assert_array_equal(restored.predict(vectors), head.predict(vectors))
 
 
+def test_the_history_of_a_fitted_user_has_the_weights_of_the_fit(config, world, warm, vectors, rng):
+    head = RidgeHead.fit(config, *warm, rng)
+    rows, users = np.flatnonzero(world.data.warm), np.array([5, 0, 5])
+    histories = world.data.matrix[users]
+    restored = RidgeHead.restore(config, head.state())
+    found = restored.history_weights(histories, vectors, rows)
+    assert found.dtype == np.float32
+    scores = head.features(vectors) @ found
+    np.testing.assert_allclose(scores, head.predict(vectors, users), atol=2e-3)
+    if config.landmarks > len(warm[0]):  # without the jitter of the landmarks
+        np.testing.assert_allclose(found, head.weights[:, users], atol=2e-5)
+
+
+def test_scores_of_the_fit_need_no_kernel_if_its_items_span_the_solution(world, warm, rng):
+    head = RidgeHead.fit(CONFIGS[1], *warm, rng)
+    assert head.spans_fit(len(warm[0]))
+    assert not RidgeHead.fit(CONFIGS[0], *warm, rng).spans_fit(len(warm[0]))
+    assert not RidgeHead.fit(CONFIGS[2], *warm, rng).spans_fit(len(warm[0]))
+    users, rows = np.array([5, 0, 7]), np.array([3, 0, 11])
+    known = warm[1].T.tocsr()[users]
+    found = head.fitted_scores(known, head.weights[:, users], rows)
+    np.testing.assert_allclose(found, head.predict(warm[0][rows], users).T, atol=1e-5)
+
+
 @pytest.mark.parametrize("block", [5, 1024])
 def test_leave_one_out_equals_a_refit_without_the_item(config, block, warm, rng, monkeypatch):
     monkeypatch.setattr(ridge, "_BLOCK", block)

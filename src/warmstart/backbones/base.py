@@ -73,9 +73,47 @@ class Backbone(ABC):
                 one that had used warmstart.
         """
 
+    # -- who asks, and warm items, in the form in which they are scored --
+
     @abstractmethod
+    def user_states(self, users: np.ndarray) -> Any:
+        """Return the states of known users, by int32 row numbers: their vectors, for example."""
+
+    @property
+    def folds_in_users(self) -> bool:
+        """Whether unknown users have states too: ``history_states``."""
+        return False
+
+    def history_states(self, histories: sparse.csr_matrix) -> Any:
+        """Return the states of users who were not in the fit, if ``folds_in_users``.
+
+        Args:
+            histories: interactions of these users, CSR, shape (queries, at least n_items); items
+                after those of the fit are ignored.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def warm_items(self, items: np.ndarray) -> Any:
+        """Return what scoring these items, int32 row numbers, needs: their vectors, for example."""
+
+    # -- scores --
+
+    @abstractmethod
+    def score_states(self, states: Any, items: Any) -> np.ndarray:
+        """Score all pairs of states and ``warm_items``: float32, shape (queries, items)."""
+
+    @abstractmethod
+    def score_folded_states(self, states: Any, folded: np.ndarray) -> np.ndarray:
+        """Score all pairs of states and folded-in items: float32, shape (queries, new_items)."""
+
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Score all pairs of int32 row numbers: float32, shape (users, items)."""
+        return self.score_states(self.user_states(users), self.warm_items(items))
+
+    def score_folded(self, users: np.ndarray, folded: np.ndarray) -> np.ndarray:
+        """Score folded-in items for users: float32, shape (users, new_items)."""
+        return self.score_folded_states(self.user_states(users), folded)
 
     @abstractmethod
     def fold_in(
@@ -94,40 +132,12 @@ class Backbone(ABC):
             prior_weight: multiplies the regulariser.
 
         Returns:
-            The input of ``score_folded``, float32, shape (new_items, width): item vectors like
+            What ``score_folded_states`` needs, float32, shape (new_items, width): item vectors like
             those in ``vectors`` for factor models, regression columns over the items for EASE.
 
         Raises:
             DataError: a shape does not match the fitted model, or a weight is outside (0, 1].
         """
-
-    @abstractmethod
-    def score_folded(self, users: np.ndarray, folded: np.ndarray) -> np.ndarray:
-        """Score folded-in items for users: float32, shape (users, new_items)."""
-
-    @property
-    def folds_in_users(self) -> bool:
-        """Whether unknown users can be scored by their interactions: ``score_histories``."""
-        return False
-
-    def score_histories(self, histories: sparse.csr_matrix, items: np.ndarray) -> np.ndarray:
-        """Score warm items for users who were not in the fit, if ``folds_in_users``.
-
-        Args:
-            histories: interactions of these users, CSR, shape (queries, at least n_items); items
-                after those of the fit are ignored.
-            items: int32 row numbers, shape (items,).
-
-        Returns:
-            float32, shape (queries, items).
-        """
-        raise NotImplementedError
-
-    def score_folded_histories(
-        self, histories: sparse.csr_matrix, folded: np.ndarray
-    ) -> np.ndarray:
-        """As ``score_histories`` for folded-in items, float32, shape (queries, new_items)."""
-        raise NotImplementedError
 
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:
@@ -214,12 +224,17 @@ class FactorBackbone(Backbone):
         self._users, self._items = users, items
         self.chosen_config = config.model_copy(update={"epochs": outcome.best_epoch})
 
-    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        user_vectors, item_vectors = self.vectors
-        return user_vectors[users] @ item_vectors[items].T
+    def user_states(self, users: np.ndarray) -> np.ndarray:
+        return self.vectors[0][users]
 
-    def score_folded(self, users: np.ndarray, folded: np.ndarray) -> np.ndarray:
-        return self.vectors[0][users] @ folded.T
+    def warm_items(self, items: np.ndarray) -> np.ndarray:
+        return self.vectors[1][items]
+
+    def score_states(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return states @ items.T
+
+    def score_folded_states(self, states: np.ndarray, folded: np.ndarray) -> np.ndarray:
+        return states @ folded.T
 
 
 def shape_of(matrix: sparse.csr_matrix) -> tuple[int, int]:

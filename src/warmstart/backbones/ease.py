@@ -17,6 +17,9 @@ regressed on the warm columns in the same way, so fold-in gives exactly the colu
 have learned for it; only the columns of the other items stay as they are.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -65,6 +68,7 @@ class Ease(Backbone):
         self._train: sparse.csr_matrix | None = None
         self._inverse = np.zeros((0, 0), np.float32)
         self._diagonal = np.zeros(0)
+        self._users_of_items: sparse.csr_matrix | None = None
 
     @property
     def _fitted(self) -> sparse.csr_matrix:
@@ -94,9 +98,9 @@ class Ease(Backbone):
                 f"backbone ease: {side} rows need {gib:.1f} GiB, max_memory_gib allows "
                 f"{self.config.max_memory_gib}; raise it or choose another backbone"
             )
-        self._train = train
+        self._train, self._users_of_items = train, None
         gram = train @ train.T if self._over_users else train.T @ train
-        inverse = _inverse(gram.toarray().astype(np.float64), self.config.l2)
+        inverse = ridge_inverse(gram.toarray().astype(np.float64), self.config.l2)
         if self._over_users:
             self._diagonal = (1 - _quadratic(inverse, train)) / self.config.l2
         else:
@@ -106,15 +110,44 @@ class Ease(Backbone):
             check_finite(self.name, "l2", self._inverse, (1 / self._diagonal).astype(np.float32))
         return self
 
-    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        train = self._fitted
+    def user_states(self, users: np.ndarray) -> "EaseStates":
+        known = self._fitted[users]
+        return EaseStates(known, lambda: -self._inverse[users])
+
+    @property
+    def folds_in_users(self) -> bool:
+        return True
+
+    def history_states(self, histories: sparse.csr_matrix) -> "EaseStates":
+        train, l2 = self._fitted, np.float32(self.config.l2)
+        known = sparse.csr_matrix(histories[:, : shape_of(train)[1]])
+        if self._users_of_items is None:
+            self._users_of_items = train.T.tocsr()
+        overlap = known @ self._users_of_items
+        # xB = x - xP / diag(P), and xP = (x - (xXᵀ) M X) / λ
+        return EaseStates(known, lambda: overlap @ self._inverse / l2, float(-1 / l2))
+
+    def warm_items(self, items: np.ndarray) -> "EaseItems":
         scale = (1 / self._diagonal[items]).astype(np.float32)
-        if self._over_users:
-            columns = train[:, items].tocsc()
-            return columns[users].toarray() - (columns.T @ self._inverse[users].T).T * scale
-        weights = self._inverse[:, items] * -scale
-        weights[items, np.arange(len(items))] = 0.0  # 1 - P_ii / P_ii, exact despite rounding
-        return train[users] @ weights
+        return EaseItems(items, scale, self._fitted[:, items].tocsc() if self._over_users else None)
+
+    def score_states(self, states: "EaseStates", items: "EaseItems") -> np.ndarray:
+        if items.columns is not None:
+            own = states.histories[:, items.rows].toarray()
+            scores = np.ascontiguousarray((items.columns.T @ states.through.T).T)
+            if states.own:
+                scores += own * states.own
+            scores *= items.scale
+            scores += own
+            return scores
+        used = np.unique(states.histories.indices)
+        weights = self._inverse[used]
+        if not np.array_equal(items.rows, np.arange(weights.shape[1])):
+            weights = weights[:, items.rows]
+        weights *= -items.scale
+        (own,) = np.nonzero(np.isin(items.rows, used))
+        weights[np.searchsorted(used, items.rows[own]), own] = 0.0  # 1 - P_ii / P_ii, exactly
+        return states.histories[:, used] @ weights
 
     def fold_in(
         self,
@@ -148,31 +181,9 @@ class Ease(Backbone):
                 folded[rows] += prior[rows]
         return folded
 
-    def score_folded(self, users: np.ndarray, folded: np.ndarray) -> np.ndarray:
-        return self._fitted[users] @ np.ascontiguousarray(folded.T)
-
-    @property
-    def folds_in_users(self) -> bool:
-        return True
-
-    def score_histories(self, histories: sparse.csr_matrix, items: np.ndarray) -> np.ndarray:
-        # xB = x - xP / diag(P)
-        train, scale = self._fitted, (1 / self._diagonal[items]).astype(np.float32)
-        known = histories[:, : shape_of(train)[1]]
-        own = known[:, items].toarray()
-        if not self._over_users:
-            rows = np.unique(known.indices)
-            block = self._inverse[rows]  # all columns: a copy of some would cost more than it saves
-            return own - (known[:, rows] @ block)[:, items] * scale
-        # xP = (x - (xXᵀ) M X) / λ
-        through_users = (known @ train.T) @ self._inverse
-        smoothed = (train[:, items].T @ through_users.T).T
-        return own - (own - smoothed) * (scale / np.float32(self.config.l2))
-
-    def score_folded_histories(
-        self, histories: sparse.csr_matrix, folded: np.ndarray
-    ) -> np.ndarray:
-        return histories[:, : shape_of(self._fitted)[1]] @ np.ascontiguousarray(folded.T)
+    def score_folded_states(self, states: "EaseStates", folded: np.ndarray) -> np.ndarray:
+        used = np.unique(states.histories.indices)
+        return states.histories[:, used] @ np.ascontiguousarray(folded[:, used].T)
 
     def state(self) -> dict[str, np.ndarray]:
         train = self._fitted
@@ -191,12 +202,56 @@ class Ease(Backbone):
         )
         n_users, n_items = (int(n) for n in shape)
         self._train = sparse.csr_matrix((weights, indices, indptr), shape=(n_users, n_items))
-        self._inverse, self._diagonal = inverse, diagonal
+        self._inverse, self._diagonal, self._users_of_items = inverse, diagonal, None
         return self
 
 
-def _inverse(gram: np.ndarray, l2: float) -> np.ndarray:
-    """Compute (gram + l2 I)⁻¹ by Cholesky, overwriting ``gram`` (float64)."""
+class EaseStates:
+    """Users as EASE scores them.
+
+    Args:
+        histories: their items, CSR, shape (queries, n_items).
+        through: computes V, float32, shape (queries, n_users), if solved over users: the score of
+            item i is then x_i + (own x_i + (VX)_i) / P[i, i].
+        own: the factor in that score.
+    """
+
+    def __init__(
+        self,
+        histories: sparse.csr_matrix,
+        through: Callable[[], np.ndarray],
+        own: float = 0.0,
+    ) -> None:
+        self.histories, self.own, self._through = histories, np.float32(own), through
+
+    @cached_property
+    def through(self) -> np.ndarray:
+        """V; computed on first use, since folded-in items do not need it."""
+        return self._through()
+
+
+@dataclass(frozen=True)
+class EaseItems:
+    """Items of the fit as EASE scores them.
+
+    Attributes:
+        rows: int32 row numbers, shape (items,).
+        scale: 1 / P[i, i], float32, shape (items,).
+        columns: their interactions, CSC, shape (n_users, items), if solved over users; else None.
+    """
+
+    rows: np.ndarray
+    scale: np.ndarray
+    columns: sparse.csc_matrix | None
+
+
+def ridge_inverse(gram: np.ndarray, l2: float) -> np.ndarray:
+    """Compute (gram + l2 I)⁻¹ by Cholesky, in the dtype of ``gram``, which is overwritten.
+
+    Args:
+        gram: positive semi-definite, float32 or float64, C order.
+        l2: above 0, and not too small for that dtype.
+    """
     gram[np.diag_indices_from(gram)] += l2
     potrf, potri = get_lapack_funcs(("potrf", "potri"), (gram,))
     # LAPACK expects column-major arrays: the transpose of a symmetric C array avoids a copy

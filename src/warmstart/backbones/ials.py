@@ -106,15 +106,7 @@ class Ials(FactorBackbone):
     def folds_in_users(self) -> bool:
         return self._user_ridge is not None  # artefacts of format 1 do not have it
 
-    def score_histories(self, histories: sparse.csr_matrix, items: np.ndarray) -> np.ndarray:
-        return self._fold_in_users(histories) @ self.vectors[1][items].T
-
-    def score_folded_histories(
-        self, histories: sparse.csr_matrix, folded: np.ndarray
-    ) -> np.ndarray:
-        return self._fold_in_users(histories) @ folded.T
-
-    def _fold_in_users(self, histories: sparse.csr_matrix) -> np.ndarray:
+    def history_states(self, histories: sparse.csr_matrix) -> np.ndarray:
         """Solve for the vectors of unknown users with items frozen: float32, (queries, width)."""
         _, items = self.vectors
         assert self._user_ridge is not None

@@ -7,7 +7,7 @@ Scalar = str | int | float | bool | None
 Value = Scalar | list[Scalar]
 Scope = Literal["read", "write", "admin"]
 WriteOutcome = Literal["created", "updated", "unchanged"]
-State = Literal["trained", "ready", "waiting", "failed", "deleted"]
+State = Literal["trained", "ready", "waiting", "unscored", "failed", "deleted"]
 
 
 class Interaction(TypedDict):

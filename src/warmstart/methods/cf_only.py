@@ -4,24 +4,26 @@ Its score of an item without interactions is NaN. Later interactions with such a
 (``fold_in``); users and warm items stay bit for bit as they are.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from pydantic import Field
 
-from warmstart.abilities import AddsItems
 from warmstart.backbones import BackboneConfig
 from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.fit import fit_backbone
 from warmstart.config import Config
-from warmstart.core import Encoder, FitContext, Recommender, Traits
+from warmstart.core import Encoder, FitContext, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
-from warmstart.data.histories import Histories
 from warmstart.data.interactions import Interactions
 from warmstart.data.tasks import Validation
 from warmstart.errors import DataError
 from warmstart.process import check_process
+from warmstart.servable import ItemEncoding, ItemRows
 from warmstart.simulate.calibration import CalibrationConfig, fit_calibration
-from warmstart.simulate.hybrid import HybridScorer, score_histories, scores_over_users
+from warmstart.simulate.hybrid import HybridScorer, scores_over_users
+from warmstart.simulate.hybrid_recommender import HybridRecommender
 
 
 class CFOnlyConfig(Config):
@@ -34,7 +36,7 @@ class CFOnlyConfig(Config):
     backbone: BackboneConfig = Field(default_factory=BprConfig)
 
 
-class CFOnly(Recommender, AddsItems):
+class CFOnly(HybridRecommender):
     """Recommends warm items by a backbone, and cold ones after ``fold_in``."""
 
     name = "cf_only"
@@ -45,21 +47,17 @@ class CFOnly(Recommender, AddsItems):
         backbone = fit_backbone(self.config.backbone, data, context)
         self.fitted.choices = {"backbone": backbone.chosen_config.model_dump(mode="json")}
         self._hybrid = HybridScorer(backbone, data.n_users)
-        self._hybrid.append_unscored(int((~data.warm).sum()))
+        self._hybrid.append(self._hybrid.unscored_rows(int((~data.warm).sum())))
 
-    def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``; NaN for an item without interactions."""
-        return self._hybrid.score(users, items, self.fitted.warm)
+    def encode_items(
+        self, texts: Sequence[str], *, audience: int = 0
+    ) -> tuple[ItemEncoding, ItemRows]:
+        """As ``Servable.encode_items``: the texts are not read, so the items have no cold score."""
+        encoding, _ = super().encode_items(texts)
+        return encoding, self.item_rows(encoding)
 
-    def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
-        """As ``_score_users``, by the backbone's fold-in of the history if it has one."""
-        if not self._folds_in_histories:
-            return super()._score_histories(histories, items)
-        return score_histories(self._hybrid, self.fitted, histories, items)
-
-    @property
-    def _folds_in_histories(self) -> bool:
-        return self._hybrid.backbone.folds_in_users
+    def item_rows(self, encoding: ItemEncoding) -> ItemRows:
+        return self._hybrid.unscored_rows(len(encoding["vectors"]))
 
     def fold_in(self, events: Interactions) -> None:
         """Give cold items vectors, and thus scores, from interactions with them.
@@ -104,7 +102,7 @@ class CFOnly(Recommender, AddsItems):
         )
 
     def _add_items(self, items: Catalogue) -> None:
-        self._hybrid.append_unscored(len(items))
+        self._hybrid.append(self._hybrid.unscored_rows(len(items)))
 
     def _state(self) -> dict[str, np.ndarray]:
         return self._hybrid.state()

@@ -38,14 +38,15 @@ from warmstart.core import Encoder, FitContext, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions, concatenate
 from warmstart.lm.text_vectors import TextVectors
+from warmstart.servable import ItemEncoding, item_blocks
 from warmstart.shards import Shards
 from warmstart.simulate.funnel.coupled_filter import FilterConfig
 from warmstart.simulate.funnel.funnel import Funnel, FunnelConfig, fit_funnel, relative_to_best
 from warmstart.simulate.funnel.judge import JudgeConfig
 from warmstart.simulate.funnel.select import SelectConfig, Shortlist, select
 from warmstart.simulate.funnel.towers import BehaviourTowerConfig, ContentTowerConfig
-from warmstart.simulate.hybrid import HybridConfig, HybridScorer, fit_hybrid, item_blocks
-from warmstart.simulate.simulator import ItemEncoding, Simulator
+from warmstart.simulate.hybrid import HybridConfig, HybridScorer, fit_hybrid
+from warmstart.simulate.simulator import Simulator
 from warmstart.storage import nest, unnest
 
 _SHORTLIST_FIELDS = ("users", "scores", "log_odds")
@@ -208,8 +209,8 @@ class ColdLLM(Simulator):
         """The fitted funnel of filter, judge and selection."""
         return self._funnel
 
-    def encode_items(self, texts: Sequence[str]) -> ItemEncoding:
-        """As ``Simulator.encode_items``: text vectors, shortlists, and the judge's log-odds."""
+    def encode_texts(self, texts: Sequence[str]) -> ItemEncoding:
+        """As ``Simulator.encode_texts``: text vectors, shortlists, and the judge's log-odds."""
         vectors, n_users = self._texts.encode(texts), len(self.fitted.user_ids)
         parts = [
             Shortlist.empty(min(self.config.shortlist_size, n_users)).state(),

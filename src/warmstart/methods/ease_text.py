@@ -7,32 +7,31 @@ Both are solved in closed form, without a gradient step. The two constants of th
 (``simulate.calibration``) are chosen on the overall validation slice.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydantic import Field
+from scipy import sparse
 
-from warmstart.abilities import AddsItems, Simulates
 from warmstart.backbones import build
 from warmstart.backbones.ease import EaseConfig
 from warmstart.backbones.fit import fit_backbone
-from warmstart.core import Encoder, FitContext, Recommender, Traits
-from warmstart.data.catalogue import Catalogue
+from warmstart.core import Encoder, FitContext, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
-from warmstart.data.interactions import Interactions
 from warmstart.lm.text_vectors import TextVectors
-from warmstart.similar_users import similar_users
+from warmstart.servable import ItemRows
+from warmstart.similar_users import SimilarUsers
 from warmstart.simulate.calibration import (
     CalibrationConfig,
     ColdCalibration,
     fit_calibration,
     min_variation,
     reference_items,
-    score_warm_and_cold,
 )
 from warmstart.simulate.ridge import RidgeConfig, RidgeHead, fit_ridge
-from warmstart.simulate.top_users import top_users
+from warmstart.simulate.ridge_recommender import RidgeRecommender
 from warmstart.storage import nest, unnest
 
 
@@ -48,7 +47,16 @@ class EaseTextConfig(CalibrationConfig):
     ridge: RidgeConfig = Field(default_factory=RidgeConfig)
 
 
-class EaseText(Recommender, AddsItems, Simulates):
+@dataclass(frozen=True)
+class EaseTextStates:
+    """Who asks: states of EASE, weights of the ridge head, and the calibration of each query."""
+
+    ease: Any
+    weights: np.ndarray
+    calibration: ColdCalibration
+
+
+class EaseText(RidgeRecommender):
     """Scores warm items by EASE, and cold items by ridge regression on their texts."""
 
     name = "ease_text"
@@ -69,51 +77,38 @@ class EaseText(Recommender, AddsItems, Simulates):
             self._calibration, self.fitted.choices = fit_calibration(
                 self.config,
                 self._ease.score,
-                self._score_text,
+                lambda u, i: self._head.predict(self._texts.rows[i], u).T,
                 self._head.score_as_cold(self._texts.rows, reference_items(data), data),
                 data,
                 context.valid,
                 min_variation=min_variation(data),
             )
 
-    def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``: EASE's scores; calibrated ridge scores for cold items."""
-        return score_warm_and_cold(
-            users,
-            items,
-            self.fitted.warm,
-            self._ease.score,
-            lambda u, i: self._calibration.apply(u, self._score_text(u, i)),
-        )
+    def _user_states(self, users: np.ndarray) -> EaseTextStates:
+        calibration = self._calibration.take(users)
+        return EaseTextStates(self._ease.user_states(users), self._user_weights(users), calibration)
 
-    def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
-        """As ``_score_users``; the calibration is that of users with similar histories."""
-        fitted = self.fitted
-        known = histories.matrix(len(fitted.catalogue))
-        calibration = self._calibration.averaged(similar_users(fitted.positives, known))
-        warm_vectors = self._texts.rows[fitted.warm]
+    def _history_states(self, histories: Histories, similar: SimilarUsers) -> EaseTextStates:
+        """The calibration is that of users with similar histories."""
+        known = histories.matrix(len(self.fitted.catalogue))
+        calibration = self._calibration.averaged(similar.weights(known))
+        weights = self._history_weights(histories)
+        return EaseTextStates(self._ease.history_states(known), weights, calibration)
 
-        def score_text(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-            vectors = self._texts.rows[items]
-            return self._head.predict_for(known[rows][:, fitted.warm], warm_vectors, vectors)
+    def warm_items(self, items: np.ndarray) -> Any:
+        return self._ease.warm_items(items)
 
-        return score_warm_and_cold(
-            np.arange(len(histories)),
-            items,
-            fitted.warm,
-            lambda rows, items: self._ease.score_histories(known[rows], items),
-            lambda rows, items: calibration.apply(rows, score_text(rows, items)),
-        )
+    def _score_warm(self, states: EaseTextStates, items: Any) -> np.ndarray:
+        return self._ease.score_states(states.ease, items)
 
-    def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
-        """As ``Simulates.simulate_texts``; weights are ridge scores, clipped to (0, 1]."""
-        return top_users(self._head.predict(self._texts.encode(texts)), k, self.name)
+    def _score_item_rows(self, states: EaseTextStates, rows: ItemRows) -> np.ndarray:
+        return states.calibration.calibrate((rows["features"] @ states.weights).T)
 
-    def _score_text(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        return self._head.predict(self._texts.rows[items], users).T
+    def observed_rows(self, clicks: sparse.csr_matrix) -> ItemRows:
+        return {"folded": self._ease.fold_in(clicks)}
 
-    def _add_items(self, items: Catalogue) -> None:
-        self._texts.append(items.texts)
+    def _score_observed_rows(self, states: EaseTextStates, rows: ItemRows) -> np.ndarray:
+        return self._ease.score_folded_states(states.ease, rows["folded"])
 
     def _state(self) -> dict[str, np.ndarray]:
         return {

@@ -46,6 +46,7 @@ from warmstart.data.tasks import RankingTask
 from warmstart.lm.lora import LoRAConfig, TunableEncoder, encode_with_adapter
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.rank import top_k
+from warmstart.servable import ItemEncoding
 from warmstart.simulate.distribution_tuning import (
     METRIC,
     DistributionTrainee,
@@ -60,7 +61,7 @@ from warmstart.simulate.funnel.select import (
 )
 from warmstart.simulate.hybrid import HybridConfig, HybridScorer, fit_hybrid
 from warmstart.simulate.ridge import RidgeConfig, fit_ridge
-from warmstart.simulate.simulator import ItemEncoding, Simulator
+from warmstart.simulate.simulator import Simulator
 from warmstart.simulate.top_users import PlattConfig, likely_users, relative_weights
 from warmstart.simulate.user_distribution import UserDistribution
 from warmstart.simulate.user_tokens import UserTokens, initial_tokens
@@ -262,8 +263,9 @@ class FilterLLM(Simulator):
         if self.config.sample_users:
             weights = np.ones(len(events), np.float32)
         else:
-            top = user_scores[events.items, events.users].reshape(len(user_scores), -1)
-            weights = relative_weights(top).ravel()
+            top = user_scores[events.items, events.users]
+            per_item = min(self.config.users_per_item, user_scores.shape[1])
+            weights = relative_weights(top.reshape(len(user_scores), per_item)).ravel()
         matrix = replace(events, weights=weights).matrix(user_scores.shape[1], len(user_scores))
         return sparse.csr_matrix(matrix.T)
 
@@ -277,8 +279,8 @@ class FilterLLM(Simulator):
             rng=np.random.default_rng(self._seed) if self.config.sample_users else None,
         )
 
-    def encode_items(self, texts: Sequence[str]) -> ItemEncoding:
-        """As ``Simulator.encode_items``: text vectors of the frozen LM, and of a tuned LM."""
+    def encode_texts(self, texts: Sequence[str]) -> ItemEncoding:
+        """As ``Simulator.encode_texts``: text vectors of the frozen LM, and of a tuned LM."""
         vectors, tuned = self._vectors(texts)
         return {"vectors": vectors, **({"tuned": tuned} if self._adapter else {})}
 

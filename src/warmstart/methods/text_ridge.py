@@ -5,23 +5,30 @@
 See ``warmstart.simulate.ridge`` for the regression.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
-from warmstart.abilities import AddsItems, Simulates
-from warmstart.core import Encoder, FitContext, Recommender, Traits
-from warmstart.data.catalogue import Catalogue
+from warmstart.core import Encoder, FitContext, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
-from warmstart.data.interactions import Interactions
 from warmstart.lm.text_vectors import TextVectors
-from warmstart.simulate.calibration import score_warm_and_cold
+from warmstart.servable import ItemRows, QueryStates
+from warmstart.similar_users import SimilarUsers
 from warmstart.simulate.ridge import RidgeConfig, RidgeHead, fit_ridge
-from warmstart.simulate.top_users import top_users
+from warmstart.simulate.ridge_recommender import RidgeRecommender
 
 
-class TextRidge(Recommender, AddsItems, Simulates):
+@dataclass(frozen=True)
+class TextRidgeStates:
+    """Who asks: their warm items, CSR, shape (queries, warm items), and weights of the head."""
+
+    known: sparse.csr_matrix
+    weights: np.ndarray
+
+
+class TextRidge(RidgeRecommender):
     """Scores warm and cold items alike by ridge regression on their texts."""
 
     name = "text_ridge"
@@ -36,44 +43,41 @@ class TextRidge(Recommender, AddsItems, Simulates):
     def _fit(self, data: Dataset, context: FitContext) -> None:
         with context.run.stage("encode"):
             self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
-        self._warm_rows = data.matrix.T.tocsr()[np.flatnonzero(data.warm)]
         self._head = fit_ridge(self.config, self._texts.rows, data, context)
 
-    def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``; near 1 for a likely pair, near 0 for an unlikely one."""
-        return score_warm_and_cold(
-            users, items, self.fitted.warm, self._score_warm, self._text_scores
-        )
+    def _user_states(self, users: np.ndarray) -> TextRidgeStates:
+        known = self.fitted.positives[users][:, self.fitted.warm]
+        return TextRidgeStates(known, self._user_weights(users))
 
-    def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
-        """As ``_score_users``, by the regression of the history on the texts."""
-        known = histories.matrix(len(self._texts.rows))[:, self.fitted.warm]
-        return self._head.predict_for(known, self._warm_vectors, self._texts.rows[items])
+    def _history_states(self, histories: Histories, similar: SimilarUsers) -> TextRidgeStates:
+        """The regression of the histories on the texts."""
+        known = histories.matrix(len(self.fitted.catalogue))[:, self.fitted.warm]
+        return TextRidgeStates(known, self._history_weights(histories))
+
+    def warm_items(self, items: np.ndarray) -> np.ndarray:
+        """Positions among the warm items if these span the solution, else features."""
+        if self._spans_fit:
+            return (np.cumsum(self.fitted.warm) - 1)[items]
+        return self._head.features(self._texts.rows[items])
+
+    def _score_warm(self, states: TextRidgeStates, items: np.ndarray) -> np.ndarray:
+        if self._spans_fit:
+            return self._head.fitted_scores(states.known, states.weights, items)
+        return (items @ states.weights).T
+
+    def _score_warm_items(self, states: QueryStates, items: np.ndarray) -> np.ndarray:
+        return self._in_blocks(super()._score_warm_items, states, items)
 
     @property
-    def _warm_vectors(self) -> np.ndarray:
-        return self._texts.rows[self.fitted.warm]
+    def _spans_fit(self) -> bool:
+        return self._head.spans_fit(int(self.fitted.warm.sum()))
 
-    def _text_scores(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        return self._head.predict(self._texts.rows[items], users).T
-
-    def _score_warm(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``_text_scores``; computes no kernel if all warm items span the solution."""
-        position = (np.cumsum(self.fitted.warm) - 1)[items]
-        known = self._head.fitted_scores(self._warm_rows, position, users)
-        return self._text_scores(users, items) if known is None else known.T
-
-    def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
-        """As ``Simulates.simulate_texts``; weights are scores, clipped to (0, 1]."""
-        return top_users(self._head.predict(self._texts.encode(texts)), k, self.name)
-
-    def _add_items(self, items: Catalogue) -> None:
-        self._texts.append(items.texts)
+    def _score_item_rows(self, states: TextRidgeStates, rows: ItemRows) -> np.ndarray:
+        return (rows["features"] @ states.weights).T
 
     def _state(self) -> dict[str, np.ndarray]:
         return {"vectors": self._texts.rows, **self._head.state()}
 
     def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None:
         self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
-        self._warm_rows = self.fitted.positives.T.tocsr()[np.flatnonzero(self.fitted.warm)]
         self._head = RidgeHead.restore(self.config, state)

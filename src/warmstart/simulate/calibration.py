@@ -82,16 +82,27 @@ class ColdCalibration:
         """Return the calibration that leaves all scores unchanged."""
         return cls(np.ones(n_users, np.float32), np.full(n_users, np.inf, np.float32))
 
-    def apply(self, users: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Bring cold scores, float32, shape (users, items), to the scale of these users."""
-        scaled = scores * self.user_factors[users][:, None]
-        limits = self.user_limits[users][:, None]
-        above = scaled > limits
+    def take(self, users: np.ndarray) -> Self:
+        """Return the calibration of these users, int32 row numbers, in the given order."""
+        return type(self)(self.user_factors[users], self.user_limits[users])
+
+    def calibrate(self, scores: np.ndarray) -> np.ndarray:
+        """Bring cold scores, float32, shape (n_users, items), to the scale of these users.
+
+        Args:
+            scores: changed in place.
+
+        Returns:
+            ``scores``.
+        """
+        scores *= self.user_factors[:, None]
+        limits = self.user_limits[:, None]
+        above = scores > limits
         if above.any():
-            room = np.broadcast_to(_HEADROOM * np.abs(limits) + _MIN_ROOM, scaled.shape)[above]
-            limit = np.broadcast_to(limits, scaled.shape)[above]
-            scaled[above] = limit + room * -np.expm1((limit - scaled[above]) / room)
-        return scaled
+            room = np.broadcast_to(_HEADROOM * np.abs(limits) + _MIN_ROOM, scores.shape)[above]
+            limit = np.broadcast_to(limits, scores.shape)[above]
+            scores[above] = limit + room * -np.expm1((limit - scores[above]) / room)
+        return scores
 
     def averaged(self, weights: sparse.csr_matrix) -> Self:
         """Return the calibration of unknown users: the weighted mean of known users' factors.

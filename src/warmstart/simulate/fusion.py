@@ -66,14 +66,24 @@ class ScoreFusion:
         norms = np.linalg.norm(unscaled.weighted_sum(first, second), axis=1)
         return cls(weight, norm_exponent, std_first, std_second, float(norms.mean()) or 1.0)
 
-    def weighted_sum(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Return the weighted sum, float32, of the same shape; scores of weight 0 are not used."""
+    def weighted_sum(
+        self, first: np.ndarray, second: np.ndarray, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the weighted sum, float32, of the same shape; scores of weight 0 are not used.
+
+        Args:
+            first: scores of the first scorer, float32.
+            second: scores of the second scorer, of the same shape.
+            out: array for the result; it may be one of the two.
+        """
         if self.weight == 0:
-            return first / np.float32(self.std_first)
+            return np.divide(first, np.float32(self.std_first), out=out)
         if self.weight == 1:
-            return second / np.float32(self.std_second)
-        scaled_first = first * np.float32((1 - self.weight) / self.std_first)
-        return scaled_first + second * np.float32(self.weight / self.std_second)
+            return np.divide(second, np.float32(self.std_second), out=out)
+        second = second * np.float32(self.weight / self.std_second)
+        total = np.multiply(first, np.float32((1 - self.weight) / self.std_first), out=out)
+        total += second
+        return total
 
     def item_scales(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Return each item's factor, float32, shape (items,), from its scores over all users."""

@@ -5,8 +5,8 @@ scores of the folded-in vectors with the text model's user scores if that valida
 calibrates cold scores against warm ones. Users and warm items stay bit for bit as they are.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -14,20 +14,16 @@ from pydantic import Field
 from scipy import sparse
 
 from warmstart.backbones import Backbone, BackboneConfig, build
-from warmstart.backbones.base import shape_of
 from warmstart.data.dataset import Dataset
-from warmstart.data.histories import Histories
 from warmstart.data.tasks import Validation, ranking_task
 from warmstart.errors import UnsupportedError
-from warmstart.fitted import Fitted
-from warmstart.similar_users import similar_users
+from warmstart.servable import ItemRows, item_blocks
 from warmstart.simulate.calibration import (
     CalibrationConfig,
     ColdCalibration,
     fit_calibration,
     min_variation,
     reference_items,
-    score_warm_and_cold,
 )
 from warmstart.simulate.fusion import (
     NORM_EXPONENTS,
@@ -38,7 +34,6 @@ from warmstart.simulate.fusion import (
 )
 from warmstart.storage import nest, unnest
 
-_SCORES_AT_ONCE = 2**23  # scores per block of items: 32 MB
 _FOLD_IN_ONLY = ScoreFusion(weight=0.0, norm_exponent=1.0)
 _FUSION_FIELDS = [field.name for field in fields(ScoreFusion)]
 
@@ -83,6 +78,22 @@ class HybridConfig(CalibrationConfig):
             )
 
 
+@dataclass(frozen=True)
+class HybridStates:
+    """Who asks, as a hybrid scorer scores items for them.
+
+    Attributes:
+        backbone: states of the backbone.
+        text_users: known users, int32 row numbers; for unknown ones the weights of the known users
+            whose text scores are averaged, CSR, shape (queries, n_users).
+        calibration: one factor for each query.
+    """
+
+    backbone: Any
+    text_users: np.ndarray | sparse.csr_matrix
+    calibration: ColdCalibration
+
+
 class HybridScorer:
     """Scores warm items by the backbone, and appended cold items by fold-in and text.
 
@@ -114,52 +125,50 @@ class HybridScorer:
         self.item_scales = np.zeros(0, np.float32)
         self.text_scores = np.zeros((0, n_users), np.float32)
 
-    def append(
-        self,
-        interactions: sparse.csr_matrix,
-        user_scores: np.ndarray | None = None,
-    ) -> None:
-        """Fold in cold items and append them behind the present ones.
+    # -- cold items --
+
+    def rows_of(self, folded: np.ndarray, user_scores: np.ndarray | None = None) -> ItemRows:
+        """Return what scoring cold items needs.
 
         Args:
-            interactions: simulated or observed, weights in (0, 1], CSR, shape (items, n_users).
+            folded: folded-in vectors, float32, shape (items, width of the backbone).
             user_scores: the text model's user scores, float32, shape (items, n_users); not needed
                 if their weight in the fusion is 0.
         """
-        self.append_folded(self.backbone.fold_in(interactions), user_scores)
+        scores = folded[:, :0] if user_scores is None else user_scores
+        return self.scaled_rows(folded, self._item_scales_of(folded, scores), user_scores)
 
-    def append_folded(
-        self,
-        folded: np.ndarray,
-        user_scores: np.ndarray | None = None,
-    ) -> None:
-        """As ``append``, for vectors that are folded in already, float32, shape (items, width)."""
-        for rows in item_blocks(len(folded), self.text_scores.shape[1]):
-            scores = folded[rows, :0] if user_scores is None else user_scores[rows]
-            self._append_block(folded[rows], scores)
+    def scaled_rows(
+        self, folded: np.ndarray, item_scales: np.ndarray, user_scores: np.ndarray | None
+    ) -> ItemRows:
+        """As ``rows_of``, for items whose factor in the fusion is known, shape (items,)."""
+        rows = {"folded": folded, "item_scales": item_scales}
+        if self.fusion.weight > 0:
+            assert user_scores is not None
+            rows["user_scores"] = user_scores
+        return rows
 
-    def append_unscored(self, n: int) -> None:
-        """Append ``n`` cold items that cannot be scored yet: their vectors are NaN."""
-        unknown = np.full((n, self.folded.shape[1]), np.nan, np.float32)
-        self._append_block(unknown, unknown[:, :0])
+    def append(self, rows: ItemRows) -> None:
+        """Append cold items behind the present ones, by their ``rows_of``."""
+        self.folded = np.concatenate([self.folded, rows["folded"]])
+        self.item_scales = np.concatenate([self.item_scales, rows["item_scales"]])
+        if self.fusion.weight > 0:
+            self.text_scores = np.concatenate([self.text_scores, rows["user_scores"]])
 
-    def refold(self, rows: np.ndarray, interactions: sparse.csr_matrix) -> None:
+    def unscored_rows(self, n: int) -> ItemRows:
+        """Return rows of ``n`` items that cannot be scored yet; for a fusion of fold-in alone."""
+        return self.rows_of(np.full((n, self.folded.shape[1]), np.nan, np.float32))
+
+    def refold(self, positions: np.ndarray, interactions: sparse.csr_matrix) -> None:
         """Fold in the cold items at these positions again; for a fusion of fold-in alone.
 
         Text scores and item scales stay as they are.
         """
         folded = self.folded.copy()  # a copy of the scorer may share the array
-        folded[rows] = self.backbone.fold_in(interactions)
+        folded[positions] = self.backbone.fold_in(interactions)
         self.folded = folded
 
-    def _append_block(self, folded: np.ndarray, user_scores: np.ndarray) -> None:
-        scales = self.item_scales_of(folded, user_scores)
-        self.folded = np.concatenate([self.folded, folded])
-        self.item_scales = np.concatenate([self.item_scales, scales])
-        if self.fusion.weight > 0:
-            self.text_scores = np.concatenate([self.text_scores, user_scores])
-
-    def item_scales_of(self, folded: np.ndarray, user_scores: np.ndarray) -> np.ndarray:
+    def _item_scales_of(self, folded: np.ndarray, user_scores: np.ndarray) -> np.ndarray:
         """Return the fusion's factor of each of these items, float32, shape (items,)."""
         if self.fusion.norm_exponent == 1:
             return np.ones(len(folded), np.float32)
@@ -168,52 +177,53 @@ class HybridScorer:
             first = scores_over_users(self.backbone, folded, self.text_scores.shape[1])
         return self.fusion.item_scales(first, user_scores)
 
-    def score(self, users: np.ndarray, items: np.ndarray, warm: np.ndarray) -> np.ndarray:
-        """Score items for users; ``warm`` is the mask of warm items over all items, bool.
+    def rows(self, positions: np.ndarray) -> ItemRows:
+        """Return the rows of the cold items at these positions."""
+        at: Any = positions
+        if np.array_equal(positions, np.arange(len(self.folded))):
+            at = slice(None)  # all of them: no copy
+        texts = self.text_scores[at] if self.fusion.weight > 0 else None
+        return self.scaled_rows(self.folded[at], self.item_scales[at], texts)
 
-        Returns:
-            float32, shape (users, items).
-        """
-        position = np.cumsum(~warm) - 1
-        return score_warm_and_cold(
-            users,
-            items,
-            warm,
-            self.backbone.score,
-            lambda u, i: self.calibration.apply(u, self.score_cold(u, position[i])),
-        )
+    # -- scores --
 
-    def score_cold(self, users: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return uncalibrated scores of the cold items at these positions, (users, rows)."""
-        text = folded = np.zeros((len(users), len(rows)), np.float32)
-        if self.fusion.weight > 0:
-            text = self.text_scores[rows][:, users].T
-        if self.fusion.weight < 1:
-            folded = self.backbone.score_folded(users, self.folded[rows])
-        return self._fused(folded, text, rows)
+    def user_states(self, users: np.ndarray) -> HybridStates:
+        """Return the states of known users, int32 row numbers."""
+        return HybridStates(self.backbone.user_states(users), users, self.calibration.take(users))
 
-    def score_cold_histories(
-        self, histories: sparse.csr_matrix, weights: sparse.csr_matrix, rows: np.ndarray
-    ) -> np.ndarray:
-        """As ``score_cold`` for unknown users: by fold-in, and the text scores of similar users.
+    def history_states(
+        self, histories: sparse.csr_matrix, weights: sparse.csr_matrix
+    ) -> HybridStates:
+        """Return the states of unknown users, for a backbone that folds in users.
 
         Args:
             histories: items of each history, CSR, shape (queries, n_items).
-            weights: weights of similar users, CSR, shape (queries, n_users).
-            rows: positions of the cold items.
+            weights: weights of known users with similar histories, who stand for the query in text
+                scores and calibration, CSR, shape (queries, n_users).
         """
-        text = folded = np.zeros((shape_of(histories)[0], len(rows)), np.float32)
-        if self.fusion.weight > 0:
-            text = np.asarray(weights @ self.text_scores[rows].T, np.float32)
-        if self.fusion.weight < 1:
-            folded = self.backbone.score_folded_histories(histories, self.folded[rows])
-        return self._fused(folded, text, rows)
+        states = self.backbone.history_states(histories)
+        return HybridStates(states, weights, self.calibration.averaged(weights))
 
-    def _fused(self, folded: np.ndarray, text: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Fuse both scores of the cold items at these positions, shape (queries, rows)."""
-        scores = self.fusion.weighted_sum(folded, text) * self.item_scales[rows]
-        # NaN does not always propagate: EASE scores 0 for a user without history.
-        scores[:, np.isnan(self.folded[rows]).any(axis=1)] = np.nan
+    def score_rows(self, states: HybridStates, rows: ItemRows) -> np.ndarray:
+        """Return calibrated scores of cold items, float32, shape (queries, items)."""
+        return states.calibration.calibrate(self._fused(states, rows))
+
+    def score_cold(self, users: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Return uncalibrated scores of the cold items at these positions, (users, positions)."""
+        rows = self.rows(positions)
+        scores = self._fused(self.user_states(users), rows)
+        scores[:, ~can_score(rows)] = np.nan
+        return scores
+
+    def _fused(self, states: HybridStates, rows: ItemRows) -> np.ndarray:
+        text = folded = np.zeros((0, 0), np.float32)  # a placeholder: unused if its weight is 0
+        if self.fusion.weight > 0:
+            text = _text_scores(states.text_users, rows["user_scores"])
+        if self.fusion.weight < 1:
+            folded = self.backbone.score_folded_states(states.backbone, rows["folded"])
+        out = text if self.fusion.weight == 1 else folded
+        scores = self.fusion.weighted_sum(folded, text, out)
+        scores *= rows["item_scales"]
         return scores
 
     def state(self) -> dict[str, np.ndarray]:
@@ -298,7 +308,7 @@ def fit_hybrid(
     fusion = ScoreFusion.fit(weight, exponent, folded, text)
     hybrid, cold = HybridScorer(backbone, data.n_users, fusion), np.flatnonzero(~data.warm)
     for block in item_blocks(len(cold), data.n_users):
-        hybrid.append_folded(*cold_vectors(cold[block]))
+        hybrid.append(hybrid.rows_of(*cold_vectors(cold[block])))
     hybrid.calibration, chosen = fit_calibration(
         config,
         backbone.score,
@@ -311,41 +321,21 @@ def fit_hybrid(
     return hybrid, choices | chosen
 
 
-def score_histories(
-    hybrid: HybridScorer, fitted: Fitted, histories: Histories, items: np.ndarray
-) -> np.ndarray:
-    """Score items for unknown users, for a backbone that folds in users.
-
-    Text scores and calibration are those of known users with similar histories.
-
-    Returns:
-        float32, shape (histories, items).
-    """
-    known = histories.matrix(len(fitted.catalogue))
-    weights = similar_users(fitted.positives, known)
-    calibration = hybrid.calibration.averaged(weights)
-    position = np.cumsum(~fitted.warm) - 1
-
-    def score_cold(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
-        scores = hybrid.score_cold_histories(known[queries], weights[queries], position[items])
-        return calibration.apply(queries, scores)
-
-    return score_warm_and_cold(
-        np.arange(len(histories)),
-        items,
-        fitted.warm,
-        lambda queries, items: hybrid.backbone.score_histories(known[queries], items),
-        score_cold,
-    )
-
-
-def item_blocks(n_items: int, n_users: int) -> Iterator[slice]:
-    """Split items into blocks whose scores over all users take at most 32 MB."""
-    size = max(1, _SCORES_AT_ONCE // max(n_users, 1))
-    return (slice(start, start + size) for start in range(0, n_items, size))
+def can_score(rows: ItemRows) -> np.ndarray:
+    """Return whether each item has been folded in: bool, shape (items,)."""
+    # NaN does not always reach the scores: EASE scores 0 for a user without history.
+    return np.asarray(np.isfinite(rows["folded"]).all(axis=1))
 
 
 def scores_over_users(backbone: Backbone, folded: np.ndarray, n_users: int) -> np.ndarray:
     """Score folded-in items for all users; float32, shape (items, n_users)."""
     users = np.arange(n_users, dtype=np.int32)
     return np.ascontiguousarray(backbone.score_folded(users, folded).T)
+
+
+def _text_scores(users: np.ndarray | sparse.csr_matrix, user_scores: np.ndarray) -> np.ndarray:
+    """Text scores of known users, or their weighted means: float32, (queries, items)."""
+    if isinstance(users, np.ndarray):
+        return user_scores[:, users].T
+    used = np.unique(users.indices)
+    return users[:, used] @ np.ascontiguousarray(user_scores[:, used].T)

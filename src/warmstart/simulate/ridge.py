@@ -23,6 +23,7 @@ from scipy import linalg, sparse
 from scipy.linalg import lapack
 
 from warmstart.backbones.base import shape_of
+from warmstart.backbones.ease import ridge_inverse
 from warmstart.config import Config
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
@@ -73,6 +74,7 @@ class RidgeHead:
         self.centres = centres
         self.weights = weights
         self.leverage = leverage
+        self._inverse: np.ndarray | None = None
         self._factor: tuple[np.ndarray, bool] | None = None
 
     @classmethod
@@ -113,79 +115,90 @@ class RidgeHead:
                 f"ridge: l2={config.l2} is too small to solve the regression in float32: {error}"
             ) from None
 
-    def predict_for(
-        self, histories: sparse.csr_matrix, warm_vectors: np.ndarray, vectors: np.ndarray
+    def history_weights(
+        self, histories: sparse.csr_matrix, vectors: np.ndarray, warm: np.ndarray
     ) -> np.ndarray:
-        """Score items for users who were not in the fit, by the regression of their histories.
+        """Solve for the weights of users who were not in the fit, from their histories.
 
-        The first call factorises the system of the fit again, which takes as long as the fit and
-        as much memory as its matrix: (centres or width)² x 4 bytes, which are kept.
+        The first call computes what the fit has not kept, (K + λI)⁻¹ or the Cholesky factor of the
+        system: this takes as long as the fit, and (centres or width)² x 4 bytes, which are kept.
 
         Args:
-            histories: items of each history among the warm items, CSR, shape (queries, warm items).
-            warm_vectors: the text vectors given to ``fit``.
-            vectors: text vectors of the items to score, float32, shape (items, width).
+            histories: items of each history, CSR, shape (queries, n_items).
+            vectors: text vectors of the catalogue, float32, shape (n_items, width).
+            warm: row numbers of the items of the fit.
 
         Returns:
-            float32, shape (queries, items).
+            Weights like the columns of ``weights``, float32, shape (centres or width, queries).
         """
+        known, config = histories[:, warm], self.config
+        if self.spans_fit(len(warm)):
+            if self._inverse is None:
+                kernel = rbf(vectors[warm], vectors[warm], config.gamma)
+                self._inverse = ridge_inverse(kernel, config.l2)
+            return np.ascontiguousarray((known @ self._inverse).T)
         if self._factor is None:
-            self._factor = self._factorised(warm_vectors)
-        right = histories.toarray().T.astype(np.float32)
-        if self.config.kernel == "linear":
-            right = warm_vectors.T @ right
-        elif len(self.centres) != len(warm_vectors):
-            rows = np.unique(histories.indices)
-            right = rbf(warm_vectors[rows], self.centres, self.config.gamma).T @ right[rows]
+            self._factor = self._factorised(vectors[warm])
+        rows = np.unique(known.indices)
+        right = self.features(vectors[warm[rows]]).T @ known[:, rows].toarray().T
         weights = linalg.cho_solve(self._factor, right, check_finite=False)
-        weights = np.ascontiguousarray(weights, np.float32)
-        return RidgeHead(self.config, self.centres, weights).predict(vectors).T
+        return np.ascontiguousarray(weights, np.float32)
 
-    def _factorised(self, warm_vectors: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Return the Cholesky factor of the system that ``fit`` solved."""
+    def _factorised(self, vectors: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Return the Cholesky factor of the system that ``fit`` solved, linear or on landmarks."""
         config = self.config
         if config.kernel == "linear":
-            gram = warm_vectors.T @ warm_vectors
-            gram[np.diag_indices_from(gram)] += np.float32(config.l2)
-        elif len(self.centres) == len(warm_vectors):
-            gram = rbf(warm_vectors, warm_vectors, config.gamma)
-            gram[np.diag_indices_from(gram)] += np.float32(config.l2)
+            gram = config.l2 * np.eye(vectors.shape[1], dtype=np.float32)
         else:
             gram = _penalty(config, self.centres)
-            for start in range(0, len(warm_vectors), _BLOCK):
-                block = rbf(warm_vectors[start : start + _BLOCK], self.centres, config.gamma)
-                gram += block.T @ block
+        for start in range(0, len(vectors), _BLOCK):
+            block = self.features(vectors[start : start + _BLOCK])
+            gram += block.T @ block
         return linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+
+    def features(self, vectors: np.ndarray) -> np.ndarray:
+        """Return the factor of the scores that depends on the text: scores = features @ weights.
+
+        Returns:
+            float32, shape (items, centres or width): the kernel, or the vectors if it is linear.
+        """
+        if self.config.kernel == "linear":
+            return vectors
+        return rbf(vectors, self.centres, self.config.gamma)
 
     def predict(self, vectors: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
         """Score users (all if None) for text vectors; float32, shape (items, users)."""
         weights = self.weights if users is None else self.weights[:, users]
-        if self.config.kernel == "linear":
-            return vectors @ weights
         scores = np.empty((len(vectors), weights.shape[1]), np.float32)
-        for start in range(0, len(vectors), _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            scores[rows] = rbf(vectors[rows], self.centres, self.config.gamma) @ weights
+        for rows in self.item_blocks(len(vectors)):
+            scores[rows] = self.features(vectors[rows]) @ weights
         return scores
 
+    def item_blocks(self, n_items: int) -> list[slice]:
+        """Split items into blocks whose ``features`` take little memory."""
+        size = n_items if self.config.kernel == "linear" else _BLOCK
+        return [slice(start, start + size) for start in range(0, n_items, max(size, 1))]
+
+    def spans_fit(self, n_warm: int) -> bool:
+        """Whether all ``n_warm`` items of the fit span the solution: see ``fitted_scores``."""
+        return self.config.kernel == "rbf" and len(self.centres) == n_warm
+
     def fitted_scores(
-        self, targets: sparse.csr_matrix, rows: np.ndarray, users: np.ndarray
-    ) -> np.ndarray | None:
+        self, histories: sparse.csr_matrix, weights: np.ndarray, rows: np.ndarray
+    ) -> np.ndarray:
         """Score items of the fit without computing a kernel, by the identity in the module text.
 
         Args:
-            targets: the interactions given to ``fit``.
-            rows: positions of the items in ``targets``.
-            users: row numbers, int32.
+            histories: items of each user among those of the fit, CSR, shape (queries, items).
+            weights: their weights, float32, shape (centres, queries), if ``spans_fit``.
+            rows: positions of the items to score.
 
         Returns:
-            float32, shape (rows, users); None if the identity does not hold (linear kernel,
-            landmarks).
+            float32, shape (queries, rows).
         """
-        if len(self.centres) != len(targets.indptr) - 1:
-            return None
-        residual = self.config.l2 * self.weights[rows][:, users]
-        return targets[rows][:, users].toarray() - residual
+        scores = histories[:, rows].toarray()
+        scores -= self.config.l2 * weights[rows].T
+        return scores
 
     def leave_one_out(
         self, vectors: np.ndarray, targets: sparse.csr_matrix, rows: np.ndarray

@@ -1,7 +1,7 @@
 """Simulator: turns the text of a new item into simulated users, and adds the item to the scorer.
 
-    text ──encode_items (the LM)──▶ ItemEncoding ──simulate_encoded──▶ simulated interactions,
-                                                                       user scores ──▶ HybridScorer
+    text ──encode_texts (the LM)──▶ encoding ──simulate_encoded──▶ simulated interactions,
+                                                                   user scores ──▶ HybridScorer
 
 Encoding takes one or more passes of the language model. The later steps are fast and deterministic,
 so a service stores encodings and restarts without a language model.
@@ -9,31 +9,30 @@ so a service stores encodings and restarts without a language model.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
 from scipy import sparse
 
-from warmstart.abilities import AddsItems, Simulates
-from warmstart.core import Recommender
+from warmstart.abilities import Simulates
 from warmstart.data.catalogue import Catalogue
-from warmstart.data.histories import Histories
 from warmstart.data.interactions import Interactions
 from warmstart.lm.text_vectors import TextVectors
-from warmstart.simulate.hybrid import HybridScorer, item_blocks, score_histories
+from warmstart.servable import ItemEncoding, ItemRows, item_blocks, take_rows
+from warmstart.simulate.hybrid_recommender import HybridRecommender
 
-ItemEncoding: TypeAlias = dict[str, np.ndarray]
-"""Language-model outputs for some texts: arrays with one row per text, "vectors" among them."""
+_CALIBRATION = {
+    True: "fitted to the users of held-out items",
+    False: "not fitted to held-out items: the model was fitted without a validation part",
+}
 
 
-class Simulator(Recommender, AddsItems, Simulates):
+class Simulator(HybridRecommender, Simulates):
     """A recommender that simulates the users of new items and folds the items in."""
 
     _texts: TextVectors
-    _hybrid: HybridScorer
 
     @abstractmethod
-    def encode_items(self, texts: Sequence[str]) -> ItemEncoding:
+    def encode_texts(self, texts: Sequence[str]) -> ItemEncoding:
         """Encode new texts: all language-model outputs that the later steps need."""
 
     @abstractmethod
@@ -61,34 +60,58 @@ class Simulator(Recommender, AddsItems, Simulates):
         """Whether the weights of simulated users were fitted to true users of held-out items."""
 
     @property
-    def hybrid(self) -> HybridScorer:
-        """The fitted scorer of warm and cold items."""
-        return self._hybrid
-
-    def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``: the backbone's scores; calibrated scores for cold items."""
-        return self._hybrid.score(users, items, self.fitted.warm)
-
-    def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
-        """As ``_score_users``, by the backbone's fold-in of the history if it has one."""
-        if not self._folds_in_histories:
-            return super()._score_histories(histories, items)
-        return score_histories(self._hybrid, self.fitted, histories, items)
+    def audience_calibration(self) -> str:
+        """As ``Servable.audience_calibration``."""
+        return _CALIBRATION[self.has_calibrated_probabilities]
 
     @property
-    def _folds_in_histories(self) -> bool:
-        return self._hybrid.backbone.folds_in_users
-
-    @property
-    def vectors(self) -> np.ndarray:
-        """Text vectors of the catalogue, unit length, float32, shape (n_items, width)."""
+    def text_vectors(self) -> np.ndarray:
+        """Unit text vectors of the catalogue, float32, shape (n_items, width)."""
         return self._texts.rows
 
+    def encode_items(
+        self, texts: Sequence[str], *, audience: int = 0
+    ) -> tuple[ItemEncoding, ItemRows]:
+        """As ``Servable.encode_items``.
+
+        The encoding has the folded-in vectors, so that a restart of the service folds nothing in.
+        """
+        encoding, n_users = self.encode_texts(texts), len(self.fitted.user_ids)
+        blocks = [
+            self._encode_block(take_rows(encoding, rows), min(audience, n_users))
+            for rows in item_blocks(max(len(texts), 1), n_users)
+        ]
+        added, found = (
+            {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            for parts in zip(*blocks, strict=True)
+        )
+        return encoding | added, found
+
+    def _encode_block(
+        self, encoding: ItemEncoding, audience: int
+    ) -> tuple[dict[str, np.ndarray], ItemRows]:
+        interactions, user_scores = self.simulate_encoded(encoding)
+        rows = self._hybrid.rows_of(self._hybrid.backbone.fold_in(interactions), user_scores)
+        added = {"folded": rows["folded"], "item_scale": rows["item_scales"][:, None]}
+        if audience:
+            top = self.top_users(encoding, user_scores, audience)
+            shape = (len(user_scores), len(top) // max(len(user_scores), 1))
+            added |= {
+                "audience": top.users.reshape(shape),
+                "probabilities": top.weights.reshape(shape),
+            }
+        return added, rows
+
+    def item_rows(self, encoding: ItemEncoding) -> ItemRows:
+        """As ``Servable.item_rows``: only the user scores are computed again."""
+        scores = None
+        if self._hybrid.fusion.weight > 0:
+            scores = self.simulate_encoded(encoding)[1]
+        return self._hybrid.scaled_rows(encoding["folded"], encoding["item_scale"][:, 0], scores)
+
     def _add_items(self, items: Catalogue) -> None:
-        texts, n_users = items.texts, len(self.fitted.user_ids)
-        self.config.check_table(self.name, len(self._hybrid.folded) + len(texts), n_users)
-        encoding = self.encode_items(texts)
-        for rows in item_blocks(len(texts), n_users):
-            block = {name: array[rows] for name, array in encoding.items()}
-            self._hybrid.append(*self.simulate_encoded(block))
+        n_cold, n_users = len(self._hybrid.folded) + len(items), len(self.fitted.user_ids)
+        self.config.check_table(self.name, n_cold, n_users)
+        encoding, rows = self.encode_items(items.texts)
+        self._hybrid.append(rows)
         self._texts.rows = np.concatenate([self._texts.rows, encoding["vectors"]])

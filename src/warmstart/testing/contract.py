@@ -28,12 +28,13 @@ from warmstart.testing.checks import (
     order,
     queries,
     ranking,
+    serving,
     shared,
     state,
 )
 
 _GROUPS = (
-    *(fits, ranking, queries, state, abilities, leakage),
+    *(fits, ranking, queries, state, abilities, serving, leakage),
     *(order, control, dialogues, labels),
 )
 CHECKS = {

@@ -6,8 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from warmstart.data.queries import Queries
-from warmstart.serve.engine.encodings import encode_and_fold_in, pack, unpack
-from warmstart.serve.engine.index import TOP, Index
+from warmstart.serve.engine.encodings import encode_texts, pack, unpack
+from warmstart.serve.engine.exposure import TOP
+from warmstart.serve.engine.index import Index
 from warmstart.serve.engine.lists import ListRequest, ListRules, UnknownUserError, select_list
 from warmstart.serve.storage.store import Item, ItemState
 
@@ -33,7 +34,7 @@ def texts(toy_data):
 
 @pytest.fixture(scope="module")
 def packed(model, texts):
-    return [pack(encoding) for encoding in encode_and_fold_in(model, texts)]
+    return [pack(one.encoding) for one in encode_texts(model, texts)]
 
 
 def state_of(name, texts, packed, which, users=(), *, deleted=False):

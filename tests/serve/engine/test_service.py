@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from warmstart.errors import WarmstartError
 from warmstart.serve.api.app import create_app
 from warmstart.serve.engine import service as service_module
-from warmstart.serve.engine.encodings import FORMAT, encode_and_fold_in, pack
+from warmstart.serve.engine.encodings import FORMAT, encode_texts, pack
 from warmstart.serve.engine.index import Index
 from warmstart.serve.engine.lists import ListRequest
 from warmstart.serve.engine.service import BusyError, Service
@@ -136,9 +136,10 @@ def test_a_replica_that_does_not_lead_counts_what_others_have_encoded(settings, 
             service.write_items(items)
             with pytest.raises(BusyError):
                 service.write_items([item("more", texts[5])])
-            encodings = encode_and_fold_in(service.deployment.model, [one.text for one in items])
+            encoded = encode_texts(service.deployment.model, [one.text for one in items])
+            packed = [pack(one.encoding) for one in encoded]
             service.store.save_encodings(
-                service.deployment.model_hash, list(zip(items, map(pack, encodings), strict=True))
+                service.deployment.model_hash, list(zip(items, packed, strict=True))
             )
             wait_for(lambda: service.waiting == 0)
     finally:
@@ -179,6 +180,25 @@ def test_unchanged_and_unwritten_items_take_no_place_in_the_queue(service, texts
     assert service.waiting == 1
 
 
+def test_rows_of_new_encodings_are_not_computed_again(service, settings, texts, monkeypatch):
+    model = service.deployment.model
+    computed = []
+
+    def item_rows(encoding, compute=model.item_rows):
+        computed.append(len(encoding["vectors"]))
+        return compute(encoding)
+
+    monkeypatch.setattr(model, "item_rows", item_rows)
+    service.write_items([item(f"p-{n}", texts[n]) for n in range(3)])
+    catch_up(service)
+    assert service.deployment.index.entry("p-2") is not None
+    assert computed == []
+    service._build_index(model, service.deployment.model_hash)  # as after a restart
+    service.deployment.index.keep_rows({})
+    service._build_index(model, service.deployment.model_hash)
+    assert computed == [3, 3]
+
+
 # -- items that change or fail while they are encoded --
 
 
@@ -188,27 +208,27 @@ def test_an_item_changed_while_it_is_encoded_is_encoded_again(service, texts, us
     def slow(model, given):
         monkeypatch.undo()
         service.write_items([item("a", texts[5])])
-        return encode_and_fold_in(model, given)
+        return encode_texts(model, given)
 
-    monkeypatch.setattr(service_module, "encode_and_fold_in", slow)
+    monkeypatch.setattr(service_module, "encode_texts", slow)
     assert service._encode_waiting() == 1
     service.follow()
     assert (
         service.deployment.index.entry("a") is None
     )  # the encoding of its old text does not count
     catch_up(service)
-    (expected,) = encode_and_fold_in(service.deployment.model, [texts[5]])
+    (expected,) = encode_texts(service.deployment.model, [texts[5]])
     found = service.deployment.index.entry("a")
-    assert found.audience.tolist() == expected["audience"].tolist()
+    assert found.audience.tolist() == expected.encoding["audience"].tolist()
 
 
 def test_an_item_that_cannot_be_encoded_stops_no_other(service, texts, monkeypatch):
     def fails_for_one(model, given):
         if texts[1] in given:
             raise RuntimeError("no such token")
-        return encode_and_fold_in(model, given)
+        return encode_texts(model, given)
 
-    monkeypatch.setattr(service_module, "encode_and_fold_in", fails_for_one)
+    monkeypatch.setattr(service_module, "encode_texts", fails_for_one)
     service.write_items([item(f"p-{n}", texts[n]) for n in range(3)])
     catch_up(service)
     assert service.store.item("p-1").error == "RuntimeError: no such token"
@@ -220,7 +240,7 @@ def test_a_failed_item_is_retried_after_a_while(service, texts, monkeypatch):
     def broken(model, given):
         raise MemoryError("for a moment")
 
-    monkeypatch.setattr(service_module, "encode_and_fold_in", broken)
+    monkeypatch.setattr(service_module, "encode_texts", broken)
     service.write_items([item("a", texts[0])])
     catch_up(service)
     assert service.store.item("a").error == "MemoryError: for a moment"
@@ -278,7 +298,8 @@ def test_a_list_does_not_wait_while_changes_are_applied(service, texts, users):
     service.write_items([item("a", texts[0])])
     catch_up(service)
     service.store.record_events([Event("e", users[0], "a", "s")])
-    index._backbone = SlowBackbone(index._backbone, entered, go_on)
+    hybrid = service.deployment.model.hybrid
+    hybrid.backbone = SlowBackbone(hybrid.backbone, entered, go_on)
     follower = threading.Thread(target=service.follow)
     follower.start()
     try:
@@ -297,7 +318,7 @@ def test_a_list_does_not_wait_while_changes_are_applied(service, texts, users):
 def test_items_can_be_looked_up_while_they_are_added(service, texts):
     """Lookups take no lock, and still never see an incomplete entry."""
     model = service.deployment.model
-    packed = [pack(encoding) for encoding in encode_and_fold_in(model, texts[:4])]
+    packed = [pack(one.encoding) for one in encode_texts(model, texts[:4])]
     index, names = Index(model), [f"p-{n}" for n in range(400)]
     wrong, done = [], threading.Event()
 
@@ -406,9 +427,9 @@ def test_a_model_that_cannot_encode_is_not_swapped_in(swappable, texts, monkeypa
     def broken(model, given):
         if model is not before.model and given != ["the first text takes longest"]:
             raise RuntimeError("it encodes nothing")
-        return encode_and_fold_in(model, given)
+        return encode_texts(model, given)
 
-    monkeypatch.setattr(service_module, "encode_and_fold_in", broken)
+    monkeypatch.setattr(service_module, "encode_texts", broken)
     with pytest.raises(RuntimeError, match="it encodes nothing"):
         swappable.swap(swappable.settings.model.name)
     assert swappable.deployment is before

@@ -60,19 +60,22 @@ def composed_text(service: Service, columns: Mapping[str, Any], pointer: str) ->
     """Compose the text of an item as in the training data.
 
     Raises:
-        Problem: the item has no text, or more than ``max_text_chars`` characters.
+        Problem: the item has more than ``max_text_chars`` characters, or no text although the
+            method reads texts.
     """
-    text_columns = service.deployment.model.fitted.catalogue.text_columns
+    model = service.deployment.model
+    text_columns = model.fitted.catalogue.text_columns
     length = sum(len(str(value)) for value in columns.values())
     if length > service.settings.max_text_chars:
         allowed = f"an item may have at most {service.settings.max_text_chars} characters"
         raise Problem(422, allowed, pointer=pointer, seen=f"{length} characters")
-    row = [(name, [columns.get(name)]) for name in text_columns]
-    try:
-        (text,) = compose_texts(item_texts(columns_table(row, "the item")), text_columns)
-    except DataError as error:
-        raise Problem(422, str(error), pointer=pointer, seen=dict(columns)) from None
-    if not text:
+    row, text = [(name, [columns.get(name)]) for name in text_columns], ""
+    if row:
+        try:
+            (text,) = compose_texts(item_texts(columns_table(row, "the item")), text_columns)
+        except DataError as error:
+            raise Problem(422, str(error), pointer=pointer, seen=dict(columns)) from None
+    if not text and "texts" in model.traits.reads:
         allowed = f"an item needs a text in at least one of the columns {list(text_columns)}"
         raise Problem(422, allowed, pointer=pointer, seen=dict(columns))
     return text
@@ -82,7 +85,7 @@ def as_item(service: Service, name: str, columns: dict[str, Any], owner: str, at
     """Build the item to write to the store.
 
     Raises:
-        Problem: the item has no text, or more than ``max_text_chars`` characters.
+        Problem: see ``composed_text``.
     """
     text = composed_text(service, columns, at)
     content = hashlib.sha256(json.dumps([text, columns], sort_keys=True).encode()).hexdigest()

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from starlette.convertors import Convertor, register_url_convertor
 
+from warmstart.abilities import Simulates, require
 from warmstart.data.ids import ExternalId
 from warmstart.serve.api.access import Reader, TheService
 from warmstart.serve.api.convert import composed_text, external_id, internal_name, internal_names
@@ -26,7 +27,7 @@ from warmstart.serve.api.schemas import (
     Status,
     UserInfo,
 )
-from warmstart.serve.engine.encodings import encode_and_fold_in
+from warmstart.serve.engine.encodings import encode_texts
 from warmstart.serve.engine.ids import MAX_ID
 from warmstart.serve.engine.lists import Hit, ListRequest, UnknownUserError
 from warmstart.serve.engine.service import Service
@@ -49,10 +50,6 @@ register_url_convertor("id", _Id())
 routes = APIRouter()
 
 _MANY_IDS = 1000  # more of them are converted outside the event loop
-_CALIBRATION = {
-    True: "fitted to the users of held-out items",
-    False: "not fitted to held-out items: the model was fitted without a validation part",
-}
 ItemPath = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="id of the item")]
 UserPath = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="id of the user")]
 
@@ -117,14 +114,15 @@ def _recommended(hit: Hit, to_external: Callable[[str], ExternalId]) -> dict[str
 @routes.post("/simulate", responses=error_responses(400, 413, 415, 422), tags=["simulate"])
 async def simulate(body: Simulate, service: TheService, request: Request, _: Reader) -> Simulation:
     """Predict the likely users of a new item from its text; nothing is stored."""
+    require(service.deployment.model, Simulates, "simulate users: it does not read texts")
     text = composed_text(service, body.columns, "#/columns")
 
     def work() -> dict[str, Any]:
         deployment = service.deployment
         with deployment.encode_lock:
-            (encoding,) = encode_and_fold_in(deployment.model, [text])
-        calibration = _CALIBRATION[deployment.model.has_calibrated_probabilities]
-        return {**deployment.index.simulate(encoding, body.k), "calibration": calibration}
+            (encoded,) = encode_texts(deployment.model, [text])
+        calibration = deployment.model.audience_calibration
+        return {**deployment.index.simulate(encoded, body.k), "calibration": calibration}
 
     found = await run_sync(work, limiter=request.app.state.simulations)
     to_external, to_external_user = external_id(service), external_id(service, "user")
@@ -200,6 +198,8 @@ def _item_info(service: Service, name: str, stored: Item | None) -> ItemInfo:
         state = "failed"
     elif entry is None:
         state = "waiting"
+    elif not trained and not index.is_scored(entry):
+        state = "unscored"
     audience = []
     if entry is not None and entry.audience is not None and entry.probabilities is not None:
         users = fitted.user_ids.take(entry.audience)

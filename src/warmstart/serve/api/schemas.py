@@ -195,8 +195,9 @@ class SwapModel(_RequestBody):
 class RecommendedItem(BaseModel):
     """One recommended item.
 
-    ``score``: higher is better, on the scale of the model. ``rank`` starts at 1. ``is_cold``: its
-    simulation counts for more than its clicks. ``evidence``: null unless ``explain`` was set.
+    ``score``: higher is better, on the scale of the model. ``rank`` starts at 1. ``is_cold``: fewer
+    than ``prior_strength`` known users have clicked it. ``evidence``: null unless ``explain`` was
+    set.
     """
 
     item: int | str
@@ -230,15 +231,16 @@ class WrittenItems(BaseModel):
 class ItemInfo(BaseModel):
     """The current state of an item.
 
-    ``state``: trained (in the training data), ready (recommended), waiting (to be encoded), failed
-    (``error`` has the reason), deleted. ``owner``: id of the key that wrote it. ``clicks``:
+    ``state``: trained (in the training data), ready (recommended), waiting (to be encoded),
+    unscored (the method cannot score it before known users have clicked it), failed (``error`` has
+    the reason), deleted. ``owner``: id of the key that wrote it. ``clicks``:
     number of users who interacted with it since the fit. ``click_weight``: weight of these in its
-    score, from 0 (simulation only) to 1 (clicks only). ``exposure_penalty``: subtracted from its
+    score, from 0 (cold score only) to 1 (clicks only). ``exposure_penalty``: subtracted from its
     cold scores. ``simulated_users``: its likely users, each with a probability.
     """
 
     id: int | str
-    state: Literal["trained", "ready", "waiting", "failed", "deleted"]
+    state: Literal["trained", "ready", "waiting", "unscored", "failed", "deleted"]
     columns: dict[str, Any] | None
     owner: str | None
     clicks: int

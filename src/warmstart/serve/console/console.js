@@ -162,6 +162,10 @@ async function publish() {
       message = `${id}: ${outcome}; if it has clicks in the training data, its scores stay the same.`;
       break;
     }
+    if (item.state === "unscored") {
+      message = `${id}: ${outcome}; the model needs clicks to score it, so no list has it yet.`;
+      break;
+    }
     const user = item.state === "ready" && (await recommendedTo(item, outcome));
     if (user) {
       const ms = Math.round(performance.now() - started);
@@ -182,6 +186,7 @@ async function recommendedTo(item, outcome) {
     const status = await call("GET", "/v1/status");
     if (status.waiting || status.behind) return null;
   }
+  if (!item.simulated_users.length) return null;
   const { user } = item.simulated_users[0];
   const request = { user, k: 1, allow: [item.id], exclude_seen: false };
   const list = await call("POST", "/v1/recommend", request);

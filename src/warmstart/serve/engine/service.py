@@ -17,15 +17,15 @@ from pathlib import Path
 
 import structlog
 
-from warmstart.abilities import require
 from warmstart.artefact import read_manifest
 from warmstart.data.ids import Ids
-from warmstart.errors import ConfigError
+from warmstart.errors import ConfigError, UnsupportedError
 from warmstart.lm import TextEncoder
-from warmstart.methods import load_model
+from warmstart.methods import METHODS, load_model, method
+from warmstart.servable import ItemRows, Servable
 from warmstart.serve.engine import metrics
 from warmstart.serve.engine.encode_queue import EncodeQueue
-from warmstart.serve.engine.encodings import FORMAT, encode_and_fold_in, pack
+from warmstart.serve.engine.encodings import FORMAT, encode_texts, pack
 from warmstart.serve.engine.ids import KINDS, IdKind, first_foreign, integer_kinds
 from warmstart.serve.engine.index import Index
 from warmstart.serve.settings import Settings
@@ -39,7 +39,6 @@ from warmstart.serve.storage.store import (
     StoreError,
     WriteOutcome,
 )
-from warmstart.simulate.simulator import Simulator
 from warmstart.storage import read_unchanged
 
 log = structlog.get_logger("warmstart.serve")
@@ -77,7 +76,7 @@ class Deployment:
 
     folder: Path
     model_hash: str
-    model: Simulator
+    model: Servable
     index: Index
     last_change: int = 0
     load_seconds: float = 0.0
@@ -140,32 +139,38 @@ class Service:
 
     # -- models --
 
-    def _load(self, folder: Path) -> tuple[Simulator, str]:
+    def _load(self, folder: Path) -> tuple[Servable, str]:
         """Load a model; also return its hash, of the manifest that was read with it."""
         model, manifest = read_unchanged(
             folder, lambda: (self._read(folder), (folder / "manifest.json").read_bytes())
         )
-        encode_and_fold_in(model, ["the first text takes longest"])  # before requests arrive
+        encode_texts(model, ["the first text takes longest"])  # before requests arrive
         return model, hashlib.sha256(f"{FORMAT} ".encode() + manifest).hexdigest()
 
-    def _read(self, folder: Path) -> Simulator:
+    def _read(self, folder: Path) -> Servable:
         spec, source = read_manifest(folder)["lm"], self.settings.lm
         # No vector cache: texts written by clients must not fill the disk.
         lm = None if spec is None else TextEncoder.from_spec(spec, source=source, use_cache=False)
         loaded = load_model(folder, lm=lm)
-        return require(loaded, Simulator, "be served; only filterllm and coldllm can")
+        if not isinstance(loaded, Servable):
+            able = sorted(name for name in METHODS if issubclass(method(name), Servable))
+            raise UnsupportedError(
+                f"{loaded.name} cannot be served: it lacks the ability Servable, by which a "
+                f"service keeps scores up to date between fits; methods that have it: "
+                f"{', '.join(able)}"
+            )
+        return loaded
 
-    def _deploy(
-        self, folder: Path, model: Simulator, model_hash: str, started: float
-    ) -> Deployment:
+    def _deploy(self, folder: Path, model: Servable, model_hash: str, started: float) -> Deployment:
         index = self._build_index(model, model_hash)
+        index[0].prepare()
         deployment = Deployment(folder, model_hash, model, *index)
         deployment.load_seconds = time.perf_counter() - started
         seconds = round(deployment.load_seconds, 3)
         log.info("model loaded", folder=folder.name, seconds=seconds)
         return deployment
 
-    def _build_index(self, model: Simulator, name: str) -> tuple[Index, int]:
+    def _build_index(self, model: Servable, name: str) -> tuple[Index, int]:
         """Build an index of the whole store; also return the last change it surely contains."""
         last = self.store.latest()  # read first: the follower applies every later change
         index = Index(
@@ -347,17 +352,22 @@ class Service:
         packed: list[tuple[Item, bytes]] = []
         with deployment.encode_lock:
             try:
-                encodings = encode_and_fold_in(deployment.model, [item.text for item in items])
-                packed = list(zip(items, map(pack, encodings), strict=True))
-                deployment.index.cache_user_scores(encodings)
+                encoded = encode_texts(deployment.model, [item.text for item in items])
+                packed = [
+                    (item, pack(one.encoding)) for item, one in zip(items, encoded, strict=True)
+                ]
+                rows: dict[bytes, ItemRows] = {
+                    arrays: one.rows for (_, arrays), one in zip(packed, encoded, strict=True)
+                }
+                deployment.index.keep_rows(rows)
             except Exception:
                 if not served:
                     raise
                 log.exception("encoder: a batch failed; its items are encoded one by one")
                 for item in items:
                     try:
-                        (encoding,) = encode_and_fold_in(deployment.model, [item.text])
-                        packed.append((item, pack(encoding)))
+                        (one,) = encode_texts(deployment.model, [item.text])
+                        packed.append((item, pack(one.encoding)))
                     except Exception as error:
                         self.store.mark_failed(item, f"{type(error).__name__}: {error}")
                         log.exception("encoder: an item cannot be encoded", item=item.item)
@@ -417,7 +427,7 @@ class Service:
     def _log_penalties(self, index: Index, names: Sequence[str]) -> None:
         for name in names:
             entry = index.entry(name)
-            if entry is not None and entry.item is not None and entry.audience is not None:
+            if entry is not None and entry.item is not None and not entry.item.deleted:
                 penalty = index.exposure_penalty(entry)
                 if penalty > 0:
                     log.warning(
@@ -431,11 +441,11 @@ class Service:
         return _ids(self.deployment.model, kind)
 
 
-def _ids(model: Simulator, kind: IdKind) -> Ids:
+def _ids(model: Servable, kind: IdKind) -> Ids:
     return model.fitted.user_ids if kind == "user" else model.fitted.catalogue.item_ids
 
 
-def _check_stored_ids(states: Mapping[str, ItemState], model: Simulator) -> None:
+def _check_stored_ids(states: Mapping[str, ItemState], model: Servable) -> None:
     """Check that the ids in the store can be ids of the model; otherwise, none could name them.
 
     Raises:

@@ -60,7 +60,7 @@ class Item:
         item: external id, as text.
         columns: columns as given.
         text: text for the language model, composed from the text columns.
-        content: sha256 of text and columns.
+        content: sha256 of text and columns; "" for an item of the artefact that was only deleted.
         owner: id of the key that wrote it.
         deleted: whether it is excluded from all lists.
         error: why it could not be encoded; None otherwise.
@@ -128,7 +128,7 @@ class ItemState:
         item = self.item
         if item is None or item.deleted or item.error is not None:
             return False
-        return self.encoding is None and item.text != ""
+        return self.encoding is None and item.content != ""
 
 
 class Store:
@@ -317,7 +317,7 @@ class Store:
         return (
             sa.select(columns)
             .select_from(items.outerjoin(encodings, same))
-            .where(~items.c.deleted, items.c.error.is_(None), items.c.text != "")
+            .where(~items.c.deleted, items.c.error.is_(None), items.c.content != "")
             .where(encodings.c.content.is_distinct_from(items.c.content))
             .order_by(items.c.written, items.c.item)
         )

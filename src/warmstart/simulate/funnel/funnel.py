@@ -28,6 +28,7 @@ from warmstart.data.tasks import RankingTask
 from warmstart.lm.load import LanguageModel
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.rank import TableScorer, mean_metric
+from warmstart.servable import item_blocks
 from warmstart.simulate.funnel.coupled_filter import CoupledFilter, FilterConfig, fit_filter
 from warmstart.simulate.funnel.cross_encoder import CrossEncoder
 from warmstart.simulate.funnel.judge import Judge, JudgeConfig, tune_judge
@@ -42,7 +43,7 @@ from warmstart.simulate.funnel.select import (
 from warmstart.simulate.funnel.training_pairs import PairBuilder, training_pairs
 from warmstart.simulate.funnel.yes_no import YesNoJudge
 from warmstart.simulate.fusion import METRIC
-from warmstart.simulate.hybrid import item_blocks, scores_over_users
+from warmstart.simulate.hybrid import scores_over_users
 from warmstart.storage import nest, unnest
 
 logger = logging.getLogger(__name__)

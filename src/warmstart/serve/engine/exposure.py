@@ -1,0 +1,63 @@
+"""The cap on the exposure of items without clicks.
+
+The exposure of an item is the fraction of users whose top 20 it enters. It is measured on a sample
+of users: each has a threshold, the score of the 20th best warm item, and an item enters the list if
+its score is higher. The penalty of an item is the smallest number that, subtracted from its scores,
+keeps its exposure within ``max_exposure``.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from warmstart.servable import ItemRows, Servable, item_blocks, take_rows
+
+TOP = 20  # length of the list that an item must enter to count as exposed
+_SAMPLE_SIZE = 1000  # users on whom exposure is measured
+_USERS_AT_ONCE = 16
+_ROUNDING = np.float32(1 + 1e-5)
+
+
+class ExposureCap:
+    """Measures exposures and computes penalties.
+
+    Args:
+        model: the served model.
+        warm: row numbers of its warm items.
+        warm_items: these items, as its ``warm_items`` returns them.
+        max_exposure: fraction of users whose top 20 an item may enter before its first click.
+    """
+
+    def __init__(
+        self, model: Servable, warm: np.ndarray, warm_items: Any, max_exposure: float
+    ) -> None:
+        n_users = len(model.fitted.user_ids)
+        places = np.linspace(0, n_users - 1, min(_SAMPLE_SIZE, n_users))
+        sample = np.unique(places.astype(np.int32))
+        self._model, self._allowed = model, int(max_exposure * len(sample))
+        self._thresholds = np.full(len(sample), np.inf, np.float32)
+        if len(warm):
+            depth = min(TOP, len(warm)) - 1
+            for start in range(0, len(sample), _USERS_AT_ONCE):
+                rows = slice(start, start + _USERS_AT_ONCE)
+                scores = model.score_warm(model.user_states(sample[rows]), warm_items)
+                self._thresholds[rows] = -np.partition(-scores, depth, axis=1)[:, depth]
+        self._states = model.user_states(sample)
+
+    def margins(self, rows: ItemRows) -> np.ndarray:
+        """Item scores minus the thresholds of the sampled users, float32, (items, users)."""
+        scores = self._model.score_item_rows(self._states, rows)
+        return (scores - self._thresholds[:, None]).T
+
+    def penalties(self, rows: ItemRows) -> np.ndarray:
+        """Penalties that keep exposure within ``max_exposure``, float32, shape (items,).
+
+        They are the smallest ones but for a margin, so that rounding lets no further user in.
+        """
+        n_items, n_users = len(next(iter(rows.values()))), len(self._thresholds)
+        penalties = np.zeros(n_items, np.float32)
+        if self._allowed < n_users:
+            for block in item_blocks(n_items, n_users):
+                margins = -self.margins(take_rows(rows, block))
+                penalties[block] = -np.partition(margins, self._allowed, axis=1)[:, self._allowed]
+        return np.maximum(penalties, 0) * _ROUNDING

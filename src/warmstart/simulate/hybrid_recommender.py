@@ -1,0 +1,54 @@
+"""Recommenders that score by a hybrid scorer, taken apart to be served."""
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from warmstart.data.histories import Histories
+from warmstart.servable import ItemRows, Servable
+from warmstart.similar_users import SimilarUsers
+from warmstart.simulate.hybrid import HybridScorer, HybridStates, can_score
+
+
+class HybridRecommender(Servable):
+    """A recommender whose scores are those of its ``HybridScorer``."""
+
+    _hybrid: HybridScorer
+
+    @property
+    def hybrid(self) -> HybridScorer:
+        """The fitted scorer of warm and cold items."""
+        return self._hybrid
+
+    @property
+    def _folds_in_histories(self) -> bool:
+        return self._hybrid.backbone.folds_in_users
+
+    def _user_states(self, users: np.ndarray) -> HybridStates:
+        return self._hybrid.user_states(users)
+
+    def _history_states(self, histories: Histories, similar: SimilarUsers) -> HybridStates:
+        known = histories.matrix(len(self.fitted.catalogue))
+        return self._hybrid.history_states(known, similar.weights(known))
+
+    def warm_items(self, items: np.ndarray) -> Any:
+        return self._hybrid.backbone.warm_items(items)
+
+    def _score_warm(self, states: HybridStates, items: Any) -> np.ndarray:
+        return self._hybrid.backbone.score_states(states.backbone, items)
+
+    def cold_rows(self, items: np.ndarray) -> ItemRows:
+        return self._hybrid.rows((np.cumsum(~self.fitted.warm) - 1)[items])
+
+    def can_score(self, rows: ItemRows) -> np.ndarray:
+        return can_score(rows)
+
+    def _score_item_rows(self, states: HybridStates, rows: ItemRows) -> np.ndarray:
+        return self._hybrid.score_rows(states, rows)
+
+    def observed_rows(self, clicks: sparse.csr_matrix) -> ItemRows:
+        return {"folded": self._hybrid.backbone.fold_in(clicks)}
+
+    def _score_observed_rows(self, states: HybridStates, rows: ItemRows) -> np.ndarray:
+        return self._hybrid.backbone.score_folded_states(states.backbone, rows["folded"])

@@ -1,0 +1,82 @@
+"""Recommenders that score cold items by a ridge head on their texts, taken apart to be served."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from warmstart.abilities import Simulates
+from warmstart.data.catalogue import Catalogue
+from warmstart.data.histories import Histories
+from warmstart.data.interactions import Interactions
+from warmstart.lm.text_vectors import TextVectors
+from warmstart.servable import ItemEncoding, ItemRows, QueryStates, Servable
+from warmstart.simulate.ridge import RidgeHead
+from warmstart.simulate.top_users import top_users
+
+
+class RidgeRecommender(Servable, Simulates):
+    """A recommender with a ridge head; users are columns of weights, texts are rows of features."""
+
+    _texts: TextVectors
+    _head: RidgeHead
+
+    @property
+    def text_vectors(self) -> np.ndarray:
+        """Unit text vectors of the catalogue, float32, shape (n_items, width)."""
+        return self._texts.rows
+
+    @property
+    def audience_calibration(self) -> str:
+        """As ``Servable.audience_calibration``."""
+        return "scores of a regression, cut at 0 and 1; not fitted to held-out items"
+
+    def encode_items(
+        self, texts: Sequence[str], *, audience: int = 0
+    ) -> tuple[ItemEncoding, ItemRows]:
+        """As ``Servable.encode_items``."""
+        encoding = {"vectors": self._texts.encode(texts)}
+        rows = self.item_rows(encoding)
+        if audience:
+            scores = rows["features"] @ self._head.weights
+            k = min(audience, scores.shape[1])
+            top = top_users(scores, k, self.name)
+            encoding["audience"] = top.users.reshape(len(texts), k)
+            encoding["probabilities"] = top.weights.reshape(len(texts), k)
+        return encoding, rows
+
+    def item_rows(self, encoding: ItemEncoding) -> ItemRows:
+        """As ``Servable.item_rows``: the features of the texts."""
+        return {"features": self._head.features(encoding["vectors"])}
+
+    def cold_rows(self, items: np.ndarray) -> ItemRows:
+        """As ``Servable.cold_rows``."""
+        return self.item_rows({"vectors": self._texts.rows[items]})
+
+    def _score_cold_items(self, states: QueryStates, items: np.ndarray) -> np.ndarray:
+        return self._in_blocks(super()._score_cold_items, states, items)
+
+    def _in_blocks(
+        self,
+        score: Callable[[QueryStates, np.ndarray], np.ndarray],
+        states: QueryStates,
+        items: np.ndarray,
+    ) -> np.ndarray:
+        """Score items in blocks, since their features may take much memory."""
+        blocks = self._head.item_blocks(len(items))
+        return np.concatenate([score(states, items[rows]) for rows in blocks], axis=1)
+
+    def _user_weights(self, users: np.ndarray) -> np.ndarray:
+        """Weights of known users, float32, shape (features, users)."""
+        return self._head.weights[:, users]
+
+    def _history_weights(self, histories: Histories) -> np.ndarray:
+        """Weights of unknown users, float32, shape (features, histories)."""
+        known, warm = histories.matrix(len(self._texts.rows)), np.flatnonzero(self.fitted.warm)
+        return self._head.history_weights(known, self._texts.rows, warm)
+
+    def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
+        """As ``Simulates.simulate_texts``; weights are ridge scores, clipped to (0, 1]."""
+        return top_users(self._head.predict(self._texts.encode(texts)), k, self.name)
+
+    def _add_items(self, items: Catalogue) -> None:
+        self._texts.append(items.texts)

@@ -1,0 +1,159 @@
+"""Checks of being served: the parts of the scores agree with the whole."""
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from warmstart.abilities import Simulates, require
+from warmstart.data.histories import Histories
+from warmstart.data.queries import Queries
+from warmstart.errors import UnsupportedError
+from warmstart.servable import ItemRows, OtherItems, QueryStates, Servable, take_rows
+from warmstart.similar_users import SimilarUsers
+from warmstart.testing.case import Case, all_scores, rows
+from warmstart.testing.checks.shared import assert_close, on_shared_fit, raises
+
+
+def _served(case: Case) -> Any:
+    """A loaded model; None for a method that cannot be served, which ``require`` must refuse."""
+    if issubclass(case.cls, Servable):
+        return case.loaded()
+    with raises(UnsupportedError, case.cls.name, "be served"):
+        require(case.model, Servable, "be served")
+    return None
+
+
+def _asked(case: Case, model: Servable) -> list[tuple[Queries, QueryStates]]:
+    """All users by row, and the active ones by history, with their states."""
+    histories = case.world.data.histories.take(case.world.active_users)
+    similar = SimilarUsers(model.fitted.positives)
+    everyone = rows(len(model.fitted.user_ids))
+    return [
+        (Queries.of_users(everyone), model.user_states(everyone)),
+        (Queries.of_histories(histories), model.history_states(histories, similar)),
+    ]
+
+
+def _cold_scores(model: Servable, states: QueryStates, items: ItemRows, n: int) -> np.ndarray:
+    """Scores of ``n`` items by their rows; NaN for those that cannot be scored."""
+    if not items:
+        return np.full((len(states), n), np.nan, np.float32)
+    scores = model.score_item_rows(states, items)
+    scores[:, ~model.can_score(items)] = np.nan
+    return scores
+
+
+@on_shared_fit
+def abilities_serve_the_scores_of_the_library(case: Case) -> None:
+    """Warm and cold items, and new ones by their encoding, score as in ``score``."""
+    model = _served(case)
+    if model is None:
+        return
+    grown: Any = case.loaded()
+    fitted, new = model.fitted, case.world.new_items((0, 1, 1, 0))
+    warm = np.flatnonzero(fitted.warm).astype(np.int32)
+    cold = np.flatnonzero(~fitted.warm & fitted.catalogue.has_text).astype(np.int32)
+    encoding, encoded = model.encode_items(new.texts)
+    added = grown.add_items(new)["row"].to_numpy()
+    for queries, states in _asked(case, model):
+        found = model.score_warm(states, model.warm_items(warm))
+        assert_close(found, model.score(queries, warm))
+        found = _cold_scores(model, states, model.cold_rows(cold), len(cold))
+        assert_close(found, model.score(queries, cold))
+        for items in (encoded, model.item_rows(encoding)):
+            found = _cold_scores(model, states, items, len(added))
+            assert_close(found, grown.score(queries, added))
+    np.testing.assert_array_equal(all_scores(model), case.scores)  # serving changes nothing
+
+
+@on_shared_fit
+def abilities_serve_an_item_alone_as_among_others(case: Case) -> None:
+    """An item has the same encoding and rows alone as among others; none at all are allowed."""
+    model = _served(case)
+    if model is None:
+        return
+    texts = case.world.new_items((0, 1, 1, 0)).texts
+    together = model.encode_items(texts, audience=3)
+    for at, text in enumerate(texts):
+        alone = model.encode_items([text], audience=3)
+        for found, expected in zip(alone, together, strict=True):
+            assert found.keys() == expected.keys()
+            for name, array in take_rows(expected, slice(at, at + 1)).items():
+                assert_close(found[name], array)
+    for arrays in model.encode_items([], audience=3):
+        assert all(len(array) == 0 for array in arrays.values())
+
+
+@on_shared_fit
+def abilities_serve_clicks_to_similar_users(case: Case) -> None:
+    """An item clicked by users of one parity scores higher for the others of that parity."""
+    model = _served(case)
+    if model is None:
+        return
+    users = case.world.active_users
+    parity = case.world.user_parity[users]
+    clicks = np.zeros((2, len(model.fitted.user_ids)), np.float32)
+    others = np.ones(len(users), bool)
+    for item in (0, 1):
+        chosen = np.flatnonzero(parity == item)[::2]
+        clicks[item, users[chosen]] = 1
+        others[chosen] = False
+    observed = model.observed_rows(sparse.csr_matrix(clicks))
+    if not observed:
+        return
+    (_, by_user), (_, by_history) = _asked(case, model)
+    for scores in (
+        model.score_observed_rows(by_user, observed)[users[others]],
+        model.score_observed_rows(by_history, observed)[others],
+    ):
+        assert scores.dtype == np.float32
+        right = (scores[:, 0] > scores[:, 1]) == (parity[others] == 0)
+        assert right.mean() > 0.8, f"clicks put the right item first for {right.mean():.0%} only"
+
+
+@on_shared_fit
+def abilities_serve_likely_users(case: Case) -> None:
+    """The audience of an encoding has the parity of the item; none without ``Simulates``."""
+    model = _served(case)
+    if model is None:
+        return
+    parities = np.array([0, 1, 1, 0])
+    encoding, _ = model.encode_items(case.world.new_items(tuple(parities)).texts, audience=6)
+    if not isinstance(model, Simulates):
+        assert "audience" not in encoding
+        return
+    users, weights = encoding["audience"], encoding["probabilities"]
+    assert users.shape == weights.shape == (4, 6)
+    assert all(len(set(line)) == 6 for line in users.tolist())
+    assert ((weights > 0) & (weights <= 1)).all()
+    assert (np.diff(weights, axis=1) <= 0).all()
+    hits = (case.world.user_parity[users] == parities[:, None]).mean()
+    assert hits > 0.8, f"only {hits:.0%} of the audience have the parity of the item"
+
+
+@on_shared_fit
+def abilities_serve_other_items_of_a_history(case: Case) -> None:
+    """An item that is not warm counts in a history through its users; alone it is enough."""
+    model = _served(case)
+    if model is None:
+        return
+    similar = SimilarUsers(model.fitted.positives)
+    warm = np.flatnonzero(model.fitted.warm).astype(np.int32)
+    users, n_users = case.world.active_users[:5], case.world.data.n_users
+    clicks = sparse.csr_matrix(
+        (np.ones(5, np.float32), (np.zeros(5, int), users)), shape=(1, n_users)
+    )
+    others = OtherItems(np.ones(1), clicks)
+    states = model.history_states(Histories.from_lists([[]]), similar, others)
+    assert states.answered.all()
+    nothing = sparse.csr_matrix((1, len(model.fitted.catalogue)), dtype=np.float32)
+    weights = similar.weights(nothing, clicks)[:, users]
+    expected = weights @ model.score(Queries.of_users(users), warm)
+    assert_close(model.score_warm(states, model.warm_items(warm)), expected)
+    cold = np.flatnonzero(~model.fitted.warm)
+    some_known = Histories.from_lists([[], warm[:2], cold[:1]])
+    assert model.history_states(some_known, similar).answered.tolist() == [False, True, False]
+    scores = model.score(Queries.of_histories(some_known), warm)
+    assert np.isnan(scores[[0, 2]]).all()
+    assert np.isfinite(scores[1]).any()

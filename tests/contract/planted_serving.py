@@ -1,0 +1,96 @@
+"""A correct method that can be served, and variants with one fault each."""
+
+import numpy as np
+
+from tests.contract.planted import Parity
+from warmstart.servable import Servable
+
+
+class ServedParity(Parity, Servable):
+    """Correct: a state is the mean parity of a user's items, a row the parity of an item."""
+
+    name = "served_parity"
+
+    def _user_states(self, users):
+        return self._users[users]
+
+    def warm_items(self, items):
+        return self._items[items]
+
+    def _score_warm(self, states, items):
+        return np.outer(states, items).astype(np.float32)
+
+    def encode_items(self, texts, *, audience=0):
+        encoding = {"vectors": self._parity(texts)[:, None]}
+        if audience:
+            events = self.simulate_texts(texts, audience)
+            encoding["audience"] = events.users.reshape(len(texts), audience)
+            encoding["probabilities"] = events.weights.reshape(len(texts), audience)
+        return encoding, self.item_rows(encoding)
+
+    def item_rows(self, encoding):
+        return {"parity": encoding["vectors"][:, 0]}
+
+    def cold_rows(self, items):
+        return {"parity": self._items[items]}
+
+    def _score_item_rows(self, states, rows):
+        return self._score_warm(states, rows["parity"])
+
+    def observed_rows(self, clicks):
+        return {"parity": clicks @ self._users}
+
+    def _score_observed_rows(self, states, rows):
+        return self._score_warm(states, rows["parity"])
+
+
+class ServesOtherScores(ServedParity):
+    """The service has a formula of its own."""
+
+    def _score_item_rows(self, states, rows):
+        return super()._score_item_rows(states, rows) * 0.9
+
+
+class ServesOtherWarmScores(ServedParity):
+    def _score_warm(self, states, items):
+        return np.tanh(super()._score_warm(states, items))
+
+
+class RestoresOtherRows(ServedParity):
+    """Rows from a stored encoding differ from those of a fresh one."""
+
+    def item_rows(self, encoding):
+        return {"parity": np.round(encoding["vectors"][:, 0])}
+
+    def encode_items(self, texts, *, audience=0):
+        encoding, _ = super().encode_items(texts, audience=audience)
+        return encoding, {"parity": encoding["vectors"][:, 0]}
+
+
+class RowsDependOnBatch(ServedParity):
+    def item_rows(self, encoding):
+        parity = encoding["vectors"][:, 0]
+        return {"parity": parity - parity.mean() if len(parity) else parity}
+
+
+class ClicksCountAgainst(ServedParity):
+    def observed_rows(self, clicks):
+        return {"parity": -(clicks @ self._users)}
+
+
+class AudienceOfOthers(ServedParity):
+    """The likely users are those of the other parity."""
+
+    def encode_items(self, texts, *, audience=0):
+        encoding, rows = super().encode_items(texts, audience=audience)
+        if audience:
+            others, _ = super().encode_items(texts[::-1][1:] + texts[-1:], audience=audience)
+            encoding["audience"] = others["audience"]
+        return encoding, rows
+
+
+class IgnoresOtherItems(ServedParity):
+    """Items of a history that are not warm count for nothing."""
+
+    def history_states(self, histories, similar, others=None):
+        return super().history_states(histories, similar)

@@ -1,0 +1,29 @@
+"""Each check of being served catches the fault it is meant for."""
+
+import pytest
+
+from tests.contract import planted_serving as planted
+from warmstart.methods import METHODS
+from warmstart.testing.case import Fixtures
+from warmstart.testing.contract import CHECKS, run_contract
+
+FAULTS = [
+    (planted.ServesOtherScores, "abilities_serve_the_scores_of_the_library"),
+    (planted.ServesOtherWarmScores, "abilities_serve_the_scores_of_the_library"),
+    (planted.RestoresOtherRows, "abilities_serve_the_scores_of_the_library"),
+    (planted.RowsDependOnBatch, "abilities_serve_an_item_alone_as_among_others"),
+    (planted.ClicksCountAgainst, "abilities_serve_clicks_to_similar_users"),
+    (planted.AudienceOfOthers, "abilities_serve_likely_users"),
+    (planted.IgnoresOtherItems, "abilities_serve_other_items_of_a_history"),
+]
+
+
+def test_a_sound_method_passes_all(tmp_path):
+    run_contract(planted.ServedParity, folder=tmp_path)
+
+
+@pytest.mark.parametrize(("cls", "check"), FAULTS)
+def test_a_planted_fault_is_caught(cls, check, tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS, cls.name, f"{cls.__module__}:{cls.__qualname__}")
+    with pytest.raises(AssertionError):
+        CHECKS[check].run(Fixtures(tmp_path).case(cls))

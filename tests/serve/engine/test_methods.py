@@ -1,0 +1,332 @@
+"""Every method that can be served: library and service give the same scores."""
+
+import numpy as np
+import pytest
+
+import warmstart as ws
+from warmstart.artefact import read_manifest
+from warmstart.config import Config
+from warmstart.core import Recommender, Traits
+from warmstart.data.histories import Histories
+from warmstart.data.queries import Queries
+from warmstart.lm import TextEncoder
+from warmstart.methods import METHODS, method
+from warmstart.servable import Servable
+from warmstart.serve.engine.encodings import encode_texts, pack
+from warmstart.serve.engine.index import Index
+from warmstart.serve.engine.lists import ListRequest, UnknownUserError
+from warmstart.serve.storage.store import Item, ItemState
+
+IALS = {"kind": "ials", "width": 8, "epochs": 3}
+BPR = {"kind": "bpr", "width": 8, "epochs": 3}
+EASE = {"kind": "ease", "l2": 5}
+RIDGE = {"l2": 1.0}
+MODELS = {
+    "cf_only[ials]": lambda: ws.CFOnly(backbone=IALS),
+    "cf_only[bpr]": lambda: ws.CFOnly(backbone=BPR),
+    "cf_only[ease]": lambda: ws.CFOnly(backbone=EASE),
+    "ease_text": lambda: ws.EaseText(ease={"l2": 5}, ridge=RIDGE),
+    "ease_text[linear]": lambda: ws.EaseText(ridge={"kernel": "linear", "l2": 1}),
+    "text_ridge": lambda: ws.TextRidge(**RIDGE),
+    "text_ridge[landmarks]": lambda: ws.TextRidge(landmarks=20, **RIDGE),
+    "filterllm[ials]": lambda: ws.FilterLLM(backbone=IALS, ridge=RIDGE, epochs=1, width=8),
+    "filterllm[bpr]": lambda: ws.FilterLLM(
+        backbone=BPR, ridge=RIDGE, epochs=0, width=8, cold_score="fold_in"
+    ),
+    "filterllm[ease]": lambda: ws.FilterLLM(backbone=EASE, ridge=RIDGE, epochs=0, width=8),
+    "coldllm[bpr]": lambda: ws.ColdLLM(
+        backbone=BPR, filter={"signals": "content", "ridge": RIDGE}, judge=None
+    ),
+}
+FOLDS_IN = {name for name in MODELS if "bpr" not in name}
+CF_ONLY = sorted(name for name in MODELS if name.startswith("cf_only"))
+WITHOUT_TEXTS = {*CF_ONLY}
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory, lm_folder, toy_split):
+    """Artefacts by name, fitted when they are first asked for."""
+    folder, made = tmp_path_factory.mktemp("served"), {}
+
+    def save(name):
+        if name not in made:
+            model = MODELS[name]()
+            lm = ws.load_lm(ws.LMConfig(source=str(lm_folder)), use_cache=False)
+            made[name] = model.fit(toy_split.train, lm=lm).save(folder / str(len(made)))
+        return made[name]
+
+    return save
+
+
+@pytest.fixture
+def load(saved, lm_folder):
+    def load(name):
+        folder = saved(name)
+        spec = read_manifest(folder)["lm"]
+        lm = spec and TextEncoder.from_spec(spec, source=str(lm_folder), use_cache=False)
+        return ws.load_model(folder, lm=lm)
+
+    return load
+
+
+@pytest.fixture
+def texts(toy_data):
+    return list(toy_data.catalogue.texts[:4])
+
+
+def written(name, text, encoded, users=()):
+    item = Item(name, {"text": text}, text, f"hash of {text}", "shop")
+    return ItemState(item, pack(encoded.encoding), frozenset(str(user) for user in users))
+
+
+def place(index, texts, users=()):
+    """Add the items new-0, new-1, ... with these texts, clicked by these users."""
+    encoded = encode_texts(index.model, texts)
+    index.apply(
+        {
+            f"new-{at}": written(f"new-{at}", text, one, users)
+            for at, (text, one) in enumerate(zip(texts, encoded, strict=True))
+        }
+    )
+
+
+def lists(index, users=(), histories=()):
+    """The scores of all items that each user, or history, can get."""
+    requests = [ListRequest(user=str(user), k=500, exclude_seen=False) for user in users]
+    requests += [
+        ListRequest(history=tuple(map(str, items)), k=500, exclude_seen=False)
+        for items in histories
+    ]
+    return [{hit.item: hit.score for hit in hits} for hits in index.recommend(requests)]
+
+
+def asked(model, n=5):
+    """Some users, and the histories of warm items by which unknown users are asked for."""
+    users = np.flatnonzero(np.diff(model.fitted.positives.indptr) > 2)[:n].astype(np.int32)
+    return users, model.fitted.histories.take(users)
+
+
+def assert_scored_as(found, names, expected):
+    """Lists have the expected scores, and no item whose expected score is NaN."""
+    for scores, line in zip(found, expected, strict=True):
+        finite = {name: x for name, x in zip(names, line.tolist(), strict=True) if x == x}
+        assert scores.keys() == finite.keys()
+        scale = max(map(abs, finite.values()))
+        for name, score in scores.items():
+            assert score == pytest.approx(finite[name], rel=1e-4, abs=1e-5 * scale), name
+
+
+def test_the_table_has_every_method_that_can_be_served():
+    served = {name for name in METHODS if issubclass(method(name), Servable)}
+    assert {name.partition("[")[0] for name in MODELS} == served
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_served_scores_are_those_of_the_library(name, load, texts):
+    """For known users and for histories, old items and new ones."""
+    model, grown = load(name), load(name)
+    index = Index(model, max_exposure=1.0)
+    place(index, texts)
+    new = {"item": [f"new-{at}" for at in range(len(texts))], "text": texts}
+    grown.add_items({**new, "title": [""] * len(texts)})
+    users, histories = asked(model)
+    ids = grown.fitted.catalogue.item_ids
+    items = np.arange(len(ids), dtype=np.int32)
+    names = [str(item) for item in ids.values]
+    by_user = lists(index, users=model.fitted.user_ids.take(users))
+    assert_scored_as(by_user, names, grown.score(Queries.of_users(users), items))
+    given = [ids.take(history) for history in histories]
+    by_history = lists(index, histories=given)
+    assert_scored_as(by_history, names, grown.score(Queries.of_histories(histories), items))
+    assert ("new-0" in by_user[0]) == (name not in WITHOUT_TEXTS)
+    one = lists(index, histories=given[:1])
+    assert_scored_as(one, names, grown.score(Queries.of_histories(histories), items)[:1])
+    if name in FOLDS_IN:  # a known user's history gives nearly the known user's list
+        best = [max(scores, key=scores.get) for scores in (by_user[0], by_history[0])]
+        ranks = sorted(by_history[0], key=by_history[0].get, reverse=True)
+        assert ranks.index(best[0]) < 10
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_rebuilt_index_has_the_same_scores(name, load, texts):
+    model = load(name)
+    users = [str(user) for user in model.fitted.user_ids.values]
+    followed, rebuilt = Index(model), Index(load(name))
+    place(followed, texts[:2])
+    place(followed, texts, users[:3])
+    place(followed, texts[:3], users[:5])
+    place(rebuilt, texts, users[:3])
+    place(rebuilt, texts[:3], users[:5])
+    _, histories = asked(model)
+    given = [model.fitted.catalogue.item_ids.take(history) for history in histories]
+    given.append([*given[0], "new-0", "new-3"])
+    expected = lists(rebuilt, users[:4], given)
+    for scores, other in zip(lists(followed, users[:4], given), expected, strict=True):
+        assert scores == pytest.approx(other, rel=1e-4, abs=1e-5)
+    assert followed.counts() == rebuilt.counts()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_new_item_in_a_history_counts_through_its_users(name, load, texts):
+    model = load(name)
+    index = Index(model, max_exposure=1.0)
+    place(index, texts[:1])
+    ids = model.fitted.catalogue.item_ids
+    warm = [str(item) for item in ids.take(np.flatnonzero(model.fitted.warm)[:2])]
+    request = ListRequest(history=("new-0",), k=500)
+    (found,) = index.recommend([request])
+    if name in WITHOUT_TEXTS:  # nobody is likely to like it, as far as the model knows
+        assert isinstance(found, UnknownUserError)
+    else:
+        assert found
+    clicked = [str(user) for user in model.fitted.user_ids.take(asked(model, 3)[0])]
+    place(index, texts[:1], clicked)
+    (alone,) = lists(index, histories=[["new-0"]])
+    known = lists(index, users=clicked)
+    for item in warm:  # a weighted mean of the users who clicked it
+        scores = [line[item] for line in known]
+        assert min(scores) - 1e-5 <= alone[item] <= max(scores) + 1e-5
+    before, both = (lists(index, histories=[given])[0] for given in (warm, [*warm, "new-0"]))
+    assert both[warm[0]] != pytest.approx(before[warm[0]], rel=1e-4)
+    if name in FOLDS_IN:  # in proportion to the numbers of items
+        for item in warm:
+            expected = (2 * before[item] + alone[item]) / 3
+            assert both[item] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", CF_ONLY)
+def test_without_texts_an_item_is_scored_from_its_first_click_on(name, load, texts):
+    model, grown = load(name), load(name)
+    users = [str(user) for user in model.fitted.user_ids.values]
+    index = Index(model)
+    place(index, texts[:2])
+    entry = index.entry("new-0")
+    assert not index.is_scored(entry)
+    assert index.click_weight(entry) == index.exposure_penalty(entry) == 0
+    assert all("new-0" not in scores for scores in lists(index, users))
+    place(index, texts[:1], ["nobody known"])
+    assert not index.is_scored(index.entry("new-0"))
+    clicks = users[:3]
+    place(index, texts[:1], clicks)
+    entry = index.entry("new-0")
+    assert index.is_scored(entry)
+    assert index.click_weight(entry) == 1
+    row = grown.add_items({"item": ["new-0"], "text": [""], "title": [""]})["row"][0]
+    grown.fold_in(ws.Interactions.from_arrays([0, 1, 2], [row] * 3))
+    expected = grown.score(Queries.of_users(np.arange(len(users))), np.array([row]))[:, 0]
+    has_history = np.diff(model.fitted.positives.indptr) > 0
+    for at in np.flatnonzero(has_history).tolist():
+        (scores,) = lists(index, users[at : at + 1])
+        assert scores["new-0"] == pytest.approx(expected[at], rel=1e-4, abs=1e-6)
+        assert "new-1" not in scores
+    place(index, texts[:1])
+    assert not index.is_scored(index.entry("new-0"))
+    assert all("new-0" not in scores for scores in lists(index, users))
+
+
+def test_clicks_lift_the_penalty_where_they_teach_nothing_else(load, texts):
+    model = load("text_ridge")
+    users = [str(user) for user in model.fitted.user_ids.values]
+    index, uncapped = (
+        Index(model, max_exposure=0.02, prior_strength=4),
+        Index(model, max_exposure=1.0),
+    )
+    for each in (index, uncapped):
+        place(each, texts[:1])
+    penalty = index.exposure_penalty(index.entry("new-0"))
+    assert penalty > 0
+    for clicks in (0, 2, 12):
+        place(index, texts[:1], users[:clicks])
+        expected = penalty * 4 / (4 + clicks)
+        for capped, free in zip(lists(index, users[:6]), lists(uncapped, users[:6]), strict=True):
+            assert free["new-0"] - capped["new-0"] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert index.click_weight(index.entry("new-0")) == pytest.approx(12 / 16)
+
+
+def test_an_item_without_text_is_not_scored_by_a_method_of_texts(load, texts):
+    """It can only come from a store that served a method without texts before."""
+    index = Index(load("ease_text"))
+    (encoded,) = encode_texts(index.model, [""])
+    index.apply({"new-0": written("new-0", "", encoded)})
+    assert not index.is_scored(index.entry("new-0"))
+    user = str(index.model.fitted.user_ids.values[0])
+    assert "new-0" not in lists(index, [user])[0]
+
+
+def test_the_model_is_not_changed(load, texts):
+    model = load("filterllm[ials]")
+    cold = str(model.fitted.catalogue.item_ids.take(np.flatnonzero(~model.fitted.warm)[:1])[0])
+    before = {name: array.copy() for name, array in model._state().items()}
+    index = Index(model)
+    (encoded,) = encode_texts(model, texts[:1])
+    index.apply({cold: written(cold, texts[0], encoded, index.model.fitted.user_ids.values[:2])})
+    lists(index, model.fitted.user_ids.values[:3], [[cold]])
+    for name, array in model._state().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+# -- a method whose score is state @ item vector --
+
+
+class NoSettings(Config):
+    """A method without settings."""
+
+
+class LastItem(Servable):
+    """The state of a history is the vector of its last item; there is no text model."""
+
+    name, config_type = "last_item", NoSettings
+    traits = Traits(
+        reads=frozenset({"order"}), cold_items="none", answers=frozenset({"user", "history"})
+    )
+
+    def _fit(self, data, context):
+        self._vectors = np.random.default_rng(0).normal(size=(data.n_items, 5)).astype(np.float32)
+
+    def _user_states(self, users):
+        return self._history_states(self.fitted.histories.take(users), None)
+
+    def _history_states(self, histories, similar):
+        known = histories.where(self.fitted.warm[histories.items])
+        return self._vectors[known.padded(1, padding=0)[:, 0]]
+
+    def warm_items(self, items):
+        return self._vectors[items]
+
+    def _score_warm(self, states, items):
+        return states @ items.T
+
+    def _add_items(self, items):
+        pass
+
+    def _state(self):
+        return {"vectors": self._vectors}
+
+    def _restore(self, state, lm):
+        self._vectors = state["vectors"]
+
+
+def test_a_method_of_states_and_vectors_needs_a_few_lines(toy_split, texts):
+    model = LastItem().fit(toy_split.train)
+    index = Index(model)
+    place(index, texts[:1])
+    users, histories = asked(model)
+    ids, warm = model.fitted.catalogue.item_ids, np.flatnonzero(model.fitted.warm)
+    names = [str(item) for item in ids.take(warm)]
+    expected = model.score(Queries.of_users(users), warm.astype(np.int32))
+    assert_scored_as(lists(index, model.fitted.user_ids.take(users)), names, expected)
+    given = [ids.take(history) for history in histories]
+    assert_scored_as(lists(index, histories=given), names, expected)
+    backwards = [items[::-1] for items in given]  # the order of a request is kept
+    last = Histories.from_lists([history[::-1] for history in histories])
+    expected = model.score(Queries.of_histories(last), warm.astype(np.int32))
+    assert_scored_as(lists(index, histories=backwards), names, expected)
+    clicked = [str(user) for user in model.fitted.user_ids.values[:2]]
+    place(index, texts[:1], clicked)
+    assert not index.is_scored(index.entry("new-0"))  # it learns nothing from clicks either
+    assert index.click_weight(index.entry("new-0")) > 0
+
+
+def test_recommenders_that_lack_the_ability_are_no_servable():
+    assert not issubclass(Recommender, Servable)
+    assert not issubclass(method("popular"), Servable)
