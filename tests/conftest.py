@@ -17,3 +17,14 @@ def data_root() -> Path:
     if not (root / "citeulike-a" / "coldllm_split").is_dir():
         pytest.skip(f"the public data sets are not in {root}; set WARMSTART_DATA")
     return root
+
+
+@pytest.fixture
+def two_threads():
+    """Let torch use two threads, whatever the machine or the environment says."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)

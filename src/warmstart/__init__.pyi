@@ -1,5 +1,6 @@
 # The public names of the package; __init__.py loads each from here on first use.
 from .abilities import AddsItems as AddsItems
+from .abilities import FoldsIn as FoldsIn
 from .abilities import Predicts as Predicts
 from .abilities import Simulates as Simulates
 from .backbones.bpr import BprConfig as BprConfig

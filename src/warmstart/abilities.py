@@ -1,4 +1,4 @@
-"""Optional abilities of recommenders: adding items, simulating interactions, predicting labels."""
+"""Optional abilities of recommenders: adding and folding in items, simulating, predicting."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy import sparse
 
 from warmstart.arguments import whole_number
 from warmstart.core import Recommender
@@ -75,6 +76,39 @@ class AddsItems(ABC):
                 "has_text": catalogue.has_text,
             }
         )
+
+
+class FoldsIn(ABC):
+    """The ability to learn cold items from interactions after ``fit``, without retraining."""
+
+    @abstractmethod
+    def _fold_in(self, rows: np.ndarray, clicks: sparse.csr_matrix) -> None:
+        """As ``fold_in``: cold items, int32 row numbers, and weights, CSR, (items, n_users)."""
+
+    def fold_in(self, events: Interactions) -> None:
+        """Give cold items vectors, and thus scores, from interactions with them.
+
+        Users and warm items stay bit for bit as they are.
+
+        Args:
+            events: simulated or observed interactions whose ``items`` are row numbers of cold
+                items. They replace those folded in before; other items stay as they are.
+
+        Raises:
+            DataError: an item is warm, or a row number is unknown.
+            UnsupportedError: this process was forked from one that had used warmstart.
+        """
+        assert isinstance(self, Recommender)
+        check_process()
+        warm, n_users = self.fitted.warm, len(self.fitted.user_ids)
+        events.check_rows(f"{self.name}: fold_in", n_users, len(warm))
+        if warm[events.items].any():
+            row = int(events.items[warm[events.items]][0])
+            raise DataError(
+                f"{self.name}: fold_in takes cold items only, but item row {row} is warm"
+            )
+        rows = np.unique(events.items)
+        self._fold_in(rows, events.matrix(n_users, len(warm)).T.tocsr()[rows])
 
 
 class Simulates(ABC):

@@ -1,12 +1,13 @@
-"""A correct method that can be served, and variants with one fault each."""
+"""A correct method that can be served and folds in items, and variants with one fault each."""
 
 import numpy as np
 
 from tests.contract.planted import Parity
+from warmstart.abilities import FoldsIn
 from warmstart.servable import Servable
 
 
-class ServedParity(Parity, Servable):
+class ServedParity(Parity, Servable, FoldsIn):
     """Correct: a state is the mean parity of a user's items, a row the parity of an item."""
 
     name = "served_parity"
@@ -42,6 +43,33 @@ class ServedParity(Parity, Servable):
 
     def _score_observed_rows(self, states, rows):
         return self._score_warm(states, rows["parity"])
+
+    def _fold_in(self, rows, clicks):
+        self._items = self._items.copy()
+        self._items[rows] = clicks @ self._users
+
+
+class FoldsInAgainst(ServedParity):
+    def _fold_in(self, rows, clicks):
+        super()._fold_in(rows, -clicks)
+
+
+class FoldsInOthers(ServedParity):
+    """Items without interactions change too."""
+
+    def _fold_in(self, rows, clicks):
+        super()._fold_in(rows, clicks)
+        self._items += np.float32(0.01)
+
+
+class FoldsInBeforeChecks(ServedParity):
+    """Refuses warm items after it has changed others."""
+
+    def fold_in(self, events):
+        cold = ~self.fitted.warm[events.items]
+        if cold.any() and events.users.max() < len(self.fitted.user_ids):
+            super().fold_in(events.where(cold))
+        super().fold_in(events)
 
 
 class ServesOtherScores(ServedParity):

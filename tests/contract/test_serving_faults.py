@@ -1,4 +1,4 @@
-"""Each check of being served catches the fault it is meant for."""
+"""Each check of being served, and of folding in, catches the fault it is meant for."""
 
 import pytest
 
@@ -15,6 +15,9 @@ FAULTS = [
     (planted.ClicksCountAgainst, "abilities_serve_clicks_to_similar_users"),
     (planted.AudienceOfOthers, "abilities_serve_likely_users"),
     (planted.IgnoresOtherItems, "abilities_serve_other_items_of_a_history"),
+    (planted.FoldsInAgainst, "abilities_fold_in_scores_cold_items"),
+    (planted.FoldsInOthers, "abilities_fold_in_scores_cold_items"),
+    (planted.FoldsInBeforeChecks, "abilities_fold_in_refuses_warm_items"),
 ]
 
 

@@ -181,8 +181,9 @@ def test_a_training_history_gets_the_scores_of_its_user(settings):
     head = RidgeHead.fit(RidgeConfig(l2=0.5, **settings), vectors, targets, rng)
     new = rng.normal(size=(5, 6)).astype(np.float32)
     histories = sparse.csr_matrix(targets.T)
-    found = head.predict_for(histories, vectors, new)
-    np.testing.assert_allclose(found, head.predict(new).T, atol=1e-4)
-    np.testing.assert_allclose(
-        head.predict_for(histories[[3]], vectors, new), found[[3]], atol=1e-5
-    )
+    warm = np.arange(30)
+    found = head.history_weights(histories, vectors, warm)
+    expected = head.predict(new)
+    np.testing.assert_allclose(head.features(new) @ found, expected, atol=1e-4)
+    alone = head.history_weights(histories[[3]], vectors, warm)
+    np.testing.assert_allclose(head.features(new) @ alone, expected[:, [3]], atol=1e-4)

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from pydantic import Field
+from scipy import sparse
 
+from warmstart.abilities import FoldsIn
 from warmstart.backbones import BackboneConfig
 from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.fit import fit_backbone
@@ -16,10 +18,7 @@ from warmstart.config import Config
 from warmstart.core import Encoder, FitContext, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
-from warmstart.data.interactions import Interactions
 from warmstart.data.tasks import Validation
-from warmstart.errors import DataError
-from warmstart.process import check_process
 from warmstart.servable import ItemEncoding, ItemRows
 from warmstart.simulate.calibration import CalibrationConfig, fit_calibration
 from warmstart.simulate.hybrid import HybridScorer, scores_over_users
@@ -36,7 +35,7 @@ class CFOnlyConfig(Config):
     backbone: BackboneConfig = Field(default_factory=BprConfig)
 
 
-class CFOnly(HybridRecommender):
+class CFOnly(HybridRecommender, FoldsIn):
     """Recommends warm items by a backbone, and cold ones after ``fold_in``."""
 
     name = "cf_only"
@@ -59,27 +58,9 @@ class CFOnly(HybridRecommender):
     def item_rows(self, encoding: ItemEncoding) -> ItemRows:
         return self._hybrid.unscored_rows(len(encoding["vectors"]))
 
-    def fold_in(self, events: Interactions) -> None:
-        """Give cold items vectors, and thus scores, from interactions with them.
-
-        Args:
-            events: simulated or observed interactions whose ``items`` are row numbers of cold
-                items. They replace those folded in before; other items stay as they are.
-
-        Raises:
-            DataError: an item is warm, or a row number is unknown.
-            UnsupportedError: this process was forked from one that had used warmstart.
-        """
-        check_process()
-        warm, n_users = self.fitted.warm, len(self.fitted.user_ids)
-        events.check_rows("cf_only: fold_in", n_users, len(warm))
-        if warm[events.items].any():
-            row = int(events.items[warm[events.items]][0])
-            raise DataError(f"cf_only: fold_in takes cold items only, but item row {row} is warm")
-        rows = np.unique(events.items)
-        matrix = events.matrix(n_users, len(warm)).T.tocsr()[rows]
-        position = np.cumsum(~warm) - 1
-        self._hybrid.refold(position[rows], matrix)
+    def _fold_in(self, rows: np.ndarray, clicks: sparse.csr_matrix) -> None:
+        position = np.cumsum(~self.fitted.warm) - 1
+        self._hybrid.refold(position[rows], clicks)
 
     def calibrate(self, data: Dataset, valid: Validation) -> None:
         """Calibrate the scores of folded-in items against those of warm items.

@@ -55,6 +55,14 @@ def nobody(items):
     return Queries.of_users(np.full(len(items), -1))
 
 
+def test_two_threads_fit_the_same_model_twice(config, two_threads):
+    train = make_world(seed=3).train
+    models = [fit(short(config), train).state() for _ in range(3)]
+    for name, array in models[0].items():
+        for other in models[1:]:
+            np.testing.assert_array_equal(other[name], array)
+
+
 def test_every_kind_is_in_the_table_and_survives_json(config):
     adapter = TypeAdapter(ClickConfig)
     assert adapter.validate_json(config.model_dump_json()) == config

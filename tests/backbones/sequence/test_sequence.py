@@ -38,6 +38,15 @@ def test_the_successor_is_learned_and_needs_the_order(config, fitted_once, asked
     assert accuracy(fit(config, shuffled), asked) < 0.6
 
 
+@pytest.mark.parametrize("loss", ["softmax", "bce"])
+def test_two_threads_fit_the_same_model_twice(loss, train, two_threads):
+    settings = SasRecConfig(**SMALL | {"loss": loss, "epochs": 3})
+    first, *others = (fit(settings, train).state() for _ in range(3))
+    for name, array in first.items():
+        for other in others:
+            np.testing.assert_array_equal(other[name], array)
+
+
 @pytest.mark.parametrize("temperature", [None, 0.1])
 def test_the_published_loss_learns_too(temperature, train, asked):
     config = SasRecConfig(**SMALL | {"loss": "bce", "temperature": temperature, "epochs": 25})

@@ -34,13 +34,14 @@ MODELS = {
         backbone=BPR, ridge=RIDGE, epochs=0, width=8, cold_score="fold_in"
     ),
     "filterllm[ease]": lambda: ws.FilterLLM(backbone=EASE, ridge=RIDGE, epochs=0, width=8),
+    "sasrec": lambda: ws.SasRec(width=8, epochs=2, heads=1),
+    "gru4rec": lambda: ws.Gru4Rec(width=8, epochs=2),
     "coldllm[bpr]": lambda: ws.ColdLLM(
         backbone=BPR, filter={"signals": "content", "ridge": RIDGE}, judge=None
     ),
 }
 FOLDS_IN = {name for name in MODELS if "bpr" not in name}
-CF_ONLY = sorted(name for name in MODELS if name.startswith("cf_only"))
-WITHOUT_TEXTS = {*CF_ONLY}
+WITHOUT_TEXTS = sorted(name for name in MODELS if name.startswith(("cf_only", "sasrec", "gru4rec")))
 
 
 @pytest.fixture(scope="session")
@@ -194,7 +195,7 @@ def test_a_new_item_in_a_history_counts_through_its_users(name, load, texts):
             assert both[item] == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", CF_ONLY)
+@pytest.mark.parametrize("name", WITHOUT_TEXTS)
 def test_without_texts_an_item_is_scored_from_its_first_click_on(name, load, texts):
     model, grown = load(name), load(name)
     users = [str(user) for user in model.fitted.user_ids.values]

@@ -143,13 +143,13 @@ class _NetworkTrainee(TorchTrainee):
         logits = self.head(
             _fields(
                 user,
-                item + content[target],
+                item + _rows(content, target),
                 table,
                 at_liked.reshape(liked.shape),
                 at_disliked.reshape(disliked.shape),
             )
         )
-        logits = logits + user_bias + item_bias + content_biases[target]
+        logits = logits + user_bias + item_bias + _rows(content_biases[:, None], target)[:, 0]
         squares = sum((x * x).sum() for x in (user, item, user_bias, item_bias)) / len(batch)
         where = torch.from_numpy(batch)
         loss = functional.binary_cross_entropy_with_logits(
@@ -268,7 +268,12 @@ def _fields(
     """
     lists = [_index(rows, table.device) for rows in (liked, disliked)]
     given = [(rows < len(table) - 1).to(table.dtype)[..., None] for rows in lists]
-    return Fields(user, item, table[lists[0]], table[lists[1]], given[0], given[1])
+    return Fields(user, item, _rows(table, lists[0]), _rows(table, lists[1]), given[0], given[1])
+
+
+def _rows(table: Tensor, rows: Tensor) -> Tensor:
+    """Rows of a table; unlike those of ``table[rows]``, gradients do not depend on threads."""
+    return functional.embedding(rows, table)
 
 
 def _index(rows: np.ndarray, device: torch.device) -> Tensor:

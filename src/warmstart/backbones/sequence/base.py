@@ -18,7 +18,7 @@ from warmstart.backbones.base import check_fold_in, required_arrays
 from warmstart.backbones.graph import default_device
 from warmstart.backbones.limits import check_finite
 from warmstart.backbones.sequence.batches import Windows
-from warmstart.backbones.sequence.fold_in import directions, lengths
+from warmstart.backbones.sequence.fold_in import ItemFoldIn
 from warmstart.backbones.sequence.network import SequenceNetwork
 from warmstart.backbones.sequence.trainee import SequenceTrainee
 from warmstart.backbones.vectors import principal_directions
@@ -29,7 +29,6 @@ from warmstart.train import Schedule, run_epochs
 from warmstart.train.seed import torch_seed
 
 _HISTORIES_AT_ONCE = 512
-_MAX_LENGTH = 4.0  # of a vector that is folded in, relative to the longest learned one
 
 
 class SequenceBackbone(ABC):
@@ -164,15 +163,31 @@ class SequenceBackbone(ABC):
         vectors[self._rows >= 0] = table
         return vectors
 
-    def fold_in(self, states: np.ndarray, events: sparse.csr_matrix) -> np.ndarray:
-        """Compute the vectors of new items; learned parameters do not change.
-
-        The method is described in ``backbones.sequence.fold_in``.
+    def item_fold_in(self, states: np.ndarray) -> ItemFoldIn:
+        """Prepare the fold-in of new items; learned parameters do not change.
 
         Args:
-            states: float32, shape (n, width), from ``encode``: those before the events, and those
-                of other users, which tell what is not particular to an item. Each stands for an
-                equal part of the training events. Rows of NaN are left out.
+            states: float32, shape (n, width), from ``encode``, of many users: they tell what is not
+                particular to an item. Rows of NaN are left out.
+
+        Raises:
+            DataError: the width does not match, or all states are NaN.
+            NotFittedError: before ``fit`` or ``restore``.
+        """
+        table = self._fitted.table().detach().cpu().numpy()
+        known = np.isfinite(states).all(axis=1)
+        if states.shape[1:] != table.shape[1:] or not known.any():
+            raise DataError(
+                f"backbone {self.name}: states must have shape (n, {table.shape[1]}) and a row "
+                f"without NaN, got shape {states.shape}"
+            )
+        return ItemFoldIn(states[known], table, self._n_events, self.config.fold_in_l2)
+
+    def fold_in(self, states: np.ndarray, events: sparse.csr_matrix) -> np.ndarray:
+        """Compute the vectors of new items; the method is described in ``ItemFoldIn``.
+
+        Args:
+            states: those before the events, and those of other users; see ``item_fold_in``.
             events: how often each item follows each state, weights in (0, 1], float32 CSR, shape
                 (new_items, n).
 
@@ -184,19 +199,10 @@ class SequenceBackbone(ABC):
             DataError: a shape does not match, a weight is outside (0, 1], or all states are NaN.
             NotFittedError: before ``fit`` or ``restore``.
         """
-        table = self._fitted.table().detach().cpu().numpy()
-        events = check_fold_in(self.name, events, len(states), None, table.shape[1])
+        fold_in = self.item_fold_in(states)
+        events = check_fold_in(self.name, events, len(states), None, states.shape[1])
         known = np.isfinite(states).all(axis=1)
-        if states.shape[1:] != table.shape[1:] or not known.any():
-            raise DataError(
-                f"backbone {self.name}: states must have shape (n, {table.shape[1]}) and a row "
-                f"without NaN, got shape {states.shape}"
-            )
-        states, events = states[known], events[:, known]
-        found = directions(states, events, self.config.fold_in_l2)
-        share = np.asarray(events.sum(axis=1)).ravel() / self._n_events
-        longest = _MAX_LENGTH * float(np.linalg.norm(table, axis=1).max())
-        return found * lengths(found, states, table, share, longest)[:, None]
+        return fold_in.vectors(states[known], events[:, known])
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays from which ``restore`` reproduces states and item vectors exactly."""

@@ -15,55 +15,65 @@ from scipy.special import expit, logsumexp
 
 _HALVINGS = 30
 _ITEMS_AT_ONCE, _STATES_AT_ONCE, _SAMPLE_SIZE = 256, 512, 4096
+_MAX_LENGTH = 4.0  # of a vector that is folded in, relative to the longest learned one
 
 
-def directions(states: np.ndarray, events: sparse.csr_matrix, ridge: float) -> np.ndarray:
-    """Compute unit vectors that tell the states before an item from all states.
+class ItemFoldIn:
+    """Computes vectors of new items; prepared once from states of all kinds.
 
     Args:
-        states: float32, shape (n, width).
-        events: weights, float32 CSR, shape (items, n).
+        states: states that tell what is not particular to an item, float32, shape (n, width). Each
+            stands for an equal part of the training events. At most 4,096 of them are used, evenly
+            spaced.
+        table: vectors of the learned items, float32, shape (items, width).
+        n_events: number of training events that were predicted.
         ridge: added to the covariance matrix, in units of its mean eigenvalue.
-
-    Returns:
-        float32, shape (items, width); NaN for an item without events.
     """
-    centred = states - states.mean(axis=0)
-    covariance = centred.T @ centred / len(centred)
-    strength = ridge * np.trace(covariance) / len(covariance)
-    means = events @ centred  # their length does not matter
-    found = np.linalg.solve(covariance + strength * np.eye(len(covariance)), means.T).T
-    with np.errstate(invalid="ignore"):
-        return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
 
+    def __init__(self, states: np.ndarray, table: np.ndarray, n_events: int, ridge: float) -> None:
+        sample = np.linspace(0, len(states) - 1, min(_SAMPLE_SIZE, len(states))).astype(int)
+        self._states, self._n_events = states[sample], n_events
+        self._mean = states.mean(axis=0)
+        centred = self._states - self._mean
+        covariance = centred.T @ centred / len(centred)
+        strength = ridge * np.trace(covariance) / len(covariance)
+        self._covariance = covariance + strength * np.eye(len(covariance), dtype=np.float32)
+        self._longest = _MAX_LENGTH * float(np.linalg.norm(table, axis=1).max())
+        self._others = np.empty(len(sample), np.float32)
+        for begin in range(0, len(sample), _STATES_AT_ONCE):
+            block = slice(begin, begin + _STATES_AT_ONCE)
+            self._others[block] = logsumexp(self._states[block] @ table.T, axis=1)
 
-def lengths(
-    found: np.ndarray, states: np.ndarray, table: np.ndarray, share: np.ndarray, longest: float
-) -> np.ndarray:
-    """Compute the lengths at which the mean probability of each item is its share of the events.
+    def vectors(self, states: np.ndarray, events: sparse.csr_matrix) -> np.ndarray:
+        """Compute the vectors of new items.
 
-    Args:
-        found: directions, float32, shape (items, width).
-        states: float32, shape (n, width); at most 4,096 of them are used, evenly spaced.
-        table: vectors of the other items, float32, shape (others, width).
-        share: float32, shape (items,).
-        longest: upper limit of a length.
+        Args:
+            states: states before the events, float32, shape (n, width).
+            events: how often each item follows each state, float32 CSR, shape (items, n).
 
-    Returns:
-        float32, shape (items,).
-    """
-    sample = states[np.linspace(0, len(states) - 1, min(_SAMPLE_SIZE, len(states))).astype(int)]
-    others = np.empty(len(sample), np.float32)
-    for begin in range(0, len(sample), _STATES_AT_ONCE):
-        block = slice(begin, begin + _STATES_AT_ONCE)
-        others[block] = logsumexp(sample[block] @ table.T, axis=1)
-    low, high = np.zeros(len(found)), np.full(len(found), longest)
-    for begin in range(0, len(found), _ITEMS_AT_ONCE):
-        block = slice(begin, begin + _ITEMS_AT_ONCE)
-        scores = found[block] @ sample.T
-        for _ in range(_HALVINGS):
-            middle = (low[block] + high[block]) / 2
-            below = expit(middle[:, None] * scores - others).mean(axis=1) < share[block]
-            low[block] = np.where(below, middle, low[block])
-            high[block] = np.where(below, high[block], middle)
-    return low.astype(np.float32)
+        Returns:
+            float32, shape (items, width); NaN for an item without events.
+        """
+        directions = self._directions(states, events)
+        share = np.asarray(events.sum(axis=1)).ravel() / self._n_events
+        return directions * self._lengths(directions, share)[:, None]
+
+    def _directions(self, states: np.ndarray, events: sparse.csr_matrix) -> np.ndarray:
+        """Unit vectors that tell the states before an item from all states."""
+        means = events @ (states - self._mean)  # their length does not matter
+        found = np.linalg.solve(self._covariance, means.T).T
+        with np.errstate(invalid="ignore"):
+            return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+    def _lengths(self, directions: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """Lengths at which the mean probability of each item is its share of the events."""
+        low, high = np.zeros(len(directions)), np.full(len(directions), self._longest)
+        for begin in range(0, len(directions), _ITEMS_AT_ONCE):
+            block = slice(begin, begin + _ITEMS_AT_ONCE)
+            scores = directions[block] @ self._states.T
+            for _ in range(_HALVINGS):
+                middle = (low[block] + high[block]) / 2
+                expected = expit(middle[:, None] * scores - self._others).mean(axis=1)
+                low[block] = np.where(expected < share[block], middle, low[block])
+                high[block] = np.where(expected < share[block], high[block], middle)
+        return low.astype(np.float32)

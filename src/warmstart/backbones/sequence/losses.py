@@ -71,6 +71,7 @@ def binary_loss(
         targets: row in ``table`` of the item that follows, int64, shape (positions,).
         negatives: row in ``table`` of an item that does not follow, int64, shape (positions,).
     """
-    positive = (states * table[targets]).sum(dim=1)
-    negative = (states * table[negatives]).sum(dim=1)
+    # unlike those of table[rows], gradients of an embedding do not depend on threads
+    positive = (states * functional.embedding(targets, table)).sum(dim=1)
+    negative = (states * functional.embedding(negatives, table)).sum(dim=1)
     return (functional.softplus(-positive) + functional.softplus(negative)).mean()

@@ -1,34 +1,41 @@
 """The recommender around a sequence backbone: histories in, scores of the next item out."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
+from scipy import sparse
 
-from warmstart.abilities import AddsItems
+from warmstart.abilities import FoldsIn
 from warmstart.backbones.sequence import SequenceBackbone, SequenceConfig, build_sequence
-from warmstart.core import FitContext, Recommender
+from warmstart.backbones.sequence.fold_in import ItemFoldIn
+from warmstart.core import FitContext
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.rank import mean_metric
 from warmstart.run import stage_key
+from warmstart.servable import ItemEncoding, ItemRows, Servable
+from warmstart.similar_users import SimilarUsers
 
+_SAMPLE_SIZE = 4096  # users whose states fold-in compares with
 METRIC = "ndcg@10"
 """Metric for early stopping, on the validation slice with all queries."""
 
 
-class SequenceRecommender(Recommender, AddsItems):
+class SequenceRecommender(Servable, FoldsIn):
     """Scores items by the state of the history; a method names the backbone by its configuration.
 
     A known user is asked for by the history of the training data. Items without training events
-    have no vector, and score NaN.
+    have no vector, and score NaN, until interactions with them are folded in: each is an event
+    after the history of its user.
     """
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         config = cast(SequenceConfig, self.config)
         seed = int(context.rng.spawn(1)[0].integers(2**63))
         task, validate, validated_on = context.task("all", "warm"), None, None
-        self._vectors: np.ndarray | None = None
+        self._vectors, self._item_fold_in = None, None
         self._backbone = build_sequence(config)
         if task is not None:
             validated_on = task.hash
@@ -50,35 +57,92 @@ class SequenceRecommender(Recommender, AddsItems):
         """The fitted sequence model."""
         return self._backbone
 
-    def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender.score``: logits of the next item; NaN for an item without events.
+    def _user_states(self, users: np.ndarray) -> np.ndarray:
+        """States of the histories of the training data.
 
-        A user without a history has no state, and so equal scores for all items.
+        A user without one has no state, and so equal scores for all items: zeros.
         """
-        histories = self.fitted.histories.take(users)
-        return self._score_states(np.nan_to_num(self._states(histories)), items)
+        return np.nan_to_num(self._states(self.fitted.histories.take(users)))
 
-    def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
-        """As ``_score_users``; NaN for a history without an item of the training data."""
-        return self._score_states(self._states(histories), items)
+    def _history_states(self, histories: Histories, similar: SimilarUsers) -> np.ndarray:
+        """NaN for a history without an item of the training data."""
+        return self._states(histories)
 
     def _states(self, histories: Histories) -> np.ndarray:
         return self._backbone.encode(histories.where(histories.items < self._backbone.n_items))
 
-    def _score_states(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
-        vectors = self._backbone.item_vectors if self._vectors is None else self._vectors
-        return states @ vectors[items].T
+    def warm_items(self, items: np.ndarray) -> np.ndarray:
+        """Vectors of the items."""
+        return self._item_vectors[items]
+
+    def _score_warm(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return states @ items.T
+
+    def encode_items(
+        self, texts: Sequence[str], *, audience: int = 0
+    ) -> tuple[ItemEncoding, ItemRows]:
+        """As ``Servable.encode_items``: the texts are not read, so the items have no cold score."""
+        encoding, _ = super().encode_items(texts)
+        return encoding, self.item_rows(encoding)
+
+    def item_rows(self, encoding: ItemEncoding) -> ItemRows:
+        return {"vectors": self._no_vectors(len(encoding["vectors"]))}
+
+    def cold_rows(self, items: np.ndarray) -> ItemRows:
+        """Vectors of the items that were folded in."""
+        return {"vectors": self._item_vectors[items]}
+
+    def can_score(self, rows: ItemRows) -> np.ndarray:
+        return np.isfinite(rows["vectors"]).all(axis=1)
+
+    def _score_item_rows(self, states: np.ndarray, rows: ItemRows) -> np.ndarray:
+        return states @ rows["vectors"].T
+
+    def observed_rows(self, clicks: sparse.csr_matrix) -> ItemRows:
+        """Vectors of the items, folded in from the states of the users who clicked them."""
+        users = np.unique(clicks.indices).astype(np.int32)
+        states = self._states(self.fitted.histories.take(users))
+        known = np.isfinite(states).all(axis=1)
+        events = sparse.csr_matrix(clicks[:, users[known]])
+        return {"vectors": self._fold_in_states.vectors(states[known], events)}
+
+    def _score_observed_rows(self, states: np.ndarray, rows: ItemRows) -> np.ndarray:
+        return self._score_item_rows(states, rows)
+
+    @property
+    def _fold_in_states(self) -> ItemFoldIn:
+        """What fold-in needs of all users; computed on first use."""
+        if self._item_fold_in is None:
+            histories = self.fitted.histories
+            sample = np.linspace(0, len(histories) - 1, min(_SAMPLE_SIZE, len(histories)))
+            states = self._states(histories.take(sample.astype(np.int32)))
+            self._item_fold_in = self._backbone.item_fold_in(states)
+        return self._item_fold_in
+
+    def _fold_in(self, rows: np.ndarray, clicks: sparse.csr_matrix) -> None:
+        vectors = self._item_vectors.copy()
+        vectors[rows] = self.observed_rows(clicks)["vectors"]
+        self._vectors = vectors
 
     def _add_items(self, items: Catalogue) -> None:
-        assert self._vectors is not None
-        unknown = np.full((len(items), self._vectors.shape[1]), np.nan, np.float32)
-        self._vectors = np.concatenate([self._vectors, unknown])
+        self._vectors = np.concatenate([self._item_vectors, self._no_vectors(len(items))])
+
+    def _no_vectors(self, n: int) -> np.ndarray:
+        """Vectors of items without events: NaN."""
+        return np.full((n, self.config.width), np.nan, np.float32)
+
+    @property
+    def _item_vectors(self) -> np.ndarray:
+        """Vectors of the catalogue; during the fit, those of the current epoch."""
+        return self._backbone.item_vectors if self._vectors is None else self._vectors
 
     def _state(self) -> dict[str, np.ndarray]:
-        return self._backbone.state()
+        cold = self._item_vectors[~self.fitted.warm]
+        return {**self._backbone.state(), "cold_vectors": cold}
 
     def _restore(self, state: dict[str, np.ndarray], lm: Any) -> None:
-        self._backbone = build_sequence(self.config).restore(state)
+        self._backbone, self._item_fold_in = build_sequence(self.config).restore(state), None
         vectors = self._backbone.item_vectors
         added = len(self.fitted.catalogue) - len(vectors)
         self._vectors = np.pad(vectors, ((0, added), (0, 0)), constant_values=np.nan)
+        self._vectors[~self.fitted.warm] = state["cold_vectors"]

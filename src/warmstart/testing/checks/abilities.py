@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from warmstart.abilities import AddsItems, Simulates
-from warmstart.data.interactions import OBSERVED
+from warmstart.abilities import AddsItems, FoldsIn, Simulates
+from warmstart.data.interactions import OBSERVED, Interactions
 from warmstart.errors import DataError
 from warmstart.methods import load_model
 from warmstart.testing.case import Case, K, all_scores, rows
@@ -101,6 +101,41 @@ def abilities_add_without_text(case: Case) -> None:
     assert added["has_text"].to_list() == [False]
     scores = model.score(queries_of(model, rows(case.world.data.n_users)), added["row"].to_numpy())
     assert np.isnan(scores).all() == ("texts" in traits.reads or traits.cold_items == "none")
+
+
+@on_shared_fit
+@for_ability(FoldsIn, "fold in items")
+def abilities_fold_in_scores_cold_items(case: Case) -> None:
+    """Cold items are scored by interactions, and saved; others and copies keep their scores."""
+    model: Any = case.loaded()
+    items = np.flatnonzero(~case.world.data.warm).astype(np.int32)[:2]
+    users, parity = case.world.active_users, case.world.user_parity[case.world.active_users]
+    clicks = [users[parity == own][:6] for own in (0, 1)]
+    rows_of = np.repeat(items, [len(own) for own in clicks])
+    other = copy(model)
+    model.fold_in(Interactions.from_arrays(np.concatenate(clicks), rows_of))
+    np.testing.assert_array_equal(all_scores(other), case.scores)
+    scores = all_scores(model)
+    others = np.setdiff1d(np.arange(scores.shape[1]), items)
+    np.testing.assert_array_equal(scores[:, others], case.scores[:, others])
+    even, odd = scores[users][:, items].T
+    agreement = np.mean((odd > even) == (parity == 1))
+    assert agreement > 0.8, f"only {agreement:.0%} of the users prefer the item of their parity"
+    again = load_model(model.save(case.folder("folded")))
+    np.testing.assert_array_equal(all_scores(again), scores)
+
+
+@on_shared_fit
+@for_ability(FoldsIn, "fold in items")
+def abilities_fold_in_refuses_warm_items(case: Case) -> None:
+    """Interactions with a warm item, or of no user, are refused, and nothing changes."""
+    model: Any = case.loaded()
+    cold, warm = (int(np.flatnonzero(case.world.data.warm == is_warm)[0]) for is_warm in (0, 1))
+    with raises(DataError, f"item row {warm} is warm"):
+        model.fold_in(Interactions.from_arrays([0, 0], [cold, warm]))
+    with raises(DataError, f"user row {case.world.data.n_users} is unknown"):
+        model.fold_in(Interactions.from_arrays([case.world.data.n_users], [cold]))
+    np.testing.assert_array_equal(all_scores(model), case.scores)
 
 
 @on_shared_fit
