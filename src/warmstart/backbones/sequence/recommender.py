@@ -93,7 +93,7 @@ class SequenceRecommender(Servable, FoldsIn):
         return {"vectors": self._item_vectors[items]}
 
     def can_score(self, rows: ItemRows) -> np.ndarray:
-        return np.isfinite(rows["vectors"]).all(axis=1)
+        return np.asarray(np.isfinite(rows["vectors"]).all(axis=1))
 
     def _score_item_rows(self, states: np.ndarray, rows: ItemRows) -> np.ndarray:
         return states @ rows["vectors"].T
