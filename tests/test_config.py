@@ -140,6 +140,7 @@ def test_the_word_none_means_nothing_in_toml_and_nowhere_else():
     with pytest.raises(ConfigError, match=r"inner: .*got 'none'"):
         Outer.build({"inner": "none"})
     assert Outer.build(read_settings(None, ["inner=none"])).inner is None
+    assert read_settings(None, ['masks=["all", "none"]']) == {"masks": ["all", "none"]}
     with pytest.raises(ConfigError, match=r"depth.*none"):
         Inner.build({"depth": "none"})
 

@@ -68,7 +68,8 @@ class _Boolean:
 def read_settings(path: Path | None, overrides: list[str] | None = None) -> dict[str, Any]:
     """Read nested settings from a TOML file and apply ``a.b=c`` overrides (values in TOML syntax).
 
-    TOML has no null, so the string "none" becomes None here, and only here.
+    TOML has no null, so the string "none" becomes None here, and only here. As a part of a list it
+    stays a string: no list of settings has a part that may be None.
 
     Raises:
         ConfigError: the file is missing or not TOML, or an override has no ``=``.
@@ -117,7 +118,7 @@ def _with_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _with_none(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [_with_none(part) for part in value]
+        return [_with_none(part) if isinstance(part, dict) else part for part in value]
     return None if value == "none" else value
 
 

@@ -77,7 +77,7 @@ def test_options_replace_the_fields_of_the_file(tmp_path):
     [
         ('[[method]]\nname = "popular"\nlable = "x"\n', "lable"),
         ('seed = -1\n[[method]]\nname = "popular"\n', "seed"),
-        ('masks = ["none"]\n[[method]]\nname = "popular"\n', "masks"),
+        ('masks = ["nothing"]\n[[method]]\nname = "popular"\n', "masks"),
         ('against = "x"\n[[method]]\nname = "popular"\n', "against"),
     ],
 )
@@ -85,6 +85,11 @@ def test_a_wrong_file_is_refused_by_name(content, message, tmp_path):
     (tmp_path / "x.toml").write_text(content)
     with pytest.raises(ConfigError, match=message):
         read_experiment(tmp_path / "x.toml")
+
+
+def test_the_mask_none_is_a_word(tmp_path):
+    (tmp_path / "x.toml").write_text('masks = ["all", "none"]\n[[method]]\nname = "popular"\n')
+    assert read_experiment(tmp_path / "x.toml").masks == ("all", "none")
 
 
 def test_labels_must_differ():

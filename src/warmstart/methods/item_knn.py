@@ -9,17 +9,21 @@ the shrinkage of Aiolli, "Efficient Top-N Recommendation for Very Large Scale Bi
 Datasets", RecSys 2013. ``decay`` below 1 counts older items of a history less.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from warmstart.abilities import AddsItems
+from warmstart.abilities import FoldsIn
 from warmstart.config import Config
-from warmstart.core import FitContext, Recommender, Traits
+from warmstart.core import FitContext, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.rank import mean_metric, top_k
+from warmstart.servable import ItemEncoding, ItemRows, Servable
+from warmstart.similar_users import SimilarUsers
 
 _ITEMS_AT_ONCE = 1024
 DECAYS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
@@ -42,7 +46,7 @@ class ItemKNNConfig(Config):
     decay: float = Field(default=1.0, gt=0, le=1)
 
 
-class ItemKNN(Recommender, AddsItems):
+class ItemKNN(Servable, FoldsIn):
     """Item-based nearest neighbours over the user's history."""
 
     name = "item_knn"
@@ -65,12 +69,78 @@ class ItemKNN(Recommender, AddsItems):
             self._decay = max(DECAYS, key=qualities.__getitem__)
             self.fitted.choices = {"decay": self._decay}
 
-    def _score_histories(self, histories: Histories, items: np.ndarray) -> np.ndarray:
-        """As ``Recommender._score_histories``; NaN for an item without interactions."""
+    def _user_states(self, users: np.ndarray) -> sparse.csr_matrix:
+        return decayed(self.fitted.histories.take(users), len(self.fitted.catalogue), self._decay)
+
+    def _history_states(self, histories: Histories, similar: SimilarUsers) -> sparse.csr_matrix:
+        return decayed(histories, len(self.fitted.catalogue), self._decay)
+
+    def warm_items(self, items: np.ndarray) -> sparse.csr_matrix:
+        """Neighbours of the items, shape (n_items, items)."""
+        return sparse.csr_matrix(self._similar[:, items])
+
+    def _score_warm(self, states: sparse.csr_matrix, items: sparse.csr_matrix) -> np.ndarray:
+        return sparse.csr_matrix(states @ items).toarray()
+
+    # -- cold items, by interactions that were folded in or clicks since the fit --
+
+    def encode_items(
+        self, texts: Sequence[str], *, audience: int = 0
+    ) -> tuple[ItemEncoding, ItemRows]:
+        """As ``Servable.encode_items``: the texts are not read, so the items have no cold score."""
+        encoding, _ = super().encode_items(texts)
+        return encoding, self.item_rows(encoding)
+
+    def item_rows(self, encoding: ItemEncoding) -> ItemRows:
+        return self._rows(sparse.csr_matrix((len(self.fitted.catalogue), len(encoding["vectors"]))))
+
+    def cold_rows(self, items: np.ndarray) -> ItemRows:
+        """Neighbours of the items that were folded in."""
+        return self._rows(self._similar[:, items])
+
+    def can_score(self, rows: ItemRows) -> np.ndarray:
+        return np.asarray(rows["similarities"].any(axis=1))
+
+    def _score_item_rows(self, states: sparse.csr_matrix, rows: ItemRows) -> np.ndarray:
+        similar = rows["similarities"]
+        offsets = np.arange(len(similar) + 1) * similar.shape[1]
+        found = (similar.ravel(), rows["neighbours"].ravel(), offsets)
+        return (
+            states @ sparse.csr_matrix(found, (len(similar), states.get_shape()[1])).T
+        ).toarray()
+
+    def observed_rows(self, clicks: sparse.csr_matrix) -> ItemRows:
+        return self._rows(self._nearest(clicks))
+
+    def _score_observed_rows(self, states: sparse.csr_matrix, rows: ItemRows) -> np.ndarray:
+        return self._score_item_rows(states, rows)
+
+    def _nearest(self, clicks: sparse.csr_matrix) -> sparse.csr_matrix:
+        """Neighbours of new items, CSR, shape (n_items, items)."""
+        return _neighbours(clicks, self.fitted.positives, self.config)
+
+    def _rows(self, similar: sparse.csr_matrix) -> ItemRows:
+        """The neighbours in columns of a matrix as arrays, 0 after the last one."""
+        columns = similar.tocsc()
+        counts, n_items = np.diff(columns.indptr), len(self.fitted.catalogue)
+        place = (
+            np.repeat(np.arange(len(counts)), counts),
+            np.arange(columns.nnz) - np.repeat(columns.indptr[:-1], counts),
+        )
+        shape = (len(counts), min(self.config.neighbours, n_items))
+        neighbours, similarities = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+        neighbours[place], similarities[place] = columns.indices, columns.data
+        return {"neighbours": neighbours, "similarities": similarities}
+
+    def _fold_in(self, rows: np.ndarray, clicks: sparse.csr_matrix) -> None:
         n_items = len(self.fitted.catalogue)
-        scores = (decayed(histories, n_items, self._decay) @ self._similar[:, items]).toarray()
-        scores[:, ~self.fitted.warm[items]] = np.nan
-        return scores
+        place = (np.ones(len(rows), np.float32), (np.arange(len(rows)), rows))
+        into = sparse.csr_matrix(place, shape=(len(rows), n_items))
+        keep = np.ones(n_items, np.float32)
+        keep[rows] = 0
+        others = self._similar @ sparse.diags_array(keep, dtype=np.float32)
+        self._similar = sparse.csr_matrix(others + self._nearest(clicks) @ into)
+        self._similar.eliminate_zeros()
 
     def _add_items(self, items: Catalogue) -> None:
         n_items = len(self.fitted.catalogue) + len(items)
@@ -104,27 +174,35 @@ def nearest_items(matrix: sparse.csr_matrix, config: ItemKNNConfig) -> sparse.cs
         Float32 CSR, shape (n_items, n_items), the neighbours of item i in COLUMN i; an item is not
         its own neighbour.
     """
-    seen = matrix.copy()
-    seen.data = np.ones_like(seen.data)
-    by_item = seen.T.tocsr()
-    counts = np.diff(by_item.indptr).astype(np.float32)
-    n_items = len(counts)
-    columns, rows, values = [], [], []
-    for start in range(0, n_items, _ITEMS_AT_ONCE):
-        own = np.arange(start, min(start + _ITEMS_AT_ONCE, n_items))
-        common = (by_item[own] @ seen).toarray()
-        common[np.arange(len(own)), own] = 0
-        similarity = common / np.maximum(
-            np.sqrt(counts[own, None] * counts[None]) + np.float32(config.shrinkage), 1e-9
-        )
+    return _neighbours(matrix.T.tocsr(), matrix, config, own=True)
+
+
+def _neighbours(
+    users: sparse.csr_matrix, matrix: sparse.csr_matrix, config: ItemKNNConfig, own: bool = False
+) -> sparse.csr_matrix:
+    """As ``nearest_items``, for items with these users, CSR, shape (items, n_users).
+
+    ``own`` says that they are the items of ``matrix``, in its order.
+    """
+    seen, by_item = matrix.copy(), users.copy()
+    seen.data, by_item.data = np.ones_like(seen.data), np.ones_like(by_item.data)
+    n, n_items = by_item.get_shape()[0], seen.get_shape()[1]
+    counts = np.bincount(seen.indices, minlength=n_items).astype(np.float32)
+    k = min(config.neighbours, n_items)
+    found = [sparse.csr_matrix((0, n_items), dtype=np.float32)]
+    for start in range(0, n, _ITEMS_AT_ONCE):
+        block = np.arange(start, min(start + _ITEMS_AT_ONCE, n))
+        common = (by_item[block] @ seen).toarray()
+        if own:
+            common[np.arange(len(block)), block] = 0
+        root = np.sqrt(np.diff(by_item.indptr)[block, None].astype(np.float32) * counts[None])
+        similarity = common / np.maximum(root + np.float32(config.shrinkage), 1e-9)
         similarity[common == 0] = np.nan
-        positions, best = top_k(similarity.astype(np.float32), min(config.neighbours, n_items))
-        found = positions >= 0
-        columns.append(np.repeat(own, found.sum(axis=1)))
-        rows.append(positions[found])
-        values.append(best[found])
-    found = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return sparse.csr_matrix(found, shape=(n_items, n_items), dtype=np.float32)
+        positions, best = top_k(similarity.astype(np.float32), k)
+        of, place = np.nonzero(positions >= 0)
+        nearest = (best[of, place], (of, positions[of, place]))
+        found.append(sparse.csr_matrix(nearest, shape=(len(block), n_items)))
+    return sparse.csr_matrix(sparse.vstack(found).T)
 
 
 def decayed(histories: Histories, n_items: int, decay: float) -> sparse.csr_matrix:

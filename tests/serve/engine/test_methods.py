@@ -34,6 +34,7 @@ MODELS = {
         backbone=BPR, ridge=RIDGE, epochs=0, width=8, cold_score="fold_in"
     ),
     "filterllm[ease]": lambda: ws.FilterLLM(backbone=EASE, ridge=RIDGE, epochs=0, width=8),
+    "item_knn": lambda: ws.ItemKNN(neighbours=40),
     "sasrec": lambda: ws.SasRec(width=8, epochs=2, heads=1),
     "gru4rec": lambda: ws.Gru4Rec(width=8, epochs=2),
     "coldllm[bpr]": lambda: ws.ColdLLM(
@@ -41,7 +42,9 @@ MODELS = {
     ),
 }
 FOLDS_IN = {name for name in MODELS if "bpr" not in name}
-WITHOUT_TEXTS = sorted(name for name in MODELS if name.startswith(("cf_only", "sasrec", "gru4rec")))
+WITHOUT_TEXTS = sorted(
+    name for name in MODELS if name.startswith(("cf_only", "item_knn", "sasrec", "gru4rec"))
+)
 
 
 @pytest.fixture(scope="session")
