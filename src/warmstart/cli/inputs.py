@@ -160,15 +160,20 @@ def read_control(text: str | None) -> "Control | None":
 
     if text is None:
         return None
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(
-            f"--control {text!r}; allowed: NAME=VALUE, such as n_genres=5, genres=Comedy,Drama, "
-            "calibrate=true or diversity=0.3"
-        )
-    if name == "genres":
-        return Control.build({name: comma_separated(value, "--control")})
-    return Control.build(read_settings(None, [text]))
+    settings: dict[str, Any] = {}
+    for part in text.split(";"):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigError(
+                f"--control {text!r}; allowed: NAME=VALUE, such as n_genres=5, "
+                "genres=Comedy,Drama, calibrate=true or diversity=0.3, and after a semicolon "
+                "first_genre_only=true"
+            )
+        if name == "genres":
+            settings[name] = comma_separated(value, "--control")
+        else:
+            settings |= read_settings(None, [part])
+    return Control.build(settings)
 
 
 def read_new_items(path: Path, model: "Recommender") -> "Catalogue":

@@ -47,7 +47,7 @@ ListControl = Annotated[
     Option(
         "--control",
         help="what every list should be like: n_genres=5, genres=Comedy,Drama, calibrate=true or "
-        "diversity=0.3",
+        "diversity=0.3; with first_genre_only=true after a semicolon, as DLCRec counts genres",
     ),
 ]
 StoreUrl = Annotated[

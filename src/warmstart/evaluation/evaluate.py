@@ -26,7 +26,7 @@ from warmstart.errors import ConfigError, DataError, UnsupportedError
 from warmstart.evaluation.display import ShownAsTable
 from warmstart.evaluation.facts import DataFacts, data_facts
 from warmstart.evaluation.label_result import LABEL_METRICS, label_result
-from warmstart.evaluation.ranking_result import RankingMeasure, cut_off
+from warmstart.evaluation.ranking_result import RankingMeasure, control_metrics, cut_off
 from warmstart.evaluation.slice_result import SliceResult
 from warmstart.evaluation.strata import CalibrationBin, calibration
 from warmstart.process import check_process
@@ -176,7 +176,7 @@ def evaluate(
     started = time.perf_counter()
     _check_numbers(memory_mb, seed, tie_seed)
     mask = split.masks[0] if mask is None else mask
-    chosen = _metrics(split, metrics)
+    chosen = _metrics(split, metrics, control)
     if isinstance(model, Recommender):
         _check_fitted_on(model, split)
     scorer = _Timed(model)
@@ -235,7 +235,7 @@ class _Answers:
         ranking = rank_task(
             scorer.score,
             task,
-            k if overall is None else max(k, _CALIBRATION_DEPTH),
+            k if overall is None or self.top_items else max(k, _CALIBRATION_DEPTH),
             top_items=self.top_items,
             memory_mb=memory_mb,
             seed=tie_seed,
@@ -245,7 +245,8 @@ class _Answers:
             self.results[name] = self.measure(name, ranking, task)
         else:
             self.results |= _both_user_sets(self.measure, ranking, task, overall, self.part)
-            self.calibration = calibration(ranking, overall.train.warm)
+            if self.top_items is None:
+                self.calibration = calibration(ranking, overall.train.warm)
 
 
 def _lists_of(model: Scorer | Recommender, control: Control | None) -> ListFunction | None:
@@ -359,15 +360,22 @@ def _both_user_sets(
     return results
 
 
-def _metrics(split: Split, metrics: Sequence[str] | None) -> tuple[str, ...]:
-    """Check the metrics; the default ones of the protocol if None."""
+def _metrics(
+    split: Split, metrics: Sequence[str] | None, control: Control | None
+) -> tuple[str, ...]:
+    """Check the metrics; those of the protocol, and of the control, if None."""
     if metrics is None:
         without_genres = split.dataset.catalogue.genre_column is None
-        return tuple(
+        chosen = tuple(
             metric
             for metric in METRICS_OF[split.protocol]
             if not (without_genres and metric.startswith("coverage"))
         )
+        if control is None or split.protocol == "labels":
+            return chosen
+        k = max(cut_off(metric) for metric in chosen)
+        of_control = (f"{kind}@{k}" for kind in control_metrics(control))
+        return tuple(dict.fromkeys((*chosen, *of_control)))
     if not isinstance(metrics, Sequence) or isinstance(metrics, str) or not metrics:
         raise ConfigError(
             f'evaluate: metrics must be a list of names such as "ndcg@20", got {metrics!r}'

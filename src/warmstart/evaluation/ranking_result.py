@@ -1,12 +1,12 @@
 """Measure the lists of a ranking task: metrics per unit, facts, exposure and strata."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from warmstart.data.catalogue import Catalogue
+from warmstart.data.control import Control
 from warmstart.data.dataset import Dataset
 from warmstart.data.queries import Queries
 from warmstart.data.tasks import RankingTask
@@ -16,8 +16,8 @@ from warmstart.evaluation.slice_result import SliceFacts, SliceResult
 from warmstart.evaluation.strata import exposure, item_strata, user_strata
 from warmstart.rank import METRICS, Metric, Ranking
 
-LIST_METRICS = ("coverage", "coverage_error", "repetition", "diversity")
-"""Kinds of metric of a list as a list; the first three need item genres."""
+LIST_METRICS = ("coverage", "coverage_error", "oracle_share", "repetition", "diversity")
+"""Kinds of metric of a list as a list; all but repetition need item genres."""
 
 
 class RankingMeasure:
@@ -45,8 +45,7 @@ class RankingMeasure:
         values, weights = {}, {}
         for metric in self.metrics:
             name_of = f"{metric}{self.suffix}"
-            values[name_of] = self._per_query(metric, ranking, task)
-            weights[name_of] = _weights(metric, ranking)
+            values[name_of], weights[name_of] = self._per_query(metric, ranking, task)
         units, n_relevant = ranking.users, ranking.n_relevant
         if task.groups is not None:
             units, n_relevant, values, weights = _by_group(task.groups, n_relevant, values, weights)
@@ -64,20 +63,28 @@ class RankingMeasure:
             item_strata=item_strata(ranking, candidates, relevant, self.audience, self.k),
         )
 
-    def _per_query(self, metric: str, ranking: Ranking, task: RankingTask) -> np.ndarray:
+    def _per_query(
+        self, metric: str, ranking: Ranking, task: RankingTask
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values of the queries, and their weights in the mean: float64, shape (queries,)."""
         kind, k = metric.partition("@")[0], cut_off(metric)
         if kind not in LIST_METRICS:
-            return ranking.per_query(metric)
-        items = ranking.items[:, :k]
+            return ranking.per_query(metric), Metric.parse(metric).weights(ranking.n_relevant)
+        items, ones = ranking.items[:, :k], np.ones(len(ranking.queries))
         if kind == "repetition":
-            return lists.repetition(items)
+            return lists.repetition(items), ones
         genres = item_genres(self.catalogue, task.queries)
+        if kind == "oracle_share":
+            possible = _oracle_hits(task, genres, k).astype(np.float64)
+            hits = ranking.hits[:, :k].sum(axis=1)
+            return np.divide(hits, possible, out=np.zeros(len(hits)), where=possible > 0), possible
         if kind == "coverage_error":
-            return lists.coverage_error(items, genres, _wanted(task.queries)).astype(np.float64)
-        measure: Callable[[np.ndarray, sparse.csr_matrix], np.ndarray] = (
-            lists.coverage if kind == "coverage" else lists.intra_list_diversity
-        )
-        return measure(items, genres).astype(np.float64)
+            found = lists.coverage_error(items, genres, _wanted(task.queries))
+        elif kind == "coverage":
+            found = lists.coverage(items, genres)
+        else:
+            found = lists.intra_list_diversity(items, genres)
+        return found.astype(np.float64), ones
 
     def _degrees(self, queries: Queries) -> np.ndarray:
         """Training interactions of known users; for others, the length of the history."""
@@ -158,10 +165,23 @@ def _wanted(queries: Queries) -> np.ndarray:
     return np.array(wanted, np.int64)
 
 
-def _weights(metric: str, ranking: Ranking) -> np.ndarray:
-    if metric.partition("@")[0] in LIST_METRICS:
-        return np.ones(len(ranking.queries))
-    return Metric.parse(metric).weights(ranking.n_relevant)
+def _oracle_hits(task: RankingTask, genres: sparse.csr_matrix, k: int) -> np.ndarray:
+    """The most hits that a list with the wanted number of genres can have: int64, (queries,)."""
+    controls, found = task.queries.controls or (), np.zeros(len(task.queries), np.int64)
+    wanted = [control.n_genres for control in controls]
+    if not wanted or None in wanted:
+        raise ConfigError("oracle_share needs a control: n_genres")
+    for number in dict.fromkeys(wanted):
+        rows = np.flatnonzero([other == number for other in wanted])
+        found[rows] = lists.oracle_hits(task.relevance[rows], genres, k, number or 0)
+    return found
+
+
+def control_metrics(control: Control) -> tuple[str, ...]:
+    """The kinds of metric that tell how well lists keep to a control, and what it costs."""
+    numbers = ("coverage_error",) if control.n_genres or control.genres else ()
+    oracle = ("oracle_share",) if control.n_genres else ()
+    return ("coverage", *numbers, *oracle, "diversity")
 
 
 def _by_group(

@@ -134,7 +134,6 @@ def rank_task(
     n_queries, n_candidates = len(task.queries), task.candidates.shape[-1]
     order, shift = _ties(task, seed)
     step = queries_at_once("rank_task", memory_mb, n_candidates)
-    # One rank more than requested shows whether ranks k and k + 1 have equal scores.
     places = min(k, _shape(task.relevance)[1])
     blocks = []
     for start in range(0, n_queries, step):
@@ -200,10 +199,14 @@ def _rank_block(
     top_items: ListFunction | None,
     ties: dict[str, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Rank one block: items and scores of places + 1 ranks, hits, and numbers of ranked items."""
+    """Rank one block: items and scores of the ranks, hits, and numbers of ranked items.
+
+    Lists by score have places + 1 ranks, to show whether the last two have equal scores.
+    """
     masked = masked_candidates(task.masked, task.candidates)
     if top_items is not None:
-        found = top_items(task.queries, task.candidates, places + 1, masked=masked, **ties)
+        # Exactly as long as asked for: the first places of a longer list may break the control.
+        found = top_items(task.queries, task.candidates, places, masked=masked, **ties)
         positions, best = found
         n_ranked = (positions >= 0).sum(axis=1)
         scores = None
