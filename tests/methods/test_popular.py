@@ -15,7 +15,7 @@ DAY = 24 * 60 * 60
 def data(times):
     """Item a has three old interactions, item b two new ones, item c none."""
     frame = {"user": list("uvwuv"), "item": list("aaabb"), "timestamp": times}
-    return ws.from_frames(frame, {"item": list("abc")})
+    return ws.from_frames(frame, {"item": list("abc")}, time="timestamp")
 
 
 def scores(dataset, **settings):
