@@ -24,7 +24,8 @@ def warmstart(train, test, width, epochs, layers, heads, max_length, dropout, ra
     from warmstart.data.histories import Histories
 
     config = SasRecConfig(
-        width=width, epochs=epochs, patience=epochs, layers=layers, heads=heads, dropout=dropout,
+        width=width, epochs=epochs, validate_every=1, patience=epochs, layers=layers, heads=heads,
+        dropout=dropout,
         max_length=max_length, temperature=None, learning_rate=rate, batch_size=round(batch * mean),
     )  # fmt: skip
     offsets = np.concatenate([[0], np.cumsum(np.bincount(train[:, 0]))])
