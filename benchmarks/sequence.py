@@ -8,8 +8,9 @@ short. Each item has five successors, and an event is a successor of the one bef
 probability 0.7, else any item in proportion to its popularity. A user's last event is for the test.
 
 Both systems train two blocks with the softmax over all items, every next item of each history in
-one pass. Each runs in its own process, in turn, ``--rounds`` times; the figure is the median over
-rounds of the median seconds of an epoch.
+one pass. warmstart starts from the SVD of the interactions, its default. Each runs in its own
+process, in turn, ``--rounds`` times; the figure is the median over rounds of the median seconds of
+an epoch.
 """
 
 import argparse

@@ -21,6 +21,7 @@ from warmstart.experiment.spec import read_experiment
 REPOSITORY = Path(__file__).parent.parent
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_GENRES = ("History", "Travel", "History|Travel", "Food", "Art|Food", "Poetry")
 _LINK = re.compile(r"\]\(([^)#]+)\)")
 
 
@@ -60,6 +61,7 @@ def shop_data():
             "sku": [f"p-{row + 1}" for row in range(len(catalogue))],
             "title": catalogue.columns["title"],
             "text": catalogue.columns["text"],
+            "genres": [_GENRES[row % len(_GENRES)] for row in range(len(catalogue))],
         }
     )
     return clicks, products
