@@ -3,8 +3,8 @@
     python tools/results.py            rewrite them
     python tools/results.py --check    fail if they differ
 
-A table follows a line ``<!-- FILE: KIND -->``, where KIND is ``quality``, ``cold``, ``cost``,
-``simulation`` or ``speed``. The whole table is replaced.
+A table follows a line ``<!-- FILE: KIND -->``, where KIND is one of ``KINDS``. The whole table is
+replaced.
 """
 
 import json
@@ -82,7 +82,52 @@ def speed(found: dict) -> list[list[str]]:
     return rows
 
 
-KINDS = {f.__name__: f for f in (quality, cold, cost, simulation, speed)}
+def metrics(found: dict) -> list[list[str]]:
+    """All metrics of the slice with all queries, means over seeds."""
+    values = {x["metric"]: {} for x in found["summary"] if x["slice"] == "all"}
+    for x in found["summary"]:
+        if x["slice"] == "all":
+            values[x["metric"]][x["method"]] = _short(x["value"])
+    methods = dict.fromkeys(x["method"] for x in found["summary"])
+    rows = [[method, *(of.get(method, "") for of in values.values())] for method in methods]
+    return [["method", *values], *rows]
+
+
+def unknown_users(found: list) -> list[list[str]]:
+    """Users who were trained on, and the same users by their history."""
+    rows = [["method", "trained on", "by history", "difference", "95 %"]]
+    for x in found:
+        gap = x["difference"]
+        levels = [_short(x[name]["value"]) for name in ("trained", "by_history")]
+        interval = f"[{gap['low']:+.4f}, {gap['high']:+.4f}]"
+        rows.append([x["method"], *levels, f"{gap['value']:+.4f}", interval])
+    return rows
+
+
+def controlled(found: dict) -> list[list[str]]:
+    """Lists with a wanted number of genres."""
+    names = ["precision@10", "ndcg@10", "coverage_error@10", "oracle_share@10"]
+    rows = [["genres", *names]]
+    for x in found["test"]:
+        values = [_short(x[name]) if name in x else "" for name in names]
+        rows.append([str(x["n_genres"] or "any"), *values])
+    return rows
+
+
+def conversation(found: dict) -> list[list[str]]:
+    """Recall of each scorer of conversations."""
+    names = ["recall@1", "recall@10", "recall@50"]
+    rows = [[x["scorer"], *(_short(x[name]["value"]) for name in names)] for x in found["rows"]]
+    return [["scorer", *names], *rows]
+
+
+KINDS = {
+    f.__name__: f
+    for f in (
+        *(quality, cold, cost, simulation, speed),
+        *(metrics, unknown_users, controlled, conversation),
+    )
+}
 
 
 def rewritten(page: str) -> str:
