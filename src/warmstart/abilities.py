@@ -88,7 +88,8 @@ class FoldsIn(ABC):
     def fold_in(self, events: Interactions) -> None:
         """Give cold items vectors, and thus scores, from interactions with them.
 
-        Users and warm items stay bit for bit as they are.
+        Users and warm items stay bit for bit as they are. The interactions are no part of the
+        users' histories: ``recommend`` lists a folded-in item to those who had it too.
 
         Args:
             events: simulated or observed interactions whose ``items`` are row numbers of cold

@@ -22,7 +22,7 @@ OnUnknown: TypeAlias = Literal["raise", "warn", "ignore", "popular"]
 
 # Why a query gets no list.
 _NO_CANDIDATES = "there are no candidates"
-_NO_SCORED = "every candidate was seen or cannot be scored"
+_NO_SCORED = "every candidate was seen or cannot be scored, or no list is as the control asks"
 _NO_POPULAR = (
     "they have no training interactions, and none of the candidates has any, so popularity cannot "
     "rank them"
@@ -103,7 +103,7 @@ def requested_lists(
     if personal and len(fitted.user_ids):
         lacking = lacking | (np.diff(fitted.positives.indptr)[rows] == 0)
     if found is not None:
-        lacking = lacking & (found.lengths == 0)
+        lacking = lacking & (found.where(fitted.warm[found.items]).lengths == 0)
     if said is not None:
         lacking = np.zeros(n_queries, bool)
     requested = RequestedLists(labels, Queries(rows, found, said), lacking)
@@ -122,7 +122,7 @@ def _without_unknown(
         ("user(s) without training interactions", lacking & (rows >= 0)),
     )
     if not by_id:
-        groups = (("history or histories without a known item, by position", lacking),)
+        groups = (("history or histories without an item of training, by position", lacking),)
     problem = "; ".join(
         f"{int(group.sum())} {label}, the first: {requested.where(group).labels.to_list()[:5]!r}"
         for label, group in groups

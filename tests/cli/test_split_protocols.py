@@ -12,6 +12,7 @@ from warmstart.data.splits.files import load_split
 from warmstart.data.splits.next_item import next_item
 from warmstart.data.splits.user_random import user_random
 from warmstart.data.splits.windows import windows
+from warmstart.methods import load_model
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,60 @@ def test_wrong_options_are_one_line(folder, tmp_path, options, message):
     assert result.code == 2
     assert message in result.err
     assert sum(line.startswith("warmstart: ") for line in result.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("protocol", ["next-item", "user-random", "windows --n-history 3"])
+def test_every_protocol_has_reports(folder, tmp_path, protocol):
+    """Two masks, so two reports and two JSON files."""
+    split, names = tmp_path / "split", (("--json", "x.json"), ("--report", "x.html"))
+    options = "--n-future 2 --stride 1" if protocol.startswith("windows") else ""
+    done("split", folder, "--protocol", *protocol.split(), *options.split(), "--out", split)
+    files = [part for name, file in names for part in (name, tmp_path / file)]
+    done(
+        "compare", split, "--methods", "popular,item_knn", "--mask", "all", "--mask", "none", *files
+    )
+    for mask in ("all", "none"):
+        assert json.loads((tmp_path / f"x.mask-{mask}.json").read_text())["results"]
+        page = (tmp_path / f"x.mask-{mask}.html").read_text()
+        assert {"all": "every known positive", "none": "nothing is left out"}[mask] in page
+        assert "overall slice" not in page
+
+
+def test_labels_have_a_report(tmp_path):
+    rng = np.random.default_rng(0)
+    pairs = np.stack(np.meshgrid(np.arange(20), np.arange(15)), axis=-1).reshape(-1, 2)
+    pairs = rng.permutation(pairs)
+    columns = {"user": pairs[:, 0], "item": pairs[:, 1], "rating": rng.integers(1, 6, len(pairs))}
+    data = tmp_path / "data"
+    data.mkdir()
+    frame = pl.DataFrame({**columns, "timestamp": np.arange(len(pairs))})
+    frame.write_csv(data / "interactions.csv")
+    pl.DataFrame({"item": range(15)}).write_csv(data / "items.csv")
+    (data / "dataset.toml").write_text("positive_rating = 4\n")
+    split = tmp_path / "split"
+    done("split", data, "--protocol", "labels", "--out", split)
+    done("compare", split, "--methods", "logistic_ctr", "--report", tmp_path / "x.html")
+    assert "auc" in (tmp_path / "x.html").read_text()
+    for threshold, lacking in (("9", "liked"), ("1", "disliked")):
+        result = run(
+            *("split", data, "--protocol", "labels", "--threshold", threshold),
+            *("--out", tmp_path / "other"),
+        )
+        assert result.code == 2
+        assert f"leaves no {lacking} item; the ratings range from 1 to 5" in result.err
+
+
+def test_histories_take_the_type_of_the_items(folder, tmp_path):
+    done("fit", folder, "--method", "item_knn", "--no-choose", "--out", tmp_path / "model")
+    table = ("recommend", tmp_path / "model", "-k", "3", "--out", tmp_path / "top.csv")
+    done(*table, "--history", "3,17", "--history", "5")
+    found = pl.read_csv(tmp_path / "top.csv")
+    assert found["query"].to_list() == [0, 0, 0, 1, 1, 1]
+    model = load_model(tmp_path / "model")
+    assert (
+        found["item"].to_list() == model.recommend(histories=[[3, 17], [5]], k=3)["item"].to_list()
+    )
+    result = run(*table, "--history", "3,x")
+    assert result.code == 2
+    assert "--history" in result.err
+    assert "'x'" in result.err

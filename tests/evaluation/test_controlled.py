@@ -1,15 +1,21 @@
 """Evaluation of lists under a control, in the world of genres."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 
 import warmstart as ws
 from warmstart.data.control import Control
+from warmstart.data.splits.user_random import user_random
 from warmstart.errors import ConfigError
 from warmstart.evaluation.evaluate import evaluate
 from warmstart.evaluation.lists import oracle_hits
 from warmstart.testing.worlds.genres import genres_world
 from warmstart.testing.worlds.items import GENRES
+from warmstart.testing.worlds.ratings import ratings_world
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +82,50 @@ def test_overall_lists_under_control_are_as_long_as_the_metrics(world, model):
     values = report.slices["overall"].values["coverage@10"]
     np.testing.assert_array_equal(values, 2)
     assert not report.calibration
+
+
+def test_a_control_may_be_a_mapping_and_must_ask_for_something(world, model):
+    given, built = (
+        evaluate(model, world.split, control=control, metrics=["coverage@5"]).value(
+            "all", "coverage@5"
+        )
+        for control in ({"n_genres": 3}, Control(n_genres=3))
+    )
+    assert given == built == 3
+    with pytest.raises(ConfigError, match="asks for nothing"):
+        evaluate(model, world.split, control={"first_genre_only": True})
+    labels = ratings_world().split
+    fitted = ws.LogisticCtr().fit(labels.train)
+    with pytest.raises(ConfigError, match="the protocol labels has no lists"):
+        evaluate(fitted, labels, control={"n_genres": 2})
+
+
+def test_tables_and_json_name_the_control(world, model):
+    """Also where no hit is possible: a relevant item without genres is in no list."""
+    report = evaluate(model, world.split, control={"n_genres": 3})
+    comparison = ws.compare([report])
+    assert 'control {"n_genres":3}' in comparison.text()
+    assert "coverage_error" in comparison.text()
+    assert 'control {"n_genres":3}' in report.text()
+    json.loads(comparison.to_json())
+    plain = ws.compare([evaluate(model, world.split)])
+    assert "control {" not in plain.text()
+    assert "coverage_error" not in plain.text()
+
+
+def test_queries_without_a_possible_hit_do_not_count(world, model):
+    dataset = world.split.dataset
+    genres = dataset.catalogue.columns["genres"].to_list()
+    column = [None if row % 3 else value for row, value in enumerate(genres)]
+    columns = dataset.catalogue.columns.with_columns(pl.Series("genres", column))
+    catalogue = replace(dataset.catalogue, columns=columns)
+    split = user_random(replace(dataset, catalogue=catalogue))
+    fitted = ws.CFOnly(backbone={"kind": "ease", "l2": 5.0}).fit(split.train)
+    metrics = ["precision@5", "oracle_share@5"]
+    report = evaluate(fitted, split, control={"n_genres": 2}, metrics=metrics)
+    task = split.tasks("test")["all"]
+    possible = oracle_hits(task.relevance, catalogue.attribute("genres").matrix, 5, 2)
+    assert (possible == 0).any()
+    expected = 5 * report.slices["all"].values["precision@5"].sum() / possible.sum()
+    assert report.value("all", "oracle_share@5") == pytest.approx(expected)
+    json.loads(ws.compare([report]).to_json())

@@ -97,7 +97,6 @@ def read_user_ids(given: str, ids: "Ids") -> "list[ExternalId]":
         ConfigError: an id in the list is empty.
         DataError: the file cannot be read, or an id is malformed.
     """
-    from warmstart.data.cells import Cells
     from warmstart.data.readers.table_files import SUFFIXES, read_table
     from warmstart.data.values import read_ids_like
 
@@ -105,24 +104,37 @@ def read_user_ids(given: str, ids: "Ids") -> "list[ExternalId]":
         return ids.values
     if given.endswith(SUFFIXES):
         return read_ids_like(read_table(Path(given)).cells("user"), ids)
+    return _ids_like(given, "--users", ids)
+
+
+def _ids_like(given: str, option: str, ids: "Ids") -> "list[ExternalId]":
+    """Read ids separated by commas, with the type of other ids."""
     import polars as pl
 
-    values = pl.Series(comma_separated(given, "--users"), dtype=pl.String)
-    return read_ids_like(Cells(values, "recommend", "--users", untyped=True, argument=True), ids)
+    from warmstart.data.cells import Cells
+    from warmstart.data.values import read_ids_like
+
+    values = pl.Series(comma_separated(given, option), dtype=pl.String)
+    return read_ids_like(Cells(values, "recommend", option, untyped=True, argument=True), ids)
 
 
-def read_histories(given: list[str]) -> list[list[Any]]:
+def read_histories(given: list[str], ids: "Ids") -> list[list[Any]]:
     """Read the histories of ``--history``: lists of item ids separated by commas, or one file.
+
+    Args:
+        given: the values of the option.
+        ids: the items of the model; those separated by commas take their type.
 
     Raises:
         ConfigError: an id in a list is empty.
-        DataError: the file cannot be read, or its column history does not hold lists.
+        DataError: the file cannot be read, its column history does not hold lists, or an id is
+            malformed.
     """
     from warmstart.data.readers.table_files import SUFFIXES, read_table
     from warmstart.data.values.decoding import decoded
 
     if len(given) > 1 or not given[0].endswith(SUFFIXES):
-        return [comma_separated(text, "--history") for text in given]
+        return [_ids_like(text, "--history", ids) for text in given]
     import polars as pl
 
     cells = read_table(Path(given[0])).cells("history")

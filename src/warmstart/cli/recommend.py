@@ -113,9 +113,10 @@ def recommend(
     with progress() as bar:
         bar.stage(f"load {model}")
         loaded = load_model(model)
+        items = loaded.fitted.catalogue.item_ids
         asked: dict[str, Any] = {
             "users": None if users is None else read_user_ids(users, loaded.fitted.user_ids),
-            "histories": read_histories(history) if history else None,
+            "histories": read_histories(history, items) if history else None,
             "texts": None if text is None else read_text_queries(text),
         }
         number = max(len(given) for given in asked.values() if given is not None)

@@ -25,9 +25,14 @@ class Control(Config):
     diversity: float | None = Field(default=None, ge=0, le=1)
     first_genre_only: bool = False
 
+    @property
+    def wishes(self) -> list[str]:
+        """Names of the settings that ask for something; at most one."""
+        return list(self.model_dump(exclude_defaults=True, exclude={"first_genre_only"}))
+
     @model_validator(mode="after")
     def _one_wish(self) -> Self:
-        given = list(self.model_dump(exclude_defaults=True, exclude={"first_genre_only"}))
+        given = self.wishes
         if len(given) > 1:
             raise ValueError(f"at most one setting may be given, not {' and '.join(given)}")
         return self

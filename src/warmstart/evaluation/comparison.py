@@ -245,7 +245,7 @@ class Comparison(ShownAsTable):
         columns = list(metrics) if metrics is not None else self.headline
         data = self.data
         table = Table(
-            title=f"{data.name}, {data.protocol}, {data.part}, mask {data.mask}",
+            title=data.title,
             caption="; ".join(
                 [
                     f"mean over users [{self.level:.0%} interval]",
@@ -273,7 +273,7 @@ _ADAPTER = TypeAdapter(Comparison)
 
 
 def headline(metrics: Sequence[str]) -> list[str]:
-    """Pick the first recall, or what stands for it, and the first NDCG; else what there is.
+    """Pick the first recall, or what stands for it, the first NDCG, and the error of a control.
 
     Differences of labels are tested by UAUC and log loss, which are means over users.
     """
@@ -285,7 +285,8 @@ def headline(metrics: Sequence[str]) -> list[str]:
         next((m for kind in recalls for m in metrics if m.startswith(kind)), None),
         next((m for m in metrics if m.startswith("ndcg@")), None),
     ]
-    return [metric for metric in chosen if metric is not None] or list(metrics[:1])
+    of_control = [m for m in metrics if m.startswith("coverage_error@")]
+    return [metric for metric in (*chosen, *of_control) if metric is not None] or list(metrics[:1])
 
 
 def _with_interval(row: Summary) -> Text:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -93,7 +94,7 @@ class Report(ShownAsTable):
         """
         data, columns = self.data, self.metrics if metrics is None else tuple(metrics)
         table = Table(
-            title=f"{self.method} on {data.name}, {data.protocol}, {data.part}, mask {data.mask}",
+            title=f"{self.method} on {data.title}",
             caption=f"mean over users; scored in {self.score_seconds:.3g} s",
         )
         table.add_column("slice")
@@ -137,7 +138,7 @@ def evaluate(
     mask: Mask | None = None,
     metrics: Sequence[str] | None = None,
     slices: Sequence[str] | None = None,
-    control: Control | None = None,
+    control: Control | dict[str, Any] | None = None,
     seed: int | None = None,
     is_control: bool = False,
     memory_mb: float = 256,
@@ -157,7 +158,8 @@ def evaluate(
         metrics: names such as "recall@20"; None takes those of the protocol, see ``METRICS_OF``.
         slices: names of some of the split's tasks; None takes all. "overall" is measured over the
             protocol's user set, and over the other one as "overall_any" or "overall_both".
-        control: what every list should be like, for a recommender; see ``Control``.
+        control: what every list should be like, for a recommender: a ``Control``, or a mapping
+            such as ``{"n_genres": 5}``.
         seed: training seed of the model, recorded in the report.
         is_control: whether the model is a control of an experiment, recorded in the report.
         memory_mb: bound on a block of scores, in MiB; see ``rank_task``.
@@ -176,6 +178,7 @@ def evaluate(
     started = time.perf_counter()
     _check_numbers(memory_mb, seed, tie_seed)
     mask = split.masks[0] if mask is None else mask
+    control = _control(split, control)
     chosen = _metrics(split, metrics, control)
     if isinstance(model, Recommender):
         _check_fitted_on(model, split)
@@ -314,6 +317,25 @@ class _Timed:
         return scores
 
 
+def _control(split: Split, control: Control | dict[str, Any] | None) -> Control | None:
+    """Check the control.
+
+    Raises:
+        ConfigError: it asks for nothing, or the protocol has no lists.
+    """
+    if control is None:
+        return None
+    control = control if isinstance(control, Control) else Control.build(control)
+    if split.protocol == "labels":
+        raise ConfigError("evaluate: the protocol labels has no lists, so no control applies")
+    if not control.wishes:
+        raise ConfigError(
+            f"evaluate: the control {control.model_dump(exclude_defaults=True)} asks for nothing; "
+            "allowed: one of n_genres, genres, calibrate and diversity"
+        )
+    return control
+
+
 def _tasks(
     split: Split,
     part: Part,
@@ -371,7 +393,7 @@ def _metrics(
             for metric in METRICS_OF[split.protocol]
             if not (without_genres and metric.startswith("coverage"))
         )
-        if control is None or split.protocol == "labels":
+        if control is None:
             return chosen
         k = max(cut_off(metric) for metric in chosen)
         of_control = (f"{kind}@{k}" for kind in control_metrics(control))

@@ -49,6 +49,12 @@ class DataFacts:
     defects: tuple[str, ...]
     control: str = ""
 
+    @property
+    def title(self) -> str:
+        """What is measured: data set, protocol, part, mask and control."""
+        parts = [self.name, self.protocol, self.part, f"mask {self.mask}"]
+        return ", ".join([*parts, *([f"control {self.control}"] if self.control else [])])
+
 
 def data_facts(split: Split, part: Part, mask: Mask, control: Control | None = None) -> DataFacts:
     """Collect the facts of evaluating one part of a split under one mask and one control."""

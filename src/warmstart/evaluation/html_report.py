@@ -13,6 +13,11 @@ from warmstart.evaluation.comparison import Comparison, Summary
 from warmstart.storage import write_text
 
 _TEMPLATE = "report.html.j2"
+_MASKS = {
+    "all": "every known positive except the relevant pairs of the slice",
+    "train": "training positives only",
+    "none": "nothing is left out",
+}
 _USER_SETS = {
     "any": "all users with a positive",
     "both": "users with a cold and a warm positive",
@@ -77,6 +82,7 @@ def render_report(comparison: Comparison) -> str:
         comparison=comparison,
         headline=headline,
         user_sets=_USER_SETS,
+        masks=_MASKS,
         best=_best(comparison),
         differences={(d.method, d.slice, d.metric): d for d in comparison.differences},
         sections=_sections(comparison, headline),

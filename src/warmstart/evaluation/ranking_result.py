@@ -193,6 +193,7 @@ def _by_group(
     for metric, weight in weights.items():
         totals[metric] = np.bincount(rows, weights=weight)
         summed = np.bincount(rows, weights=weight * values[metric])
-        means[metric] = summed / totals[metric]
+        weighed = totals[metric] > 0
+        means[metric] = np.divide(summed, totals[metric], out=np.zeros(len(units)), where=weighed)
     relevant = np.bincount(rows, weights=n_relevant).astype(np.int64)
     return units.astype(np.int32), relevant, means, totals

@@ -52,7 +52,8 @@ def bootstrap_means(
         seed: random seed of the resamples.
 
     Returns:
-        float64, shape (n_resamples, columns).
+        float64, shape (n_resamples, columns); NaN for a resample without any weight, which a mean
+        over few of the users may have.
 
     Raises:
         DataError: values and weights are not two-dimensional arrays of equal shape with at least
@@ -66,7 +67,9 @@ def bootstrap_means(
     for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):
         rows = slice(start, min(start + _RESAMPLES_AT_ONCE, n_resamples))
         counts = resample_counts(rng, rows.stop - start, n_users)
-        means[rows] = (counts @ weighted) / (counts @ weights)
+        totals = counts @ weights
+        with np.errstate(invalid="ignore"):
+            means[rows] = np.where(totals > 0, (counts @ weighted) / totals, np.nan)
     return means
 
 
@@ -201,7 +204,7 @@ def _random_signs(rng: np.random.Generator, n_resamples: int, n_users: int) -> n
 
 def _summaries(observed: np.ndarray, means: np.ndarray, level: float) -> list[Interval]:
     tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    low, high = np.nanquantile(means, [tail, 1 - tail], axis=0)
     return [
         Interval(float(value), float(lowest), float(highest))
         for value, lowest, highest in zip(observed, low, high, strict=True)

@@ -21,6 +21,7 @@ from warmstart.core import FitContext, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
+from warmstart.data.splits.sequences import repeated
 from warmstart.rank import mean_metric, top_k
 from warmstart.servable import ItemEncoding, ItemRows, Servable
 from warmstart.similar_users import SimilarUsers
@@ -208,13 +209,11 @@ def _neighbours(
 def decayed(histories: Histories, n_items: int, decay: float) -> sparse.csr_matrix:
     """Weight the items of histories by age: float32 CSR, shape (queries, n_items).
 
-    The newest item has the weight 1, the one before it ``decay``, then ``decay``^2, ...
+    The newest item has the weight 1, the one before it ``decay``, then ``decay``^2, ... An item
+    that occurs twice counts at its newest place.
     """
     age = histories.offsets[1:][histories.queries] - 1 - np.arange(len(histories.items))
-    weights = np.float32(decay) ** age.astype(np.float32)
-    found = sparse.csr_matrix(
-        (weights.astype(np.float32), histories.items.copy(), histories.offsets),
-        shape=(len(histories), n_items),
-    )
-    found.sum_duplicates()
-    return found
+    weights = (np.float32(decay) ** age.astype(np.float32)).astype(np.float32)
+    newest = ~repeated(histories.queries[::-1], histories.items[::-1])[::-1]
+    places = (histories.queries[newest], histories.items[newest])
+    return sparse.csr_matrix((weights[newest], places), shape=(len(histories), n_items))

@@ -220,15 +220,34 @@ def test_a_folded_in_vector_stands_in_for_the_learned_one(config, fitted_once, t
 
 
 def test_the_expected_number_of_events_is_the_observed_one(config, fitted_once, train):
+    """But at least that of the average item, for an item that had little time."""
     backbone = fitted_once(config)
     before, following = prefixes(train)
     states = backbone.encode(before)
-    for weight in (1.0, 0.2):
+    for weight in (1.0, 0.2, 0.01):
         events = sparse.csr_matrix(weight * (following == np.array([[7], [15]])), dtype=np.float32)
         scores = backbone.fold_in(states, events) @ states.T
         others = logsumexp(states @ backbone.item_vectors[:N_CYCLE].T, axis=1)
         expected = expit(scores - others).sum(axis=1)
-        np.testing.assert_allclose(expected, np.asarray(events.sum(axis=1)).ravel(), rtol=0.01)
+        observed = np.asarray(events.sum(axis=1)).ravel()
+        average = len(following) / N_CYCLE
+        np.testing.assert_allclose(expected, np.maximum(observed, average), rtol=0.01)
+
+
+@pytest.mark.parametrize("clicks", [1, 4, "all"])
+def test_few_clicks_and_clicks_of_all_give_a_vector(config, fitted_once, train, asked, clicks):
+    """Whoever clicks an item gets it above the average rank, and never a vector of zeros."""
+    backbone = fitted_once(config)
+    states = backbone.encode(train)
+    known = np.flatnonzero(np.isfinite(states).all(axis=1))
+    users = known if clicks == "all" else known[:clicks]
+    events = np.zeros((1, len(train)), np.float32)
+    events[0, users] = 1
+    (found,) = backbone.fold_in(states, sparse.csr_matrix(events))
+    assert np.linalg.norm(found) > 0.1 * np.nanmean(np.linalg.norm(backbone.item_vectors, axis=1))
+    others = states[users] @ backbone.item_vectors[:N_CYCLE].T
+    above = (others > (states[users] @ found)[:, None]).mean()
+    assert above < 0.5
 
 
 def test_fold_in_of_nothing_and_of_nobody(config, fitted_once, asked):

@@ -25,8 +25,8 @@ class SequenceSettings(EpochConfig):
         batch_size: approximate events per step.
         half_precision: compute the logits of the softmax in bfloat16: faster on processors that
             multiply matrices of it (CUDA, CPUs with AMX), slower on others.
-        fold_in_l2: regulariser of the direction of a new item, in units of the mean eigenvalue of
-            the states' covariance matrix.
+        fold_in_l2: regulariser of the direction of a new item, in units of the mean variance of
+            the states.
     """
 
     width: int = Field(default=128, ge=1)

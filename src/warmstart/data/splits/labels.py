@@ -68,6 +68,12 @@ def labels(
     dataset = replace(
         dataset, interactions=positives, below_threshold=below, positive_rating=threshold
     )
+    for name, rows in (("liked", positives), ("disliked", below)):
+        if len(rows) == 0:
+            raise DataError(
+                f"{dataset.name}: threshold = {threshold:g} leaves no {name} item; the ratings "
+                f"range from {ratings.values.min():g} to {ratings.values.max():g}"
+            )
     refuse_empty(dataset, "labels", codes)
     notes: dict[str, float] = {}
     if ratings.times is not None:
