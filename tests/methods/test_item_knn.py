@@ -2,11 +2,13 @@
 
 import numpy as np
 import polars as pl
+import pytest
 from scipy import sparse
 
 import warmstart as ws
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
+from warmstart.errors import DataError
 from warmstart.methods.item_knn import DECAYS, ItemKNN, ItemKNNConfig, decayed, nearest_items
 from warmstart.testing.worlds.checkerboard import checkerboard
 
@@ -58,3 +60,24 @@ def test_validation_chooses_the_decay():
     chosen = ItemKNN().fit(split.train, valid=split.validation()).chosen
     assert chosen.decay == min(DECAYS)
     assert ItemKNN(decay=0.9).fit(split.train).chosen.decay == 0.9
+
+
+def test_a_repeated_item_counts_at_its_newest_place():
+    once, repeated = Histories.from_lists([[0, 1, 2]]), Histories.from_lists([[2, 2, 0, 1, 1, 2]])
+    found = decayed(repeated, 4, 0.5).toarray()
+    np.testing.assert_allclose(found, [[0.125, 0.5, 1, 0]])
+    np.testing.assert_allclose(decayed(repeated, 4, 1.0).toarray(), decayed(once, 4, 1.0).toarray())
+
+
+def test_a_history_of_new_items_alone_says_nothing():
+    data = checkerboard().data
+    model = ItemKNN().fit(data)
+    model.add_items({"item": ["new"], "title": ["x"], "text": ["x"]})
+    known = data.catalogue.item_ids.values[0]
+    with pytest.raises(DataError, match="without an item of training, by position, the first"):
+        model.recommend(histories=[[known], ["new"]], k=3)
+    popular = model.recommend(histories=[["new"]], k=3, on_unknown="popular")
+    counts = np.bincount(data.interactions.items, minlength=data.n_items)
+    assert popular["score"].to_list() == np.sort(counts)[::-1][:3].tolist()
+    mixed = model.recommend(histories=[[known, "new"]], k=3)
+    assert mixed["item"].to_list() == model.recommend(histories=[[known]], k=3)["item"].to_list()

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.serve.engine.clicks import clicked
 from warmstart.data.queries import Queries
 from warmstart.serve.engine.encodings import encode_texts, pack, unpack
 from warmstart.serve.engine.exposure import TOP
@@ -39,7 +40,7 @@ def packed(model, texts):
 
 def state_of(name, texts, packed, which, users=(), *, deleted=False):
     item = Item(name, {"title": texts[which]}, texts[which], str(which), "owner", deleted=deleted)
-    return ItemState(item, packed[which], frozenset(users))
+    return ItemState(item, packed[which], clicked(users))
 
 
 def scores_for(index, users):
@@ -143,7 +144,7 @@ def spam(name, model, packed):
     users = model.hybrid.backbone.vectors[0]
     vector = np.linalg.lstsq(users, np.ones(len(users)), rcond=None)[0]
     encoding = unpack(packed[0]) | {"folded": (1000 * vector).astype(np.float32)}
-    return ItemState(Item(name, {"title": "x"}, "x", "x", "mallory"), pack(encoding), frozenset())
+    return ItemState(Item(name, {"title": "x"}, "x", "x", "mallory"), pack(encoding), {})
 
 
 def test_a_crafted_text_cannot_flood_the_top_lists(model, texts, packed):

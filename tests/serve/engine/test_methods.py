@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import warmstart as ws
+from tests.serve.engine.clicks import clicked
 from warmstart.artefact import read_manifest
 from warmstart.config import Config
 from warmstart.core import Recommender, Traits
@@ -80,7 +81,7 @@ def texts(toy_data):
 
 def written(name, text, encoded, users=()):
     item = Item(name, {"text": text}, text, f"hash of {text}", "shop")
-    return ItemState(item, pack(encoded.encoding), frozenset(str(user) for user in users))
+    return ItemState(item, pack(encoded.encoding), clicked(map(str, users)))
 
 
 def place(index, texts, users=()):
@@ -329,6 +330,27 @@ def test_a_method_of_states_and_vectors_needs_a_few_lines(toy_split, texts):
     place(index, texts[:1], clicked)
     assert not index.is_scored(index.entry("new-0"))  # it learns nothing from clicks either
     assert index.click_weight(index.entry("new-0")) > 0
+
+
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec"])
+def test_recorded_clicks_are_a_history_in_their_order(name, load, texts):
+    """For a user without training interactions, and for a known one after those of training."""
+    model = load(name)
+    index = Index(model)
+    ids = model.fitted.catalogue.item_ids
+    chosen = [str(item) for item in ids.take(np.flatnonzero(model.fitted.warm)[[2, 9, 5]])]
+    (known,) = [str(user) for user in model.fitted.user_ids.take(asked(model, 1)[0])]
+    for user in ("somebody", known):
+        trained = [] if user == "somebody" else index.history(user)
+        for order in ([0, 1, 2], [2, 0, 1]):
+            recorded = [chosen[at] for at in order]
+            times = clicked(recorded)
+            index.apply({item: ItemState(None, None, {user: times[item]}) for item in recorded})
+            assert index.history(user)[-3:] == recorded
+            before = [item for item in trained if item not in recorded]
+            expected = lists(index, histories=[[*before, *recorded]])[0]
+            assert lists(index, [user])[0] == pytest.approx(expected, rel=1e-5)
+        index.apply({item: ItemState(None, None, {}) for item in chosen})
 
 
 def test_recommenders_that_lack_the_ability_are_no_servable():

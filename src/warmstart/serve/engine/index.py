@@ -7,7 +7,7 @@ as ``Recommender.recommend`` does it. An item of a history that is not warm coun
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,8 @@ class Entry:
         name: external id, as text.
         item: the item as written to the store; None if only the artefact contains it.
         cold: position among the cold items; None for a warm item of the artefact.
-        users: external ids of the users who interacted with it since the fit.
+        users: external ids of the users who interacted with it since the fit, with the unix
+            seconds of their last interaction.
         audience: rows of its likely users, the likeliest first; None if they are not known.
         probabilities: probabilities of these users, in (0, 1].
     """
@@ -52,7 +53,7 @@ class Entry:
     name: str
     item: Item | None
     cold: int | None
-    users: frozenset[str] = frozenset()
+    users: Mapping[str, float] = field(default_factory=dict)
     audience: np.ndarray | None = None
     probabilities: np.ndarray | None = None
 
@@ -83,7 +84,7 @@ class Index:
         self._positives, self._below_threshold = fitted.positives, fitted.below_threshold
         self._has_history = np.diff(fitted.positives.indptr) > 0
         self._similar = SimilarUsers(fitted.positives)
-        self._clicked: dict[str, set[int]] = {}
+        self._clicked: dict[str, dict[int, float]] = {}
         self._recent_rows: Mapping[bytes, ItemRows] = {}
         self._likely_users: dict[int, np.ndarray] = {}
         self._deleted: set[int] = set()
@@ -134,7 +135,7 @@ class Index:
             placed = self._place(states, encodings)
             for name, state in states.items():
                 before = self.entry(name)
-                changed = state.users != (before.users if before else frozenset())
+                changed = state.users != (before.users if before else {})
                 observed = self._observe(state.users) if changed else None
                 with self._lock:
                     self._apply(name, state, placed.get(name), observed)
@@ -171,16 +172,16 @@ class Index:
         self.entries[slot] = entry
 
     def _set_clicks(
-        self, slot: int, entry: Entry, users: frozenset[str], observed: Observed
+        self, slot: int, entry: Entry, users: Mapping[str, float], observed: Observed
     ) -> None:
-        for user in entry.users - users:
-            self._clicked[user].discard(slot)
-        for user in users - entry.users:
-            self._clicked.setdefault(user, set()).add(slot)
+        for user in entry.users.keys() - users.keys():
+            del self._clicked[user][slot]
+        for user, last in users.items():
+            self._clicked.setdefault(user, {})[slot] = last
         if entry.cold is not None:
             self._table.set_clicks(entry.cold, observed)
 
-    def _observe(self, users: frozenset[str]) -> Observed:
+    def _observe(self, users: Iterable[str]) -> Observed:
         """Users unknown to the model are ignored."""
         rows = sorted(self._users[user] for user in users if user in self._users)
         clicks = (np.ones(len(rows), np.float32), (np.zeros(len(rows), int), rows))
@@ -251,7 +252,14 @@ class Index:
             self._history(request, row)
             for request, row in zip(requests, rows.tolist(), strict=True)
         ]
-        scores, answered = self._scores(rows, histories)
+        asked = list(histories)
+        if "order" in self.model.traits.reads:
+            for at in np.flatnonzero(rows >= 0).tolist():
+                clicked = np.array(list(self._clicked.get(requests[at].user or "", ())), np.int64)
+                if self._is_warm(clicked).any():
+                    # What comes next depends on the last clicks, and this history has grown.
+                    rows[at], asked[at] = -1, histories[at][self._is_warm(histories[at])]
+        scores, answered = self._scores(rows, asked)
         is_cold = np.zeros(scores.shape[1], bool)
         is_cold[len(self._table.warm) :] = self._table.prior_weights > 0.5
         lists: list[list[Hit] | UnknownUserError] = []
@@ -289,21 +297,22 @@ class Index:
         return scores, answered
 
     def _history(self, request: ListRequest, row: int) -> np.ndarray:
-        """Slots of the items in a user's history, int64; those of a request in its order."""
+        """Slots of the items in a user's history, int64, oldest first."""
         if request.history is not None:
             return self._known_slots(request.history)
-        clicked = np.array(sorted(self._clicked.get(request.user or "", ())), np.int64)
+        clicked = self._clicked.get(request.user or "", {})
+        slots = np.array(sorted(clicked, key=clicked.__getitem__), np.int64)
         if row < 0:
-            return clicked
-        return np.union1d(_row(self._positives, row), clicked).astype(np.int64)
+            return slots
+        trained = self.model.fitted.histories[row]
+        return np.concatenate([trained[~np.isin(trained, slots)], slots])
 
     def _history_states(self, histories: Sequence[np.ndarray]) -> QueryStates:
-        warm, counts = self.model.fitted.warm, np.zeros(len(histories))
+        counts = np.zeros(len(histories))
         queries, users, weights = [], [], []
         lists = []
         for query, slots in enumerate(histories):
-            is_warm = slots < self._n_trained
-            is_warm[is_warm] = warm[slots[is_warm]]
+            is_warm = self._is_warm(slots)
             lists.append(slots[is_warm])
             for slot in np.unique(slots[~is_warm]).tolist():
                 found, weight = self._users_of(slot)
@@ -318,6 +327,12 @@ class Index:
             matrix = sparse.csr_matrix((np.concatenate(weights), places), shape, dtype=np.float32)
             others = OtherItems(counts, matrix)
         return self.model.history_states(Histories.from_lists(lists), self._similar, others)
+
+    def _is_warm(self, slots: np.ndarray) -> np.ndarray:
+        """Whether each slot holds a warm item of the artefact: bool."""
+        is_warm = slots < self._n_trained
+        is_warm[is_warm] = self.model.fitted.warm[slots[is_warm]]
+        return is_warm
 
     def _users_of(self, slot: int) -> tuple[np.ndarray, np.ndarray]:
         """Users of a cold item and their weights: observed users if it has any, else likely ones.

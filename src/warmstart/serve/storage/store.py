@@ -9,10 +9,10 @@ number 8 could miss number 7, committed later. No decision depends on a clock.
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Literal
@@ -115,12 +115,13 @@ class ItemState:
     Attributes:
         item: the item as written; None for an item of the artefact that was only clicked.
         encoding: packed arrays; None until the language model has encoded the current text.
-        users: external ids of the users who interacted with it, as text.
+        users: external ids of the users who interacted with it, as text, each with the unix
+            seconds of the last interaction.
     """
 
     item: Item | None
     encoding: bytes | None
-    users: frozenset[str]
+    users: Mapping[str, float]
 
     @property
     def is_waiting(self) -> bool:
@@ -382,7 +383,10 @@ class Store:
             }
             fresh = {event.event: event for event in recorded if event.event not in old}
             now = datetime.now(UTC)
-            rows = [{**vars(event), "happened": now} for event in fresh.values()]
+            rows = [  # a microsecond apart, so that their order is kept
+                {**vars(event), "happened": now + timedelta(microseconds=place)}
+                for place, event in enumerate(fresh.values())
+            ]
             if rows:
                 connection.execute(events.insert(), rows)
             self._changed(connection, "events", {event.item: None for event in fresh.values()})
@@ -432,16 +436,19 @@ class Store:
         }
         query = sa.select(encodings).where(encodings.c.model == model)
         encoded = {row.item: row for row in _chunked(connection, query, encodings.c.item, names)}
-        users: dict[str, set[str]] = {name: set() for name in names}
-        query = sa.select(events.c.item, events.c.user).distinct()
+        users: dict[str, dict[str, float]] = {name: {} for name in names}
+        last = sa.func.max(events.c.happened).label("last")
+        query = sa.select(events.c.item, events.c.user, last)
+        query = query.group_by(events.c.item, events.c.user)
         for row in _chunked(connection, query, events.c.item, names):
-            users[row.item].add(row.user)
+            time = row.last if row.last.tzinfo else row.last.replace(tzinfo=UTC)  # as SQLite has it
+            users[row.item][row.user] = time.timestamp()
         found = {}
         for name in names:
             item, encoding = rows.get(name), encoded.get(name)
             valid = encoding is not None and item is not None and encoding.content == item.content
             arrays = encoding.arrays if encoding is not None and valid else None
-            found[name] = ItemState(item, arrays, frozenset(users[name]))
+            found[name] = ItemState(item, arrays, users[name])
         return found
 
     def latest(self) -> int:
