@@ -299,7 +299,7 @@ def test_a_user_whom_popularity_ranks_gets_no_cold_items_and_the_reason():
         model.recommend(["nobody", "u0"], items=["i1"], on_unknown="popular")
     assert [str(warning.message) for warning in caught] == [
         "recommend: 1 user(s) get no list, the first: ['u0']; every candidate was seen or cannot "
-        "be scored"
+        "be scored, or no list is as the control asks"
     ]
 
 

@@ -31,7 +31,7 @@ from warmstart.errors import ConfigError, DataError, NotFittedError, Unsupported
 from warmstart.fitted import Fitted
 from warmstart.lists import OnUnknown, known_items, ranked_lists, requested_lists
 from warmstart.process import check_process
-from warmstart.rank import top_k
+from warmstart.rank import of_own_candidates, top_k
 from warmstart.run import Run
 from warmstart.similar_users import score_by_similar_users, similar_users
 
@@ -199,9 +199,7 @@ class Recommender(ABC):
 
     def _score_own_candidates(self, queries: Queries, items: np.ndarray) -> np.ndarray:
         """As ``_score`` for items of each query, shape (queries, c); the default gathers them."""
-        columns, places = np.unique(items, return_inverse=True)
-        scores = self._score(queries, columns.astype(np.int32))
-        return np.take_along_axis(scores, places.reshape(items.shape), axis=1)
+        return of_own_candidates(self._score)(queries, items)
 
     def _controlled_list(
         self, query: Queries, items: np.ndarray, scores: np.ndarray, k: int

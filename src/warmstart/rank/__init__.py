@@ -17,6 +17,7 @@ from warmstart.rank.scorers import (
     TableScorer,
     UserScoreFunction,
     by_user,
+    of_own_candidates,
 )
 from warmstart.rank.selection import random_order, top_k
 
@@ -34,6 +35,7 @@ __all__ = [
     "by_user",
     "masked_candidates",
     "mean_metric",
+    "of_own_candidates",
     "queries_at_once",
     "random_order",
     "rank_task",

@@ -22,7 +22,7 @@ from warmstart.data.tasks import RankingTask
 from warmstart.errors import ConfigError, DataError
 from warmstart.process import check_process
 from warmstart.rank.metrics import Metric
-from warmstart.rank.scorers import ScoreFunction
+from warmstart.rank.scorers import ScoreFunction, of_own_candidates
 from warmstart.rank.selection import as_float32, random_order, top_k
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -174,7 +174,12 @@ def queries_at_once(who: str, memory_mb: float, n_candidates: int) -> int:
 def mean_metric(
     score: ScoreFunction, task: RankingTask, metric: str = "ndcg@20", *, memory_mb: float = 256
 ) -> float:
-    """Rank a task and average one metric: the criterion of early stopping."""
+    """Rank a task and average one metric: the criterion of early stopping.
+
+    ``score`` may take the same items for all queries only, even if each has its own candidates.
+    """
+    if task.candidates.ndim == 2:
+        score = of_own_candidates(score)
     ranking = rank_task(score, task, Metric.parse(metric).k, memory_mb=memory_mb)
     return ranking.mean(metric)
 

@@ -134,7 +134,7 @@ def test_law_parts_follow_each_other_with_the_given_shares(sizes, fractions):
     try:
         split = labels(data, fractions=fractions)
     except DataError as error:
-        assert "empty" in str(error)  # noqa: PT017
+        assert "empty" in str(error) or "leaves no" in str(error)  # noqa: PT017
         return
     assert len(split.parts) == n
     for user, size in enumerate(sizes):
