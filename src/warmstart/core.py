@@ -21,7 +21,7 @@ from warmstart.arguments import generator, whole_number
 from warmstart.artefact import write_artefact
 from warmstart.config import Config, constructor_signature, merged, settings_docs
 from warmstart.controlled_lists import controlled_lists, genre_list
-from warmstart.data.control import Control
+from warmstart.data.control import Control, as_control
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.data.ids import ExternalId
@@ -447,7 +447,7 @@ class Recommender(ABC):
             fitted, users, histories, texts, on_unknown, personal=self.traits.personal
         )
         if control is not None:
-            queries = requested.queries.with_control(_control(control))
+            queries = requested.queries.with_control(as_control(control))
             requested = replace(requested, queries=queries)
         candidates = np.arange(len(fitted.catalogue), dtype=np.int32)
         if items is not None:
@@ -503,10 +503,6 @@ class FitContext:
     def task(self, *names: str) -> RankingTask | None:
         """The first of the named ranking tasks that validation has; None without any of them."""
         return ranking_task(self.valid, *names)
-
-
-def _control(control: Control | dict[str, Any]) -> Control:
-    return control if isinstance(control, Control) else Control.build(control)
 
 
 def _check_inputs(method: str, traits: Traits, data: Dataset) -> None:

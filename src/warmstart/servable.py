@@ -145,7 +145,8 @@ class Servable(Recommender, AddsItems):
         Returns:
             The encoding of the items, and their ``item_rows``.
         """
-        return {"vectors": np.zeros((len(texts), 0), np.float32)}, {}
+        encoding = {"vectors": np.zeros((len(texts), 0), np.float32)}
+        return encoding, self.item_rows(encoding)
 
     def item_rows(self, encoding: ItemEncoding) -> ItemRows:
         """Compute what scoring encoded items needs. Deterministic; needs no language model."""

@@ -1,12 +1,12 @@
 """Collaborative-filtering backbones, trained on interactions only, with fold-in of new items."""
 
-from importlib import import_module
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
 from warmstart.backbones.base import Backbone, FactorBackbone, Validate
 from warmstart.backbones.bpr import BprConfig
+from warmstart.backbones.configured import build_configured
 from warmstart.backbones.ease import EaseConfig
 from warmstart.backbones.ials import IalsConfig
 from warmstart.backbones.lightgcn import LightGcnConfig
@@ -38,8 +38,7 @@ BACKBONES = {
 
 def build(config: BackboneConfig) -> Backbone:
     """Create the unfitted backbone that ``config`` describes."""
-    module, _, name = BACKBONES[config.kind].partition(":")
-    return getattr(import_module(module), name)(config)
+    return build_configured(BACKBONES, config)
 
 
 __all__ = [

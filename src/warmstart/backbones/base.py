@@ -9,15 +9,16 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from pydantic import Field
 from scipy import sparse
 
+from warmstart.backbones.configured import Configured
 from warmstart.backbones.limits import check_finite
 from warmstart.config import Config
-from warmstart.errors import ArtefactError, ConfigError, DataError, NotFittedError
+from warmstart.errors import ArtefactError, DataError, NotFittedError
 from warmstart.rank import UserScoreFunction
 from warmstart.train import Schedule, Trainee, run_epochs
 
@@ -25,7 +26,7 @@ Validate: TypeAlias = Callable[[UserScoreFunction], float]
 """Computes the validation metric of a score function; bigger is better."""
 
 
-class Backbone(ABC):
+class Backbone(Configured, ABC):
     """Collaborative filtering on a user-item matrix.
 
     Args:
@@ -34,19 +35,6 @@ class Backbone(ABC):
     Raises:
         ConfigError: ``config`` is of another type.
     """
-
-    name: ClassVar[str]
-    config_type: ClassVar[type[Config]]
-
-    def __init__(self, config: Config | None = None) -> None:
-        if config is not None and not isinstance(config, self.config_type):
-            raise ConfigError(
-                f"backbone {self.name}: config must be a {self.config_type.__name__}, "
-                f"got {type(config).__name__}"
-            )
-        self.config: Any = config or self.config_type()
-        self.chosen_config: Any = self.config
-        """``config`` with the epochs that validation chose, to refit without validation."""
 
     @abstractmethod
     def fit(

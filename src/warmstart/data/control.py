@@ -1,6 +1,6 @@
 """Control: what a query asks of its list besides relevance."""
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -36,3 +36,12 @@ class Control(Config):
         if len(given) > 1:
             raise ValueError(f"at most one setting may be given, not {' and '.join(given)}")
         return self
+
+
+def as_control(given: Control | dict[str, Any]) -> Control:
+    """Return a control, or build it from a mapping.
+
+    Raises:
+        ConfigError: the mapping is malformed.
+    """
+    return given if isinstance(given, Control) else Control.build(given)

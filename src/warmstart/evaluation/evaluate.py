@@ -17,7 +17,7 @@ from rich.table import Table
 
 from warmstart.arguments import positive_number, whole_number
 from warmstart.core import Recommender
-from warmstart.data.control import Control
+from warmstart.data.control import Control, as_control
 from warmstart.data.ids import Ids
 from warmstart.data.queries import Queries
 from warmstart.data.splits.base import Mask, Part, Protocol, Split
@@ -325,7 +325,7 @@ def _control(split: Split, control: Control | dict[str, Any] | None) -> Control 
     """
     if control is None:
         return None
-    control = control if isinstance(control, Control) else Control.build(control)
+    control = as_control(control)
     if split.protocol == "labels":
         raise ConfigError("evaluate: the protocol labels has no lists, so no control applies")
     if not control.wishes:

@@ -4,8 +4,6 @@ Its score of an item without interactions is NaN. Later interactions with such a
 (``fold_in``); users and warm items stay bit for bit as they are.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from pydantic import Field
 from scipy import sparse
@@ -47,13 +45,6 @@ class CFOnly(HybridRecommender, FoldsIn):
         self.fitted.choices = {"backbone": backbone.chosen_config.model_dump(mode="json")}
         self._hybrid = HybridScorer(backbone, data.n_users)
         self._hybrid.append(self._hybrid.unscored_rows(int((~data.warm).sum())))
-
-    def encode_items(
-        self, texts: Sequence[str], *, audience: int = 0
-    ) -> tuple[ItemEncoding, ItemRows]:
-        """As ``Servable.encode_items``: the texts are not read, so the items have no cold score."""
-        encoding, _ = super().encode_items(texts)
-        return encoding, self.item_rows(encoding)
 
     def item_rows(self, encoding: ItemEncoding) -> ItemRows:
         return self._hybrid.unscored_rows(len(encoding["vectors"]))

@@ -9,8 +9,6 @@ the shrinkage of Aiolli, "Efficient Top-N Recommendation for Very Large Scale Bi
 Datasets", RecSys 2013. ``decay`` below 1 counts older items of a history less.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from pydantic import Field
 from scipy import sparse
@@ -84,13 +82,6 @@ class ItemKNN(Servable, FoldsIn):
         return sparse.csr_matrix(states @ items).toarray()
 
     # -- cold items, by interactions that were folded in or clicks since the fit --
-
-    def encode_items(
-        self, texts: Sequence[str], *, audience: int = 0
-    ) -> tuple[ItemEncoding, ItemRows]:
-        """As ``Servable.encode_items``: the texts are not read, so the items have no cold score."""
-        encoding, _ = super().encode_items(texts)
-        return encoding, self.item_rows(encoding)
 
     def item_rows(self, encoding: ItemEncoding) -> ItemRows:
         return self._rows(sparse.csr_matrix((len(self.fitted.catalogue), len(encoding["vectors"]))))

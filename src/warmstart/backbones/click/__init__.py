@@ -1,6 +1,5 @@
 """Click models: the probability that a user will like an item, learned from labelled pairs."""
 
-from importlib import import_module
 from typing import Annotated, TypeAlias
 
 from pydantic import Field
@@ -15,6 +14,7 @@ from warmstart.backbones.click.data import ClickData, Events, HistoryRanges
 from warmstart.backbones.click.deepfm import DeepFmConfig
 from warmstart.backbones.click.din import DinConfig
 from warmstart.backbones.click.logistic import LogisticCtrConfig
+from warmstart.backbones.configured import build_configured
 
 ClickConfig: TypeAlias = Annotated[
     LogisticCtrConfig | DeepFmConfig | DinConfig, Field(discriminator="kind")
@@ -30,8 +30,7 @@ CLICK_MODELS = {
 
 def build(config: ClickConfig) -> ClickModel:
     """Create the unfitted click model that ``config`` describes."""
-    module, _, name = CLICK_MODELS[config.kind].partition(":")
-    return getattr(import_module(module), name)(config)
+    return build_configured(CLICK_MODELS, config)
 
 
 __all__ = [

@@ -7,17 +7,18 @@ asked for pairs, each with the user's history before it.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 from scipy.special import expit
 
 from warmstart.backbones.base import required_arrays
 from warmstart.backbones.click.data import ClickData, Events, HistoryRanges, check_rows
+from warmstart.backbones.configured import Configured
 from warmstart.config import Config
 from warmstart.data.queries import Queries
 from warmstart.data.tasks import LabelTask
-from warmstart.errors import ConfigError, DataError, NotFittedError
+from warmstart.errors import DataError, NotFittedError
 
 PredictFunction: TypeAlias = Callable[[Queries, np.ndarray], np.ndarray]
 """(queries, item of each query int32) -> probabilities float32, shape (pairs,)."""
@@ -39,7 +40,7 @@ def label_likelihood(predict: PredictFunction, task: LabelTask) -> float:
     return float(np.log(np.maximum(of_labels, _SMALLEST)).mean())
 
 
-class ClickModel(ABC):
+class ClickModel(Configured, ABC):
     """A model of the probability that a user will like an item.
 
     Args:
@@ -49,18 +50,10 @@ class ClickModel(ABC):
         ConfigError: ``config`` is of another type.
     """
 
-    name: ClassVar[str]
-    config_type: ClassVar[type[Config]]
+    role = "click model"
 
     def __init__(self, config: Config | None = None) -> None:
-        if config is not None and not isinstance(config, self.config_type):
-            raise ConfigError(
-                f"click model {self.name}: config must be a {self.config_type.__name__}, "
-                f"got {type(config).__name__}"
-            )
-        self.config: Any = config or self.config_type()
-        self.chosen_config: Any = self.config
-        """``config`` with the epochs that validation chose, to refit without validation."""
+        super().__init__(config)
         self._training: HistoryRanges | None = None
         self._n_items, self._threshold = 0, 0.0
 

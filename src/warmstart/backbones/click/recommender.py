@@ -10,7 +10,6 @@ from warmstart.core import FitContext, Recommender
 from warmstart.data.dataset import Dataset
 from warmstart.data.queries import Queries
 from warmstart.data.tasks import LabelTask
-from warmstart.errors import DataError
 from warmstart.run import stage_key
 
 
@@ -42,17 +41,9 @@ class ClickRecommender(Recommender, Predicts):
             self.fitted.choices = {"epochs": chosen["epochs"]}
 
     def _pairs(self, data: Dataset) -> ClickData:
-        """Collect the rated events as training pairs, with the genres of items.
-
-        Raises:
-            DataError: the data have no ratings, or no threshold of a like.
-        """
-        if data.ratings is None or data.positive_rating is None:
-            have = "no ratings" if data.ratings is None else "no positive_rating"
-            raise DataError(
-                f"{self.name}: learns from liked and disliked items, but {data.name!r} has {have}; "
-                "give a column rating and positive_rating, the lowest rating of a like"
-            )
+        """Collect the rated events as training pairs, with the genres of items."""
+        assert data.ratings is not None, "``fit`` has checked what the method reads"
+        assert data.positive_rating is not None
         genres = data.catalogue.genre_column
         return ClickData.from_ratings(
             data.ratings,

@@ -1,10 +1,10 @@
 """Sequence backbones: models that read a history in order and score the next item."""
 
-from importlib import import_module
 from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
+from warmstart.backbones.configured import build_configured
 from warmstart.backbones.sequence.base import SequenceBackbone
 from warmstart.backbones.sequence.gru4rec import Gru4RecConfig
 from warmstart.backbones.sequence.sasrec import SasRecConfig
@@ -20,8 +20,7 @@ SEQUENCE_BACKBONES = {
 
 def build_sequence(config: SequenceConfig) -> SequenceBackbone:
     """Create the unfitted sequence backbone that ``config`` describes."""
-    module, _, name = SEQUENCE_BACKBONES[config.kind].partition(":")
-    return getattr(import_module(module), name)(config)
+    return build_configured(SEQUENCE_BACKBONES, config)
 
 
 __all__ = ["SEQUENCE_BACKBONES", "SequenceBackbone", "SequenceConfig", "build_sequence"]

@@ -8,13 +8,14 @@ no new training, and any user can be asked for by a history.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Self
 
 import numpy as np
 import torch
 from scipy import sparse
 
 from warmstart.backbones.base import check_fold_in, required_arrays
+from warmstart.backbones.configured import Configured
 from warmstart.backbones.graph import default_device
 from warmstart.backbones.limits import check_finite
 from warmstart.backbones.sequence.batches import Windows
@@ -24,14 +25,14 @@ from warmstart.backbones.sequence.trainee import SequenceTrainee
 from warmstart.backbones.vectors import principal_directions
 from warmstart.config import Config
 from warmstart.data.histories import Histories
-from warmstart.errors import ArtefactError, ConfigError, DataError, NotFittedError
+from warmstart.errors import ArtefactError, DataError, NotFittedError
 from warmstart.train import Schedule, run_epochs
 from warmstart.train.seed import torch_seed
 
 _HISTORIES_AT_ONCE = 512
 
 
-class SequenceBackbone(ABC):
+class SequenceBackbone(Configured, ABC):
     """A model of the next item of a history, on CUDA if available, else on the CPU.
 
     Args:
@@ -41,18 +42,8 @@ class SequenceBackbone(ABC):
         ConfigError: ``config`` is of another type.
     """
 
-    name: ClassVar[str]
-    config_type: ClassVar[type[Config]]
-
     def __init__(self, config: Config | None = None) -> None:
-        if config is not None and not isinstance(config, self.config_type):
-            raise ConfigError(
-                f"backbone {self.name}: config must be a {self.config_type.__name__}, "
-                f"got {type(config).__name__}"
-            )
-        self.config: Any = config or self.config_type()
-        self.chosen_config: Any = self.config
-        """``config`` with the epochs that validation chose, to refit without validation."""
+        super().__init__(config)
         self._learned: SequenceNetwork | None = None
         self._rows = np.zeros(0, np.int32)  # item -> row of the network's table, -1 without one
         self._n_events = 0  # that training predicts

@@ -33,7 +33,7 @@ class ItemFoldIn:
     """
 
     def __init__(self, states: np.ndarray, table: np.ndarray, n_events: int, ridge: float) -> None:
-        sample = np.linspace(0, len(states) - 1, min(_SAMPLE_SIZE, len(states))).astype(int)
+        sample = evenly_spaced(len(states))
         self._states, self._n_events, self._n_items = states[sample], n_events, len(table)
         moments = self._states.T @ self._states / len(sample)
         mean = self._states.mean(axis=0)
@@ -93,3 +93,8 @@ class ItemFoldIn:
                 low, high = np.where(short, middle, low), np.where(short, high, middle)
             found[block] = low
         return found
+
+
+def evenly_spaced(n: int) -> np.ndarray:
+    """At most 4,096 of n positions: int32, ascending."""
+    return np.linspace(0, n - 1, min(_SAMPLE_SIZE, n)).astype(np.int32)

@@ -1,6 +1,5 @@
 """The recommender around a sequence backbone: histories in, scores of the next item out."""
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -8,7 +7,7 @@ from scipy import sparse
 
 from warmstart.abilities import FoldsIn
 from warmstart.backbones.sequence import SequenceBackbone, SequenceConfig, build_sequence
-from warmstart.backbones.sequence.fold_in import ItemFoldIn
+from warmstart.backbones.sequence.fold_in import ItemFoldIn, evenly_spaced
 from warmstart.core import FitContext
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
@@ -18,7 +17,6 @@ from warmstart.run import stage_key
 from warmstart.servable import ItemEncoding, ItemRows, Servable
 from warmstart.similar_users import SimilarUsers
 
-_SAMPLE_SIZE = 4096  # users whose states fold-in compares with
 METRIC = "ndcg@10"
 """Metric for early stopping, on the validation slice with all queries."""
 
@@ -78,13 +76,6 @@ class SequenceRecommender(Servable, FoldsIn):
     def _score_warm(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
         return states @ items.T
 
-    def encode_items(
-        self, texts: Sequence[str], *, audience: int = 0
-    ) -> tuple[ItemEncoding, ItemRows]:
-        """As ``Servable.encode_items``: the texts are not read, so the items have no cold score."""
-        encoding, _ = super().encode_items(texts)
-        return encoding, self.item_rows(encoding)
-
     def item_rows(self, encoding: ItemEncoding) -> ItemRows:
         return {"vectors": self._no_vectors(len(encoding["vectors"]))}
 
@@ -114,8 +105,7 @@ class SequenceRecommender(Servable, FoldsIn):
         """What fold-in needs of all users; computed on first use."""
         if self._item_fold_in is None:
             histories = self.fitted.histories
-            sample = np.linspace(0, len(histories) - 1, min(_SAMPLE_SIZE, len(histories)))
-            states = self._states(histories.take(sample.astype(np.int32)))
+            states = self._states(histories.take(evenly_spaced(len(histories))))
             self._item_fold_in = self._backbone.item_fold_in(states)
         return self._item_fold_in
 
