@@ -50,6 +50,12 @@ def test_only_stages_with_a_key_in_a_run_folder_have_a_folder(tmp_path):
         assert other != folder
 
 
+def test_a_run_folder_may_be_given_as_a_string(tmp_path):
+    with Run(str(tmp_path)).stage("a", "key") as folder:
+        assert folder is not None
+        assert folder.parent == tmp_path
+
+
 def test_checkpoints_of_other_code_are_not_used(tmp_path, monkeypatch):
     def folder_of_stage():
         with Run(tmp_path).stage("train", "key", code="warmstart.backbones.fit") as folder:

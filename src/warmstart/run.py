@@ -34,8 +34,8 @@ class Run:
             counts its original duration.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | str | None = None) -> None:
+        self.folder = None if folder is None else Path(folder)
         self.seconds: dict[str, float] = {}
 
     @contextmanager

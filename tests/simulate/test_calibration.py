@@ -5,8 +5,12 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy import sparse
 
+from warmstart import from_frames
 from warmstart.data.interactions import concatenate
+from warmstart.data.queries import Queries
+from warmstart.data.tasks import RankingTask
 from warmstart.errors import ConfigError
 from warmstart.rank import by_user, mean_metric
 from warmstart.simulate.calibration import (
@@ -103,6 +107,7 @@ def test_chosen_constants_are_the_best_of_the_grid(world, models):
 
         return mean_metric(by_user(score), valid["overall"], "ndcg@20")
 
+    valid["overall"] = replace(valid["overall"], cold_items=None)
     values = {pair: value(*pair) for pair in product(COLD_WEIGHTS, USER_STD_EXPONENTS)}
     factors, chosen = fitted(models, world, valid)
     best = (chosen["cold_weight"], chosen["user_std_exponent"])
@@ -118,6 +123,51 @@ def test_chosen_constants_are_the_best_of_the_grid(world, models):
         for exponent in USER_STD_EXPONENTS
     ]
     assert values[best] > max(ends)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_weight_is_chosen_at_the_number_of_cold_items_in_use(seed):
+    """Each cold item has a copy, which only some tasks rank: one candidate stands for two items."""
+    n_users, n_warm, n_cold = 400, 40, 60
+    rng = np.random.default_rng(seed)
+    warm, cold, copies = (np.arange(n) for n in (n_warm, n_cold, n_cold))
+    cold, copies = cold + n_warm, copies + n_warm + n_cold
+    users = np.arange(n_users)
+    names = [f"{row:03d}" for row in range(n_warm + 2 * n_cold)]
+    trained = np.zeros((n_users, len(names)), bool)
+    trained[:, warm] = rng.random((n_users, n_warm)) < 0.3
+    of, clicked = np.nonzero(trained)
+    data = from_frames(
+        {"user": [f"{user:03d}" for user in of], "item": [names[item] for item in clicked]},
+        {"item": names, "title": names},
+    )
+    truth = np.zeros((n_users, n_warm + 2 * n_cold), bool)
+    truth[users, rng.choice(n_warm, n_users)] = True
+    truth[users, rng.choice(cold, n_users)] = True
+    truth &= ~trained
+    scores = (truth + rng.normal(0, 0.5, truth.shape)).astype(np.float32)
+    scores[:, copies] = scores[:, cold]
+    masked = trained.copy()
+    masked[:, copies] |= truth[:, cold]  # the copy of a relevant item is no miss
+    kept = truth.any(axis=1)
+
+    def choice(candidates, cold_items=None):
+        task = RankingTask(
+            "overall",
+            Queries.of_users(users[kept].astype(np.int32)),
+            candidates.astype(np.int32),
+            *(sparse.csr_matrix(pairs[kept]) for pairs in (truth, masked)),
+            cold_items=cold_items,
+        )
+        score = lambda u, i: scores[np.ix_(u, i)]  # noqa: E731
+        valid = {"cold": task, "overall": task}
+        reference = scores[:, cold].T
+        return fit_calibration(CalibrationConfig(), score, score, reference, data, valid)[1]
+
+    everything, own = np.concatenate([warm, cold, copies]), np.concatenate([warm, cold])
+    assert choice(own, cold_items=2 * n_cold) == choice(everything)
+    assert choice(own, cold_items=2 * n_cold)["cold_weight"] < choice(own)["cold_weight"]
+    assert choice(own, cold_items=n_cold) == choice(own)
 
 
 def test_the_scale_of_a_users_cold_scores_makes_no_difference(world, models):

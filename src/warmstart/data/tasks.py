@@ -29,6 +29,9 @@ class RankingTask:
             dialogue), so intervals and tests resample groups; the users' rows by default.
         ties: "random" breaks ties by a seeded order; "middle" places an item in the middle of
             those with the same score, as some published figures do.
+        cold_items: how many cold items a list will be drawn from in use, where these are more or
+            fewer than ``candidates`` has; for choices of how many cold items enter a list. No
+            metric depends on it. None: as many as ``candidates`` has.
     """
 
     name: str
@@ -38,6 +41,7 @@ class RankingTask:
     masked: sparse.csr_matrix
     groups: np.ndarray | None = None
     ties: Ties = "random"
+    cold_items: int | None = None
 
     @property
     def users(self) -> np.ndarray:

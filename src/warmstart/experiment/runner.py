@@ -31,7 +31,7 @@ def run_experiment(
     experiment: Experiment,
     split: Split,
     *,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     isolate: bool = False,
     use_cache: bool = True,
     progress: Progress | None = None,
@@ -61,7 +61,7 @@ def run_experiment(
             experiment.audience_size,
             experiment.lm,
             use_cache,
-            folder or Path(scratch),
+            Path(folder or scratch),
             experiment.control,
             progress,
         )

@@ -44,16 +44,16 @@ class TextEncoder:
         self,
         lm: LanguageModel,
         *,
-        folder: Path | None = None,
+        folder: Path | str | None = None,
         use_cache: bool = True,
         progress: Progress | None = None,
     ) -> None:
         self.lm = lm
         self.progress = progress
-        self.folder = folder
+        self.folder = None if folder is None else Path(folder)
         self.cache = None
         if use_cache:
-            file = (folder or cache_folder()) / "embeddings" / f"{lm.fingerprint[:32]}.sqlite"
+            file = (self.folder or cache_folder()) / "embeddings" / f"{lm.fingerprint[:32]}.sqlite"
             self.cache = VectorCache(file, lm.width)
 
     @classmethod
@@ -64,7 +64,7 @@ class TextEncoder:
         source: str | None = None,
         device: str = "auto",
         batch_size: int = 32,
-        folder: Path | None = None,
+        folder: Path | str | None = None,
         use_cache: bool = True,
     ) -> "TextEncoder":
         """Load the encoder that an artefact refers to and verify its weights.
@@ -176,7 +176,7 @@ def _key(text: str) -> bytes:
 def load_lm(
     config: LMConfig | None = None,
     *,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     use_cache: bool = True,
     progress: Progress | None = None,
 ) -> TextEncoder:

@@ -12,7 +12,9 @@ where warm_u is the standard deviation of user u's scores of unseen warm items, 
 user's scores of cold items, and warm the median of warm_u over users. How warm_u depends on the
 length of the history differs between backbones, hence the exponent. Both constants are chosen on
 the overall validation slice. A positive factor never changes the order of a user's cold items, so
-the top k of each side is ranked once and merged anew for each pair of constants.
+the top k of each side is ranked once and merged anew for each pair of constants. Validation may
+rank fewer cold items than a list will be drawn from (``RankingTask.cold_items``); a cold item that
+is no hit then takes up as many places as it stands for.
 
 Texts that tell the model nothing must not lift cold items. Where a user's cold scores hardly vary
 between items, or there are too few different texts to tell, they are divided by their root mean
@@ -44,6 +46,7 @@ _METRIC = Metric.parse("ndcg@20")
 _MAX_ITEMS = 5000  # maximum number of items per estimate of a standard deviation
 _USERS_AT_ONCE = 512
 _NEVER = 1e9  # a variation that no scores reach
+_ROUNDING = 1e-6  # of a sum of numbers of places
 _MIN_ITEMS = 20  # distinct texts that a standard deviation is estimated on
 _HEADROOM = 0.1  # of the limit; how far scores above it reach
 _MIN_ROOM = 1e-6  # the same where the limit is 0
@@ -189,12 +192,16 @@ def fit_calibration(
         for warm, cold in ((score_warm, cannot_score), (cannot_score, score_cold))
     )
     hits = np.concatenate([warm_side.hits, cold_side.hits], axis=1)
+    cold_miss = _items_per_cold_candidate(task, data)
+    places = np.concatenate(
+        [np.ones(warm_side.hits.shape), np.where(cold_side.hits, 1, cold_miss)], axis=1
+    )
 
     def quality(cold_weight: float, exponent: float) -> float:
         scaled = cold_side.scores * factors(cold_weight, exponent)[task.queries.users][:, None]
         scores = np.concatenate([warm_side.scores, scaled], axis=1)
         order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), axis=1, kind="stable")
-        merged = np.take_along_axis(hits, order[:, : _METRIC.k], axis=1)
+        merged = _hits_by_rank(*(np.take_along_axis(of, order, axis=1) for of in (hits, places)))
         return float(_METRIC.per_query(merged, warm_side.n_relevant).mean())
 
     cold_weight, exponent = max(
@@ -213,6 +220,31 @@ def _overall_task(valid: Validation | None) -> RankingTask | None:
             f"calibrating cold scores needs the validation slice 'overall', got {sorted(valid)}"
         )
     return task
+
+
+def _items_per_cold_candidate(task: RankingTask, data: Dataset) -> float:
+    """Return how many cold items in use one cold candidate of the task stands for."""
+    n_candidates = int((~data.warm[task.candidates]).sum())
+    if task.cold_items is None or n_candidates == 0:
+        return 1.0
+    return task.cold_items / n_candidates
+
+
+def _hits_by_rank(hits: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Move each hit to the rank that it has if every item takes up its number of places.
+
+    Args:
+        hits: bool, shape (queries, items), best first.
+        places: float64, the same shape; 1 for a hit, so no two hits get the same rank.
+
+    Returns:
+        bool, shape (queries, k).
+    """
+    ahead = (np.cumsum(places, axis=1) - places + _ROUNDING).astype(np.int64)
+    rows, columns = np.nonzero(hits & (ahead < _METRIC.k))
+    by_rank = np.zeros((len(hits), _METRIC.k), bool)
+    by_rank[rows, ahead[rows, columns]] = True
+    return by_rank
 
 
 def score_warm_and_cold(

@@ -51,6 +51,13 @@ REDIAL = {
 MOVIES = 'item,title\n100,"Up (2009)"\n101,"Heat (1995)"\n102,"Alien (1979)"\n'
 
 
+@pytest.mark.parametrize("read", [read_dataset, read_windows, read_collm, read_redial_requests])
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_folder_that_does_not_exist_is_named(tmp_path, read, kind):
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        read(kind(tmp_path / "nowhere"))
+
+
 def test_messages_become_turns(write):
     other = {**REDIAL, "conversationId": "18", "movieMentions": [], "messages": []}
     folder = write(items__csv=MOVIES, dialogues__jsonl=lines([REDIAL, other]))

@@ -14,7 +14,7 @@ from warmstart.data.readers.assemble import OnUnknownItem, assemble
 from warmstart.data.readers.csv_files import read_csv
 from warmstart.data.readers.dataset_config import read_dataset_config
 from warmstart.data.readers.events import Columns
-from warmstart.data.readers.table_files import find_table, read_table
+from warmstart.data.readers.table_files import existing_folder, find_table, read_table
 from warmstart.data.readers.tables import Table
 from warmstart.errors import DataError
 
@@ -32,15 +32,13 @@ def is_coldrec(folder: Path) -> bool:
     return _paths(folder, "train") != []
 
 
-def read_parts(folder: Path) -> dict[str, Table]:
+def read_parts(folder: Path | str) -> dict[str, Table]:
     """Read the five parts under our names, with string columns ``user`` and ``item``.
 
     Raises:
         DataError: a part is missing or has several files, or a row is malformed.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
+    folder = existing_folder(folder)
     parts = {}
     for part, stems in FILES.items():
         paths = _paths(folder, part)

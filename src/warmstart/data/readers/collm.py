@@ -19,13 +19,13 @@ from warmstart.data.readers.assemble import assemble
 from warmstart.data.readers.dataset_config import read_dataset_config
 from warmstart.data.readers.events import Columns
 from warmstart.data.readers.published_parts import read_parts
-from warmstart.data.readers.table_files import find_table, read_table
+from warmstart.data.readers.table_files import existing_folder, find_table, read_table
 from warmstart.data.values import read_ids_like, read_numbers, read_times
 from warmstart.errors import DataError
 from warmstart.process import check_process
 
 
-def read_collm(folder: Path) -> tuple[Dataset, tuple[str, ...]]:
+def read_collm(folder: Path | str) -> tuple[Dataset, tuple[str, ...]]:
     """Read samples as a data set with ratings, 1 for liked and 0 for not liked.
 
     Returns:
@@ -35,7 +35,7 @@ def read_collm(folder: Path) -> tuple[Dataset, tuple[str, ...]]:
         DataError: there are no samples, or a row is malformed; names file, row, column and value.
     """
     check_process()
-    folder = Path(folder)
+    folder = existing_folder(folder)
     path, items = find_table(folder, "samples"), find_table(folder, "items")
     if path is None:
         raise DataError(f"{folder}: no samples.csv[.gz]")

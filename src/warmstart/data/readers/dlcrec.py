@@ -24,7 +24,7 @@ from warmstart.data.readers.assemble import assemble
 from warmstart.data.readers.dataset_config import read_dataset_config
 from warmstart.data.readers.events import Columns
 from warmstart.data.readers.published_parts import PARTS, read_parts
-from warmstart.data.readers.table_files import JSON_LINES, find_table, read_table
+from warmstart.data.readers.table_files import JSON_LINES, existing_folder, find_table, read_table
 from warmstart.data.readers.tables import Table
 from warmstart.data.values import read_texts
 from warmstart.data.values.decoding import decoded
@@ -40,7 +40,7 @@ def is_windows(folder: Path) -> bool:
     return find_table(folder, "windows", JSON_LINES) is not None
 
 
-def read_windows(folder: Path) -> tuple[Dataset, dict[str, np.ndarray]]:
+def read_windows(folder: Path | str) -> tuple[Dataset, dict[str, np.ndarray]]:
     """Read windows as a data set, one user each.
 
     Returns:
@@ -53,7 +53,7 @@ def read_windows(folder: Path) -> tuple[Dataset, dict[str, np.ndarray]]:
             column and value.
     """
     check_process()
-    folder = Path(folder)
+    folder = existing_folder(folder)
     paths = find_table(folder, "windows", JSON_LINES), find_table(folder, "catalogue")
     if paths[0] is None or paths[1] is None:
         raise DataError(f"{folder}: windows of DLCRec are windows.jsonl[.gz] and catalogue.*")

@@ -44,7 +44,13 @@ from warmstart.data.readers.dlcrec import is_windows, read_windows
 from warmstart.data.readers.events import Columns
 from warmstart.data.readers.recbole import is_atomic, read_atomic
 from warmstart.data.readers.redial_requests import has_requests, read_redial_requests
-from warmstart.data.readers.table_files import JSON_LINES, SUFFIXES, find_table, read_table
+from warmstart.data.readers.table_files import (
+    JSON_LINES,
+    SUFFIXES,
+    existing_folder,
+    find_table,
+    read_table,
+)
 from warmstart.data.readers.tables import Table, frame_table
 from warmstart.data.values import read_ids
 from warmstart.errors import DataError
@@ -56,7 +62,7 @@ SOURCE_FILE = "source.json"
 _DIALOGUES = "dialogues.jsonl"
 
 
-def read_dataset(folder: Path, *, on_unknown_item: OnUnknownItem = "add") -> Dataset:
+def read_dataset(folder: Path | str, *, on_unknown_item: OnUnknownItem = "add") -> Dataset:
     """Read the data set in a folder.
 
     Args:
@@ -68,9 +74,7 @@ def read_dataset(folder: Path, *, on_unknown_item: OnUnknownItem = "add") -> Dat
         ConfigError: ``dataset.toml`` has a wrong value or an unknown key.
         DataError: a file is missing or a row is malformed; names file, row, column and value.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
+    folder = existing_folder(folder)
     path, talk = find_table(folder, "interactions"), find_table(folder, "dialogues", JSON_LINES)
     if path is None and is_atomic(folder):
         return read_atomic(folder, on_unknown_item=on_unknown_item)
@@ -140,7 +144,7 @@ def read_items(
     return build_catalogue(table, "item", listed, listed.clear(), text_columns)
 
 
-def write_dataset(dataset: Dataset, folder: Path) -> None:
+def write_dataset(dataset: Dataset, folder: Path | str) -> None:
     """Write a folder that ``read_dataset`` reads back with the same hash.
 
     Texts that are not composed of the text columns (in a catalogue made by hand) are written to a
@@ -160,7 +164,7 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     interactions, threshold = _interaction_rows(dataset)
     talk = dataset.dialogues
     write_folder(
-        folder,
+        Path(folder),
         interactions,
         items,
         DatasetConfig(name=dataset.name, text=text_columns, positive_rating=threshold),
@@ -208,9 +212,7 @@ def write_folder(
     """
     tables = {"interactions": interactions, "items": items, "users": users}
     files = {FILE, SOURCE_FILE, _DIALOGUES, *(f"{name}.parquet" for name in tables)}
-    with atomic_folder(
-        Path(folder), is_ours=_is_written_folder, files=files, error=DataError
-    ) as fresh:
+    with atomic_folder(folder, is_ours=_is_written_folder, files=files, error=DataError) as fresh:
         for name, table in tables.items():
             if table is not None:
                 table.write_parquet(fresh / f"{name}.parquet")

@@ -29,7 +29,7 @@ from warmstart.data.readers.dataset_config import read_dataset_config
 from warmstart.data.readers.dialogues import read_dialogues
 from warmstart.data.readers.events import Columns
 from warmstart.data.readers.published_parts import PARTS
-from warmstart.data.readers.table_files import JSON_LINES, find_table, read_table
+from warmstart.data.readers.table_files import JSON_LINES, existing_folder, find_table, read_table
 from warmstart.data.readers.tables import Table, records_table
 from warmstart.data.values import read_ids, read_texts
 from warmstart.data.values.decoding import decoded
@@ -42,7 +42,7 @@ def has_requests(folder: Path) -> bool:
     return bool(_paths(folder))
 
 
-def read_redial_requests(folder: Path) -> Dataset:
+def read_redial_requests(folder: Path | str) -> Dataset:
     """Read the requests in a folder as dialogues; every dialogue is a user.
 
     On the published files of ReDial, the system turns have 3,318 titles of the validation part and
@@ -53,7 +53,7 @@ def read_redial_requests(folder: Path) -> Dataset:
             items.
     """
     check_process()
-    folder = Path(folder)
+    folder = existing_folder(folder)
     paths, items_path = _paths(folder), find_table(folder, "items")
     if not paths or items_path is None:
         raise DataError(f"{folder}: needed: ievalm_{{{','.join(PARTS)}}}.jsonl[.gz], and items.*")

@@ -36,6 +36,18 @@ def read_table(path: Path) -> Table:
     raise DataError(f"{path}: unknown kind of file; allowed: {', '.join(SUFFIXES)}")
 
 
+def existing_folder(folder: Path | str) -> Path:
+    """Return the folder as a path.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    return folder
+
+
 def find_table(folder: Path, stem: str, suffixes: Sequence[str] = SUFFIXES) -> Path | None:
     """Find the file with this stem and one of the suffixes; None if there is none.
 

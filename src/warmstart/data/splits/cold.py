@@ -115,13 +115,16 @@ class ColdSplit(Split):
 
         Under random-cold, ``slice("valid", ...)`` also ranks the cold items of the test part, as
         published figures do. Their positives count as misses there, so a choice would favour what
-        ranks popular items low. Here the cold candidates are those of validation only.
+        ranks popular items low. Here the cold candidates are those of validation only; the slice
+        "overall" says how many the test part ranks (``cold_items``), which no label is read for.
         """
         cold = self.cold_candidates["valid"]
         if self.protocol == "random-cold":
             cold = np.unique(self.cold_valid.items)
         own = replace(self, cold_candidates={**self.cold_candidates, "valid": cold})
-        return {name: own.slice("valid", name, "train") for name in SLICES}
+        tasks = {name: own.slice("valid", name, "train") for name in SLICES}
+        n_cold = len(self.cold_candidates["test"])
+        return {**tasks, "overall": replace(tasks["overall"], cold_items=n_cold)}
 
     def _candidates(self, part: Part, name: SliceName) -> np.ndarray:
         cold = np.sort(self.cold_candidates[part]).astype(np.int32)

@@ -80,7 +80,7 @@ class _Manifest(Config):
     files: dict[str, str]
 
 
-def save_split(split: Split, folder: Path) -> None:
+def save_split(split: Split, folder: Path | str) -> None:
     """Write a split to a folder; an existing split there is replaced atomically.
 
     Raises:
@@ -121,7 +121,7 @@ def save_split(split: Split, folder: Path) -> None:
         (fresh / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def load_split(folder: Path) -> Split:
+def load_split(folder: Path | str) -> Split:
     """Load a split, checking every hash and every rule of ``check_split``.
 
     Raises:
