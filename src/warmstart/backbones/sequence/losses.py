@@ -41,9 +41,11 @@ class _Softmax(torch.autograd.Function):
         to_states, to_table = torch.empty_like(states), torch.zeros_like(table)
         chosen = torch.empty_like(states[:, 0])
         rows = max(1, _LOGITS_AT_ONCE[states.device.type] // len(table))
+        logits = factors.new_empty(min(rows, len(states)), len(table))
         for begin in range(0, len(states), rows):
             block = slice(begin, begin + rows)
-            probabilities = torch.softmax(by_position[block] @ factors.T, dim=1)
+            part = torch.mm(by_position[block], factors.T, out=logits[: len(states) - begin])
+            probabilities = torch.softmax(part, dim=1, out=part)
             chosen[block] = probabilities.gather(1, targets[block, None])[:, 0]
             to_states[block] = probabilities @ factors
             to_table += probabilities.T @ by_position[block]
