@@ -4,6 +4,7 @@ Such a column is text with ``|`` between the values, or the text form of a list 
 it is List(String), if it was read from lists. A value of a list may contain ``|``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -40,6 +41,19 @@ class Attribute:
         rows = np.flatnonzero(self.first >= 0)
         pairs = (np.ones(len(rows), bool), (rows, self.first[rows]))
         return sparse.csr_matrix(pairs, shape=self.matrix.shape)
+
+    def matrix_of(self, values: Sequence[str]) -> sparse.csr_matrix:
+        """Return ``matrix`` with these columns: values that no item has are empty, others left out.
+
+        Returns:
+            bool CSR, shape (n_items, values).
+        """
+        at = {value: position for position, value in enumerate(values)}
+        kept = np.array([value in at for value in self.values], bool)
+        pairs = self.matrix[:, kept].tocoo()
+        columns = np.array([at[value] for value in self.values if value in at], np.int32)
+        shape = (self.matrix.shape[0], len(values))  # pyright: ignore[reportOptionalSubscript]
+        return sparse.csr_matrix((pairs.data, (pairs.row, columns[pairs.col])), shape)
 
 
 def read_attribute(column: pl.Series) -> Attribute:

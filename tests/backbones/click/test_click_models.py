@@ -157,6 +157,34 @@ def test_items_without_ratings_follow_their_texts(config, world):
     assert found[1::2].max() < 0.4
 
 
+def test_an_added_item_is_predicted_like_an_unrated_item_of_the_fit(config, world, fitted_once):
+    model, rng = fitted_once(config), np.random.default_rng(4)
+    grown = build(model.chosen_config).restore(model.state())
+    grown.add_items(2, world.train.attributes[[N_RATED, N_RATED + 1]])
+    grown.add_items(1, world.train.attributes[[N_ITEMS - 1]])
+    added = np.arange(N_ITEMS, N_ITEMS + 3, dtype=np.int32)
+    twins = np.array([N_RATED, N_RATED + 1, N_ITEMS - 1], np.int32)
+    again = build(grown.chosen_config).restore(grown.state())
+    for user in rng.integers(N_USERS, size=8):
+        queries = Queries.of_users(np.full(3, user))
+        expected = model.predict_proba(queries, twins)
+        assert len(set(expected)) == 3
+        np.testing.assert_allclose(grown.predict_proba(queries, added), expected, rtol=1e-5)
+        np.testing.assert_allclose(again.predict_proba(queries, added), expected, rtol=1e-5)
+    np.testing.assert_allclose(held_out(grown, world), held_out(model, world), rtol=1e-6)
+    rated = asked(grown, [*added], liked=[int(added[0])])  # it counts in a history too
+    np.testing.assert_allclose(rated, asked(model, [*twins], liked=[N_RATED]), rtol=1e-5)
+
+
+def test_an_added_item_without_features_is_the_average_item(config):
+    world = make_world(attributes=False)
+    model = fit(short(config), world.train)
+    expected = model.predict_proba(nobody([0]), np.array([N_ITEMS - 1], np.int32))
+    model.add_items(1)
+    found = model.predict_proba(nobody([0]), np.array([N_ITEMS], np.int32))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_without_features_unrated_items_are_the_average_item(config):
     model = fit(short(config), make_world(attributes=False).train)
     cold = np.arange(N_RATED, N_ITEMS, dtype=np.int32)

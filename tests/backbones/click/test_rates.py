@@ -22,11 +22,13 @@ def histories():
 def test_item_rates_by_hand():
     rates = ItemRates(
         counts=np.array([4.0, 0.0]), likes=np.array([3.0, 0.0]), prior=np.array([0.5, 0.2]),
-        shrinkage=2.0,
+        content=np.array([0.4, 0.1, -0.2, 9.0]), shrinkage=2.0,
     )  # fmt: skip
     np.testing.assert_allclose(rates.rates, [4 / 6, 0.2])
     without = rates.without(np.array([0, 0]), np.array([True, False]))
     np.testing.assert_allclose(without, [3 / 5, 4 / 5])
+    grown = rates.extended(np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
+    np.testing.assert_allclose(grown.rates, [4 / 6, 0.2, 0.3, 0.98])
 
 
 def test_the_rate_without_a_label_is_that_of_the_other_pairs(world):
@@ -59,7 +61,7 @@ def test_departure_and_affinity_equal_loops(histories):
 
 
 def prior_of(features, rates, counts):
-    return content_prior(features.astype(np.float32), counts, rates * counts, 0.5, 5.0)
+    return content_prior(features.astype(np.float32), counts, rates * counts, 0.5, 5.0)[0]
 
 
 def test_the_prior_of_a_rated_item_does_not_know_its_own_labels(monkeypatch):

@@ -10,10 +10,17 @@ from pathlib import Path
 from typing import Self, TypeAlias
 
 import numpy as np
+from scipy import sparse
 from scipy.special import expit
 
 from warmstart.backbones.base import required_arrays
-from warmstart.backbones.click.data import ClickData, Events, HistoryRanges, check_rows
+from warmstart.backbones.click.data import (
+    ClickData,
+    Events,
+    HistoryRanges,
+    check_rows,
+    item_features,
+)
 from warmstart.backbones.configured import Configured
 from warmstart.config import Config
 from warmstart.data.queries import Queries
@@ -120,6 +127,27 @@ class ClickModel(Configured, ABC):
             histories = HistoryRanges(known.events, known.starts, stops)
         return expit(self._logits(queries.users, items, histories)).astype(np.float32)
 
+    def add_items(
+        self,
+        n_items: int,
+        attributes: sparse.csr_matrix | None = None,
+        text_vectors: np.ndarray | None = None,
+    ) -> None:
+        """Append items without ratings, which are predicted from their features.
+
+        Args:
+            n_items: number of new items.
+            attributes: as in the training pairs, with the same columns: CSR, shape (n_items,
+                values).
+            text_vectors: as in the training pairs: float32, shape (n_items, width).
+
+        Raises:
+            NotFittedError: before ``fit`` or ``restore``.
+        """
+        self._fitted()
+        self._extend(item_features(n_items, attributes, text_vectors), attributes)
+        self._n_items += n_items
+
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays from which ``restore`` reproduces the predictions exactly."""
         training = self._fitted()
@@ -158,6 +186,10 @@ class ClickModel(Configured, ABC):
     @abstractmethod
     def _logits(self, users: np.ndarray, items: np.ndarray, histories: HistoryRanges) -> np.ndarray:
         """Compute the log-odds of pairs: float, shape (pairs,); user -1 is unknown."""
+
+    @abstractmethod
+    def _extend(self, features: np.ndarray, attributes: sparse.csr_matrix | None) -> None:
+        """Append items: features float32, (new_items, n_features), and their attributes alone."""
 
     @abstractmethod
     def _learned(self) -> dict[str, np.ndarray]:

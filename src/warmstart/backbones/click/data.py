@@ -219,15 +219,12 @@ class ClickData:
         return attributes + (0 if self.text_vectors is None else self.text_vectors.shape[1])
 
     def item_features(self, items: np.ndarray) -> np.ndarray:
-        """Attributes, scaled to unit length, then text vectors: float32, (items, n_features)."""
-        parts = [np.zeros((len(items), 0), np.float32)]
-        if self.attributes is not None:
-            rows = self.attributes[items].toarray().astype(np.float32)
-            norms = np.linalg.norm(rows, axis=1, keepdims=True)
-            parts.append(np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0))
-        if self.text_vectors is not None:
-            parts.append(self.text_vectors[items].astype(np.float32))
-        return np.concatenate(parts, axis=1)
+        """Compute the features of items: float32, shape (items, n_features)."""
+        return item_features(
+            len(items),
+            None if self.attributes is None else self.attributes[items],
+            None if self.text_vectors is None else self.text_vectors[items],
+        )
 
     @cached_property
     def hash(self) -> str:
@@ -244,6 +241,20 @@ class ClickData:
             digest.update(f"{array.shape} {array.dtype} ".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+
+def item_features(
+    n_items: int, attributes: sparse.csr_matrix | None, text_vectors: np.ndarray | None
+) -> np.ndarray:
+    """Return attributes, scaled to unit length, then text vectors: float32, (n_items, features)."""
+    parts = [np.zeros((n_items, 0), np.float32)]
+    if attributes is not None:
+        rows = attributes.toarray().astype(np.float32)
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        parts.append(np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0))
+    if text_vectors is not None:
+        parts.append(text_vectors.astype(np.float32))
+    return np.concatenate(parts, axis=1)
 
 
 def check_rows(who: str, kind: str, rows: np.ndarray, low: int, stop: int) -> None:

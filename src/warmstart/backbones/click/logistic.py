@@ -95,12 +95,22 @@ class RateRegression:
         """Compute the log-odds of pairs that were not in training: float64, shape (pairs,)."""
         return self._combine(self._inputs(self.rates.rates[items], items, histories))
 
+    def extended(
+        self, features: np.ndarray, attributes: sparse.csr_matrix | None
+    ) -> "RateRegression":
+        """Append items without ratings; see ``ClickModel.add_items``."""
+        grown = self.attributes
+        if grown is not None and attributes is not None:
+            grown = sparse.csr_matrix(sparse.vstack([grown, attributes]))
+        return RateRegression(self.config, self.rates.extended(features), grown, self.coefficients)
+
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays that ``restore`` needs."""
         arrays = {
             "counts": self.rates.counts,
             "likes": self.rates.likes,
             "prior": self.rates.prior,
+            "content": self.rates.content,
             "coefficients": self.coefficients,
         }
         if self.attributes is not None:
@@ -116,15 +126,15 @@ class RateRegression:
         Raises:
             ArtefactError: an array is missing.
         """
-        counts, likes, prior, coefficients = required_arrays(
-            "logistic_ctr", state, "counts", "likes", "prior", "coefficients"
+        counts, likes, prior, content, coefficients = required_arrays(
+            "logistic_ctr", state, "counts", "likes", "prior", "content", "coefficients"
         )
         attributes = None
         if "attribute_offsets" in state:
             offsets, values = state["attribute_offsets"], state["attribute_values"]
             shape = (len(counts), int(state["attribute_number"][0]))
             attributes = sparse.csr_matrix((np.ones(len(values), bool), values, offsets), shape)
-        rates = ItemRates(counts, likes, prior, config.shrinkage)
+        rates = ItemRates(counts, likes, prior, content, config.shrinkage)
         return cls(config, rates, attributes, coefficients)
 
     def _inputs(self, rates: np.ndarray, items: np.ndarray, histories: HistoryRanges) -> np.ndarray:
@@ -164,6 +174,9 @@ class LogisticCtr(ClickModel):
 
     def _logits(self, users: np.ndarray, items: np.ndarray, histories: HistoryRanges) -> np.ndarray:
         return self._regression.logits(items, histories)
+
+    def _extend(self, features: np.ndarray, attributes: sparse.csr_matrix | None) -> None:
+        self._regression = self._regression.extended(features, attributes)
 
     def _learned(self) -> dict[str, np.ndarray]:
         return self._regression.state()

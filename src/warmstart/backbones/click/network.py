@@ -21,6 +21,7 @@ from typing import Annotated
 import numpy as np
 import torch
 from pydantic import Field
+from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -226,6 +227,11 @@ class NetworkModel(ClickModel):
             logits = logits + vectors.user_biases[user] + vectors.item_biases[item]
             found[block] += logits.cpu().numpy()
         return found
+
+    def _extend(self, features: np.ndarray, attributes: sparse.csr_matrix | None) -> None:
+        self._vectors = self._vectors.extended(features)
+        if self._base is not None:
+            self._base = self._base.extended(features, attributes)
 
     def _learned(self) -> dict[str, np.ndarray]:
         weights = {name: w.cpu().numpy() for name, w in self._head.state_dict().items()}

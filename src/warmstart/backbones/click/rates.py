@@ -10,7 +10,7 @@ training has not seen, and its history ends before the predicted event. Over the
 follows changes of mood; over the items with one attribute, a user's taste (``affinity``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,12 +30,15 @@ class ItemRates:
         counts: number of ratings of each item, float64, shape (n_items,).
         likes: number of its likes, float64, shape (n_items,).
         prior: rate expected without ratings, float64, shape (n_items,).
+        content: the prior of an item without ratings, as a linear function of its features:
+            float64, the intercept first, then one weight per feature.
         shrinkage: weight of the prior, as a number of ratings.
     """
 
     counts: np.ndarray
     likes: np.ndarray
     prior: np.ndarray
+    content: np.ndarray
     shrinkage: float
 
     @classmethod
@@ -44,11 +47,24 @@ class ItemRates:
         counts = np.bincount(pairs.items, minlength=pairs.n_items).astype(np.float64)
         likes = np.bincount(pairs.items, weights=pairs.labels, minlength=pairs.n_items)
         mean = float(pairs.labels.mean())
-        prior = np.full(pairs.n_items, mean)
+        prior, content = np.full(pairs.n_items, mean), np.array([mean])
         if pairs.n_features:
             features = pairs.item_features(np.arange(pairs.n_items))
-            prior = content_prior(features, counts, likes, mean, shrinkage)
-        return cls(counts, likes, prior, shrinkage)
+            prior, content = content_prior(features, counts, likes, mean, shrinkage)
+        return cls(counts, likes, prior, content, shrinkage)
+
+    def extended(self, features: np.ndarray) -> "ItemRates":
+        """Append items without ratings, by their features, shape (new_items, features)."""
+        prior = np.full(len(features), self.content[0])
+        if features.shape[1]:
+            prior = np.clip(prior + features @ self.content[1:], *_PRIOR_RANGE)
+        none = np.zeros(len(features))
+        return replace(
+            self,
+            counts=np.concatenate([self.counts, none]),
+            likes=np.concatenate([self.likes, none]),
+            prior=np.concatenate([self.prior, prior]),
+        )
 
     @cached_property
     def rates(self) -> np.ndarray:
@@ -68,7 +84,7 @@ class ItemRates:
 
 def content_prior(
     features: np.ndarray, counts: np.ndarray, likes: np.ndarray, mean: float, shrinkage: float
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Predict the rate of items from their features, by ridge regression.
 
     Items with ratings are regressed on their features, with weights n / (n + shrinkage) for n
@@ -85,7 +101,7 @@ def content_prior(
         shrinkage: the s of the module docstring.
 
     Returns:
-        float64, shape (n_items,), in [.02, .98].
+        The prior, float64, shape (n_items,), in [.02, .98]; and ``ItemRates.content``.
     """
     rated = counts > 0
     weights = np.sqrt(counts / (counts + shrinkage))
@@ -96,16 +112,18 @@ def content_prior(
     rotated = weighted @ axes
     moments = rotated.T @ targets
     best, prior = float((targets**2).sum()), np.full(len(counts), mean)
+    slopes = np.zeros(features.shape[1])
     for ridge in _RIDGES:
         inverse = 1 / (np.maximum(values, 0) + ridge)
         leverage = rotated**2 @ inverse
         errors = (targets - rotated @ (inverse * moments)) / (1 - leverage)
         if (errors**2).sum() < best:
             best = float((errors**2).sum())
-            fit = features @ (axes @ (inverse * moments))
+            slopes = axes @ (inverse * moments)
+            fit = features @ slopes
             own = np.divide(targets - errors, weights, out=fit.copy(), where=rated)
             prior = mean + own
-    return np.clip(prior, *_PRIOR_RANGE)
+    return np.clip(prior, *_PRIOR_RANGE), np.array([mean, *slopes])
 
 
 def departure(histories: HistoryRanges, residuals: np.ndarray, shrinkage: float) -> np.ndarray:

@@ -3,26 +3,31 @@
 from typing import Any, cast
 
 import numpy as np
+from scipy import sparse
 
-from warmstart.abilities import Predicts
+from warmstart.abilities import AddsItems, Predicts
+from warmstart.backbones.base import required_arrays
 from warmstart.backbones.click import ClickConfig, ClickData, ClickModel, build, label_likelihood
 from warmstart.core import FitContext, Recommender
+from warmstart.data.attributes import Attribute
+from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.queries import Queries
 from warmstart.data.tasks import LabelTask
 from warmstart.run import stage_key
 
 
-class ClickRecommender(Recommender, Predicts):
+class ClickRecommender(Recommender, Predicts, AddsItems):
     """Predicts likes; ranks items by their probability.
 
     It learns from ``Dataset.ratings``; a rating from ``Dataset.positive_rating`` on is a like. A
-    method names the click model by its configuration. Items that are new after the fit need another
-    fit.
+    method names the click model by its configuration. An item that is new after the fit is
+    predicted from its genres; genres that no item of the fit has are left out.
     """
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         config = cast(ClickConfig, self.config)
+        self._n_fit, self._genres = data.n_items, _genres(data.catalogue)
         pairs = self._pairs(data)
         seed = int(context.rng.spawn(1)[0].integers(2**63))
         task = (context.valid or {}).get("all")
@@ -44,13 +49,13 @@ class ClickRecommender(Recommender, Predicts):
         """Collect the rated events as training pairs, with the genres of items."""
         assert data.ratings is not None, "``fit`` has checked what the method reads"
         assert data.positive_rating is not None
-        genres = data.catalogue.genre_column
+        genres = self._genres
         return ClickData.from_ratings(
             data.ratings,
             threshold=data.positive_rating,
             n_users=data.n_users,
             n_items=data.n_items,
-            attributes=None if genres is None else data.catalogue.attribute(genres).matrix,
+            attributes=None if genres is None else genres.matrix,
         )
 
     def _predict(self, queries: Queries, items: np.ndarray) -> np.ndarray:
@@ -61,8 +66,25 @@ class ClickRecommender(Recommender, Predicts):
         """As ``Recommender.score``: probabilities of a like."""
         return self._score_by_probability(queries, items)
 
+    def _add_items(self, items: Catalogue) -> None:
+        attributes = None
+        if self._genres is not None:
+            name, values = self._genres.name, self._genres.values
+            attributes = sparse.csr_matrix((len(items), len(values)), dtype=bool)
+            if name in items.columns.columns:
+                attributes = items.attribute(name).matrix_of(values)
+        self._model.add_items(len(items), attributes)
+
     def _state(self) -> dict[str, np.ndarray]:
-        return self._model.state()
+        return {**self._model.state(), "n_items_of_fit": np.array([self._n_fit])}
 
     def _restore(self, state: dict[str, np.ndarray], lm: Any) -> None:
+        (n_items,) = required_arrays(self.name, state, "n_items_of_fit")
+        self._n_fit = int(n_items[0])
+        self._genres = _genres(self.fitted.catalogue.take(np.arange(self._n_fit)))
         self._model = build(self.config).restore(state)
+
+
+def _genres(catalogue: Catalogue) -> Attribute | None:
+    name = catalogue.genre_column
+    return None if name is None else catalogue.attribute(name)

@@ -5,7 +5,7 @@ padding of a short history. It is 0, and so are the rows of all users and items 
 pairs, which no gradient reaches.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -45,12 +45,28 @@ class Vectors:
         items: shape (n_items + 1, width), features included.
         user_biases: shape (n_users + 1,).
         item_biases: shape (n_items + 1,), features included.
+        content: shape (n_features, width), the part of an item's vector that a feature adds.
+        content_bias: shape (n_features,), the same of its bias.
     """
 
     users: Tensor
     items: Tensor
     user_biases: Tensor
     item_biases: Tensor
+    content: Tensor
+    content_bias: Tensor
+
+    def extended(self, features: np.ndarray) -> "Vectors":
+        """Insert items without ratings before the last row: float32, (new_items, n_features)."""
+        given = torch.from_numpy(features).to(self.items.device)
+        grown = [
+            torch.cat([table[:-1], given @ content, table[-1:]])
+            for table, content in (
+                (self.items, self.content),
+                (self.item_biases, self.content_bias),
+            )
+        ]
+        return replace(self, items=grown[0], item_biases=grown[1])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays that ``from_arrays`` needs, by name."""
@@ -100,11 +116,17 @@ class Tables(nn.Module):
     def vectors(self) -> Vectors:
         """Return the present vectors and biases of all users and items."""
         vectors, biases = self.of_content(np.arange(self.pairs.n_items + 1))
+        weight = self.items.weight
+        content, content_bias = weight.new_zeros(0, weight.shape[1]), weight.new_zeros(0)
+        if self.content is not None and self.content_bias is not None:
+            content, content_bias = self.content.weight.T, self.content_bias.weight[0]
         return Vectors(
             self.users.weight.clone(),
-            self.items.weight + vectors,
+            weight + vectors,
             self.user_biases.weight[:, 0].clone(),
             self.item_biases.weight[:, 0] + biases,
+            content.contiguous().clone(),
+            content_bias.clone(),
         )
 
 
