@@ -7,6 +7,7 @@ import pytest
 
 from warmstart.data.ids import Ids
 from warmstart.data.interactions import concatenate
+from warmstart.data.splits.next_item import next_item
 from warmstart.data.splits.random_cold import random_cold
 from warmstart.errors import ConfigError, DataError, NotFittedError
 from warmstart.evaluation.evaluate import evaluate
@@ -145,6 +146,37 @@ def test_block_size_changes_nothing(split, scorers):
             np.testing.assert_array_equal(result.values[metric], blocks.slices[name].values[metric])
         assert result.facts == blocks.slices[name].facts
     assert whole.calibration == blocks.calibration
+
+
+@pytest.mark.parametrize(
+    ("options", "ranked"),
+    [({}, 1), ({"cold_users": 10}, 1), ({"cold_items": 0.2}, 3), ({"candidates": "uni5"}, 1)],
+)
+def test_slices_of_the_same_candidates_are_ranked_once(split, options, ranked):
+    """The queries of a slice are a part of all: its values are those of a ranking of its own."""
+    steps = split.dataset.interactions
+    timed = replace(steps, times=np.arange(len(steps)))
+    sequences = next_item(replace(split.dataset, interactions=timed), **options)
+    asked = []
+
+    class Counted:
+        name = "counted"
+
+        def score(self, queries, items):
+            asked.append(len(queries))
+            rows = queries.histories.lengths[:, None] * 7919 + 1
+            return (items * rows % 101 % 10).astype(np.float32)  # with ties
+
+    report = evaluate(Counted(), sequences)
+    names = list(report.slices)
+    assert names[:3] == ["all", "warm", "cold"]
+    assert len(asked) == ranked
+    for name in names[1:]:
+        alone = evaluate(Counted(), sequences, slices=[name])
+        for metric in report.metrics:
+            assert np.array_equal(
+                alone.slices[name].values[metric], report.slices[name].values[metric]
+            )
 
 
 def test_per_user_values_come_back_with_ids(split, scorers):

@@ -32,6 +32,8 @@ class RankingTask:
         cold_items: how many cold items a list will be drawn from in use, where these are more or
             fewer than ``candidates`` has; for choices of how many cold items enter a list. No
             metric depends on it. None: as many as ``candidates`` has.
+        part_of: name of the task whose queries these are a part of, and their positions in it, so
+            that one ranking serves both; or None.
     """
 
     name: str
@@ -42,17 +44,23 @@ class RankingTask:
     groups: np.ndarray | None = None
     ties: Ties = "random"
     cold_items: int | None = None
+    part_of: tuple[str, np.ndarray] | None = field(default=None, repr=False)
 
     @property
     def users(self) -> np.ndarray:
         """Row numbers of the users, int32, shape (queries,); -1 for an unknown user."""
         return self.queries.users
 
+    def slice(self, name: str, rows: np.ndarray) -> "RankingTask":
+        """Make a task of some queries, given by a boolean mask, with the same candidates."""
+        return replace(self.take(rows), name=name, part_of=(self.name, np.flatnonzero(rows)))
+
     def take(self, rows: np.ndarray) -> "RankingTask":
         """Select queries by position or boolean mask."""
         own = self.candidates.ndim == 2
         return replace(
             self,
+            part_of=None,
             queries=self.queries.take(rows),
             candidates=self.candidates[rows] if own else self.candidates,
             relevance=self.relevance[rows],

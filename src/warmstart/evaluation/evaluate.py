@@ -184,7 +184,9 @@ def evaluate(
         _check_fitted_on(model, split)
     scorer = _Timed(model)
     tasks = _tasks(split, part, mask, slices, control)
-    answers = _Answers(split, part, chosen, _lists_of(model, control))
+    parts = [task.part_of for task in tasks.values() if isinstance(task, RankingTask)]
+    wholes = {whole for whole, _ in filter(None, parts)}
+    answers = _Answers(split, part, chosen, _lists_of(model, control), wholes)
     for which, task in tasks.items():
         if isinstance(task, LabelTask):
             n_users = split.dataset.n_users
@@ -211,11 +213,18 @@ class _Answers:
     """Collects the results of the slices, and the calibration of the overall slice."""
 
     def __init__(
-        self, split: Split, part: Part, metrics: tuple[str, ...], top_items: ListFunction | None
+        self,
+        split: Split,
+        part: Part,
+        metrics: tuple[str, ...],
+        top_items: ListFunction | None,
+        wholes: set[str],
     ) -> None:
         self.split, self.metrics, self.top_items = split, metrics, top_items
+        self.wholes = wholes  # slices whose rankings serve other slices too
         self.part: Part = part
         self.results: dict[str, SliceResult] = {}
+        self.rankings: dict[str, Ranking] = {}
         self.calibration: tuple[CalibrationBin, ...] = ()
 
     @cached_property
@@ -235,15 +244,21 @@ class _Answers:
         """Rank the candidates of one slice and measure the lists."""
         split, k = self.split, self.measure.k
         overall = split if name == "overall" and isinstance(split, ColdSplit) else None
-        ranking = rank_task(
-            scorer.score,
-            task,
-            k if overall is None or self.top_items else max(k, _CALIBRATION_DEPTH),
-            top_items=self.top_items,
-            memory_mb=memory_mb,
-            seed=tie_seed,
-            progress=progress,
-        )
+        whole, rows = task.part_of or (name, np.arange(0))
+        if whole in self.rankings:
+            ranking = self.rankings[whole].take(rows)
+        else:
+            ranking = rank_task(
+                scorer.score,
+                task,
+                k if overall is None or self.top_items else max(k, _CALIBRATION_DEPTH),
+                top_items=self.top_items,
+                memory_mb=memory_mb,
+                seed=tie_seed,
+                progress=progress,
+            )
+            if name in self.wholes:
+                self.rankings[name] = ranking
         if overall is None:
             self.results[name] = self.measure(name, ranking, task)
         else:

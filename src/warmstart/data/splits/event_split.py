@@ -88,7 +88,7 @@ class EventSplit(Split):
             slices |= self._by_target(task, part)
         cold = task.queries.users < 0
         if cold.any() and not cold.all():
-            slices["cold_users"] = replace(task.take(cold), name="cold_users")
+            slices["cold_users"] = task.slice("cold_users", cold)
         return dict(slices)
 
     def _by_event(self, part: Part, mask: Mask) -> RankingTask:
@@ -164,9 +164,9 @@ class EventSplit(Split):
         slices = {}
         for name, rows in wanted.items():
             if rows.any():
-                slices[name] = replace(task.take(rows), name=name)
+                slices[name] = task.slice(name, rows)
                 if pools and self.candidates is None:
-                    slices[name] = replace(slices[name], candidates=pools[name])
+                    slices[name] = replace(slices[name], candidates=pools[name], part_of=None)
         return slices
 
     @cached_property
