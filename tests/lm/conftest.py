@@ -5,8 +5,8 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from warmstart.lm import LMConfig, load_language_model
-from warmstart.lm.source import DEFAULT_PACKAGE
+from warmstart.lm import CausalLMConfig, LMConfig, load_language_model
+from warmstart.lm.source import DEFAULT_CAUSAL_PACKAGE, DEFAULT_PACKAGE
 from warmstart.testing.tiny_lm import tiny_causal, tiny_encoder
 
 WORDS = [
@@ -58,10 +58,28 @@ def lm(folder):
     return load_language_model(LMConfig(source=str(folder), device="cpu"))
 
 
+def need_package(name):
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip(f"package {name} is not installed")
+
+
+@pytest.fixture(scope="session")
+def smollm():
+    """The default causal LM in float32; its conversion is kept in the user's cache folder."""
+    need_package(DEFAULT_CAUSAL_PACKAGE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("WARMSTART_CACHE", raising=False)
+        return load_language_model(CausalLMConfig(device="cpu", dtype="float32"))
+
+
+@pytest.fixture
+def user_cache(separate_cache, monkeypatch):
+    monkeypatch.delenv("WARMSTART_CACHE")
+
+
 @pytest.fixture(scope="session")
 def minilm():
-    try:
-        importlib.metadata.distribution(DEFAULT_PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip(f"package {DEFAULT_PACKAGE} is not installed")
+    need_package(DEFAULT_PACKAGE)
     return load_language_model(LMConfig(source=f"package:{DEFAULT_PACKAGE}", device="cpu"))

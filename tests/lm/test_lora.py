@@ -5,7 +5,7 @@ import torch
 from tests.lm.conftest import TEXTS
 from warmstart.errors import ArtefactError, ConfigError
 from warmstart.lm import TextEncoder
-from warmstart.lm.lora import LoRAConfig, TunableEncoder, encode_with_adapter
+from warmstart.lm.lora import LoRAConfig, TunableLM, encode_with_adapter
 from warmstart.lm.texts import tokenize
 from warmstart.train.seed import torch_seed
 
@@ -13,7 +13,7 @@ CONFIG = LoRAConfig(rank=2, alpha=8)
 
 
 def tunable(lm, config=CONFIG, seed=0):
-    return TunableEncoder(lm, config, np.random.default_rng(seed))
+    return TunableLM(lm, config, np.random.default_rng(seed))
 
 
 def everything(lm):

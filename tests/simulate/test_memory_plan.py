@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from warmstart.lm.lora import LoRAConfig, TunableEncoder
+from warmstart.lm.lora import LoRAConfig, TunableLM
 from warmstart.lm.texts import TokenBatch
 from warmstart.simulate.memory_plan import memory_plan
 from warmstart.simulate.user_tokens import PositivePairs, UserTokens
@@ -12,7 +12,7 @@ BATCH, LENGTH = 8, 48
 
 def plan_and_parts(lm, rank, head):
     lora = LoRAConfig(rank=rank)
-    tunable = TunableEncoder(lm, lora, np.random.default_rng(0))
+    tunable = TunableLM(lm, lora, np.random.default_rng(0))
     users = UserTokens(
         np.ones((70, 12)), lm.width, np.random.default_rng(0), head=head, degrees=np.ones(70)
     )

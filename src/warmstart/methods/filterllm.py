@@ -43,7 +43,7 @@ from warmstart.core import Encoder, FitContext, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.data.tasks import RankingTask
-from warmstart.lm.lora import LoRAConfig, TunableEncoder, encode_with_adapter
+from warmstart.lm.lora import LoRAConfig, TunableLM, encode_with_adapter
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.rank import top_k
 from warmstart.servable import ItemEncoding
@@ -187,7 +187,7 @@ class FilterLLM(Simulator):
         distribution = UserDistribution(tokens, ridge, scale)
         tunable = None
         if config.lm_tuning == "lora":
-            tunable = TunableEncoder(context.encoder.lm, config.lora, context.rng.spawn(1)[0])
+            tunable = TunableLM(context.encoder.lm, config.lora, context.rng.spawn(1)[0])
         trainee = DistributionTrainee(distribution, data, rows, vectors, guides, tunable, config)
         self._distribution, self._adapter = distribution, {}
         self._tune(trainee, data, context)

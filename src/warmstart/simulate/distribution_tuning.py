@@ -13,7 +13,7 @@ from warmstart.config import Config
 from warmstart.data.dataset import Dataset
 from warmstart.data.tasks import RankingTask
 from warmstart.lm.load import LanguageModel
-from warmstart.lm.lora import LoRAConfig, TunableEncoder
+from warmstart.lm.lora import LoRAConfig, TunableLM
 from warmstart.lm.texts import TokenizedTexts, tokenize
 from warmstart.rank import TableScorer, mean_metric
 from warmstart.simulate.memory_plan import MemoryPlan, memory_plan
@@ -115,7 +115,7 @@ class DistributionTrainee(TorchTrainee):
         rows: np.ndarray,
         vectors: np.ndarray,
         guides: np.ndarray,
-        tunable: TunableEncoder | None,
+        tunable: TunableLM | None,
         config: TokenTuningConfig,
     ) -> None:
         self.distribution, self.tunable, self.config = distribution, tunable, config

@@ -26,7 +26,7 @@ from torch.nn import functional
 from warmstart.config import Config
 from warmstart.core import FitContext
 from warmstart.lm.load import LanguageModel
-from warmstart.lm.lora import LoRAConfig, TunableEncoder
+from warmstart.lm.lora import LoRAConfig, TunableLM
 from warmstart.simulate.funnel.training_pairs import Pairs
 from warmstart.train import Schedule, TorchTrainee, train_stage
 from warmstart.train.seed import torch_seed
@@ -80,7 +80,7 @@ class Judge(ABC):
 
     def __init__(self, lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> None:
         self.lm, self.config = lm, config
-        self.tunable = TunableEncoder(lm, config.lora, rng)
+        self.tunable = TunableLM(lm, config.lora, rng)
 
     @abstractmethod
     def prepare(self, pairs: Pairs) -> "PairBatcher":

@@ -1,0 +1,298 @@
+"""What a causal LM computes: states, logits, and the likelihood of continuations.
+
+The prompts of one call are read in batches of similar length. A prompt with many continuations,
+such as the titles of its candidates, is read once: its keys and values are cached and repeated for
+the continuations. Logits are larger than everything else (tokens of the vocabulary x positions), so
+they are computed only for the positions that are asked for, some at a time.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from warmstart.errors import ConfigError, DataError
+from warmstart.lm.load import LanguageModel
+from warmstart.lm.prompts import SLOT
+from warmstart.lm.texts import TokenBatch, TokenizedTexts
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+_LOGITS_AT_ONCE = 2**24  # 64 MB in float32
+_CACHE_AT_ONCE = 2**28  # bytes of keys and values of one batch of continuations
+
+
+class CausalLM:
+    """A causal language model with its vocabulary head.
+
+    Args:
+        lm: the loaded model.
+
+    Raises:
+        ConfigError: the model has no vocabulary head.
+    """
+
+    def __init__(self, lm: LanguageModel) -> None:
+        find: Any = getattr(lm.with_head, "get_output_embeddings", lambda: None)
+        head = find()
+        if lm.spec.kind != "causal" or head is None:
+            raise ConfigError(
+                f"LM {lm.spec.source!r} has no vocabulary head; give a causal LM, or load it with "
+                "kind = 'causal'"
+            )
+        self.lm = lm
+        self.head: nn.Module = head
+
+    @property
+    def n_tokens(self) -> int:
+        """Size of the vocabulary: the rows of the table of input vectors."""
+        return len(self.words())
+
+    def words(self) -> Tensor:
+        """The input vectors of the vocabulary: shape (n_tokens, width)."""
+        find: Any = self.lm.with_head.get_input_embeddings
+        return find().weight
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Compute the logits of the next token: float32, shape (..., vocabulary)."""
+        return self.head(states).float()
+
+    def embed(self, ids: Tensor, vectors: Tensor | None = None) -> Tensor:
+        """Look up the input vectors of tokens, and put given ones into the slots.
+
+        Args:
+            ids: int64, shape (batch, tokens); ``SLOT`` at slots.
+            vectors: shape (slots, width), one for each slot in order of rows, then places.
+
+        Returns:
+            Shape (batch, tokens, width).
+
+        Raises:
+            DataError: the number of vectors is not that of the slots, or their width is another.
+        """
+        slots = ids == SLOT
+        embedded = functional.embedding(ids.masked_fill(slots, 0), self.words())
+        shape = None if vectors is None else tuple(vectors.shape)
+        expected = (int(slots.sum()), embedded.shape[2])
+        if vectors is None and expected[0] == 0:
+            return embedded
+        if vectors is None or shape != expected:
+            raise DataError(
+                f"vectors of slots have shape {shape}, allowed: (slots, width) = {expected}"
+            )
+        return embedded.masked_scatter(slots[:, :, None], vectors.to(embedded.dtype))
+
+    def hidden(self, batch: TokenBatch, vectors: Tensor | None = None) -> Tensor:
+        """Compute the states of the last layer: shape (batch, tokens, width)."""
+        return self._read(batch, vectors).last_hidden_state
+
+    def last_states(self, batch: TokenBatch, vectors: Tensor | None = None) -> Tensor:
+        """Compute the state at the last token of each row: shape (batch, width)."""
+        return _at_last(self.hidden(batch, vectors), batch.mask)
+
+    @torch.inference_mode()
+    def next_token_logits(
+        self, prompts: TokenizedTexts, *, vectors: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Compute the logits of the token that follows each prompt.
+
+        Args:
+            prompts: the prompts.
+            vectors: those of the slots of all prompts in order, float32, shape (slots, width).
+
+        Returns:
+            float32, shape (prompts, vocabulary).
+        """
+        rows = np.empty((len(prompts), self.n_tokens), np.float32)
+        for chosen, batch, given in self.batches(prompts, vectors):
+            rows[chosen] = self.logits(self.last_states(batch, given)).cpu().numpy()
+        return rows
+
+    @torch.inference_mode()
+    def log_likelihoods(
+        self,
+        prompts: TokenizedTexts,
+        continuations: Sequence[Sequence[Sequence[int]]],
+        *,
+        vectors: np.ndarray | None = None,
+        share_prompts: bool = True,
+        progress: Progress | None = None,
+    ) -> list[np.ndarray]:
+        """Compute log p(continuation | prompt), summed over the tokens of each continuation.
+
+        Args:
+            prompts: the prompts.
+            continuations: the token ids of one or more continuations of each prompt, none empty.
+            vectors: those of the slots of all prompts in order, float32, shape (slots, width).
+            share_prompts: read each prompt once and not once for each of its continuations. The
+                result is the same up to rounding.
+            progress: called with the prompts done and the prompts in total.
+
+        Returns:
+            For each prompt float32, shape (continuations,).
+
+        Raises:
+            DataError: a continuation is empty, or there is not one list for each prompt.
+        """
+        if len(continuations) != len(prompts):
+            raise DataError(
+                f"log_likelihoods: {len(continuations)} lists of continuations for "
+                f"{len(prompts)} prompts"
+            )
+        for number, given in enumerate(continuations):
+            if any(len(tokens) == 0 for tokens in given):
+                raise DataError(f"log_likelihoods: a continuation of prompt {number} has no tokens")
+        found = [np.empty(len(given), np.float32) for given in continuations]
+        size, done = self.lm.batch_size if share_prompts else 1, 0
+        for chosen, batch, given in self.batches(prompts, vectors, size):
+            pairs = [(row, place) for row in chosen for place in range(len(continuations[row]))]
+            tokens = [np.asarray(continuations[row][place], np.int64) for row, place in pairs]
+            owners = np.repeat(np.arange(len(chosen)), [len(continuations[row]) for row in chosen])
+            if share_prompts:
+                values = self._continued(batch, given, owners, tokens)
+            else:
+                values = self._repeated(batch, given, tokens)
+            for (row, place), value in zip(pairs, values, strict=True):
+                found[row][place] = value
+            done += len(chosen)
+            if progress is not None:
+                progress(done, len(prompts))
+        return found
+
+    def batches(
+        self, prompts: TokenizedTexts, vectors: np.ndarray | None, size: int | None = None
+    ) -> Iterator[tuple[np.ndarray, TokenBatch, Tensor | None]]:
+        """Iterate over batches of prompts of similar lengths, longest first.
+
+        Args:
+            prompts: the prompts.
+            vectors: those of the slots of all prompts in order, float32, shape (slots, width).
+            size: prompts per batch; None takes the model's.
+
+        Yields:
+            The numbers of the prompts, their tokens, and the vectors of their slots.
+
+        Raises:
+            DataError: the number of vectors is not that of the slots.
+        """
+        slots = np.array([int((ids == SLOT).sum()) for ids in prompts.ids], np.int64)
+        n_vectors = 0 if vectors is None else len(vectors)
+        if slots.sum() != n_vectors:
+            raise DataError(f"{n_vectors} vectors for {slots.sum()} slots of the prompts")
+        of_prompt = np.repeat(np.arange(len(slots)), slots)
+        for rows in prompts.sorted_batches(size or self.lm.batch_size):
+            given = None
+            if vectors is not None:
+                places = np.concatenate([np.flatnonzero(of_prompt == row) for row in rows])
+                given = torch.from_numpy(vectors[places]).to(self.lm.device)
+            yield rows, prompts.batch(rows, self.lm.device), given
+
+    def _read(self, batch: TokenBatch, vectors: Tensor | None, **options: Any) -> Any:
+        """Run the network; padding stands on the right, so positions count from the left."""
+        arguments = {"attention_mask": batch.mask.long(), "use_cache": False, **options}
+        if vectors is None:
+            return self.lm.body(input_ids=batch.ids, **arguments)
+        return self.lm.body(inputs_embeds=self.embed(batch.ids, vectors), **arguments)
+
+    def _continued(
+        self,
+        batch: TokenBatch,
+        vectors: Tensor | None,
+        owners: np.ndarray,
+        tokens: list[np.ndarray],
+    ) -> np.ndarray:
+        """Log-likelihoods of continuations of a batch of prompts, each prompt read once.
+
+        ``owners`` has the position in the batch of the prompt of each continuation.
+        """
+        read = self._read(batch, vectors, use_cache=True)
+        cache = read.past_key_values
+        if cache is None:
+            raise ConfigError(
+                f"LM {self.lm.spec.source!r} has no cache of keys and values; pass "
+                "share_prompts=False"
+            )
+        ends = _at_last(read.last_hidden_state, batch.mask)
+        lengths = batch.mask.sum(1)
+        order = np.argsort([len(ids) for ids in tokens], kind="stable")
+        size = max(1, _CACHE_AT_ONCE // (_cache_bytes(cache) // len(batch.ids) + 1))
+        found = np.empty(len(tokens), np.float32)
+        for begin in range(0, len(order), size):
+            some = order[begin : begin + size]
+            targets, mask = _padded([tokens[number] for number in some], self.lm.device)
+            prompt = torch.from_numpy(owners[some]).to(self.lm.device)
+            states = ends[prompt][:, None]
+            if targets.shape[1] > 1:
+                repeated = copy.deepcopy(cache)
+                repeated.batch_select_indices(prompt)
+                positions = torch.arange(targets.shape[1] - 1, device=self.lm.device)
+                following = self.lm.body(
+                    input_ids=targets[:, :-1],
+                    attention_mask=torch.cat([batch.mask[prompt], mask[:, :-1]], dim=1).long(),
+                    position_ids=lengths[prompt][:, None] + positions,
+                    past_key_values=repeated,
+                    use_cache=True,
+                ).last_hidden_state
+                states = torch.cat([states, following], dim=1)
+            found[some] = self._summed(states, targets, mask)
+        return found
+
+    def _repeated(
+        self, batch: TokenBatch, vectors: Tensor | None, tokens: list[np.ndarray]
+    ) -> np.ndarray:
+        """Log-likelihoods of continuations of one prompt, which is read with each of them."""
+        targets, mask = _padded(tokens, self.lm.device)
+        n, length = len(tokens), batch.ids.shape[1]
+        whole = TokenBatch(
+            torch.cat([batch.ids.expand(n, -1), targets[:, :-1]], dim=1),
+            torch.cat([batch.mask.expand(n, -1), mask[:, :-1]], dim=1),
+        )
+        given = None if vectors is None else vectors.repeat(n, 1)
+        states = self._read(whole, given).last_hidden_state[:, length - 1 :]
+        return self._summed(states, targets, mask)
+
+    def _summed(self, states: Tensor, targets: Tensor, mask: Tensor) -> np.ndarray:
+        """Sum log p of the targets over each row: float32, shape (rows,)."""
+        rows, _ = mask.nonzero(as_tuple=True)
+        values = self.token_log_likelihoods(states[mask], targets[mask])
+        sums = values.new_zeros(len(mask)).index_add_(0, rows, values)
+        return sums.cpu().numpy()
+
+    def token_log_likelihoods(self, states: Tensor, targets: Tensor) -> Tensor:
+        """Compute log p of one token after each state.
+
+        Args:
+            states: shape (positions, width).
+            targets: int64, shape (positions,).
+
+        Returns:
+            float32, shape (positions,).
+        """
+        size = max(1, _LOGITS_AT_ONCE // self.n_tokens)
+        found = [
+            -functional.cross_entropy(self.logits(part), wanted, reduction="none")
+            for part, wanted in zip(states.split(size), targets.split(size), strict=True)
+        ]
+        return torch.cat(found)
+
+
+def _at_last(states: Tensor, mask: Tensor) -> Tensor:
+    return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
+
+
+def _padded(tokens: list[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Pad token ids on the right: int64 and bool, shape (rows, longest)."""
+    batch = TokenizedTexts(tuple(tokens), 0, 0).batch(np.arange(len(tokens)), device)
+    return batch.ids, batch.mask
+
+
+def _cache_bytes(cache: Any) -> int:
+    return sum(
+        tensor.numel() * tensor.element_size()
+        for layer in cache.layers
+        for tensor in (layer.keys, layer.values)
+    )

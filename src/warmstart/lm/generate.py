@@ -1,0 +1,234 @@
+"""Write texts with a causal LM: greedy or sampled, freely or as lists of catalogue titles.
+
+transformers writes; the lists are a rule about which tokens may come next.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from warmstart.config import Config
+from warmstart.errors import DataError
+from warmstart.lm.causal import CausalLM
+from warmstart.lm.texts import TokenBatch, TokenizedTexts
+from warmstart.lm.trie import Trie
+from warmstart.train.seed import torch_seed
+
+Allowed: TypeAlias = Callable[[int, int], np.ndarray]
+"""(prompt, place in its list) -> the items that may stand there, bool, shape (n_items,)."""
+
+
+class SamplingConfig(Config):
+    """How tokens are drawn.
+
+    Attributes:
+        temperature: divides the logits; below 1 likely tokens become likelier.
+        top_p: the likeliest tokens that together have this probability are drawn from.
+    """
+
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+
+
+def generate(
+    model: CausalLM,
+    prompts: TokenizedTexts,
+    *,
+    max_new_tokens: int,
+    sampling: SamplingConfig | None = None,
+    rng: np.random.Generator | None = None,
+    vectors: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """Continue each prompt until the model's end token.
+
+    Args:
+        model: the language model.
+        prompts: the prompts.
+        max_new_tokens: a text that has not ended then is cut.
+        sampling: how tokens are drawn; None always takes the likeliest.
+        rng: the only source of randomness, for ``sampling``.
+        vectors: those of the slots of all prompts in order, float32, shape (slots, width).
+
+    Returns:
+        For each prompt the new token ids without the end token, int64.
+
+    Raises:
+        DataError: ``sampling`` without ``rng``.
+    """
+    if sampling is not None and rng is None:
+        raise DataError("generate: sampling needs rng")
+    found: list[np.ndarray] = [np.zeros(0, np.int64)] * len(prompts)
+    for rows, batch, given in model.batches(prompts, vectors):
+        new = _continue(model, batch, given, max_new_tokens, sampling, rng, None)
+        for row, ids in zip(rows, new, strict=True):
+            found[row] = ids
+    return found
+
+
+def generate_lists(
+    model: CausalLM,
+    prompts: TokenizedTexts,
+    trie: Trie,
+    *,
+    length: int,
+    separator: int,
+    allowed: Allowed | None = None,
+    sampling: SamplingConfig | None = None,
+    rng: np.random.Generator | None = None,
+    vectors: np.ndarray | None = None,
+) -> np.ndarray:
+    """Let the model write a list of titles of the catalogue after each prompt, none twice.
+
+    Args:
+        model: the language model.
+        prompts: the prompts, which end where the first title begins.
+        trie: the titles of the catalogue.
+        length: number of titles of a list.
+        separator: the token between two titles; no title contains it.
+        allowed: which items may stand at a place, such as those of a genre that the user has not
+            seen; None allows all. Items that already stand in the list are left out in any case.
+        sampling: how tokens are drawn; None always takes the likeliest.
+        rng: the only source of randomness, for ``sampling``.
+        vectors: those of the slots of all prompts in order, float32, shape (slots, width).
+
+    Returns:
+        Items, int64, shape (prompts, length); -1 from the place on for which no item was left. Of
+        several items with the same title the first allowed one is taken.
+
+    Raises:
+        DataError: ``sampling`` without ``rng``, or a title contains the separator.
+    """
+    if sampling is not None and rng is None:
+        raise DataError("generate_lists: sampling needs rng")
+    if trie.contains(separator):
+        raise DataError(f"generate_lists: a title contains the separator, token {separator}")
+    found = np.full((len(prompts), length), -1, np.int64)
+    limit = length * (trie.longest + 1)
+    for rows, batch, given in model.batches(prompts, vectors):
+        lists = _TitleLists(trie, rows, length, separator, allowed, _end_token(model))
+        _continue(model, batch, given, limit, sampling, rng, lists)
+        found[rows] = lists.finished()
+    return found
+
+
+class _TitleLists:
+    """Which tokens may come next in the lists of a batch; transformers calls it at each step."""
+
+    def __init__(
+        self,
+        trie: Trie,
+        prompts: np.ndarray,
+        length: int,
+        separator: int,
+        allowed: Allowed | None,
+        end: int,
+    ) -> None:
+        self.trie, self.prompts, self.separator, self.end = trie, prompts, separator, end
+        self.allowed = allowed or (lambda prompt, place: np.ones(len(trie.order), bool))
+        self.items = np.full((len(prompts), length), -1, np.int64)
+        self.nodes = [trie.root] * len(prompts)
+        self.places = np.zeros(len(prompts), np.int64)
+        self.running = [self._running(row) for row in range(len(prompts))]
+
+    def __call__(self, written: Tensor, scores: Tensor) -> Tensor:
+        """Set the scores of the tokens that must not come next to minus infinity.
+
+        Args:
+            written: the tokens so far, shape (batch, tokens).
+            scores: the scores of the next one, shape (batch, vocabulary).
+        """
+        if written.shape[1]:
+            for row, token in enumerate(written[:, -1].tolist()):
+                self._advance(row, token)
+        allowed = torch.full_like(scores, -torch.inf)
+        for row in range(len(scores)):
+            tokens = torch.from_numpy(self._next(row)).to(scores.device)
+            allowed[row, tokens] = scores[row, tokens]
+        return allowed
+
+    def finished(self) -> np.ndarray:
+        """Return the items; the last token of a list, after which nothing is asked, ends it."""
+        for row in range(len(self.items)):
+            self._advance(row, self.end)
+        return self.items
+
+    def _running(self, row: int) -> np.ndarray:
+        if self.places[row] == self.items.shape[1]:
+            return np.zeros(len(self.trie.order) + 1, np.int64)
+        mask = self.allowed(int(self.prompts[row]), int(self.places[row])).copy()
+        mask[self.items[row, : self.places[row]]] = False
+        return self.trie.running(mask)
+
+    def _next(self, row: int) -> np.ndarray:
+        """The tokens that may come next: of titles, or the one that ends a title or the list."""
+        if self.running[row][-1] == 0:
+            return np.array([self.end])
+        tokens, ended = self.trie.next_tokens(self.nodes[row], self.running[row])
+        if len(ended) == 0:
+            return tokens
+        last = self.places[row] + 1 == self.items.shape[1]
+        return np.append(tokens, self.end if last else self.separator)
+
+    def _advance(self, row: int, token: int) -> None:
+        if self.running[row][-1] == 0:
+            return
+        if token not in (self.end, self.separator):
+            self.nodes[row] = self.trie.child(self.nodes[row], token)
+            return
+        _, ended = self.trie.next_tokens(self.nodes[row], self.running[row])
+        self.items[row, self.places[row]] = ended[0]
+        self.places[row] += 1
+        self.nodes[row] = self.trie.root
+        self.running[row] = self._running(row)
+
+
+def _continue(
+    model: CausalLM,
+    batch: TokenBatch,
+    vectors: Tensor | None,
+    limit: int,
+    sampling: SamplingConfig | None,
+    rng: np.random.Generator | None,
+    rule: _TitleLists | None,
+) -> Sequence[np.ndarray]:
+    """Continue a batch of prompts; the new tokens of each row, without the end token."""
+    import transformers
+
+    end, network = _end_token(model), model.lm.with_head
+    embedded, mask = _left_padded(model.embed(batch.ids, vectors), batch.mask)
+    drawn: dict[str, Any] = {"do_sample": False}
+    if sampling is not None:
+        drawn = {"do_sample": True, "top_k": 0, **sampling.model_dump()}
+    settings = transformers.GenerationConfig(
+        max_new_tokens=limit, eos_token_id=end, pad_token_id=end, **drawn
+    )
+    rules = transformers.LogitsProcessorList([] if rule is None else [rule])  # pyright: ignore
+    seed = np.random.default_rng(0) if rng is None else rng
+    with torch_seed(seed), torch.inference_mode():
+        new = network.generate(  # pyright: ignore[reportCallIssue]
+            inputs_embeds=embedded,
+            attention_mask=mask.long(),
+            generation_config=settings,
+            logits_processor=rules,
+        )
+    rows = new.cpu().numpy()
+    return [row[: np.argmax(row == end)] if (row == end).any() else row for row in rows]
+
+
+def _left_padded(embedded: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Move the padding of each row to the left."""
+    length = mask.shape[1]
+    places = torch.arange(length, device=mask.device)[None] - (length - mask.sum(1))[:, None]
+    rows = torch.arange(len(mask), device=mask.device)[:, None]
+    return embedded[rows, places % length], places >= 0
+
+
+def _end_token(model: CausalLM) -> int:
+    end = model.lm.tokenizer.eos_token_id
+    if not isinstance(end, int):
+        raise DataError(f"LM {model.lm.spec.source!r} has no end token, so it cannot write texts")
+    return end
