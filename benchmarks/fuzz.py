@@ -278,7 +278,7 @@ def main(
         url = store or f"sqlite:///{folder}/store.db"
         headers = key_for(url)
         violations: list[str] = []
-        with served(model, url, lm=lm) as (base, process):
+        with served(model, url, encoder=lm) as (base, process):
             fuzz = Fuzz(base, headers, model)
             for kind, value in values(random.Random(0)):
                 for field in FIELDS:

@@ -22,7 +22,7 @@ from warmstart.data.interactions import Interactions, concatenate
 from warmstart.data.splits.base import Split
 from warmstart.data.splits.files import load_split
 from warmstart.evaluation.simulation_quality import simulation_quality
-from warmstart.lm import load_lm
+from warmstart.lm import load_encoder
 from warmstart.methods.coldllm import ColdLLM, ColdLLMConfig
 from warmstart.run import Run
 from warmstart.simulate.funnel.judge import auc
@@ -40,7 +40,7 @@ def main(
     parts = load_split(split)
     truth = concatenate([parts.cold_valid, parts.cold_test])
     model = ColdLLM(ColdLLMConfig.build(read_settings(None, settings)))
-    model.fit(parts.train, valid=parts.validation(), lm=load_lm(), rng=seed, run=Run(run))
+    model.fit(parts.train, valid=parts.validation(), encoder=load_encoder(), rng=seed, run=Run(run))
 
     table = pl.read_csv(pairs)
     table = table.rename({"item_id": "item", "user_id": "user"}, strict=False)
@@ -88,7 +88,7 @@ def _print_aucs(
     is_true = np.isin(users.astype(np.int64) << 32 | items.astype(np.int64), truth.keys)
     distinct, positions = np.unique(items, return_inverse=True)
     texts = [split.dataset.catalogue.texts[row] for row in distinct]
-    vectors = load_lm().encode(texts)
+    vectors = load_encoder().encode(texts)
     scores = model.funnel.coupled.user_scores(vectors)[positions, users]
     if log_odds is None:
         log_odds = model.funnel.judge_pairs(positions.astype(np.int32), users, vectors, texts)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.lm import TextEncoder, load_lm
+from warmstart.lm import TextEncoder, load_encoder
 from warmstart.methods import load_model
 from warmstart.methods.coldllm import ColdLLM
 
@@ -33,8 +33,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
-    lm = load_lm(use_cache=False)
-    models: list[Any] = [load_model(folder, lm=lm) for folder in arguments.models]
+    lm = load_encoder(use_cache=False)
+    models: list[Any] = [load_model(folder, encoder=lm) for folder in arguments.models]
     texts = models[0].fitted.catalogue.texts
     words = sorted({word for text in texts for word in text.split()})
     timed: list[list[dict[str, float]]] = [[] for _ in models]

@@ -47,7 +47,7 @@ _LATENCY = 30  # milliseconds that a list takes under that load, roughly
 
 @contextmanager
 def served(
-    model: Path, store: str, *, environment: dict[str, str] | None = None, lm: str = ""
+    model: Path, store: str, *, environment: dict[str, str] | None = None, encoder: str = ""
 ) -> Iterator[tuple[str, subprocess.Popen]]:
     """Start a service; gives its base URL and process once it is ready."""
     with socket.socket() as probe:
@@ -61,7 +61,7 @@ def served(
         "WARMSTART_LOG_LEVEL": "WARNING",
     }
     command = [*CLI, "serve", str(model), "--store", store, "--port", str(port)]
-    command += ["--lm", lm] if lm else []
+    command += ["--encoder", encoder] if encoder else []
     process, base = subprocess.Popen(command, env=environment), f"http://127.0.0.1:{port}"
     try:
         while True:
@@ -184,12 +184,14 @@ def big_model(folder: Path, n_items: int, n_users: int = 20_000) -> Path:
         user="u" + pl.col("user").cast(pl.String), item="i" + pl.col("item").cast(pl.String)
     )
     data = ws.from_frames(log, names, user="user", item="item", text=["title"])
-    lm = ws.load_lm(ws.LMConfig(source=str(tiny_encoder(folder / "lm", WORDS))), use_cache=False)
+    lm = ws.load_encoder(
+        ws.LMConfig(source=str(tiny_encoder(folder / "lm", WORDS))), use_cache=False
+    )
     fitted = ws.FilterLLM(
         backbone={"kind": "ials", "width": 64, "epochs": 2},
         ridge=None, epochs=0, width=64, cold_score="fold_in",
     )  # fmt: skip
-    return fitted.fit(data, lm=lm).save(model)
+    return fitted.fit(data, encoder=lm).save(model)
 
 
 @app.command()
@@ -204,7 +206,7 @@ def lists(
         model = big_model(folder, n_items)
         with tempfile.TemporaryDirectory() as temporary:
             store, lm = f"sqlite:///{temporary}/store.db", str(folder / "lm")
-            with served(model, store, lm=lm) as (base, process):
+            with served(model, store, encoder=lm) as (base, process):
                 memory = Path(f"/proc/{process.pid}/status").read_text()
                 (kib,) = re.findall(r"VmRSS:\s+(\d+)", memory)
                 print(f"{n_items} items, width 64, {int(kib) / 2**20:.2f} GiB:", flush=True)
@@ -223,7 +225,7 @@ def restart(model: Path, items: int = 100_000, lm: str = "") -> None:
     from warmstart.serve.storage.store import Item
 
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(model=model, store=f"sqlite:///{folder}/store.db", lm=lm or None)
+        settings = Settings(model=model, store=f"sqlite:///{folder}/store.db", encoder=lm or None)
         service = Service(settings)
         name, rng = service.deployment.model_hash, np.random.default_rng(0)
         texts = [" ".join(rng.choice(WORDS, 8)) for _ in range(64)]
@@ -260,10 +262,10 @@ def index(model: Path, rounds: int = 50, lm: str = "") -> None:
     from warmstart.serve.engine.lists import ListRequest
     from warmstart.serve.storage.store import ItemState
 
-    spec = read_manifest(model)["lm"]
+    spec = read_manifest(model)["lms"]["encoder"]
     encoder = spec and TextEncoder.from_spec(spec, source=lm or None, use_cache=False)
     started = time.process_time()
-    built: Any = Index(load_model(model, lm=encoder))  # pyright: ignore[reportArgumentType]
+    built: Any = Index(load_model(model, encoder=encoder))  # pyright: ignore[reportArgumentType]
     print(f"{model.name}: loaded in {time.process_time() - started:.1f} s", end=", ")
     started = time.process_time()
     built.prepare()

@@ -55,7 +55,7 @@ def qualities(spec, data, seed, lm):
         task = replace(task, queries=Queries.of_users(task.users))
     for fitted_on, query in ((train, task), (without, asked)):
         model = build(spec.method, spec.full_settings)
-        model.fit(fitted_on, valid=valid, lm=lm, rng=seed)
+        model.fit(fitted_on, valid=valid, encoder=lm, rng=seed)
         yield rank_task(model.score, query, 20).per_query(METRIC)[:, None]
 
 
@@ -68,7 +68,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    seed, lm, rows = arguments.seed, ws.load_lm(), []
+    seed, lm, rows = arguments.seed, ws.load_encoder(), []
     split = ws.split(ws.read_dataset(arguments.data), arguments.protocol, seed=seed)
     print(f"{METRIC:16}  {'trained':23}  {'by history':23}  by history - trained")
     for spec in read_experiment(None, ["popular," + arguments.methods]).method:

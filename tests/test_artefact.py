@@ -111,7 +111,7 @@ def test_a_round_trip_preserves_everything(ids, keeper, tmp_path):
     assert (fitted.positives != data.matrix).nnz == 0
     assert fitted.positives.dtype == np.float32
     assert fitted.choices == {"nested": {"epochs": 3}, "scale": 0.1}
-    assert fitted.lm_spec is None
+    assert fitted.lms == {}
     assert loaded.arrays.keys() == model.arrays.keys()
     for name, array in model.arrays.items():
         np.testing.assert_array_equal(loaded.arrays[name], array)

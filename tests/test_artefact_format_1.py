@@ -38,7 +38,7 @@ def test_it_scores_as_it_did(written):
 def test_it_takes_new_items_and_is_saved_in_the_present_format(written, tmp_path):
     folder, _ = written
     assert json.loads((folder / "manifest.json").read_text())["format_version"] == 1
-    model = load_model(folder, lm=world_encoder(tmp_path / "lm"))
+    model = load_model(folder, encoder=world_encoder(tmp_path / "lm"))
     model.add_items(checkerboard().new_items((0, 1)))
     expected = all_scores(model)
     model.save(folder)

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from warmstart.abilities import AddsItems, Simulates, require
 from warmstart.config import Config
-from warmstart.core import Recommender, Traits
+from warmstart.core import LanguageModels, Recommender, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
@@ -144,10 +144,12 @@ def test_the_constructor_takes_a_configuration_or_single_settings():
 
 def test_fit_passes_its_arguments_on(tmp_path):
     data, run = dataset(MATRIX), Run(tmp_path)
-    model = Lookup().fit(data, rng=np.random.default_rng(5), run=run, lm="a language model")
+    model = Lookup().fit(
+        data, rng=np.random.default_rng(5), run=run, lm="a causal LM", encoder="an encoder"
+    )
     assert model.context.run is run
-    assert model.context.lm == "a language model"
-    assert model.fitted.lm_spec is None  # its traits do not need one
+    assert model.context.models == LanguageModels()
+    assert model.fitted.lms == {}  # its traits do not need one
     assert model.drawn == Lookup().fit(data, rng=5).drawn
     assert model.drawn != Lookup().fit(data, rng=6).drawn
     assert Lookup().fit(data).context.run.folder is None

@@ -34,7 +34,7 @@ from warmstart.errors import UnsupportedError
 from warmstart.evaluation.compare import compare
 from warmstart.evaluation.evaluate import evaluate
 from warmstart.evaluation.html_report import write_report
-from warmstart.lm import LMConfig, load_lm
+from warmstart.lm import LMConfig, load_encoder
 from warmstart.methods import load_model
 from warmstart.methods.cf_only import CFOnly
 from warmstart.methods.popular import Popular
@@ -53,7 +53,7 @@ class Used:
         self.world = checkerboard()
         self.data = self.world.data
         self.lm = world_encoder(folder)
-        self.model = TextRidge().fit(self.world.split.train, lm=self.lm)
+        self.model = TextRidge().fit(self.world.split.train, encoder=self.lm)
         self.model.save(folder / "model")
         self.cf = CFOnly(backbone=IalsConfig(width=4, epochs=1)).fit(self.world.split.train)
         save_split(self.world.split, folder / "split")
@@ -105,7 +105,7 @@ WORK = {
     "TextEncoder.from_spec": lambda used: type(used.lm).from_spec(used.lm.spec, source="hub:a/b"),
     "evaluate": lambda used: evaluate(used.model, used.world.split),
     "from_frames": lambda used: from_frames({"user": ["u"], "item": ["i"]}),
-    "load_lm": lambda used: load_lm(LMConfig(source="hub:a/b")),
+    "load_encoder": lambda used: load_encoder(LMConfig(source="hub:a/b")),
     "load_model": lambda used: load_model(used.folder / "model"),
     "load_split": lambda used: load_split(used.folder / "split"),
     "read_dataset": lambda used: read_dataset(used.folder / "data"),

@@ -66,7 +66,7 @@ def lm(frames, tmp_path, monkeypatch):
     monkeypatch.setenv("WARMSTART_CACHE", str(tmp_path / "cache"))
     texts = [*frames[1]["title"], *frames[1]["abstract"]]
     words = sorted({word for text in texts for word in text.split()})
-    return ws.load_lm(ws.LMConfig(source=str(tiny_encoder(tmp_path / "lm", words))))
+    return ws.load_encoder(ws.LMConfig(source=str(tiny_encoder(tmp_path / "lm", words))))
 
 
 def test_the_whole_workflow(frames, lm, tmp_path):
@@ -76,7 +76,7 @@ def test_the_whole_workflow(frames, lm, tmp_path):
     split = ws.split(data, protocol="time-cold", cutoff="2024-09-01")
     model = ws.FilterLLM(
         backbone={"kind": "lightgcn", "width": 16, "epochs": 2}, users_per_item=20
-    ).fit(split.train, lm=lm, rng=7)
+    ).fit(split.train, encoder=lm, rng=7)
     new_items = {"item": ["new-1", "new-2"], "title": ["Roman roads", "Sourdough"]}
     added = model.add_items(new_items)
     likely = model.simulate(added["item"].to_list(), k=20)
@@ -85,7 +85,7 @@ def test_the_whole_workflow(frames, lm, tmp_path):
         model, split, metrics=["recall@20", "ndcg@20"], slices=["cold", "warm", "overall"]
     )
     model.save(tmp_path / "x")
-    again = ws.load_model(tmp_path / "x", lm=lm)
+    again = ws.load_model(tmp_path / "x", encoder=lm)
 
     assert added["item"].to_list() == ["new-1", "new-2"]
     assert likely.columns == ["item", "user", "weight", "rank", "provenance"]

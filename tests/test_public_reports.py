@@ -27,7 +27,9 @@ N = 60
 def lm(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lm")
     words = [*(word for topic in TOPICS for word in topic), "the", "of", "box"]
-    return ws.load_lm(ws.LMConfig(source=str(tiny_encoder(folder / "tiny", words))), folder=folder)
+    return ws.load_encoder(
+        ws.LMConfig(source=str(tiny_encoder(folder / "tiny", words))), folder=folder
+    )
 
 
 def shop(cold=24, text=None):
@@ -76,7 +78,7 @@ def test_01_columns_of_another_name_are_named_and_nothing_crashes(lm, tmp_path):
         with pytest.raises(
             ws.DataError, match=r"no text column.*\['name', 'description'\].*text ="
         ):
-            method().fit(data, lm=lm)
+            method().fit(data, encoder=lm)
 
 
 def test_01_the_command_line_says_so_in_one_line(tmp_path):
@@ -153,7 +155,7 @@ def test_02_scores_stay_in_range_whatever_the_texts_are(kind, method, lm):
         settings |= {"judge": None}
     if method == "FilterLLM":
         settings |= {"epochs": 0}
-    model = getattr(ws, method)(**settings).fit(data, lm=lm)
+    model = getattr(ws, method)(**settings).fit(data, encoder=lm)
     model.add_items({"item": ["new", "newer"], "title": ["rose tulip", "of the box"]})
     users, items = np.arange(N), np.arange(len(model.fitted.catalogue))
     scores = model.score(Queries.of_users(users), items.astype(np.int32))
@@ -166,7 +168,7 @@ def test_02_scores_stay_in_range_whatever_the_texts_are(kind, method, lm):
 
 def test_02_texts_that_say_nothing_lift_no_cold_item_above_warm_ones(lm):
     data = ws.from_frames(*shop(text=NO_TEXTS["one text for all"]))
-    model = ws.EaseText().fit(data, lm=lm)
+    model = ws.EaseText().fit(data, encoder=lm)
     lists = model.recommend([f"u{n}" for n in range(N)], 5)
     assert lists["is_cold"].mean() < 0.05
 
@@ -300,7 +302,7 @@ def test_10_a_user_without_history_gets_the_popular_items_or_an_error(lm, tmp_pa
     (tmp_path / "users.csv").write_text("user\nghost\nu1\n")
     data = ws.read_dataset(tmp_path)
     for method in (ws.EaseText, ws.TextRidge, ws.ContentKNN):
-        model = method().fit(data, lm=lm)
+        model = method().fit(data, encoder=lm)
         with pytest.raises(ws.DataError, match=r"'ghost'.*on_unknown \"popular\""):
             model.recommend(["ghost"], 3)
         with pytest.warns(ws.DataWarning, match=r"left out.*'ghost'"):
@@ -315,7 +317,7 @@ def test_10_a_user_without_history_gets_the_popular_items_or_an_error(lm, tmp_pa
 
 @pytest.mark.parametrize("method", ["EaseText", "TextRidge", "ContentKNN"])
 def test_12_an_item_without_text_is_told_and_never_ranked(method, lm, tmp_path):
-    model = getattr(ws, method)().fit(ws.from_frames(*shop()), lm=lm)
+    model = getattr(ws, method)().fit(ws.from_frames(*shop()), encoder=lm)
     with pytest.warns(ws.DataWarning, match="1 of 2 items has no text: .*; fit again"):
         model.add_items({"item": ["blank", "real"], "title": [" ", "rose tulip lily"]})
     with pytest.warns(ws.DataWarning, match="2 of 2 items have no text"):

@@ -3,7 +3,7 @@
     import warmstart as ws
 
     data = ws.read_dataset("my-shop")                  # interactions and item texts
-    model = ws.EaseText().fit(data, lm=ws.load_lm())
+    model = ws.EaseText().fit(data, encoder=ws.load_encoder())
     model.add_items("new-items.csv")                   # recommendable from here on
     model.recommend(["u42"], k=10)
 

@@ -49,9 +49,12 @@ from .evaluation.comparison import Comparison as Comparison
 from .evaluation.evaluate import Report as Report
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.html_report import write_report as write_report
+from .lm import CausalLM as CausalLM
+from .lm import CausalLMConfig as CausalLMConfig
 from .lm import LMConfig as LMConfig
 from .lm import TextEncoder as TextEncoder
-from .lm import load_lm as load_lm
+from .lm import load_causal_lm as load_causal_lm
+from .lm import load_encoder as load_encoder
 from .lm.lora import LoRAConfig as LoRAConfig
 from .methods import METHODS as METHODS
 from .methods import build as build

@@ -56,7 +56,7 @@ class _Manifest(Config):
     method: str
     config: dict[str, Any]
     choices: dict[str, Any]
-    lm: dict[str, Any] | None
+    lms: dict[str, dict[str, Any]]
     text_columns: tuple[str, ...]
     ids: dict[str, str]
     files: dict[str, str]
@@ -156,7 +156,7 @@ def _read(folder: Path) -> Artefact:
             items["warm"].to_numpy(),
             histories,
             manifest["choices"],
-            manifest["lm"],
+            manifest["lms"],
         )
     except (
         OSError,
@@ -201,6 +201,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} has artefact format version {version!r}; this warmstart reads versions "
             f"{' and '.join(map(str, _FILES_OF))}; fit it again, or use the release that wrote it"
         )
+    if version == 1:
+        manifest = format_1.upgraded_manifest(manifest)
     try:
         files = _Manifest.build(manifest).files
     except ConfigError as error:
@@ -210,10 +212,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ArtefactError(f"{path} lists the files {sorted(files)}; allowed are {allowed}")
     if unexpected := _unexpected_files(folder, allowed):
         raise ArtefactError(f"{folder}: unexpected {unexpected}; allowed are {allowed}")
-    if version == 1:
-        for part in ("config", "choices"):
-            manifest[part] = format_1.upgraded_settings(manifest[part])
-        manifest["lm"] = format_1.upgraded_lm(manifest["lm"])
     return manifest
 
 
@@ -255,7 +253,7 @@ def _manifest(
         "method": method,
         "config": dict(config),
         "choices": fitted.choices,
-        "lm": fitted.lm_spec,
+        "lms": fitted.lms,
         "text_columns": list(fitted.catalogue.text_columns),
         "ids": {"users": fitted.user_ids.hash, "items": fitted.catalogue.item_ids.hash},
         "files": files,

@@ -110,9 +110,23 @@ def upgraded_settings(settings: Mapping[str, Any], table: str = "") -> dict[str,
     return upgraded
 
 
-def upgraded_lm(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Rename the fields of a reference to a language model of format 1; None stays None."""
-    return None if spec is None else {_LM.get(name, name): value for name, value in spec.items()}
+def upgraded_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename settings and choices, and make the reference to a language model that of the encoder.
+
+    What is not of the right kind stays, and is refused with the whole manifest.
+    """
+    upgraded = dict(manifest)
+    for part in ("config", "choices"):
+        if isinstance(upgraded.get(part), Mapping):
+            upgraded[part] = upgraded_settings(upgraded[part])
+    if "lm" in upgraded:
+        spec = upgraded.pop("lm")
+        upgraded["lms"] = spec
+        if spec is None:
+            upgraded["lms"] = {}
+        elif isinstance(spec, Mapping):
+            upgraded["lms"] = {"encoder": {_LM.get(key, key): spec[key] for key in spec}}
+    return upgraded
 
 
 def upgraded_state(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -7,11 +7,11 @@ items are row numbers; external ids occur only at the border.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -67,6 +67,53 @@ class Encoder(Protocol):
         ...
 
 
+class Causal(Protocol):
+    """The part of ``warmstart.lm.CausalLM`` that is used without knowing it.
+
+    Attributes:
+        lm: the language model.
+        spec: portable reference to the language model, as plain JSON values.
+    """
+
+    @property
+    def lm(self) -> Any: ...
+
+    @property
+    def spec(self) -> dict[str, Any]: ...
+
+
+LMRole: TypeAlias = Literal["encoder", "causal"]
+"""What a language model does for a method: encode texts, or write and judge them."""
+
+
+@dataclass(frozen=True)
+class LanguageModels:
+    """The language models of a fit, or of a loaded model.
+
+    Attributes:
+        encoder: the text encoder, or None.
+        causal: the causal LM, or None.
+    """
+
+    encoder: Encoder | None = None
+    causal: Causal | None = None
+
+    def only(self, roles: Collection[LMRole]) -> "LanguageModels":
+        """Leave out the models of other roles."""
+        return LanguageModels(
+            self.encoder if "encoder" in roles else None, self.causal if "causal" in roles else None
+        )
+
+    @property
+    def specs(self) -> dict[LMRole, dict[str, Any]]:
+        """The portable references of the models that are there."""
+        models: dict[LMRole, Encoder | Causal | None] = {
+            "encoder": self.encoder,
+            "causal": self.causal,
+        }
+        return {role: model.spec for role, model in models.items() if model is not None}
+
+
 @dataclass(frozen=True)
 class Traits:
     """Properties that a method declares and the contract checks test.
@@ -79,7 +126,7 @@ class Traits:
         cold_items: how cold items are scored: "none" (NaN), "prior" (one score for all cold
             items), "content" (from the text or the attributes) or "simulated" (from simulated
             interactions).
-        needs_lm: whether ``fit`` requires a language model.
+        needs: the language models that ``fit`` requires; see ``Recommender.needs``.
         exact_repeat: whether the same seed gives bit-identical scores.
         personal: whether scores depend on the user; popularity, for example, does not.
     """
@@ -89,7 +136,7 @@ class Traits:
     ]
     cold_items: Literal["none", "prior", "content", "simulated"]
     answers: frozenset[QueryKind] = frozenset({"user"})
-    needs_lm: bool = False
+    needs: frozenset[LMRole] = frozenset()
     exact_repeat: bool = True
     personal: bool = True
 
@@ -141,7 +188,12 @@ class Recommender(ABC):
         """Return the arrays from which ``_restore`` rebuilds a model with the same scores."""
 
     @abstractmethod
-    def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None: ...
+    def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None: ...
+
+    @property
+    def needs(self) -> frozenset[LMRole]:
+        """The language models that ``fit`` requires with these settings."""
+        return self.traits.needs
 
     # -- ways to score: a method implements at least one --
 
@@ -231,7 +283,8 @@ class Recommender(ABC):
         data: Dataset,
         *,
         valid: Validation | None = None,
-        lm: Encoder | None = None,
+        encoder: Encoder | None = None,
+        lm: Causal | None = None,
         rng: np.random.Generator | int = 0,
         run: Run | None = None,
     ) -> Self:
@@ -242,12 +295,13 @@ class Recommender(ABC):
             valid: validation slices, on which ``fit`` chooses numbers of epochs and scales. None
                 uses the values of the configuration. ``chosen`` carries the choices over to
                 another fit.
-            lm: a ``warmstart.lm.TextEncoder``; required if ``traits.needs_lm``.
+            encoder: from ``load_encoder``; required if ``needs`` has "encoder".
+            lm: from ``load_causal_lm``; required if ``needs`` has "causal".
             rng: generator or seed, a whole number from 0; the global random state is not used.
             run: folder for checkpoints and stage timings; None uses a temporary one.
 
         Raises:
-            ConfigError: the method needs a language model and ``lm`` is None, ``rng`` is neither a
+            ConfigError: a language model that the method needs is missing, ``rng`` is neither a
                 generator nor a seed, or a setting makes the training diverge.
             DataError: ``data`` has no interactions, or lacks texts, ratings or dialogues for a
                 method that learns from them.
@@ -255,14 +309,21 @@ class Recommender(ABC):
         """
         check_process()
         rng = generator(f"{self.name}: fit", "rng", rng)
-        if self.traits.needs_lm and lm is None:
-            raise ConfigError(f"{self.name}: needs a language model, got lm=None; pass load_lm()")
+        if "encoder" in self.needs and encoder is None:
+            raise ConfigError(
+                f"{self.name}: needs a text encoder, got encoder=None; pass load_encoder()"
+            )
+        if "causal" in self.needs and lm is None:
+            raise ConfigError(
+                f"{self.name}: needs a causal language model, got lm=None; pass load_causal_lm()"
+            )
         if len(data.interactions) == 0:
             raise DataError(f"{self.name}: {data.name!r} has no training interactions")
         _check_inputs(self.name, self.traits, data)
         self._fitted = Fitted.from_dataset(data)
-        self._fitted.lm_spec = lm.spec if self.traits.needs_lm and lm is not None else None
-        context = FitContext(valid, lm, rng, run or Run())
+        models = LanguageModels(encoder, lm).only(self.needs)
+        self._fitted.lms = models.specs
+        context = FitContext(valid, models, rng, run or Run())
         try:
             self._fit(data, context)
         except BaseException:
@@ -484,21 +545,27 @@ class FitContext:
 
     Attributes:
         valid: validation slices, or None.
-        lm: the text encoder, or None.
+        models: the language models that the method needs.
         rng: generator of all random numbers of the fit.
         run: folder for checkpoints and stage timings.
     """
 
     valid: Validation | None
-    lm: Encoder | None
+    models: LanguageModels
     rng: np.random.Generator
     run: Run
 
     @property
     def encoder(self) -> Encoder:
         """The text encoder, for methods that need one; ``fit`` has checked that it is not None."""
-        assert self.lm is not None
-        return self.lm
+        assert self.models.encoder is not None
+        return self.models.encoder
+
+    @property
+    def causal(self) -> Causal:
+        """The causal LM, for methods that need one; ``fit`` has checked that it is not None."""
+        assert self.models.causal is not None
+        return self.models.causal
 
     def task(self, *names: str) -> RankingTask | None:
         """The first of the named ranking tasks that validation has; None without any of them."""

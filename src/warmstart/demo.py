@@ -64,7 +64,12 @@ def _new_items(split: Split, folder: Path) -> tuple[Any, pl.DataFrame, pl.DataFr
         The model, the books, their likely readers, and the seconds that adding them took.
     """
     model = ws.FilterLLM(backbone={"kind": "ials"})
-    model.fit(split.train, valid=split.validation(), lm=ws.load_lm(), run=ws.Run(folder / "runs"))
+    model.fit(
+        split.train,
+        valid=split.validation(),
+        encoder=ws.load_encoder(),
+        run=ws.Run(folder / "runs"),
+    )
     new = ws.synthetic_items(_N_NEW_ITEMS, rng=np.random.default_rng(1))
     new.write_ndjson(folder / "new.jsonl")
     started = time.perf_counter()

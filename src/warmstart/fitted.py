@@ -25,7 +25,7 @@ class Fitted:
         warm: whether each item has a training interaction, bool, shape (n_items,).
         histories: the training interactions of each user, oldest first.
         choices: nested settings that ``fit`` chose on validation.
-        lm_spec: portable reference to the language model of the fit; None without one.
+        lms: portable references to the language models of the fit, by role ("encoder", "causal").
     """
 
     user_ids: Ids
@@ -35,7 +35,7 @@ class Fitted:
     warm: np.ndarray
     histories: Histories
     choices: dict[str, Any] = field(default_factory=dict)
-    lm_spec: dict[str, Any] | None = None
+    lms: dict[Any, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def from_dataset(cls, data: Dataset) -> "Fitted":

@@ -76,7 +76,16 @@ def shop(tmp_path_factory, own_cache):
     words = {word for text in (*data.catalogue.texts, *new["title"]) for word in text.split()}
     tiny_encoder(root / "lm", sorted(words))
     done("split", root / "data", "--protocol", "random-cold", "--out", root / "split")
-    done("fit", root / "split", "--method", "text_ridge", "--lm", root / "lm", "--out", root / "m")
+    done(
+        "fit",
+        root / "split",
+        "--method",
+        "text_ridge",
+        "--encoder",
+        root / "lm",
+        "--out",
+        root / "m",
+    )
     return Shop(root / "data", root / "split", root / "lm", root / "new.jsonl", root / "m", root)
 
 
@@ -177,7 +186,16 @@ def test_fit_takes_settings_from_file_and_override(shop, tmp_path):
     (tmp_path / "c.toml").write_text('kernel = "linear"\nl2 = 7.0\n')
     done(
         *("fit", shop.split, "--method", "text_ridge", "--config", tmp_path / "c.toml"),
-        *("--set", "l2=9", "--lm", shop.lm, "--out", tmp_path / "m", "--json", tmp_path / "f.json"),
+        *(
+            "--set",
+            "l2=9",
+            "--encoder",
+            shop.lm,
+            "--out",
+            tmp_path / "m",
+            "--json",
+            tmp_path / "f.json",
+        ),
     )
     config = load_model(tmp_path / "m").config
     assert (config.kernel, config.l2) == ("linear", 9.0)
@@ -204,7 +222,16 @@ def test_fit_on_a_folder_chooses_then_learns_from_all_interactions(shop, tmp_pat
 def test_fit_prints_what_validation_chose_only(shop, tmp_path):
     for data in (shop.data, shop.split):
         text = done(
-            *("fit", data, "--method", "ease_text", "--set", "cold_weight=77", "--lm", shop.lm),
+            *(
+                "fit",
+                data,
+                "--method",
+                "ease_text",
+                "--set",
+                "cold_weight=77",
+                "--encoder",
+                shop.lm,
+            ),
             *("--out", tmp_path / "m", "--json", tmp_path / "f.json"),
         )
         chosen = json.loads((tmp_path / "f.json").read_text())["results"][0]["config"]
@@ -257,7 +284,7 @@ def test_a_model_fitted_on_the_test_part_is_refused(shop, tmp_path):
 
 
 def test_simulate_finds_users_from_the_text_alone(shop, tmp_path):
-    arguments = ("--items", shop.new, "-k", 4, "--lm", shop.lm, "--json", tmp_path / "s.json")
+    arguments = ("--items", shop.new, "-k", 4, "--encoder", shop.lm, "--json", tmp_path / "s.json")
     done("simulate", shop.model, *arguments)
     rows = json.loads((tmp_path / "s.json").read_text())["results"]
     assert [row["rank"] for row in rows] == [1, 2, 3, 4] * 2
@@ -266,7 +293,7 @@ def test_simulate_finds_users_from_the_text_alone(shop, tmp_path):
 
 
 def test_simulate_with_a_run_folder_skips_finished_items(shop, tmp_path):
-    arguments = ("--items", shop.new, "-k", 4, "--lm", shop.lm, "--run", tmp_path / "run")
+    arguments = ("--items", shop.new, "-k", 4, "--encoder", shop.lm, "--run", tmp_path / "run")
     found = []
     for name in ("first.parquet", "again.parquet"):
         done("simulate", shop.model, *arguments, "--out", tmp_path / name)
@@ -287,9 +314,9 @@ def test_simulate_with_a_run_folder_skips_finished_items(shop, tmp_path):
 
 
 def test_an_added_item_is_recommended(shop, tmp_path):
-    done("fit", shop.split, "--method", "text_ridge", "--lm", shop.lm, "--out", tmp_path / "m")
+    done("fit", shop.split, "--method", "text_ridge", "--encoder", shop.lm, "--out", tmp_path / "m")
     done(
-        *("add", tmp_path / "m", "--items", shop.new, "--lm", shop.lm),
+        *("add", tmp_path / "m", "--items", shop.new, "--encoder", shop.lm),
         *("--json", tmp_path / "a.json"),
     )
     rows = json.loads((tmp_path / "a.json").read_text())["results"]
@@ -314,7 +341,7 @@ def test_a_model_that_another_process_replaces_meanwhile_is_kept(shop, tmp_path,
         return read_new_items(*arguments)
 
     monkeypatch.setattr("warmstart.cli.add.read_new_items", read_while_replaced)
-    refused = run("add", folder, "--items", shop.new, "--lm", shop.lm)
+    refused = run("add", folder, "--items", shop.new, "--encoder", shop.lm)
     assert refused.code == 2
     assert "replaced by another process while items were added" in refused.err
     known = load_model(shop.model).fitted.catalogue.item_ids.values
@@ -325,7 +352,7 @@ def test_a_refused_item_leaves_the_model_as_it_is(shop, tmp_path):
     known = load_model(shop.model).fitted.catalogue.item_ids.values[0]
     (tmp_path / "known.jsonl").write_text(json.dumps({"item": known, "title": "x"}) + "\n")
     before = (shop.model / "manifest.json").read_bytes()
-    refused = run("add", shop.model, "--items", tmp_path / "known.jsonl", "--lm", shop.lm)
+    refused = run("add", shop.model, "--items", tmp_path / "known.jsonl", "--encoder", shop.lm)
     assert refused.code == 2
     assert known in refused.err
     assert (shop.model / "manifest.json").read_bytes() == before
@@ -335,7 +362,7 @@ def test_a_refused_item_leaves_the_model_as_it_is(shop, tmp_path):
 
 
 def test_compare_reuses_finished_methods(shop, tmp_path):
-    common = ("compare", shop.split, "--lm", shop.lm, "--run", tmp_path / "run")
+    common = ("compare", shop.split, "--encoder", shop.lm, "--run", tmp_path / "run")
     first = run(*common, "--methods", "popular,text_ridge", "--json", tmp_path / "1.json")
     assert first.code == 0, first.err
     again = run(*common, "--methods", "popular,text_ridge,ease_text", "--json", tmp_path / "2.json")
@@ -356,7 +383,7 @@ def test_an_experiment_file_is_equivalent_to_options(shop, tmp_path):
         '[[method]]\nname = "text_ridge"\nlabel = "linear"\nsettings.kernel = "linear"\n'
     )
     methods = "popular,text_ridge:kernel=linear"
-    common = ("compare", shop.split, "--lm", shop.lm)
+    common = ("compare", shop.split, "--encoder", shop.lm)
     done(*common, "--config", tmp_path / "x.toml", "--json", tmp_path / "1.json")
     done(*common, "--methods", methods, "--json", tmp_path / "2.json")
     one, two = (json.loads((tmp_path / f"{n}.json").read_text()) for n in (1, 2))
@@ -366,7 +393,7 @@ def test_an_experiment_file_is_equivalent_to_options(shop, tmp_path):
 
 def test_seeds_and_controls_are_in_the_table(shop, tmp_path):
     text = done(
-        *("compare", shop.split, "--lm", shop.lm, "--seeds", 2, "--controls"),
+        *("compare", shop.split, "--encoder", shop.lm, "--seeds", 2, "--controls"),
         *("--methods", "text_ridge,cf_only[ials]:backbone.width=8;backbone.epochs=4"),
         *("--against", "text_ridge", "--json", tmp_path / "c.json"),
         *("--report", tmp_path / "c.html"),
@@ -444,7 +471,7 @@ def test_a_k_of_any_size_is_a_list_of_all_items(shop, tmp_path):
             "l3: there is no such setting",
         ),
         (
-            ["fit", "{split}", "--method", "text_ridge", "--lm", "{tmp}", "--out", "{tmp}/m"],
+            ["fit", "{split}", "--method", "text_ridge", "--encoder", "{tmp}", "--out", "{tmp}/m"],
             "has no config.json",
         ),
         (["evaluate", "{split}", "{split}"], "is not a warmstart artefact"),
@@ -459,7 +486,7 @@ def test_a_k_of_any_size_is_a_list_of_all_items(shop, tmp_path):
         (["recommend", "{model}", "--users", "a,,b"], "empty part"),
         (["recommend", "{model}", "--users", "reader-0001", "-k", "0"], "got 0"),
         (["simulate", "{model}", "--items", "{new}"], "local folder"),
-        (["simulate", "{model}", "--items", "{tmp}/no.csv", "--lm", "{lm}"], "no such file"),
+        (["simulate", "{model}", "--items", "{tmp}/no.csv", "--encoder", "{lm}"], "no such file"),
     ],
 )
 def test_bad_input_is_reported_in_one_line(arguments, message, shop, tmp_path):

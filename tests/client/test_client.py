@@ -65,7 +65,7 @@ def made(tmp_path_factory, model_folder, lm_folder):
     store = tmp_path_factory.mktemp("client") / "store.db"
     settings = Settings(
         model=model_folder,
-        lm=str(lm_folder),
+        encoder=str(lm_folder),
         store=f"sqlite:///{store}",
         models_folder=model_folder.parent,
         poll_seconds=0.2,

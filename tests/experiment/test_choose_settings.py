@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from warmstart.core import LanguageModels
 from warmstart.data.sources.synthetic import synthetic
 from warmstart.experiment.choose_settings import choose_settings
 from warmstart.methods.cf_only import CFOnly
@@ -20,7 +21,9 @@ def data():
 def chosen_on(data, caplog):
     with caplog.at_level(logging.INFO, "warmstart"):
         run = Run()
-        chosen = choose_settings(CFOnly(backbone=BACKBONE), data, lm=None, seed=0, run=run)
+        chosen = choose_settings(
+            CFOnly(backbone=BACKBONE), data, models=LanguageModels(), seed=0, run=run
+        )
     assert "backbone-ials" in run.seconds
     return chosen, caplog.text
 

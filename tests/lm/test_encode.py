@@ -8,7 +8,7 @@ import torch
 
 from tests.lm.conftest import TEXTS, WORDS
 from warmstart.errors import ArtefactError, ConfigError, DataError
-from warmstart.lm import LMConfig, TextEncoder, load_language_model, load_lm
+from warmstart.lm import LMConfig, TextEncoder, load_encoder, load_language_model
 from warmstart.lm.source import settings_hash
 from warmstart.lm.texts import tokenize
 from warmstart.testing.tiny_lm import tiny_encoder
@@ -24,8 +24,8 @@ def test_vectors_have_unit_length_and_the_order_of_the_texts(lm):
 
 
 def test_a_vector_does_not_depend_on_the_rest_of_its_batch(folder):
-    alone = load_lm(LMConfig(source=str(folder), batch_size=1), use_cache=False)
-    together = load_lm(LMConfig(source=str(folder), batch_size=8), use_cache=False)
+    alone = load_encoder(LMConfig(source=str(folder), batch_size=1), use_cache=False)
+    together = load_encoder(LMConfig(source=str(folder), batch_size=8), use_cache=False)
     np.testing.assert_allclose(together.encode(TEXTS), alone.encode(TEXTS), atol=1e-6)
     one_by_one = np.concatenate([alone.encode([text]) for text in TEXTS])
     np.testing.assert_allclose(together.encode(TEXTS), one_by_one, atol=1e-6)
@@ -55,15 +55,15 @@ def test_mean_pooling_equals_the_plain_average_of_attended_tokens(encoder_folder
 
 
 def test_an_empty_text_gives_the_zero_vector_with_any_prompt(folder):
-    encoder = load_lm(LMConfig(source=str(folder), prompt="the wise old {text}"))
+    encoder = load_encoder(LMConfig(source=str(folder), prompt="the wise old {text}"))
     vectors = encoder.encode(["", "red", "  \n"])
     assert not vectors[[0, 2]].any()
     assert vectors[1].any()
 
 
 def test_the_prompt_surrounds_the_text_and_other_braces_are_plain_text(folder):
-    prompted = load_lm(LMConfig(source=str(folder), prompt="the old {text} of {a}"))
-    plain = load_lm(LMConfig(source=str(folder)))
+    prompted = load_encoder(LMConfig(source=str(folder), prompt="the old {text} of {a}"))
+    plain = load_encoder(LMConfig(source=str(folder)))
     np.testing.assert_allclose(
         prompted.encode(["red"]), plain.encode(["the old red of {a}"]), atol=1e-6
     )
@@ -83,7 +83,7 @@ def test_texts_must_be_strings(lm):
 
 
 def test_cut_texts_are_counted_in_the_log(encoder_folder, caplog):
-    encoder = load_lm(LMConfig(source=str(encoder_folder), max_tokens=4))
+    encoder = load_encoder(LMConfig(source=str(encoder_folder), max_tokens=4))
     with caplog.at_level("INFO"):
         encoder.encode(TEXTS)
     assert "2 of 5 texts were cut to 4 tokens" in caplog.text
@@ -115,8 +115,8 @@ def test_a_second_call_reads_the_cache(lm, monkeypatch):
 
 @pytest.mark.parametrize("change", [{"prompt": "a {text}"}, {"pooling": "cls"}, {"max_tokens": 3}])
 def test_another_setting_uses_another_cache(encoder_folder, change):
-    plain = load_lm(LMConfig(source=str(encoder_folder), device="cpu"))
-    changed = load_lm(LMConfig(source=str(encoder_folder), device="cpu", **change))
+    plain = load_encoder(LMConfig(source=str(encoder_folder), device="cpu"))
+    changed = load_encoder(LMConfig(source=str(encoder_folder), device="cpu", **change))
     plain.encode(TEXTS)
     fresh = TextEncoder(changed.lm, use_cache=False).encode(TEXTS)
     np.testing.assert_array_equal(changed.encode(TEXTS), fresh)
@@ -153,7 +153,7 @@ def test_threads_can_encode_concurrently(lm):
 
 
 def test_a_local_model_must_be_given_again(folder):
-    encoder = load_lm(LMConfig(source=str(folder), prompt="a {text}", max_tokens=9))
+    encoder = load_encoder(LMConfig(source=str(folder), prompt="a {text}", max_tokens=9))
     assert str(folder.parent) not in str(encoder.spec)
     with pytest.raises(ArtefactError, match=f"local folder '{folder.name}'.*give that folder"):
         TextEncoder.from_spec(encoder.spec)
@@ -163,14 +163,14 @@ def test_a_local_model_must_be_given_again(folder):
 
 
 def test_a_model_with_other_weights_is_refused(encoder_folder, tmp_path):
-    spec = load_lm(LMConfig(source=str(encoder_folder))).spec
+    spec = load_encoder(LMConfig(source=str(encoder_folder))).spec
     other = tiny_encoder(tmp_path / "other", WORDS, seed=1)
     with pytest.raises(ArtefactError, match=f"made with {spec['weights_sha256']}"):
         TextEncoder.from_spec(spec, source=str(other))
 
 
 def test_a_model_with_another_tokenizer_is_refused(encoder_folder, tmp_path):
-    encoder = load_lm(LMConfig(source=str(encoder_folder)))
+    encoder = load_encoder(LMConfig(source=str(encoder_folder)))
     other = shutil.copytree(encoder_folder, tmp_path / encoder_folder.name)
     tokenizer = json.loads((other / "tokenizer.json").read_text())
     vocabulary = tokenizer["model"]["vocab"]
@@ -211,7 +211,7 @@ def test_minilm_is_loaded_by_its_reference(minilm):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_gives_the_vectors_of_the_cpu(folder):
     vectors = [
-        load_lm(LMConfig(source=str(folder), device=device), use_cache=False).encode(TEXTS)
+        load_encoder(LMConfig(source=str(folder), device=device), use_cache=False).encode(TEXTS)
         for device in ("cpu", "cuda")
     ]
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)

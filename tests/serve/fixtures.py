@@ -38,8 +38,8 @@ def toy_split(toy_data) -> ws.Split:
 def model_folder(tmp_path_factory, lm_folder, toy_split) -> Path:
     """filterllm on iALS; cold scores fuse folded-in vectors and the user distribution."""
     model = ws.FilterLLM(backbone={"kind": "ials", "width": 8, "epochs": 3}, text_weight=0.5)
-    lm = ws.load_lm(ws.LMConfig(source=str(lm_folder)), use_cache=False)
-    model.fit(toy_split.train, lm=lm)
+    lm = ws.load_encoder(ws.LMConfig(source=str(lm_folder)), use_cache=False)
+    model.fit(toy_split.train, encoder=lm)
     return model.save(tmp_path_factory.mktemp("models") / "toy")
 
 
@@ -47,7 +47,7 @@ def model_folder(tmp_path_factory, lm_folder, toy_split) -> Path:
 def settings(tmp_path, model_folder, lm_folder) -> Settings:
     return Settings(
         model=model_folder,
-        lm=str(lm_folder),
+        encoder=str(lm_folder),
         store=f"sqlite:///{tmp_path / 'store.db'}",
         models_folder=model_folder.parent,
         poll_seconds=0.2,

@@ -65,7 +65,7 @@ class Served:
 def served(tmp_path_factory, model_folder, lm_folder, toy_split) -> Iterator[Served]:
     store = tmp_path_factory.mktemp("console") / "store.db"
     settings = Settings(
-        model=model_folder, lm=str(lm_folder), store=f"sqlite:///{store}", poll_seconds=0.2
+        model=model_folder, encoder=str(lm_folder), store=f"sqlite:///{store}", poll_seconds=0.2
     )
     service = Service(settings)
     key = make_key(service.store, "console", "admin")

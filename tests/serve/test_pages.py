@@ -58,7 +58,7 @@ def shop(tmp_path_factory):
     words = sorted({word for text in made.catalogue.texts for word in text.lower().split()})
     lm = tiny_encoder(folder / "lm", words)
     model = ws.FilterLLM(backbone={"kind": "ials", "width": 8, "epochs": 3}, text_weight=0.5)
-    model.fit(data, lm=ws.load_lm(ws.LMConfig(source=str(lm)), use_cache=False))
+    model.fit(data, encoder=ws.load_encoder(ws.LMConfig(source=str(lm)), use_cache=False))
     return model.save(folder / "models" / "live"), lm
 
 
@@ -68,7 +68,7 @@ def served(shop, tmp_path):
     model, lm = shop
     settings = Settings(
         model=model,
-        lm=str(lm),
+        encoder=str(lm),
         store=f"sqlite:///{tmp_path / 'store.db'}",
         models_folder=model.parent,
     )

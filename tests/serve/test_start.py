@@ -76,7 +76,15 @@ def test_a_port_that_is_taken_while_the_model_is_loaded_is_reported():
 
 def test_a_service_serves_and_stops(model_folder, lm_folder, tmp_path):
     command = [
-        *(sys.executable, "-m", "warmstart", "serve", str(model_folder), "--lm", str(lm_folder)),
+        *(
+            sys.executable,
+            "-m",
+            "warmstart",
+            "serve",
+            str(model_folder),
+            "--encoder",
+            str(lm_folder),
+        ),
         *("--store", f"sqlite:///{tmp_path / 'store.db'}", "--port", "0"),
     ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:

@@ -7,7 +7,14 @@ import numpy as np
 from typer import Option
 
 from warmstart.cli.inputs import load_for_texts, model_description, read_new_items
-from warmstart.cli.options import LM, Json, ModelFolder, NewItems, example
+from warmstart.cli.options import (
+    CausalLMSource,
+    Json,
+    ModelFolder,
+    NewItems,
+    TextEncoderSource,
+    example,
+)
 from warmstart.cli.output import (
     frame_table,
     print_line,
@@ -26,7 +33,8 @@ def add(
     model: ModelFolder,
     items: NewItems,
     k: Annotated[int, Option("-k", help="likely users to print per item")] = 5,
-    lm: LM = None,
+    encoder: TextEncoderSource = None,
+    lm: CausalLMSource = None,
     json: Json = None,
 ) -> None:
     """Make new items recommendable without retraining. Replaces the saved model atomically."""
@@ -35,7 +43,7 @@ def add(
     with progress() as bar:
         bar.stage(f"load {model}")
         version = folder_version(model)
-        loaded = load_for_texts(model, lm)
+        loaded = load_for_texts(model, encoder, lm)
         adder = require(loaded, AddsItems, "add items")
         new = read_new_items(items, loaded)
         bar.stage(f"add {len(new)} items")

@@ -2,8 +2,8 @@
 
 from warmstart.cli.inputs import lm_settings, read_control
 from warmstart.cli.options import (
-    LM,
     Against,
+    CausalLMSource,
     Config,
     Controls,
     Html,
@@ -17,6 +17,7 @@ from warmstart.cli.options import (
     Seed,
     Seeds,
     SplitFolder,
+    TextEncoderSource,
     example,
 )
 from warmstart.cli.output import print_table, progress
@@ -37,7 +38,8 @@ def compare(
     split: SplitFolder,
     methods: Methods = None,
     config: Config = None,
-    lm: LM = None,
+    encoder: TextEncoderSource = None,
+    lm: CausalLMSource = None,
     seed: Seed = None,
     seeds: Seeds = None,
     mask: Masks = None,
@@ -68,6 +70,7 @@ def compare(
         against=against,
         control=read_control(control),
         controls=controls or None,
+        encoder=lm_settings(encoder) or None,
         lm=lm_settings(lm) or None,
     )
     if report is not None:

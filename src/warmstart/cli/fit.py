@@ -6,8 +6,17 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from warmstart.cli.inputs import load_encoder, read_data
-from warmstart.cli.options import LM, Config, FitSeed, Json, Overrides, RunFolder, example
+from warmstart.cli.inputs import load_models, read_data
+from warmstart.cli.options import (
+    CausalLMSource,
+    Config,
+    FitSeed,
+    Json,
+    Overrides,
+    RunFolder,
+    TextEncoderSource,
+    example,
+)
 from warmstart.cli.output import (
     frame_table,
     print_line,
@@ -30,7 +39,8 @@ def fit(
     out: Annotated[Path, Option("--out", help="folder for the model")],
     config: Config = None,
     overrides: Overrides = None,
-    lm: LM = None,
+    encoder: TextEncoderSource = None,
+    lm: CausalLMSource = None,
     seed: FitSeed = 0,
     run: RunFolder = None,
     choose: Annotated[
@@ -62,7 +72,7 @@ def fit(
     with progress() as bar:
         bar.stage(f"read {data}")
         source = read_data(data)
-        encoder = load_encoder(lm, bar.encoded) if model.traits.needs_lm else None
+        models = load_models(model.needs, encoder, lm, bar.encoded)
         choosing, fitting = Run(run), Run(run)
         if isinstance(source, Split):
             dataset, protocol, valid = source.train, source.protocol, source.validation()
@@ -70,9 +80,11 @@ def fit(
             dataset, protocol, valid = source, None, None
             if choose:
                 model = build(
-                    name, choose_settings(model, source, lm=encoder, seed=seed, run=choosing)
+                    name, choose_settings(model, source, models=models, seed=seed, run=choosing)
                 )
-        model.fit(dataset, valid=valid, lm=encoder, rng=seed, run=fitting)
+        model.fit(
+            dataset, valid=valid, encoder=models.encoder, lm=models.causal, rng=seed, run=fitting
+        )
         model.save(out)
     seconds = {f"choose: {stage}": t for stage, t in choosing.seconds.items()} | fitting.seconds
     title = f"{model.name} on {dataset.name}: {sum(seconds.values()):.1f} s"

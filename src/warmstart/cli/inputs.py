@@ -8,13 +8,14 @@ from warmstart.data.splits.files import load_split
 from warmstart.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from warmstart.core import Recommender
+    from collections.abc import Collection
+
+    from warmstart.core import LanguageModels, LMRole, Recommender
     from warmstart.data.catalogue import Catalogue
     from warmstart.data.control import Control
     from warmstart.data.dataset import Dataset
     from warmstart.data.ids import ExternalId, Ids
     from warmstart.data.splits.base import Split
-    from warmstart.lm import TextEncoder
     from warmstart.lm.encode import Progress
 
 
@@ -32,7 +33,7 @@ def read_data(folder: Path) -> "Dataset | Split":
 
 
 def lm_settings(source: str | None) -> dict[str, Any]:
-    """Settings of ``LMConfig`` from the value of ``--lm``; empty if the option was not given."""
+    """Settings of a language model from the value of ``--encoder`` or ``--lm``; None gives none."""
     if source is None:
         return {}
     if source.endswith(".toml"):
@@ -40,38 +41,66 @@ def lm_settings(source: str | None) -> dict[str, Any]:
     return {"source": source}
 
 
-def load_encoder(source: str | None, progress: "Progress") -> "TextEncoder":
-    """Load the encoder of ``--lm``, or the default one; ``progress`` follows its encoding."""
-    from warmstart.lm import LMConfig, load_lm
+def load_models(
+    needs: "Collection[LMRole]", encoder: str | None, lm: str | None, progress: "Progress"
+) -> "LanguageModels":
+    """Load the language models that a method needs.
 
-    return load_lm(LMConfig.build(lm_settings(source)), progress=progress)
+    Args:
+        needs: see ``Recommender.needs``.
+        encoder: value of ``--encoder``; None takes the default encoder.
+        lm: value of ``--lm``; None takes the default causal LM.
+        progress: follows the encoding.
+    """
+    from warmstart.core import LanguageModels
+
+    found: dict[str, Any] = {}
+    if needs:
+        from warmstart.lm import CausalLMConfig, LMConfig, load_causal_lm, load_encoder
+
+        if "encoder" in needs:
+            found["encoder"] = load_encoder(LMConfig.build(lm_settings(encoder)), progress=progress)
+        if "causal" in needs:
+            found["causal"] = load_causal_lm(CausalLMConfig.build(lm_settings(lm)))
+    return LanguageModels(**found)
 
 
-def load_for_texts(folder: Path, source: str | None) -> "Recommender":
-    """Load a saved model that will encode new texts, and check its language model.
+def load_for_texts(folder: Path, encoder: str | None, lm: str | None) -> "Recommender":
+    """Load a saved model that will encode new texts, and check its language models.
 
     Args:
         folder: the artefact.
-        source: value of ``--lm``; needed only if the language model came from a local folder.
+        encoder: value of ``--encoder``; needed only if the encoder came from a local folder.
+        lm: value of ``--lm``; the same for the causal LM.
 
     Raises:
-        ConfigError: ``source`` sets something that the model fixes.
+        ConfigError: an option sets something that the model fixes.
     """
     from warmstart.artefact import read_manifest
     from warmstart.methods import load_model
 
-    spec = read_manifest(folder)["lm"]
-    if spec is None:
+    specs = read_manifest(folder)["lms"]
+    if not specs:
         return load_model(folder)
-    from warmstart.lm import TextEncoder
+    from warmstart.lm import CausalLM, TextEncoder
 
+    found: dict[str, Any] = {}
+    if "encoder" in specs:
+        given = _free_settings("--encoder", encoder)
+        found["encoder"] = TextEncoder.from_spec(specs["encoder"], **given)
+    if "causal" in specs:
+        found["lm"] = CausalLM.from_spec(specs["causal"], **_free_settings("--lm", lm))
+    return load_model(folder, **found)
+
+
+def _free_settings(option: str, source: str | None) -> dict[str, Any]:
     given = lm_settings(source)
     foreign = sorted(set(given) - {"source", "device", "batch_size"})
     if foreign:
         raise ConfigError(
-            f"--lm: {foreign} are fixed by the model; allowed: source, device, batch_size"
+            f"{option}: {foreign} are fixed by the model; allowed: source, device, batch_size"
         )
-    return load_model(folder, lm=TextEncoder.from_spec(spec, **given))
+    return given
 
 
 def comma_separated(text: str, what: str) -> list[str]:

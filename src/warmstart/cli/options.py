@@ -25,13 +25,14 @@ NewItems = Annotated[
     Path,
     Option("--items", help="csv, jsonl or parquet file with a column item and the text columns"),
 ]
-LM = Annotated[
+_SOURCES = "default, package:NAME, hub:ORG/NAME, a folder, a GGUF file, or a .toml file with the "
+TextEncoderSource = Annotated[
     str | None,
-    Option(
-        "--lm",
-        help="language model: default, package:NAME, hub:ORG/NAME, a folder, or a .toml file with "
-        "the settings of warmstart.lm.LMConfig",
-    ),
+    Option("--encoder", help=f"text encoder: {_SOURCES}settings of warmstart.lm.LMConfig"),
+]
+CausalLMSource = Annotated[
+    str | None,
+    Option("--lm", help=f"causal LM: {_SOURCES}settings of warmstart.lm.CausalLMConfig"),
 ]
 Masks = Annotated[
     list[str] | None,

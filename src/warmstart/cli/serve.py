@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Exit, Option
 
-from warmstart.cli.options import LM, ModelFolder, StoreUrl, example
+from warmstart.cli.options import CausalLMSource, ModelFolder, StoreUrl, TextEncoderSource, example
 from warmstart.cli.output import print_problem
 
 EXAMPLE = example(
@@ -23,13 +23,21 @@ def serve(
         Path | None,
         Option("--models-folder", help="models may be swapped in from this folder and below"),
     ] = None,
-    lm: LM = None,
+    encoder: TextEncoderSource = None,
+    lm: CausalLMSource = None,
 ) -> None:
     """Serve a model: REST API, console, durable store. All settings: docs/serving/settings.md."""
     from warmstart.serve.main import AddressError, run
     from warmstart.serve.settings import Settings
 
-    given = {"store": store, "host": host, "port": port, "models_folder": models_folder, "lm": lm}
+    given = {
+        "store": store,
+        "host": host,
+        "port": port,
+        "models_folder": models_folder,
+        "encoder": encoder,
+        "lm": lm,
+    }
     try:
         run(Settings.read(model=model, **given))
     except AddressError as error:  # not bad input (2): the same command may work later

@@ -8,7 +8,16 @@ import polars as pl
 from typer import Option
 
 from warmstart.cli.inputs import load_for_texts, model_description, read_new_items
-from warmstart.cli.options import LM, Json, ModelFolder, NewItems, RunFolder, TableOut, example
+from warmstart.cli.options import (
+    CausalLMSource,
+    Json,
+    ModelFolder,
+    NewItems,
+    RunFolder,
+    TableOut,
+    TextEncoderSource,
+    example,
+)
 from warmstart.cli.output import (
     frame_table,
     print_line,
@@ -30,7 +39,8 @@ def simulate(
     k: Annotated[int, Option("-k", help="users per item")] = 20,
     run: RunFolder = None,
     out: TableOut = None,
-    lm: LM = None,
+    encoder: TextEncoderSource = None,
+    lm: CausalLMSource = None,
     json: Json = None,
 ) -> None:
     """Simulate the k likeliest users of new items from their texts. The model does not change.
@@ -44,7 +54,7 @@ def simulate(
 
     with progress() as bar:
         bar.stage(f"load {model}")
-        loaded = load_for_texts(model, lm)
+        loaded = load_for_texts(model, encoder, lm)
         simulator = require(loaded, Simulates, "simulate")
         new = read_new_items(items, loaded)
         bar.stage(f"simulate {len(new)} items")

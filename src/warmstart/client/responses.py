@@ -110,7 +110,7 @@ class ModelInfo(TypedDict):
     folder: str
     config: dict[str, Any]
     text_columns: list[str]
-    language_model: str | None
+    language_models: dict[str, str]
     id_type: Literal["integer", "string"]
     load_seconds: float
     swapping: str | None

@@ -3,7 +3,7 @@
 import logging
 
 from warmstart.config import Config
-from warmstart.core import Encoder, Recommender
+from warmstart.core import LanguageModels, Recommender
 from warmstart.data.dataset import Dataset
 from warmstart.data.splits.base import Split
 from warmstart.data.splits.random_cold import random_cold
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def choose_settings(
-    model: Recommender, data: Dataset, *, lm: Encoder | None, seed: int, run: Run
+    model: Recommender, data: Dataset, *, models: LanguageModels, seed: int, run: Run
 ) -> Config:
     """Fit ``model`` on an inner split and return the settings that its validation part chose.
 
@@ -23,7 +23,7 @@ def choose_settings(
         model: the model to fit here. For production, build another one with the returned settings
             and fit it on all of ``data``.
         data: the data set with all interactions.
-        lm: the text encoder, if the method needs one.
+        models: the language models that the method needs.
         seed: random seed of the fit, and of the inner split if it is random.
         run: keeps checkpoints and timings.
 
@@ -32,7 +32,14 @@ def choose_settings(
     """
     split = _inner_split(data, seed)
     logger.info("choosing settings on an inner %s split", split.protocol)
-    model.fit(split.train, valid=split.validation(), lm=lm, rng=seed, run=run)
+    model.fit(
+        split.train,
+        valid=split.validation(),
+        encoder=models.encoder,
+        lm=models.causal,
+        rng=seed,
+        run=run,
+    )
     return model.chosen
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from warmstart.core import LMRole
 from warmstart.data.interactions import Interactions
 from warmstart.data.splits.base import Split
 from warmstart.data.splits.cold import ColdSplit
@@ -36,7 +37,7 @@ class ControlJob:
     seed: int
     with_blind_audiences: bool = True
 
-    needs_lm = False
+    needs: frozenset[LMRole] = frozenset()
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from warmstart.abilities import Simulates
 from warmstart.code_hash import code_hash
-from warmstart.core import Recommender
+from warmstart.core import LMRole, Recommender
 from warmstart.data.control import Control
 from warmstart.data.interactions import Interactions, concatenate
 from warmstart.data.splits.base import Mask, Split
@@ -25,7 +25,7 @@ from warmstart.rank import Progress
 from warmstart.run import Run
 
 if TYPE_CHECKING:
-    from warmstart.lm import TextEncoder
+    from warmstart.lm import CausalLM, TextEncoder
 
 _TEXTS_AT_ONCE = 256  # bounds the memory of the scores of all users for simulated texts
 
@@ -39,7 +39,8 @@ class ExperimentContext:
         masks: masks of the rankings; one report each.
         metrics: names such as "ndcg@20"; None takes those of the protocol.
         audience_size: users per item that a method or a control simulates.
-        lm_settings: settings of the language model; see ``warmstart.lm.LMConfig``.
+        encoder_settings: settings of the text encoder; see ``warmstart.lm.LMConfig``.
+        lm_settings: settings of the causal LM; see ``warmstart.lm.CausalLMConfig``.
         use_cache: whether text vectors are cached on disk, so that a text is encoded only for the
             first method that reads it.
         folder: run folder for checkpoints and finished results; a stage that several methods share
@@ -52,6 +53,7 @@ class ExperimentContext:
     masks: tuple[Mask, ...]
     metrics: tuple[str, ...] | None
     audience_size: int = 20
+    encoder_settings: dict[str, Any] = field(default_factory=dict)
     lm_settings: dict[str, Any] = field(default_factory=dict)
     use_cache: bool = True
     folder: Path | None = None
@@ -59,11 +61,18 @@ class ExperimentContext:
     progress: Progress | None = None
 
     @cached_property
-    def lm(self) -> "TextEncoder":
+    def encoder(self) -> "TextEncoder":
         """The text encoder, loaded on first use."""
-        from warmstart.lm import LMConfig, load_lm
+        from warmstart.lm import LMConfig, load_encoder
 
-        return load_lm(LMConfig.build(self.lm_settings), use_cache=self.use_cache)
+        return load_encoder(LMConfig.build(self.encoder_settings), use_cache=self.use_cache)
+
+    @cached_property
+    def lm(self) -> "CausalLM":
+        """The causal LM, loaded on first use."""
+        from warmstart.lm import CausalLMConfig, load_causal_lm
+
+        return load_causal_lm(CausalLMConfig.build(self.lm_settings))
 
     def fit(self, model: Recommender, seed: int, permuted: bool = False) -> tuple[Run, bool]:
         """Fit a model on the training part; choices use the validation slices.
@@ -75,8 +84,14 @@ class ExperimentContext:
         if permuted:
             train = train.with_permuted_texts(np.random.default_rng([seed, 1]))
         before = _generator_state(rng)
-        lm = self.lm if model.traits.needs_lm else None
-        model.fit(train, valid=self.split.validation(), lm=lm, rng=rng, run=run)
+        model.fit(
+            train,
+            valid=self.split.validation(),
+            encoder=self.encoder if "encoder" in model.needs else None,
+            lm=self.lm if "causal" in model.needs else None,
+            rng=rng,
+            run=run,
+        )
         return run, permuted or _generator_state(rng) != before
 
     def result(
@@ -143,9 +158,9 @@ class MethodJob:
         return self.spec.display_name
 
     @property
-    def needs_lm(self) -> bool:
-        """Whether the method needs a language model."""
-        return self._model().traits.needs_lm
+    def needs(self) -> frozenset[LMRole]:
+        """The language models that the method needs."""
+        return self._model().needs
 
     def parts(self) -> list[Any]:
         """List what the result depends on besides the context, as plain values."""
@@ -181,25 +196,32 @@ def job_key(job: Any, context: ExperimentContext) -> str:
 
     The code is that of the job, the evaluation and the method, with all modules they import.
     """
-    lm: list[Any] = []
-    if job.needs_lm:
-        from warmstart.lm import LMConfig
-        from warmstart.lm.source import resolve, settings_hash
-
-        config = LMConfig.build(context.lm_settings)
-        source = resolve(config.source)
-        lm = [
-            config.model_dump(mode="json", exclude={"source"}),
-            source.weights_sha256,
-            settings_hash(source.folder),
-        ]
+    models = [_model_key(role, context) for role in sorted(job.needs)]
     parts = [
-        *(type(job).__name__, job.parts(), lm, context.use_cache),
+        *(type(job).__name__, job.parts(), models, context.use_cache),
         *(context.split.hash, context.masks, context.metrics, context.audience_size),
         None if context.control is None else context.control.model_dump(mode="json"),
         code_hash([__name__, type(job).__module__, *job.modules()]),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _model_key(role: LMRole, context: ExperimentContext) -> list[Any]:
+    """List what determines a language model: settings, weights, tokenizer."""
+    from warmstart.lm import CausalLMConfig, LMConfig
+    from warmstart.lm.source import resolve, settings_hash
+
+    causal = role == "causal"
+    kind, given = (
+        (CausalLMConfig, context.lm_settings) if causal else (LMConfig, context.encoder_settings)
+    )
+    config = kind.build(given)
+    source = resolve(config.source, causal=config.kind == "causal")
+    return [
+        config.model_dump(mode="json", exclude={"source"}),
+        source.weights_sha256,
+        settings_hash(source.folder),
+    ]
 
 
 def _simulate(model: Simulates, context: ExperimentContext) -> SimulationReport | None:

@@ -59,6 +59,7 @@ def run_experiment(
             experiment.masks or split.masks[:1],
             experiment.metrics or None,
             experiment.audience_size,
+            experiment.encoder,
             experiment.lm,
             use_cache,
             Path(folder or scratch),

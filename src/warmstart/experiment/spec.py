@@ -115,7 +115,8 @@ class Experiment(Config):
         against: label of the baseline that the others are compared with, paired over users.
         controls: whether to add the oracle, blind audiences, permuted texts, popularity and chance.
         audience_size: users per item in the controls and in the measured simulations.
-        lm: settings of the language model; see ``warmstart.lm.LMConfig``.
+        encoder: settings of the text encoder; see ``warmstart.lm.LMConfig``.
+        lm: settings of the causal LM; see ``warmstart.lm.CausalLMConfig``.
     """
 
     method: tuple[MethodSpec, ...] = Field(min_length=1)
@@ -127,6 +128,7 @@ class Experiment(Config):
     against: str | None = None
     controls: bool = False
     audience_size: int = Field(default=20, ge=1)
+    encoder: dict[str, Any] = Field(default_factory=dict)
     lm: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """Build tokenizers and small networks with random weights, and write model folders.
 
-A folder written here is an ordinary model folder: ``load_lm`` loads it like a downloaded one.
+A folder written here is an ordinary model folder: ``load_encoder`` loads it like a downloaded one.
 """
 
 from collections.abc import Iterable, Sequence

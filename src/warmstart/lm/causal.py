@@ -7,7 +7,7 @@ they are computed only for the positions that are asked for, some at a time.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from warmstart.errors import ConfigError, DataError
-from warmstart.lm.load import LanguageModel
+from warmstart.lm.load import CausalLMConfig, LanguageModel, LMConfig, load_language_model
 from warmstart.lm.prompts import SLOT
+from warmstart.lm.reference import load_referenced
 from warmstart.lm.texts import TokenBatch, TokenizedTexts
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -46,6 +47,23 @@ class CausalLM:
             )
         self.lm = lm
         self.head: nn.Module = head
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: Mapping[str, Any],
+        *,
+        source: str | None = None,
+        device: str = "auto",
+        batch_size: int = 32,
+    ) -> "CausalLM":
+        """Load the causal LM that an artefact refers to; see ``load_referenced``."""
+        return cls(load_referenced(spec, source=source, device=device, batch_size=batch_size))
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Portable reference to the LM for an artefact: plain JSON values, no path."""
+        return self.lm.spec.model_dump(mode="json")
 
     @property
     def n_tokens(self) -> int:
@@ -278,6 +296,15 @@ class CausalLM:
             for part, wanted in zip(states.split(size), targets.split(size), strict=True)
         ]
         return torch.cat(found)
+
+
+def load_causal_lm(config: LMConfig | None = None) -> CausalLM:
+    """Load the causal LM of ``config`` (default: SmolLM2-135M-Instruct).
+
+    Raises:
+        ConfigError: see ``load_language_model``, or the model has no vocabulary head.
+    """
+    return CausalLM(load_language_model(config or CausalLMConfig()))
 
 
 def _at_last(states: Tensor, mask: Tensor) -> Tensor:

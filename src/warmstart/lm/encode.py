@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from warmstart.errors import ArtefactError, ConfigError
+from warmstart.errors import ConfigError
 from warmstart.lm.cache import VectorCache, cache_folder
-from warmstart.lm.load import LanguageModel, LMConfig, LMSpec, load_language_model
-from warmstart.lm.source import LOCAL
+from warmstart.lm.load import LanguageModel, LMConfig, load_language_model
+from warmstart.lm.reference import load_referenced
 from warmstart.lm.texts import check_texts, tokenize
 from warmstart.process import check_process
 
@@ -83,7 +83,7 @@ class TextEncoder:
             ArtefactError: the artefact needs a local LM and ``source`` is None, the LM has other
                 weights, or the reference is malformed.
         """
-        lm = _verified(spec, source=source, device=device, batch_size=batch_size)
+        lm = load_referenced(spec, source=source, device=device, batch_size=batch_size)
         return cls(lm, folder=folder, use_cache=use_cache)
 
     @property
@@ -173,7 +173,7 @@ def _key(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def load_lm(
+def load_encoder(
     config: LMConfig | None = None,
     *,
     folder: Path | str | None = None,
@@ -193,43 +193,3 @@ def load_lm(
     """
     lm = load_language_model(config)
     return TextEncoder(lm, folder=folder, use_cache=use_cache, progress=progress)
-
-
-def _verified(
-    written: Mapping[str, Any], *, source: str | None, device: str, batch_size: int
-) -> LanguageModel:
-    try:
-        spec = LMSpec.build(dict(written))
-    except ConfigError as error:
-        raise ArtefactError(
-            f"the artefact's reference to its language model is invalid: {error}"
-        ) from None
-    if source is None and spec.source.startswith(LOCAL):
-        name = spec.source.removeprefix(LOCAL)
-        raise ArtefactError(
-            f"the artefact was made with the language model in a local folder {name!r} "
-            f"(weights sha256 {spec.weights_sha256}); give that folder as the LM source"
-        )
-    config = LMConfig(
-        source=source or spec.source,
-        kind=spec.kind,
-        pooling=spec.pooling,
-        max_tokens=spec.max_tokens,
-        batch_size=batch_size,
-        device=device,
-        dtype=spec.dtype,
-        prompt=spec.prompt,
-    )
-    lm = load_language_model(config)
-    if lm.spec.weights_sha256 != spec.weights_sha256:
-        raise ArtefactError(
-            f"LM {config.source!r} has weights sha256 {lm.spec.weights_sha256}, the artefact was "
-            f"made with {spec.weights_sha256} ({spec.source}); give that model"
-        )
-    if spec.tokenizer_sha256 not in (None, lm.spec.tokenizer_sha256):
-        raise ArtefactError(
-            f"LM {config.source!r} has another tokenizer than the one the artefact was made with "
-            f"({spec.source}): its sha256 is {lm.spec.tokenizer_sha256}, not "
-            f"{spec.tokenizer_sha256}; give that model"
-        )
-    return lm

@@ -74,11 +74,13 @@ class CausalLMConfig(LMConfig):
     """Which causal LM; the settings are those of ``LMConfig``.
 
     Attributes:
+        max_tokens: 1024 by default, since a prompt holds several texts.
         dtype: "auto" by default: what a causal LM computes is rarely compared between machines, and
             its time counts more.
     """
 
     kind: Literal["auto", "encoder", "causal"] = "causal"
+    max_tokens: int = Field(default=1024, ge=1)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from warmstart.artefact import read_artefact
 from warmstart.config import Config
-from warmstart.core import Encoder, Recommender
+from warmstart.core import Causal, Encoder, LanguageModels, Recommender
 from warmstart.errors import ArtefactError, ConfigError
 
 METHODS = {
@@ -56,17 +56,24 @@ def build(name: str, settings: dict[str, Any] | Config | None = None) -> Recomme
     return cls(cls.config_type.build(settings or {}))
 
 
-def load_model(folder: Path | str, *, lm: Encoder | None = None) -> Recommender:
+_ARGUMENTS = {"encoder": "text encoder than encoder", "causal": "causal LM than lm"}
+
+
+def load_model(
+    folder: Path | str, *, encoder: Encoder | None = None, lm: Causal | None = None
+) -> Recommender:
     """Load a fitted recommender from its artefact.
 
     Args:
         folder: the folder that ``save`` wrote.
-        lm: the language model, to encode new texts. It is needed only if the model was fitted with
-            one from a local folder; any other is loaded by its name in the artefact on first use.
+        encoder: the text encoder of the fit, to encode new texts. It is needed only if the model
+            was fitted with one from a local folder; any other is loaded by its name in the artefact
+            on first use.
+        lm: the causal LM of the fit; the same holds for it.
 
     Raises:
         ArtefactError: the folder is missing, no artefact, damaged, of an unknown method, or was
-            fitted with another language model than ``lm``.
+            fitted with another language model than the given one.
     """
     saved = read_artefact(Path(folder))
     name = saved.manifest["method"]
@@ -76,13 +83,15 @@ def load_model(folder: Path | str, *, lm: Encoder | None = None) -> Recommender:
         model = build(name, saved.manifest["config"])
     except ConfigError as error:
         raise ArtefactError(f"{folder}: {error}") from error
-    if lm is not None and (differs := _differences(saved.fitted.lm_spec, lm.spec)):
-        raise ArtefactError(
-            f"{folder} was fitted with another language model than lm ({differs}); pass that one"
-        )
+    models = LanguageModels(encoder, lm)
+    for role, spec in models.specs.items():
+        if differs := _differences(saved.fitted.lms.get(role), spec):
+            raise ArtefactError(
+                f"{folder} was fitted with another {_ARGUMENTS[role]} ({differs}); pass that one"
+            )
     model._fitted = saved.fitted
     try:
-        model._restore(saved.state, lm)
+        model._restore(saved.state, models)
     except KeyError as error:
         raise ArtefactError(f"{folder}: state.safetensors lacks {error}") from error
     return model

@@ -13,7 +13,7 @@ from warmstart.backbones import BackboneConfig
 from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.fit import fit_backbone
 from warmstart.config import Config
-from warmstart.core import Encoder, FitContext, Traits
+from warmstart.core import FitContext, LanguageModels, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.tasks import Validation
@@ -79,5 +79,5 @@ class CFOnly(HybridRecommender, FoldsIn):
     def _state(self) -> dict[str, np.ndarray]:
         return self._hybrid.state()
 
-    def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None:
+    def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
         self._hybrid = HybridScorer.restore(self.config.backbone, state)

@@ -34,7 +34,7 @@ from warmstart.backbones import Backbone, BackboneConfig, FactorBackbone
 from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.fit import fit_backbone
 from warmstart.backbones.ngcf import NgcfConfig
-from warmstart.core import Encoder, FitContext, Traits
+from warmstart.core import FitContext, LanguageModels, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions, concatenate
 from warmstart.lm.text_vectors import TextVectors
@@ -96,7 +96,9 @@ class ColdLLM(Simulator):
     name = "coldllm"
     config_type = ColdLLMConfig
     traits = Traits(
-        reads=frozenset({"interactions", "texts"}), cold_items="simulated", needs_lm=True
+        reads=frozenset({"interactions", "texts"}),
+        cold_items="simulated",
+        needs=frozenset({"encoder"}),
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
@@ -262,9 +264,9 @@ class ColdLLM(Simulator):
             **nest("shortlist", self._shortlist.state()),
         }
 
-    def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None:
+    def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
         fitted = self.fitted
-        self._texts = TextVectors(state["vectors"], fitted.lm_spec or {}, lm)
+        self._texts = TextVectors(state["vectors"], fitted.lms["encoder"], models.encoder)
         self._hybrid = HybridScorer.restore(self.config.backbone, state)
         self._funnel = Funnel.restore(
             self.config, self.name, state, self._texts, fitted.positives, fitted.catalogue.texts

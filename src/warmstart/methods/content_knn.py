@@ -10,7 +10,7 @@ from scipy import sparse
 
 from warmstart.abilities import AddsItems
 from warmstart.config import Config
-from warmstart.core import Encoder, FitContext, Recommender, Traits
+from warmstart.core import FitContext, LanguageModels, Recommender, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
@@ -39,7 +39,7 @@ class ContentKNN(Recommender, AddsItems):
         reads=frozenset({"interactions", "texts"}),
         cold_items="content",
         answers=frozenset({"user", "history"}),
-        needs_lm=True,
+        needs=frozenset({"encoder"}),
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
@@ -101,9 +101,9 @@ class ContentKNN(Recommender, AddsItems):
             "similar.indptr": similar.indptr,
         }
 
-    def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None:
+    def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
         self._remember_histories()
         vectors = state["vectors"]
-        self._texts = TextVectors(vectors, self.fitted.lm_spec or {}, lm)
+        self._texts = TextVectors(vectors, self.fitted.lms["encoder"], models.encoder)
         arrays = tuple(state[f"similar.{name}"] for name in ("data", "indices", "indptr"))
         self._similar = sparse.csr_matrix(arrays, shape=(len(vectors), len(self._warm)))

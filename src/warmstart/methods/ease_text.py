@@ -17,7 +17,7 @@ from scipy import sparse
 from warmstart.backbones import build
 from warmstart.backbones.ease import EaseConfig
 from warmstart.backbones.fit import fit_backbone
-from warmstart.core import Encoder, FitContext, Traits
+from warmstart.core import FitContext, LanguageModels, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.lm.text_vectors import TextVectors
@@ -65,7 +65,7 @@ class EaseText(RidgeRecommender):
         reads=frozenset({"interactions", "texts"}),
         cold_items="content",
         answers=frozenset({"user", "history"}),
-        needs_lm=True,
+        needs=frozenset({"encoder"}),
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
@@ -118,8 +118,8 @@ class EaseText(RidgeRecommender):
             **nest("ease", self._ease.state()),
         }
 
-    def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None:
+    def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
         self._ease = build(self.config.ease).restore(unnest("ease", state))
-        self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
+        self._texts = TextVectors(state["vectors"], self.fitted.lms["encoder"], models.encoder)
         self._head = RidgeHead.restore(self.config.ridge, state)
         self._calibration = ColdCalibration.restore(state)

@@ -39,7 +39,7 @@ from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.fit import fit_backbone
 from warmstart.backbones.lightgcn import LightGcnConfig
 from warmstart.backbones.vectors import collaborative_vectors
-from warmstart.core import Encoder, FitContext, Traits
+from warmstart.core import FitContext, LanguageModels, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.data.tasks import RankingTask
@@ -132,7 +132,9 @@ class FilterLLM(Simulator):
     name = "filterllm"
     config_type = FilterLLMConfig
     traits = Traits(
-        reads=frozenset({"interactions", "texts"}), cold_items="simulated", needs_lm=True
+        reads=frozenset({"interactions", "texts"}),
+        cold_items="simulated",
+        needs=frozenset({"encoder"}),
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
@@ -330,8 +332,8 @@ class FilterLLM(Simulator):
             **self._distribution.state(),
         }
 
-    def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None:
-        self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
+    def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
+        self._texts = TextVectors(state["vectors"], self.fitted.lms["encoder"], models.encoder)
         self._audience_size = float(state["audience_size"][0])
         self._platt = self.chosen.platt  # pyright: ignore[reportAttributeAccessIssue]
         self._seed = int(state["seed"][0])

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from warmstart.abilities import FoldsIn
 from warmstart.config import Config
-from warmstart.core import FitContext, Traits
+from warmstart.core import FitContext, LanguageModels, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
@@ -148,7 +148,7 @@ class ItemKNN(Servable, FoldsIn):
             "decay": np.array([self._decay]),
         }
 
-    def _restore(self, state: dict[str, np.ndarray], lm: object | None) -> None:
+    def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
         arrays = tuple(state[f"similar.{name}"] for name in ("data", "indices", "indptr"))
         n_items = len(self.fitted.catalogue)
         self._similar = sparse.csr_matrix(arrays, shape=(n_items, n_items))

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from warmstart.abilities import AddsItems
 from warmstart.config import Config
-from warmstart.core import FitContext, Recommender, Traits
+from warmstart.core import FitContext, LanguageModels, Recommender, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
@@ -76,7 +76,7 @@ class Markov(Recommender, AddsItems):
             "share": self._share,
         }
 
-    def _restore(self, state: dict[str, np.ndarray], lm: object | None) -> None:
+    def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
         arrays = tuple(state[f"follows.{name}"] for name in ("data", "indices", "indptr"))
         n_items = len(self.fitted.catalogue)
         self._follows = sparse.csr_matrix(arrays, shape=(n_items, n_items))

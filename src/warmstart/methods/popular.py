@@ -9,7 +9,7 @@ from pydantic import Field
 
 from warmstart.abilities import AddsItems
 from warmstart.config import Config
-from warmstart.core import FitContext, Recommender, Traits
+from warmstart.core import FitContext, LanguageModels, Recommender, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.queries import Queries
@@ -65,5 +65,5 @@ class Popular(Recommender, AddsItems):
     def _state(self) -> dict[str, np.ndarray]:
         return {"counts": self._counts}
 
-    def _restore(self, state: dict[str, np.ndarray], lm: object | None) -> None:
+    def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
         self._counts = state["counts"]

@@ -6,7 +6,7 @@ import numpy as np
 
 from warmstart.abilities import AddsItems
 from warmstart.config import Config
-from warmstart.core import FitContext, Recommender, Traits
+from warmstart.core import FitContext, LanguageModels, Recommender, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.queries import Queries
@@ -49,7 +49,7 @@ class Random(Recommender, AddsItems):
     def _state(self) -> dict[str, np.ndarray]:
         return {"seed": np.array([self._seed], np.uint64)}
 
-    def _restore(self, state: dict[str, np.ndarray], lm: object | None) -> None:
+    def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
         self._seed = state["seed"][0]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from warmstart.core import Encoder, FitContext, Traits
+from warmstart.core import FitContext, LanguageModels, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.lm.text_vectors import TextVectors
@@ -37,7 +37,7 @@ class TextRidge(RidgeRecommender):
         reads=frozenset({"interactions", "texts"}),
         cold_items="content",
         answers=frozenset({"user", "history"}),
-        needs_lm=True,
+        needs=frozenset({"encoder"}),
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
@@ -78,6 +78,6 @@ class TextRidge(RidgeRecommender):
     def _state(self) -> dict[str, np.ndarray]:
         return {"vectors": self._texts.rows, **self._head.state()}
 
-    def _restore(self, state: dict[str, np.ndarray], lm: Encoder | None) -> None:
-        self._texts = TextVectors(state["vectors"], self.fitted.lm_spec or {}, lm)
+    def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
+        self._texts = TextVectors(state["vectors"], self.fitted.lms["encoder"], models.encoder)
         self._head = RidgeHead.restore(self.config, state)

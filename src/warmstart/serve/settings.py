@@ -43,7 +43,8 @@ class Settings(StoreSettings):
 
     Attributes:
         model: folder of the artefact to serve.
-        lm: folder of the language model, if the artefact was fitted with one from a local folder.
+        encoder: folder of the text encoder, if the model was fitted with one from a local folder.
+        lm: folder of the causal LM, if the model was fitted with one from a local folder.
         host: address to listen on.
         port: TCP port to listen on, 0 to 65535; 0 takes any free port.
         anonymous_read: whether read requests need no API key; all other requests need one.
@@ -67,6 +68,7 @@ class Settings(StoreSettings):
     """
 
     model: Path
+    encoder: str | None = None
     lm: str | None = None
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)

@@ -19,17 +19,18 @@ import numpy as np
 import polars as pl
 import torch
 
-from warmstart.core import Recommender
+from warmstart.core import LanguageModels, Recommender
 from warmstart.data.dataset import Dataset
 from warmstart.data.queries import Queries
 from warmstart.data.splits.base import Split
 from warmstart.data.splits.cold import SliceName
 from warmstart.data.tasks import Validation
-from warmstart.lm import TextEncoder
+from warmstart.lm import CausalLM, CausalLMConfig, TextEncoder, load_causal_lm
 from warmstart.methods import load_model
 from warmstart.rank import ScoreFunction, by_user, mean_metric
 from warmstart.run import Run
 from warmstart.testing.new_process import Lists, lists, queries_of, recommend_to
+from warmstart.testing.tiny_lm import tiny_causal
 from warmstart.testing.worlds.checkerboard import (
     Checkerboard,
     checkerboard,
@@ -38,6 +39,7 @@ from warmstart.testing.worlds.checkerboard import (
 )
 from warmstart.testing.worlds.cycle import CycleWorld, cycle_world
 from warmstart.testing.worlds.dialogues import DialogueWorld, dialogue_world
+from warmstart.testing.worlds.items import WORDS
 from warmstart.testing.worlds.ratings import RatingsWorld, ratings_world
 from warmstart.train import loop
 
@@ -103,14 +105,20 @@ class Fixtures:
         return dialogue_world()
 
     @cached_property
-    def lm(self) -> TextEncoder:
-        """A tiny language model whose vectors separate even from odd texts."""
+    def encoder(self) -> TextEncoder:
+        """A tiny encoder whose vectors separate even from odd texts."""
         return world_encoder(self.folder)
 
     @cached_property
-    def other_lm(self) -> TextEncoder:
-        """A language model with other weights."""
+    def other_encoder(self) -> TextEncoder:
+        """An encoder with other weights."""
         return world_encoder(self.folder / "other", seed=1)
+
+    @cached_property
+    def causal(self) -> CausalLM:
+        """A tiny causal LM over the words of the texts."""
+        source = tiny_causal(self.folder / "tiny-causal-lm", WORDS)
+        return load_causal_lm(CausalLMConfig(source=str(source), device="cpu", dtype="float32"))
 
     @cached_property
     def new_process(self) -> tuple[dict[str, Lists], list[str]]:
@@ -177,9 +185,13 @@ class Case:
         return self.fixtures.world
 
     @property
-    def lm(self) -> TextEncoder | None:
-        """The language model; None if the method needs none."""
-        return self.fixtures.lm if self.cls.traits.needs_lm else None
+    def models(self) -> LanguageModels:
+        """The language models that the method needs."""
+        needs, fixtures = self.new().needs, self.fixtures
+        return LanguageModels(
+            fixtures.encoder if "encoder" in needs else None,
+            fixtures.causal if "causal" in needs else None,
+        )
 
     @property
     def ranks_cold_items(self) -> bool:
@@ -220,7 +232,9 @@ class Case:
         if data is None:
             data, valid = self.world.data, self.world.split.validation()
         model = model or self.new()
-        model.fit(data, valid=valid, lm=self.lm, rng=rng, run=run)
+        model.fit(
+            data, valid=valid, encoder=self.models.encoder, lm=self.models.causal, rng=rng, run=run
+        )
         return model
 
     @cached_property
@@ -228,7 +242,13 @@ class Case:
         """The fit that most checks use."""
         model, valid = self.new(), self.world.split.validation()
         before = self._fingerprints(valid)
-        returned = model.fit(self.world.data, valid=valid, lm=self.lm, rng=_SEED)
+        returned = model.fit(
+            self.world.data,
+            valid=valid,
+            encoder=self.models.encoder,
+            lm=self.models.causal,
+            rng=_SEED,
+        )
         return Fit(model, returned, before, self._fingerprints(valid))
 
     @property
@@ -271,7 +291,11 @@ class Case:
 
     def loaded(self, *, other: bool = False) -> Recommender:
         """Load a model from an artefact; unlike the shared model, it may be changed."""
-        return load_model(self.saved_other if other else self.saved, lm=self.lm)
+        return self.load(self.saved_other if other else self.saved)
+
+    def load(self, folder: Path) -> Recommender:
+        """Load an artefact with the language models of the case."""
+        return load_model(folder, encoder=self.models.encoder, lm=self.models.causal)
 
     def copied(self, name: str) -> Path:
         """Copy the artefact to a folder whose files may be changed."""
@@ -329,12 +353,14 @@ class Case:
             "torch's threads": repr(torch.get_num_threads()),
             "working folder": os.getcwd(),
         }
-        if self.lm is not None:
-            network = self.lm.lm.with_head
+        for role, model in (("encoder", self.models.encoder), ("causal LM", self.models.causal)):
+            if model is None:
+                continue
+            network = model.lm.with_head
             weights = [tensor.cpu().numpy() for tensor in network.state_dict().values()]
             trainable = [n for n, weight in network.named_parameters() if weight.requires_grad]
-            found["weights of the language model"] = _hash(*weights)
-            found["mode of the language model"] = repr((trainable, network.training))
+            found[f"weights of the {role}"] = _hash(*weights)
+            found[f"mode of the {role}"] = repr((trainable, network.training))
         return found
 
 

@@ -54,7 +54,7 @@ def damages() -> dict[str, Damage]:
             folder, "../outside.bin", "0" * 64
         ),
     }
-    for key in ("method", "config", "files", "lm", "text_columns"):
+    for key in ("method", "config", "files", "lms", "text_columns"):
         table[f"the manifest lacks {key}"] = _change_manifest(drop=key)
     for name in FILES:
         table |= _file_damages(name)

@@ -301,8 +301,8 @@ def test_a_model_is_swapped_while_lists_are_requested(
     models = tmp_path / "models"
     shutil.copytree(model_folder, models / "one")
     other = ws.FilterLLM(backbone={"kind": "bpr", "width": 6, "epochs": 2})
-    lm = ws.load_lm(ws.LMConfig(source=str(lm_folder)), use_cache=False)
-    other.fit(toy_split.train, lm=lm).save(models / "two")
+    lm = ws.load_encoder(ws.LMConfig(source=str(lm_folder)), use_cache=False)
+    other.fit(toy_split.train, encoder=lm).save(models / "two")
     update = {"model": models / "one", "models_folder": models}
     service = Service(settings.model_copy(update=update))
     service.store.write_items([])

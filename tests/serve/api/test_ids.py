@@ -37,7 +37,7 @@ def integer_model(tmp_path_factory, lm_folder):
         text=["text"],
     )
     model = ws.FilterLLM(backbone={"kind": "ials", "width": 8, "epochs": 3})
-    model.fit(data, lm=ws.load_lm(ws.LMConfig(source=str(lm_folder)), use_cache=False))
+    model.fit(data, encoder=ws.load_encoder(ws.LMConfig(source=str(lm_folder)), use_cache=False))
     return model.save(tmp_path_factory.mktemp("integers") / "model")
 
 

@@ -120,7 +120,7 @@ def asked(tmp_path_factory, model_folder, lm_folder):
     from warmstart.serve.storage.keys import make_key
 
     store = f"sqlite:///{tmp_path_factory.mktemp('invalid') / 'store.db'}"
-    service = Service(Settings(model=model_folder, lm=str(lm_folder), store=store))
+    service = Service(Settings(model=model_folder, encoder=str(lm_folder), store=store))
     token = make_key(service.store, "tests", "admin")
     service.keys.load(service.store.keys())
     with TestClient(create_app(service), raise_server_exceptions=False) as client:

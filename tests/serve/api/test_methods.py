@@ -22,9 +22,9 @@ MODELS = {
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory, lm_folder, toy_split):
     folder = tmp_path_factory.mktemp("models")
-    lm = ws.load_lm(ws.LMConfig(source=str(lm_folder)), use_cache=False)
+    lm = ws.load_encoder(ws.LMConfig(source=str(lm_folder)), use_cache=False)
     return {
-        name: make().fit(toy_split.train, lm=lm).save(folder / name)
+        name: make().fit(toy_split.train, encoder=lm).save(folder / name)
         for name, make in MODELS.items()
     }
 

@@ -42,7 +42,7 @@ def made(tmp_path_factory, model_folder, lm_folder):
     service = Service(
         Settings(
             model=model_folder,
-            lm=str(lm_folder),
+            encoder=str(lm_folder),
             store=f"sqlite:///{folder / 'store.db'}",
             models_folder=folder,  # contains no model, as each would be loaded
             rate_limit="1000000/second",

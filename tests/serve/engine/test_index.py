@@ -22,9 +22,9 @@ def model(model_folder, lm_folder):
     from warmstart.artefact import read_manifest
     from warmstart.lm import TextEncoder
 
-    spec = read_manifest(model_folder)["lm"]
+    spec = read_manifest(model_folder)["lms"]["encoder"]
     return ws.load_model(
-        model_folder, lm=TextEncoder.from_spec(spec, source=str(lm_folder), use_cache=False)
+        model_folder, encoder=TextEncoder.from_spec(spec, source=str(lm_folder), use_cache=False)
     )
 
 
@@ -74,8 +74,8 @@ def test_a_new_item_scores_as_if_added_to_the_model(model, model_folder, lm_fold
     import warmstart as ws
     from warmstart.lm import TextEncoder
 
-    lm = TextEncoder.from_spec(model.fitted.lm_spec, source=str(lm_folder), use_cache=False)
-    grown = ws.load_model(model_folder, lm=lm)
+    lm = TextEncoder.from_spec(model.fitted.lms["encoder"], source=str(lm_folder), use_cache=False)
+    grown = ws.load_model(model_folder, encoder=lm)
     grown.add_items({"item": ["new-a"], "title": [""], "text": [texts[0]]})
     index = Index(model, max_exposure=1.0)
     index.apply({"new-a": state_of("new-a", texts, packed, 0)})

@@ -56,8 +56,8 @@ def saved(tmp_path_factory, lm_folder, toy_split):
     def save(name):
         if name not in made:
             model = MODELS[name]()
-            lm = ws.load_lm(ws.LMConfig(source=str(lm_folder)), use_cache=False)
-            made[name] = model.fit(toy_split.train, lm=lm).save(folder / str(len(made)))
+            lm = ws.load_encoder(ws.LMConfig(source=str(lm_folder)), use_cache=False)
+            made[name] = model.fit(toy_split.train, encoder=lm).save(folder / str(len(made)))
         return made[name]
 
     return save
@@ -67,9 +67,9 @@ def saved(tmp_path_factory, lm_folder, toy_split):
 def load(saved, lm_folder):
     def load(name):
         folder = saved(name)
-        spec = read_manifest(folder)["lm"]
+        spec = read_manifest(folder)["lms"]["encoder"]
         lm = spec and TextEncoder.from_spec(spec, source=str(lm_folder), use_cache=False)
-        return ws.load_model(folder, lm=lm)
+        return ws.load_model(folder, encoder=lm)
 
     return load
 

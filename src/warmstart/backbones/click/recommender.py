@@ -1,6 +1,6 @@
 """The recommender around a click model: ratings in, probabilities of a like out."""
 
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from scipy import sparse
@@ -8,7 +8,7 @@ from scipy import sparse
 from warmstart.abilities import AddsItems, Predicts
 from warmstart.backbones.base import required_arrays
 from warmstart.backbones.click import ClickConfig, ClickData, ClickModel, build, label_likelihood
-from warmstart.core import FitContext, Recommender
+from warmstart.core import FitContext, LanguageModels, Recommender
 from warmstart.data.attributes import Attribute
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
@@ -78,7 +78,7 @@ class ClickRecommender(Recommender, Predicts, AddsItems):
     def _state(self) -> dict[str, np.ndarray]:
         return {**self._model.state(), "n_items_of_fit": np.array([self._n_fit])}
 
-    def _restore(self, state: dict[str, np.ndarray], lm: Any) -> None:
+    def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
         (n_items,) = required_arrays(self.name, state, "n_items_of_fit")
         self._n_fit = int(n_items[0])
         self._genres = _genres(self.fitted.catalogue.take(np.arange(self._n_fit)))

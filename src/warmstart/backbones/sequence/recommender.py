@@ -1,6 +1,6 @@
 """The recommender around a sequence backbone: histories in, scores of the next item out."""
 
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from scipy import sparse
@@ -8,7 +8,7 @@ from scipy import sparse
 from warmstart.abilities import FoldsIn
 from warmstart.backbones.sequence import SequenceBackbone, SequenceConfig, build_sequence
 from warmstart.backbones.sequence.fold_in import ItemFoldIn, evenly_spaced
-from warmstart.core import FitContext
+from warmstart.core import FitContext, LanguageModels
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
@@ -130,7 +130,7 @@ class SequenceRecommender(Servable, FoldsIn):
         cold = self._item_vectors[~self.fitted.warm]
         return {**self._backbone.state(), "cold_vectors": cold}
 
-    def _restore(self, state: dict[str, np.ndarray], lm: Any) -> None:
+    def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
         self._backbone, self._item_fold_in = build_sequence(self.config).restore(state), None
         vectors = self._backbone.item_vectors
         added = len(self.fitted.catalogue) - len(vectors)

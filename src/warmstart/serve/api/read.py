@@ -246,7 +246,7 @@ async def model(service: TheService, _: Reader) -> ModelInfo:
         folder=deployment.folder.name,
         config=deployment.model.config.model_dump(mode="json"),
         text_columns=list(fitted.catalogue.text_columns),
-        language_model=None if fitted.lm_spec is None else str(fitted.lm_spec.get("source")),
+        language_models={role: str(spec.get("source")) for role, spec in fitted.lms.items()},
         id_type="integer" if fitted.catalogue.item_ids.is_integer else "string",
         load_seconds=deployment.load_seconds,
         swapping=service.swapping,

@@ -99,8 +99,8 @@ async function connect() {
   byId("model").textContent = "";
   const info = await call("GET", "/v1/model");
   sessionStorage.setItem(STORAGE_KEY, key);
-  const lm = info.language_model ? `, language model ${info.language_model}` : "";
-  byId("model").textContent = `Model ${info.folder}: ${info.method}${lm}`;
+  const lms = Object.entries(info.language_models).map(([role, name]) => `, ${role} ${name}`);
+  byId("model").textContent = `Model ${info.folder}: ${info.method}${lms.join("")}`;
   byId("columns").replaceChildren(...info.text_columns.flatMap(columnField));
   byId("work").hidden = false;
   byId("welcome").hidden = true;

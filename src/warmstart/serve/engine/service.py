@@ -20,7 +20,7 @@ import structlog
 from warmstart.artefact import read_manifest
 from warmstart.data.ids import Ids
 from warmstart.errors import ConfigError, UnsupportedError
-from warmstart.lm import TextEncoder
+from warmstart.lm import CausalLM, TextEncoder
 from warmstart.methods import METHODS, load_model, method
 from warmstart.servable import ItemRows, Servable
 from warmstart.serve.engine import metrics
@@ -148,10 +148,15 @@ class Service:
         return model, hashlib.sha256(f"{FORMAT} ".encode() + manifest).hexdigest()
 
     def _read(self, folder: Path) -> Servable:
-        spec, source = read_manifest(folder)["lm"], self.settings.lm
-        # No vector cache: texts written by clients must not fill the disk.
-        lm = None if spec is None else TextEncoder.from_spec(spec, source=source, use_cache=False)
-        loaded = load_model(folder, lm=lm)
+        specs, given = read_manifest(folder)["lms"], {}
+        if "encoder" in specs:
+            # No vector cache: texts written by clients must not fill the disk.
+            given["encoder"] = TextEncoder.from_spec(
+                specs["encoder"], source=self.settings.encoder, use_cache=False
+            )
+        if "causal" in specs:
+            given["lm"] = CausalLM.from_spec(specs["causal"], source=self.settings.lm)
+        loaded = load_model(folder, **given)
         if not isinstance(loaded, Servable):
             able = sorted(name for name in METHODS if issubclass(method(name), Servable))
             raise UnsupportedError(

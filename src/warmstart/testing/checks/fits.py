@@ -112,9 +112,11 @@ def fit_shares_a_run_folder(case: Case) -> None:
     case.fit(case.world.with_random_interactions(np.random.default_rng(1)), run=run)
     case.fit(rng=8, run=run)
     case.fit(data, run=run)
-    if case.lm is not None:
+    if case.models.encoder is not None:
         valid = case.world.split.validation()
-        case.new().fit(data, valid=valid, lm=case.fixtures.other_lm, rng=7, run=run)
+        other = case.fixtures.other_encoder
+        causal = case.models.causal
+        case.new().fit(data, valid=valid, encoder=other, lm=causal, rng=7, run=run)
     assert_same_scores(all_scores(case.fit(run=run)), case.scores, case)
 
 
@@ -150,6 +152,6 @@ def fit_refuses_empty_data(case: Case) -> None:
 @on_shared_fit
 def fit_refuses_a_missing_language_model(case: Case) -> None:
     """A method that needs a language model raises without one."""
-    if case.cls.traits.needs_lm:
-        with raises(ConfigError, case.cls.name, "lm"):
+    if case.new().needs:
+        with raises(ConfigError, case.cls.name, "=None"):
             case.new().fit(case.world.data)

@@ -22,7 +22,7 @@ def state_round_trip(case: Case) -> None:
     np.testing.assert_array_equal(all_scores(loaded), case.scores)
     assert loaded.chosen == case.model.chosen
     assert loaded.config == case.model.config
-    again = load_model(loaded.save(case.folder("saved-again")), lm=case.lm)
+    again = case.load(loaded.save(case.folder("saved-again")))
     np.testing.assert_array_equal(all_scores(again), case.scores)
 
 
@@ -62,7 +62,7 @@ def state_damage_is_refused(case: Case) -> None:
         copy = case.copied(str(number))
         damage(copy)
         try:
-            load_model(copy, lm=case.lm)
+            case.load(copy)
         except ArtefactError as error:
             assert str(copy) in str(error), f"{name}: the message does not name the folder: {error}"
         else:
@@ -77,7 +77,7 @@ def state_replaces_only_artefacts(case: Case) -> None:
     """Saving replaces an artefact, but not a folder that contains other files."""
     copy = case.copied("replaced")
     case.model.save(copy)
-    np.testing.assert_array_equal(all_scores(load_model(copy, lm=case.lm)), case.scores)
+    np.testing.assert_array_equal(all_scores(case.load(copy)), case.scores)
     (copy / "notes.txt").write_text("precious")
     with raises(ArtefactError, str(copy)):
         case.model.save(copy)
@@ -87,11 +87,11 @@ def state_replaces_only_artefacts(case: Case) -> None:
 @on_shared_fit
 def state_checks_the_language_model(case: Case) -> None:
     """Adding items needs the language model of the fit: without it, or with another, it fails."""
-    if not case.cls.traits.needs_lm or not issubclass(case.cls, AddsItems):
+    if "encoder" not in case.new().needs or not issubclass(case.cls, AddsItems):
         return
     without_lm = load_model(case.saved)
     with raises(ArtefactError, "tiny-lm"):
         require(without_lm, AddsItems, "add items").add_items(case.world.new_items())
     np.testing.assert_array_equal(all_scores(without_lm), case.scores)
     with raises(ArtefactError, "weights"):
-        load_model(case.saved, lm=case.fixtures.other_lm)
+        load_model(case.saved, encoder=case.fixtures.other_encoder)

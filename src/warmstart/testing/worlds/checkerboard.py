@@ -25,14 +25,12 @@ from warmstart.data.ratings import Ratings
 from warmstart.data.splits.check import check_split
 from warmstart.data.splits.cold import ColdSplit
 from warmstart.data.tasks import RankingTask
-from warmstart.lm import LMConfig, TextEncoder, load_lm
+from warmstart.lm import LMConfig, TextEncoder, load_encoder
 from warmstart.rank import Metric
 from warmstart.testing.tiny_lm import tiny_encoder
 from warmstart.testing.worlds.dialogues import MENTIONS, spoken
 from warmstart.testing.worlds.items import (
-    EVEN,
-    FILLERS,
-    ODD,
+    WORDS,
     IdType,
     catalogue_of,
     external_ids,
@@ -250,8 +248,8 @@ def checkerboard(
 
 def world_encoder(folder: Path, *, seed: int = 0) -> TextEncoder:
     """Write a tiny encoder to ``folder`` and load it; its vectors separate even from odd texts."""
-    source = tiny_encoder(folder / "tiny-lm", (*EVEN, *ODD, *FILLERS), seed=seed)
-    return load_lm(LMConfig(source=str(source), device="cpu"), folder=folder / "cache")
+    source = tiny_encoder(folder / "tiny-lm", WORDS, seed=seed)
+    return load_encoder(LMConfig(source=str(source), device="cpu"), folder=folder / "cache")
 
 
 def expected_random_ndcg(task: RankingTask, metric: str) -> float:

@@ -17,6 +17,7 @@ from warmstart.data.ids import ExternalId, Ids
 EVEN = ("even", "two", "four", "six", "eight", "pair", "couple")
 ODD = ("odd", "one", "three", "five", "seven", "single", "lone")
 FILLERS = ("a", "the", "of", "book", "story")
+WORDS = (*EVEN, *ODD, *FILLERS)
 PARITY_GENRES = ("Even", "Odd")
 GENRES = ("Even", "Long", "Odd", "Short")
 
