@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from warmstart.core import Causal
 from warmstart.errors import ConfigError, DataError
 from warmstart.lm.load import CausalLMConfig, LanguageModel, LMConfig, load_language_model
 from warmstart.lm.prompts import SLOT
@@ -296,6 +297,29 @@ class CausalLM:
             for part, wanted in zip(states.split(size), targets.split(size), strict=True)
         ]
         return torch.cat(found)
+
+
+class CausalReference:
+    """The causal LM of an artefact, loaded on first use.
+
+    Args:
+        spec: portable reference to the language model.
+        model: the loaded model; None loads it by ``spec`` on first use.
+    """
+
+    def __init__(self, spec: Mapping[str, Any], model: Causal | None = None) -> None:
+        self._spec, self._model = spec, model
+
+    @property
+    def lm(self) -> LanguageModel:
+        """The language model.
+
+        Raises:
+            ArtefactError: the model came from a local folder and was not passed as ``lm``.
+        """
+        if self._model is None:
+            self._model = CausalLM.from_spec(self._spec)
+        return self._model.lm
 
 
 def load_causal_lm(config: LMConfig | None = None) -> CausalLM:

@@ -34,9 +34,10 @@ from warmstart.backbones import Backbone, BackboneConfig, FactorBackbone
 from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.fit import fit_backbone
 from warmstart.backbones.ngcf import NgcfConfig
-from warmstart.core import FitContext, LanguageModels, Traits
+from warmstart.core import FitContext, LanguageModels, LMRole, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions, concatenate
+from warmstart.lm.causal import CausalReference
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.servable import ItemEncoding, item_blocks
 from warmstart.shards import Shards
@@ -100,6 +101,12 @@ class ColdLLM(Simulator):
         cold_items="simulated",
         needs=frozenset({"encoder"}),
     )
+
+    @property
+    def needs(self) -> frozenset[LMRole]:
+        """As ``Recommender.needs``: the text encoder, and the causal LM if it is the judge."""
+        judge = self.config.judge
+        return self.traits.needs if judge is None else self.traits.needs | {judge.lm}
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         backbone = fit_backbone(self.config.backbone, data, context)
@@ -268,8 +275,15 @@ class ColdLLM(Simulator):
         fitted = self.fitted
         self._texts = TextVectors(state["vectors"], fitted.lms["encoder"], models.encoder)
         self._hybrid = HybridScorer.restore(self.config.backbone, state)
+        causal = fitted.lms.get("causal")
         self._funnel = Funnel.restore(
-            self.config, self.name, state, self._texts, fitted.positives, fitted.catalogue.texts
+            self.config,
+            self.name,
+            state,
+            self._texts,
+            fitted.positives,
+            fitted.catalogue.texts,
+            None if causal is None else CausalReference(causal, models.causal),
         )
         self._funnel.select = self.chosen.select  # pyright: ignore[reportAttributeAccessIssue]
         shortlist = unnest("shortlist", state)

@@ -44,6 +44,10 @@ from warmstart.testing.worlds.ratings import RatingsWorld, ratings_world
 from warmstart.train import loop
 
 K = 5
+_QUESTION_WORDS = (
+    *("new", "item", "this", "person", "chose", "will", "they", "choose", "the", "too"),
+    *("answer", "yes", "or", "no"),
+)
 _SEED = 7
 _METRIC = "ndcg@10"
 
@@ -116,8 +120,8 @@ class Fixtures:
 
     @cached_property
     def causal(self) -> CausalLM:
-        """A tiny causal LM over the words of the texts."""
-        source = tiny_causal(self.folder / "tiny-causal-lm", WORDS)
+        """A tiny causal LM over the words of the texts and of the judge's question."""
+        source = tiny_causal(self.folder / "causal" / "tiny-lm", (*WORDS, *_QUESTION_WORDS))
         return load_causal_lm(CausalLMConfig(source=str(source), device="cpu", dtype="float32"))
 
     @cached_property

@@ -55,6 +55,11 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
         **_TOKENS,
     },
     "coldllm": {"backbone": BACKBONE_SETTINGS["bpr"], **_FUNNEL},
+    "coldllm/causal": {
+        "backbone": BACKBONE_SETTINGS["ials"],
+        **_FUNNEL,
+        "judge": {**_FUNNEL["judge"], "lm": "causal"},
+    },
     "coldllm/towers": {
         "backbone": BACKBONE_SETTINGS["ials"],
         **_FUNNEL,

@@ -25,6 +25,7 @@ from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
 from warmstart.data.interactions import Interactions
 from warmstart.data.tasks import RankingTask
+from warmstart.lm.causal import CausalReference
 from warmstart.lm.load import LanguageModel
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.rank import TableScorer, mean_metric
@@ -76,9 +77,10 @@ class Funnel:
         config: settings of the funnel.
         name: provenance of simulated interactions.
         coupled: the fitted filter.
-        texts: text vectors of the catalogue, with the language model, loaded on first use.
+        texts: text vectors of the catalogue, with the text encoder, loaded on first use.
         seen: training interactions, CSR, shape (n_users, n_items).
         catalogue_texts: texts of the catalogue.
+        causal: the causal LM, for a judge that is one.
         judge: the tuned judge, or its saved state; None without a judge.
 
     Attributes:
@@ -93,12 +95,13 @@ class Funnel:
         texts: TextVectors,
         seen: sparse.csr_matrix,
         catalogue_texts: Sequence[str],
+        causal: CausalReference | None = None,
         judge: Judge | dict[str, np.ndarray] | None = None,
     ) -> None:
         self.config, self.name, self.coupled = config, name, coupled
         self.select = config.select
         self._texts, self._seen, self._catalogue_texts = texts, seen, catalogue_texts
-        self._judge = judge
+        self._causal, self._judge = causal, judge
         self._pairs: PairBuilder | None = None
 
     # -- a new item --
@@ -228,10 +231,16 @@ class Funnel:
         """Return the judge, restored from its saved state on first use; None without a judge."""
         config = self.config.judge
         if config is not None and isinstance(self._judge, dict):  # loaded from an artefact
-            state, lm = self._judge, self._texts.encoder.lm
-            self._judge = new_judge(lm, config, np.random.default_rng(0))
+            state = self._judge
+            self._judge = new_judge(self._judge_lm(config), config, np.random.default_rng(0))
             self._judge.restore(state)
         return self._judge if isinstance(self._judge, Judge) else None
+
+    def _judge_lm(self, config: JudgeConfig) -> LanguageModel:
+        if config.lm == "causal":
+            assert self._causal is not None, "``fit`` has checked that it was given"
+            return self._causal.lm
+        return self._texts.encoder.lm
 
     def tune_judge(self, data: Dataset, context: FitContext) -> None:
         """Tune the judge, if one is configured, on pairs of warm items and users."""
@@ -239,7 +248,7 @@ class Funnel:
         if config is None:
             return
         rng = context.rng.spawn(1)[0]
-        judge = new_judge(context.encoder.lm, config, rng)
+        judge = new_judge(self._judge_lm(config), config, rng)
         warm = np.flatnonzero(data.warm).astype(np.int32)
         items = np.sort(rng.choice(warm, min(config.training_items, len(warm)), replace=False))
         with context.run.stage("pairs"):
@@ -262,8 +271,10 @@ class Funnel:
         self._judge = judge
 
     def hash(self) -> str:
-        """Return the sha256 of the parameters of filter and judge, which determine shortlists."""
-        digest = hashlib.sha256()
+        """Return the sha256 of filter and judge, which determine shortlists."""
+        config = self.config.judge
+        models = "" if config is None else self._judge_lm(config).fingerprint
+        digest = hashlib.sha256(models.encode())
         for state in (self.coupled.state(), self._judge_state()):
             for array in state.values():
                 digest.update(np.ascontiguousarray(array).tobytes())
@@ -285,11 +296,12 @@ class Funnel:
         texts: TextVectors,
         seen: sparse.csr_matrix,
         catalogue_texts: Sequence[str],
+        causal: CausalReference | None,
     ) -> "Funnel":
         """Rebuild a funnel from ``state``; the other arguments are as for the class."""
         coupled = CoupledFilter.restore(config.filter, unnest("filter", state))
         judge = unnest("judge", state)
-        return cls(config, name, coupled, texts, seen, catalogue_texts, judge)
+        return cls(config, name, coupled, texts, seen, catalogue_texts, causal, judge)
 
 
 def fit_funnel(
@@ -315,7 +327,16 @@ def fit_funnel(
         needs judged shortlists.
     """
     coupled, chosen = fit_filter(config.filter, backbone, texts.rows, data, context)
-    funnel = Funnel(config, name, coupled, texts, data.matrix, data.catalogue.texts)
+    causal = context.models.causal
+    funnel = Funnel(
+        config,
+        name,
+        coupled,
+        texts,
+        data.matrix,
+        data.catalogue.texts,
+        None if causal is None else CausalReference(causal.spec, causal),
+    )
     funnel.tune_judge(data, context)
     return funnel, {"filter": chosen}
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from warmstart.config import Config
-from warmstart.core import FitContext
+from warmstart.core import FitContext, LMRole
 from warmstart.lm.load import LanguageModel
 from warmstart.lm.lora import LoRAConfig, TunableLM
 from warmstart.simulate.funnel.training_pairs import Pairs
@@ -40,6 +40,9 @@ class JudgeConfig(Config):
     """Settings of the judge.
 
     Attributes:
+        lm: which language model judges. "encoder" is the one of the texts, which reads item and
+            user together (or, if it is a causal LM, is asked in words); "causal" is the LM of
+            ``fit(lm=)``, which is asked in words, as in the paper.
         lora: shape of the adapter; rank 0 keeps the LM frozen.
         history_length: L, the number of items of the user's history in the judge's input.
         training_items: maximum number of warm items in the training pairs; sampled from more.
@@ -57,6 +60,7 @@ class JudgeConfig(Config):
         head_learning_rate: learning rate of the head.
     """
 
+    lm: LMRole = "encoder"
     lora: LoRAConfig = Field(default_factory=LoRAConfig)
     history_length: int = Field(default=5, ge=1)
     training_items: int = Field(default=4000, ge=1)
