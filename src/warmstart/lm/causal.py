@@ -166,20 +166,40 @@ class CausalLM:
             if any(len(tokens) == 0 for tokens in given):
                 raise DataError(f"log_likelihoods: a continuation of prompt {number} has no tokens")
         found = [np.empty(len(given), np.float32) for given in continuations]
-        size, done = self.lm.batch_size if share_prompts else 1, 0
-        for chosen, batch, given in self.batches(prompts, vectors, size):
+        done = 0
+        for chosen, batch, given in self.batches(prompts, vectors):
             pairs = [(row, place) for row in chosen for place in range(len(continuations[row]))]
             tokens = [np.asarray(continuations[row][place], np.int64) for row, place in pairs]
             owners = np.repeat(np.arange(len(chosen)), [len(continuations[row]) for row in chosen])
-            if share_prompts:
-                values = self._continued(batch, given, owners, tokens)
-            else:
-                values = self._repeated(batch, given, tokens)
-            for (row, place), value in zip(pairs, values, strict=True):
-                found[row][place] = value
+            inputs = [ids[:-1] for ids in tokens]
+            for some, states in self._following(batch, given, owners, inputs, share_prompts):
+                values = self._summed(states, [tokens[number] for number in some])
+                for number, value in zip(some, values, strict=True):
+                    row, place = pairs[number]
+                    found[row][place] = value
             done += len(chosen)
             if progress is not None:
                 progress(done, len(prompts))
+        return found
+
+    def states_after(self, prompt: np.ndarray, continuations: Sequence[np.ndarray]) -> Tensor:
+        """Compute the state at the last token of continuations of one prompt, which is read once.
+
+        Args:
+            prompt: token ids, int32, shape (tokens,).
+            continuations: the token ids of each continuation.
+
+        Returns:
+            Shape (continuations, width), without gradient.
+        """
+        batch = TokenizedTexts((prompt,), self.lm.pad_id, 0).batch(np.zeros(1, int), self.lm.device)
+        owners = np.zeros(len(continuations), np.int64)
+        lengths = torch.tensor([len(ids) for ids in continuations], device=self.lm.device)
+        found = torch.empty(len(continuations), self.lm.width, device=self.lm.device)
+        with torch.no_grad():
+            for some, states in self._following(batch, None, owners, continuations, share=True):
+                at = torch.from_numpy(some).to(self.lm.device)
+                found[at] = states[torch.arange(len(some)), lengths[at]].float()
         return found
 
     def batches(
@@ -217,65 +237,86 @@ class CausalLM:
             return self.lm.body(input_ids=batch.ids, **arguments)
         return self.lm.body(inputs_embeds=self.embed(batch.ids, vectors), **arguments)
 
-    def _continued(
+    def _following(
         self,
         batch: TokenBatch,
         vectors: Tensor | None,
         owners: np.ndarray,
-        tokens: list[np.ndarray],
-    ) -> np.ndarray:
-        """Log-likelihoods of continuations of a batch of prompts, each prompt read once.
+        inputs: Sequence[np.ndarray],
+        share: bool,
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Compute the states at the end of the prompt and at each token of an input after it.
 
-        ``owners`` has the position in the batch of the prompt of each continuation.
+        Args:
+            batch: prompts.
+            vectors: those of their slots.
+            owners: the position in the batch of the prompt of each input.
+            inputs: token ids that follow the prompt; may be empty.
+            share: read each prompt once, if the model has a cache of keys and values.
+
+        Yields:
+            Numbers of some inputs, and their states, shape (inputs, 1 + longest of these, width).
         """
-        read = self._read(batch, vectors, use_cache=True)
-        cache = read.past_key_values
-        if cache is None:
-            raise ConfigError(
-                f"LM {self.lm.spec.source!r} has no cache of keys and values; pass "
-                "share_prompts=False"
-            )
-        ends = _at_last(read.last_hidden_state, batch.mask)
-        lengths = batch.mask.sum(1)
-        order = np.argsort([len(ids) for ids in tokens], kind="stable")
-        size = max(1, _CACHE_AT_ONCE // (_cache_bytes(cache) // len(batch.ids) + 1))
-        found = np.empty(len(tokens), np.float32)
+        cache, ends = None, torch.empty(0)
+        if share:
+            read = self._read(batch, vectors, use_cache=True)
+            cache, ends = read.past_key_values, _at_last(read.last_hidden_state, batch.mask)
+        size = self.lm.batch_size
+        if cache is not None:
+            size = max(1, _CACHE_AT_ONCE // (_cache_bytes(cache) // len(batch.ids) + 1))
+        order = np.argsort([len(ids) for ids in inputs], kind="stable")
         for begin in range(0, len(order), size):
             some = order[begin : begin + size]
-            targets, mask = _padded([tokens[number] for number in some], self.lm.device)
             prompt = torch.from_numpy(owners[some]).to(self.lm.device)
-            states = ends[prompt][:, None]
-            if targets.shape[1] > 1:
-                repeated = copy.deepcopy(cache)
-                repeated.batch_select_indices(prompt)
-                positions = torch.arange(targets.shape[1] - 1, device=self.lm.device)
-                following = self.lm.body(
-                    input_ids=targets[:, :-1],
-                    attention_mask=torch.cat([batch.mask[prompt], mask[:, :-1]], dim=1).long(),
-                    position_ids=lengths[prompt][:, None] + positions,
-                    past_key_values=repeated,
-                    use_cache=True,
-                ).last_hidden_state
-                states = torch.cat([states, following], dim=1)
-            found[some] = self._summed(states, targets, mask)
-        return found
+            following = [inputs[number] for number in some]
+            if cache is None:
+                yield some, self._whole(batch, vectors, prompt, following)
+            elif all(len(ids) == 0 for ids in following):
+                yield some, ends[prompt][:, None]
+            else:
+                states = self._continued(batch.mask[prompt], cache, prompt, following)
+                yield some, torch.cat([ends[prompt][:, None], states], dim=1)
 
-    def _repeated(
-        self, batch: TokenBatch, vectors: Tensor | None, tokens: list[np.ndarray]
-    ) -> np.ndarray:
-        """Log-likelihoods of continuations of one prompt, which is read with each of them."""
+    def _continued(
+        self, mask: Tensor, cache: Any, prompt: Tensor, following: list[np.ndarray]
+    ) -> Tensor:
+        """Read tokens after cached prompts: ``mask`` of the prompt and its number, of each row."""
+        ids, given = _padded(following, self.lm.device)
+        repeated = copy.deepcopy(cache)
+        repeated.batch_select_indices(prompt)
+        return self.lm.body(
+            input_ids=ids,
+            attention_mask=torch.cat([mask, given], dim=1).long(),
+            position_ids=mask.sum(1)[:, None] + torch.arange(ids.shape[1], device=ids.device),
+            past_key_values=repeated,
+            use_cache=True,
+        ).last_hidden_state
+
+    def _whole(
+        self,
+        batch: TokenBatch,
+        vectors: Tensor | None,
+        prompt: Tensor,
+        following: list[np.ndarray],
+    ) -> Tensor:
+        """Read each row with its prompt: the states from the end of the prompt on."""
+        rows = [batch.ids[at][batch.mask[at]].cpu().numpy() for at in prompt.tolist()]
+        texts = [np.concatenate(pair) for pair in zip(rows, following, strict=True)]
+        given = vectors
+        if vectors is not None:
+            slots = (batch.ids == SLOT).sum(1).tolist()
+            parts = vectors.split(slots)
+            given = torch.cat([parts[at] for at in prompt.tolist()])
+        ids, mask = _padded(texts, self.lm.device)
+        states = self._read(TokenBatch(ids, mask), given).last_hidden_state
+        starts = torch.tensor([len(row) - 1 for row in rows], device=states.device)
+        steps = torch.arange(1 + max(map(len, following)), device=states.device)
+        places = (starts[:, None] + steps).clamp(max=states.shape[1] - 1)
+        return states[torch.arange(len(states), device=states.device)[:, None], places]
+
+    def _summed(self, states: Tensor, tokens: list[np.ndarray]) -> np.ndarray:
+        """Sum log p of the tokens of each row, which follow its states: float32, shape (rows,)."""
         targets, mask = _padded(tokens, self.lm.device)
-        n, length = len(tokens), batch.ids.shape[1]
-        whole = TokenBatch(
-            torch.cat([batch.ids.expand(n, -1), targets[:, :-1]], dim=1),
-            torch.cat([batch.mask.expand(n, -1), mask[:, :-1]], dim=1),
-        )
-        given = None if vectors is None else vectors.repeat(n, 1)
-        states = self._read(whole, given).last_hidden_state[:, length - 1 :]
-        return self._summed(states, targets, mask)
-
-    def _summed(self, states: Tensor, targets: Tensor, mask: Tensor) -> np.ndarray:
-        """Sum log p of the targets over each row: float32, shape (rows,)."""
         rows, _ = mask.nonzero(as_tuple=True)
         values = self.token_log_likelihoods(states[mask], targets[mask])
         sums = values.new_zeros(len(mask)).index_add_(0, rows, values)
@@ -336,7 +377,7 @@ def _at_last(states: Tensor, mask: Tensor) -> Tensor:
 
 
 def _padded(tokens: list[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pad token ids on the right: int64 and bool, shape (rows, longest)."""
+    """Pad token ids on the right: int64 and bool, shape (rows, longest); 0 and False on padding."""
     batch = TokenizedTexts(tuple(tokens), 0, 0).batch(np.arange(len(tokens)), device)
     return batch.ids, batch.mask
 

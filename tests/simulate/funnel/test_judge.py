@@ -136,7 +136,8 @@ def test_encoding_the_shared_prefix_once_does_not_change_log_odds(folders):
         shared = prepared.log_odds(rows)
     with_cache, token_counts[:] = sum(token_counts), []
     with torch.no_grad():
-        whole = prepared._full(rows).float() @ judge.direction + judge.bias
+        batch = prepared.texts(rows).batch(np.arange(len(rows)))
+        whole = prepared.model.last_states(batch).float() @ judge.direction + judge.bias
     assert with_cache < sum(token_counts)
     np.testing.assert_allclose(shared.numpy(), whole.numpy(), atol=1e-5)
 
@@ -148,7 +149,7 @@ def test_log_odds_are_those_of_yes_and_no_in_the_vocabulary(folders):
     prepared = judge.prepare(pairs)
     yes, no = (lm.tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
     for row, found in enumerate(judge.log_odds(pairs)):
-        ids = torch.tensor([prepared.prefixes[pairs.items[row]] + prepared.suffixes[row]])
+        ids = prepared.texts(np.array([row])).batch(np.zeros(1, int)).ids
         with torch.no_grad():
             log_p = lm.with_head(input_ids=ids).logits[0, -1].log_softmax(0)
         assert found == pytest.approx(float(log_p[yes] - log_p[no]), abs=1e-4)

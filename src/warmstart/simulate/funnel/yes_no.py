@@ -1,7 +1,7 @@
 """Yes/no judge: a causal LM completes a question with Yes or No, and the log-odds are the score.
 
 The item comes first in the prompt, so all pairs of an item share a prefix. It is encoded once; its
-keys and values are cached for the users' suffixes (if the model supports a cache).
+keys and values are cached for the users' suffixes.
 
 Both answers are predicted from the same hidden state, so the softmax over the vocabulary cancels:
 log p(Yes) - log p(No) = h . (w_Yes - w_No).
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.errors import ConfigError
+from warmstart.lm.causal import CausalLM
 from warmstart.lm.load import LanguageModel
-from warmstart.lm.texts import token_ids
+from warmstart.lm.texts import TokenizedTexts, token_ids
 from warmstart.simulate.funnel.judge import Judge, JudgeConfig, PairBatcher
 from warmstart.simulate.funnel.training_pairs import Pairs
 
@@ -35,12 +36,7 @@ class YesNoJudge(Judge):
 
     def __init__(self, lm: LanguageModel, config: JudgeConfig, rng: np.random.Generator) -> None:
         super().__init__(lm, config, rng)
-        find_head: Any = getattr(lm.with_head, "get_output_embeddings", lambda: None)
-        head = find_head()
-        if lm.spec.kind != "causal" or head is None:
-            raise ConfigError(
-                f"LM {lm.spec.source!r} has no vocabulary head; a yes/no judge needs a causal LM"
-            )
+        head: Any = CausalLM(lm).head
         yes, no = (ids[0] for ids in token_ids(lm, _ANSWERS, special=False))
         if yes == no:
             raise ConfigError(
@@ -67,16 +63,21 @@ class _Prompts(PairBatcher):
 
     def __init__(self, judge: YesNoJudge, pairs: Pairs) -> None:
         self.judge, lm = judge, judge.lm
+        self.model = CausalLM(judge.tunable.tuned())
         self.items = pairs.items
         limit = lm.spec.max_tokens
         texts = [_ITEM.format(text) for text in pairs.texts]
-        self.prefixes = [ids[: limit // 3] for ids in token_ids(lm, texts, special=True)]
+        prefixes = [ids[: limit // 3] for ids in token_ids(lm, texts, special=True)]
+        self.prefixes = [np.asarray(ids, np.int32) for ids in prefixes]
         (question,) = token_ids(lm, [_QUESTION], special=False)
         histories = [
             _HISTORY.format("; ".join(pairs.history_texts(row))) for row in range(len(pairs))
         ]
         self.suffixes = [
-            history[: max(limit - len(self.prefixes[item]) - len(question), 0)] + question
+            np.asarray(
+                history[: max(limit - len(self.prefixes[item]) - len(question), 0)] + question,
+                np.int32,
+            )
             for item, history in zip(
                 pairs.items, token_ids(lm, histories, special=False), strict=True
             )
@@ -95,41 +96,16 @@ class _Prompts(PairBatcher):
 
     def log_odds(self, rows: np.ndarray) -> Tensor:
         items = np.unique(self.items[rows])
-        share_prefix = len(items) == 1 and not torch.is_grad_enabled()
-        hidden = self._with_shared_prefix(int(items[0]), rows) if share_prefix else self._full(rows)
-        return hidden.float() @ self.judge.direction + self.judge.bias
+        if len(items) == 1 and not torch.is_grad_enabled():
+            suffixes = [self.suffixes[row] for row in rows]
+            states = self.model.states_after(self.prefixes[items[0]], suffixes)
+        else:
+            states = self.model.last_states(
+                self.texts(rows).batch(np.arange(len(rows)), self.device)
+            )
+        return states.float() @ self.judge.direction + self.judge.bias
 
-    def _full(self, rows: np.ndarray) -> Tensor:
-        """Return the hidden states of the last tokens, with every prompt encoded in full."""
-        prompts = [self.prefixes[self.items[row]] + self.suffixes[row] for row in rows]
-        ids, mask, last = _padded(prompts, self.judge.lm)
-        states = self.judge.tunable.body(input_ids=ids, attention_mask=mask, use_cache=False)
-        return states.last_hidden_state[torch.arange(len(ids)), last]
-
-    def _with_shared_prefix(self, item: int, rows: np.ndarray) -> Tensor:
-        """As ``_full``, for pairs of one item, whose common prefix is encoded once."""
-        body, device = self.judge.tunable.body, self.judge.lm.device
-        prefix = torch.tensor([self.prefixes[item]], device=device)
-        cache = body(input_ids=prefix, use_cache=True).past_key_values
-        if cache is None:  # the model does not support a cache
-            return self._full(rows)
-        cache.batch_repeat_interleave(len(rows))
-        ids, mask, last = _padded([self.suffixes[row] for row in rows], self.judge.lm)
-        states = body(
-            input_ids=ids,
-            attention_mask=torch.cat([mask.new_ones(len(rows), prefix.shape[1]), mask], dim=1),
-            position_ids=prefix.shape[1] + torch.arange(ids.shape[1], device=device)[None],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        return states.last_hidden_state[torch.arange(len(ids)), last]
-
-
-def _padded(prompts: list[list[int]], lm: LanguageModel) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ids and mask, int64 (batch, tokens), padded on the right, and last positions."""
-    lengths = torch.tensor([len(prompt) for prompt in prompts])
-    ids = torch.full((len(prompts), int(lengths.max())), lm.pad_id)
-    for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt)] = torch.tensor(prompt)
-    mask = (torch.arange(ids.shape[1])[None] < lengths[:, None]).long()
-    return ids.to(lm.device), mask.to(lm.device), (lengths - 1).to(lm.device)
+    def texts(self, rows: np.ndarray) -> TokenizedTexts:
+        """The whole prompts of some pairs."""
+        whole = (np.concatenate([self.prefixes[self.items[r]], self.suffixes[r]]) for r in rows)
+        return TokenizedTexts(tuple(whole), self.judge.lm.pad_id, 0)
