@@ -100,9 +100,8 @@ class _Prompts(PairBatcher):
             suffixes = [self.suffixes[row] for row in rows]
             states = self.model.states_after(self.prefixes[items[0]], suffixes)
         else:
-            states = self.model.last_states(
-                self.texts(rows).batch(np.arange(len(rows)), self.device)
-            )
+            batch = self.texts(rows).batch(np.arange(len(rows)), self.judge.lm.device)
+            states = self.model.last_states(batch)
         return states.float() @ self.judge.direction + self.judge.bias
 
     def texts(self, rows: np.ndarray) -> TokenizedTexts:
