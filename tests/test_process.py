@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import warmstart
 from warmstart.backbones import build
@@ -34,15 +35,22 @@ from warmstart.errors import UnsupportedError
 from warmstart.evaluation.compare import compare
 from warmstart.evaluation.evaluate import evaluate
 from warmstart.evaluation.html_report import write_report
-from warmstart.lm import LMConfig, load_encoder
+from warmstart.lm import CausalLMConfig, LMConfig, load_causal_lm, load_encoder
+from warmstart.lm.texts import TokenizedTexts
 from warmstart.methods import load_model
 from warmstart.methods.cf_only import CFOnly
 from warmstart.methods.popular import Popular
 from warmstart.methods.text_ridge import TextRidge
 from warmstart.run import Run
+from warmstart.testing.tiny_lm import tiny_causal
 from warmstart.testing.worlds.checkerboard import checkerboard, world_encoder
 
 _SECONDS = 60  # a hang is told from work by this; raising takes milliseconds
+
+
+def tiny_causal_lm(folder):
+    source = tiny_causal(folder / "causal", ["a", "b", "c", "d"])
+    return load_causal_lm(CausalLMConfig(source=str(source), device="cpu", dtype="float32"))
 
 
 class Used:
@@ -53,6 +61,10 @@ class Used:
         self.world = checkerboard()
         self.data = self.world.data
         self.lm = world_encoder(folder)
+        self.causal = tiny_causal_lm(folder)
+        self.prompts = TokenizedTexts((np.array([5, 6], np.int32),), 0, 0)
+        self.batch = self.prompts.batch(np.zeros(1, int))
+        self.states = torch.zeros(1, self.causal.lm.width)
         self.model = TextRidge().fit(self.world.split.train, encoder=self.lm)
         self.model.save(folder / "model")
         self.cf = CFOnly(backbone=IalsConfig(width=4, epochs=1)).fit(self.world.split.train)
@@ -93,6 +105,23 @@ WORK = {
     "CFOnly.calibrate": lambda used: used.cf.calibrate(
         used.world.split.train, used.world.split.validation()
     ),
+    "CausalLM.batches": lambda used: next(used.causal.batches(used.prompts, None)),
+    "CausalLM.embed": lambda used: used.causal.embed(used.batch.ids),
+    "CausalLM.from_spec": lambda used: type(used.causal).from_spec(
+        used.causal.spec, source="hub:a/b"
+    ),
+    "CausalLM.hidden": lambda used: used.causal.hidden(used.batch),
+    "CausalLM.last_states": lambda used: used.causal.last_states(used.batch),
+    "CausalLM.log_likelihoods": lambda used: used.causal.log_likelihoods(used.prompts, [[[5]]]),
+    "CausalLM.logits": lambda used: used.causal.logits(used.states),
+    "CausalLM.next_token_logits": lambda used: used.causal.next_token_logits(used.prompts),
+    "CausalLM.states_after": lambda used: used.causal.states_after(
+        used.prompts.ids[0], [used.prompts.ids[0]]
+    ),
+    "CausalLM.token_log_likelihoods": lambda used: used.causal.token_log_likelihoods(
+        used.states, torch.tensor([5])
+    ),
+    "load_causal_lm": lambda used: load_causal_lm(CausalLMConfig(source="hub:a/b")),
     "Catalogue": lambda used: Catalogue(Ids([], "item"), (), None, pl.DataFrame(), ()),
     "Catalogue.attribute": lambda used: used.data.catalogue.attribute("title"),
     "Catalogue.extended": lambda used: used.data.catalogue.extended(used.new),
@@ -127,6 +156,7 @@ WORK = {
 }
 # Public functions that use no pool of threads, and work in a forked process.
 HARMLESS = {
+    "CausalLM.words": lambda used: used.causal.words(),
     "Comparison.find": lambda used: used.comparison.find,
     "Comparison.from_json": lambda used: used.comparison.from_json(used.comparison.to_json()),
     "Comparison.table": lambda used: used.comparison.table(),
@@ -156,6 +186,9 @@ HARMLESS = {
     "LabelTask.take": lambda used: LabelTask(
         "all", Queries.of_users(used.rows), used.rows, used.rows > 0, used.rows
     ).take(used.rows),
+    "RankingTask.slice": lambda used: used.world.split.slice("test", "cold").slice(
+        "some", used.rows
+    ),
     "RankingTask.take": lambda used: used.world.split.slice("test", "cold").take(used.rows),
     "Split.part_counts": lambda used: used.world.split.part_counts(),
     "Split.tasks": lambda used: used.world.split.tasks("test"),

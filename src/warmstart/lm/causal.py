@@ -21,6 +21,7 @@ from warmstart.lm.load import CausalLMConfig, LanguageModel, LMConfig, load_lang
 from warmstart.lm.prompts import SLOT
 from warmstart.lm.reference import load_referenced
 from warmstart.lm.texts import TokenBatch, TokenizedTexts
+from warmstart.process import check_process
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -78,6 +79,7 @@ class CausalLM:
 
     def logits(self, states: Tensor) -> Tensor:
         """Compute the logits of the next token: float32, shape (..., vocabulary)."""
+        check_process()
         return self.head(states).float()
 
     def embed(self, ids: Tensor, vectors: Tensor | None = None) -> Tensor:
@@ -93,6 +95,7 @@ class CausalLM:
         Raises:
             DataError: the number of vectors is not that of the slots, or their width is another.
         """
+        check_process()
         slots = ids == SLOT
         embedded = functional.embedding(ids.masked_fill(slots, 0), self.words())
         shape = None if vectors is None else tuple(vectors.shape)
@@ -218,6 +221,7 @@ class CausalLM:
         Raises:
             DataError: the number of vectors is not that of the slots.
         """
+        check_process()
         slots = np.array([int((ids == SLOT).sum()) for ids in prompts.ids], np.int64)
         n_vectors = 0 if vectors is None else len(vectors)
         if slots.sum() != n_vectors:
@@ -232,6 +236,7 @@ class CausalLM:
 
     def _read(self, batch: TokenBatch, vectors: Tensor | None, **options: Any) -> Any:
         """Run the network; padding stands on the right, so positions count from the left."""
+        check_process()
         arguments = {"attention_mask": batch.mask.long(), "use_cache": False, **options}
         if vectors is None:
             return self.lm.body(input_ids=batch.ids, **arguments)
