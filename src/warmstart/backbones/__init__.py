@@ -9,6 +9,7 @@ from warmstart.backbones.bpr import BprConfig
 from warmstart.backbones.configured import build_configured
 from warmstart.backbones.ease import EaseConfig
 from warmstart.backbones.ials import IalsConfig
+from warmstart.backbones.imported import ImportedConfig
 from warmstart.backbones.lightgcn import LightGcnConfig
 from warmstart.backbones.ngcf import NgcfConfig
 from warmstart.backbones.sequence import SequenceBackbone, SequenceConfig, build_sequence
@@ -20,7 +21,7 @@ def _with_kind(settings: Any) -> Any:
 
 BackboneConfig: TypeAlias = Annotated[
     Annotated[
-        BprConfig | IalsConfig | EaseConfig | LightGcnConfig | NgcfConfig,
+        BprConfig | IalsConfig | EaseConfig | LightGcnConfig | NgcfConfig | ImportedConfig,
         Field(discriminator="kind"),
     ],
     BeforeValidator(_with_kind),
@@ -31,6 +32,7 @@ BACKBONES = {
     "bpr": "warmstart.backbones.bpr:Bpr",
     "ease": "warmstart.backbones.ease:Ease",
     "ials": "warmstart.backbones.ials:Ials",
+    "imported": "warmstart.backbones.imported:Imported",
     "lightgcn": "warmstart.backbones.lightgcn:LightGcn",
     "ngcf": "warmstart.backbones.ngcf:Ngcf",
 }

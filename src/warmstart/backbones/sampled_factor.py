@@ -5,10 +5,7 @@ convex. On CiteULike-a validation (MF, width 512, NDCG@20) "newton" is better fo
 (.767 against .664) and "ridge" for the 50 most likely users by title (.231 against .219), which are
 uncertain; "ridge" is also about fifty times as fast.
 
-``ridge``   the closed form of ``least_squares``, as if the user vectors were those of iALS. Its
-            targets are 0 and 1, while trained scores are on another scale, so the result is
-            multiplied by one constant: the least-squares match between trained warm vectors and
-            warm vectors that are folded in from their own training interactions.
+``ridge``   the closed form of ``ridge_fold_in``.
 ``newton``  Newton steps, from the ridge solution, on the item's part of the training loss,
 
                 sum_u w_u log(1 + m Z_u exp(-s_u)) + sum_u n_u log(1 + exp(s_u) / (N Z_u))
@@ -31,7 +28,6 @@ from scipy.special import expit, logsumexp
 
 from warmstart.backbones.base import (
     EpochConfig,
-    FactorBackbone,
     FactorTrainee,
     Validate,
     check_fold_in,
@@ -39,15 +35,14 @@ from warmstart.backbones.base import (
     required_arrays,
     shape_of,
 )
-from warmstart.backbones.least_squares import Basis, solve_rows
-from warmstart.backbones.limits import check_finite, memory_limit
+from warmstart.backbones.limits import memory_limit
+from warmstart.backbones.ridge_fold_in import RidgeFoldIn, RidgeFoldInConfig
 
-_SAMPLE_SIZE = 2000  # warm items used to calibrate the scale and the partition function
 _ITEMS_AT_ONCE = 256
 _CG_STEPS, _HALVINGS, _EPSILON = 15, 6, np.float32(1e-30)
 
 
-class SampledFactorConfig(EpochConfig):
+class SampledFactorConfig(EpochConfig, RidgeFoldInConfig):
     """Settings of a factor model that is trained on sampled negatives.
 
     Attributes:
@@ -55,9 +50,6 @@ class SampledFactorConfig(EpochConfig):
         temperature: divides the scores in the loss.
         fold_in_solver: "ridge" (closed form) or "newton" (on the training loss); the module
             docstring of ``backbones.sampled_factor`` gives the reason for the default.
-        fold_in_alpha: confidence added by an interaction of weight 1, for "ridge".
-        fold_in_l2: regulariser of the new vector, in units of the mean eigenvalue of the users'
-            Gram matrix.
         fold_in_steps: number of Newton steps, for "newton".
     """
 
@@ -66,20 +58,17 @@ class SampledFactorConfig(EpochConfig):
     validate_every: int = Field(default=5, ge=1)
     patience: int = Field(default=2, ge=1)
     fold_in_solver: Literal["ridge", "newton"] = "ridge"
-    fold_in_alpha: float = Field(default=3.0, gt=0)
-    fold_in_l2: float = Field(default=0.1, gt=0)
     fold_in_steps: int = Field(default=5, ge=1)
 
 
-class SampledFactorBackbone(FactorBackbone):
+class SampledFactorBackbone(RidgeFoldIn):
     """A factor backbone trained on sampled negatives; fold-in keeps the users frozen."""
 
     def __init__(self, config: SampledFactorConfig | None = None) -> None:
         super().__init__(config)
-        self._scale, self._n_warm = 1.0, 0
+        self._n_warm = 0
         self._counts = np.zeros(0, np.float32)
         self._log_mean = np.zeros(0, np.float32)
-        self._basis: Basis | None = None
 
     @abstractmethod
     def _trainee(self, train: sparse.csr_matrix, rng: np.random.Generator) -> FactorTrainee:
@@ -102,15 +91,9 @@ class SampledFactorBackbone(FactorBackbone):
     def _calibrate(self, train: sparse.csr_matrix) -> None:
         """Compute the constants of fold-in: scale, user counts and partition function."""
         users, items = self.vectors
-        warm = np.unique(train.indices)
-        sample = warm[np.linspace(0, len(warm) - 1, min(_SAMPLE_SIZE, len(warm))).astype(np.int64)]
-        self._basis, self._scale = None, 1.0
-        ridge = self._ridge(train[:, sample].T.tocsr(), None, 1.0)
-        with np.errstate(all="ignore"):
-            self._scale = float(np.vdot(ridge, items[sample]) / np.vdot(ridge, ridge))
-        check_finite(self.name, "fold_in_alpha and fold_in_l2", ridge, self._scale)
+        sample = self._match_scale(train)
         self._counts = np.asarray(train.sum(axis=1), np.float32).ravel()
-        self._n_warm = len(warm)
+        self._n_warm = len(np.unique(train.indices))
         self._log_mean = _log_mean_exp(users, items[sample] / self.config.temperature)
 
     def fold_in(
@@ -126,25 +109,6 @@ class SampledFactorBackbone(FactorBackbone):
         if self.config.fold_in_solver == "ridge":
             return start
         return self._newton_solutions(rows, start, prior, prior_weight)
-
-    @property
-    def _mean_eigenvalue(self) -> float:
-        """Mean eigenvalue of the users' Gram matrix, the unit of ``fold_in_l2``."""
-        users, _ = self.vectors
-        return float(np.vdot(users, users)) / users.shape[1]
-
-    def _ridge(
-        self, rows: sparse.csr_matrix, prior: np.ndarray | None, prior_weight: float
-    ) -> np.ndarray:
-        if self._basis is None:
-            self._basis = Basis.of(self.vectors[0])
-        strength = self.config.fold_in_l2 * self._mean_eigenvalue * prior_weight
-        ridge = np.full(shape_of(rows)[0], strength, np.float32)
-        start = None if prior is None else prior / np.float32(self._scale)
-        found, _ = solve_rows(
-            self._basis, rows, alpha=self.config.fold_in_alpha, ridge=ridge, prior=start
-        )
-        return found * np.float32(self._scale)
 
     def _newton_solutions(
         self,

@@ -1,0 +1,129 @@
+"""User and item vectors from another tool: a model that is already in production.
+
+The score is the dot product, as in the tool; a bias may be a column of its own (1 on the other
+side). New items get vectors in the same space by the fold-in of ``ridge_fold_in``, so the search that
+serves the tool's vectors serves them too.
+"""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import model_validator
+from scipy import sparse
+
+from warmstart.backbones.base import Validate, check_train, required_arrays, shape_of
+from warmstart.backbones.ridge_fold_in import RidgeFoldIn, RidgeFoldInConfig
+from warmstart.data.ids import Ids
+from warmstart.data.readers.vectors import read_vectors
+from warmstart.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+
+class ImportedConfig(RidgeFoldInConfig):
+    """Where the vectors are, and settings of the fold-in.
+
+    Attributes:
+        users: file of user vectors; see ``data.readers.vectors``.
+        items: file of item vectors, of the same width.
+        users_sha256, items_sha256: sha256 of the files, filled in where they exist, so that settings
+            say which vectors were used. A file with another hash is refused.
+    """
+
+    kind: Literal["imported"] = "imported"
+    users: Path
+    items: Path
+    users_sha256: str | None = None
+    items_sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _fill_in_hashes(self) -> Self:
+        for name in ("users", "items"):
+            path, key = getattr(self, name), f"{name}_sha256"
+            if getattr(self, key) is None and path.is_file():
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                object.__setattr__(self, key, digest)
+        return self
+
+
+class Imported(RidgeFoldIn):
+    """Vectors from files; nothing is trained."""
+
+    name = "imported"
+    config_type = ImportedConfig
+    config: ImportedConfig
+
+    def read(self, user_ids: Ids, item_ids: Ids) -> None:
+        """Read the vectors of these users and items; call it before ``fit``.
+
+        Raises:
+            DataError: a file is missing, malformed or has changed, or the widths differ.
+        """
+        users = self._vectors("users", user_ids)
+        items = self._vectors("items", item_ids)
+        if users.shape[1] != items.shape[1]:
+            raise DataError(
+                f"backbone imported: vectors of users have width {users.shape[1]}, those of items "
+                f"{items.shape[1]}; allowed: the same width"
+            )
+        self._users, self._items = users, items
+
+    def fit(
+        self,
+        train: sparse.csr_matrix,
+        *,
+        validate: Validate | None = None,
+        rng: np.random.Generator,
+        run_folder: Path | None = None,
+    ) -> Self:
+        train = check_train(self.name, train)
+        users, items = self.vectors
+        if shape_of(train) != (len(users), len(items)):
+            raise DataError(
+                f"backbone imported: vectors were read for {len(users)} users and {len(items)} "
+                f"items, the training matrix has shape {shape_of(train)}"
+            )
+        without = np.setdiff1d(train.indices, np.flatnonzero(items.any(axis=1)))
+        if len(without):
+            raise DataError(
+                f"backbone imported: {len(without)} item(s) with interactions have no vector in "
+                f"{self.config.items}; leave out their interactions, and they are cold"
+            )
+        self._match_scale(train)
+        return self
+
+    def state(self) -> dict[str, np.ndarray]:
+        users, items = self.vectors
+        return {"users": users, "items": items, "scale": np.array([self._scale])}
+
+    def restore(self, state: dict[str, np.ndarray]) -> Self:
+        self._users, self._items, scale = required_arrays(
+            self.name, state, "users", "items", "scale"
+        )
+        self._scale, self._basis = float(scale[0]), None
+        return self
+
+    def _vectors(self, name: Literal["users", "items"], known: Ids) -> np.ndarray:
+        """Read one file: float32, shape (known, width); zeros for an id without a vector."""
+        path: Path = getattr(self.config, name)
+        ids, vectors = read_vectors(path, known)
+        expected = getattr(self.config, f"{name}_sha256")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if expected is not None and digest != expected:
+            raise DataError(
+                f"backbone imported: {path} has sha256 {digest}, the settings name {expected}"
+            )
+        rows = known.rows(ids)
+        found = np.zeros((len(known), vectors.shape[1]), np.float32)
+        found[rows[rows >= 0]] = vectors[rows >= 0]
+        logger.info(
+            "imported %s: %d of %d have vectors; %d vectors are of none of them",
+            name,
+            int((rows >= 0).sum()),
+            len(known),
+            int((rows < 0).sum()),
+        )
+        return found
