@@ -156,6 +156,9 @@ HARMLESS = {
     "LabelTask.take": lambda used: LabelTask(
         "all", Queries.of_users(used.rows), used.rows, used.rows > 0, used.rows
     ).take(used.rows),
+    "RankingTask.slice": lambda used: used.world.split.slice("test", "cold").slice(
+        "some", used.rows
+    ),
     "RankingTask.take": lambda used: used.world.split.slice("test", "cold").take(used.rows),
     "Split.part_counts": lambda used: used.world.split.part_counts(),
     "Split.tasks": lambda used: used.world.split.tasks("test"),
