@@ -184,9 +184,7 @@ def evaluate(
         _check_fitted_on(model, split)
     scorer = _Timed(model)
     tasks = _tasks(split, part, mask, slices, control)
-    parts = [task.part_of for task in tasks.values() if isinstance(task, RankingTask)]
-    wholes = {whole for whole, _ in filter(None, parts)}
-    answers = _Answers(split, part, chosen, _lists_of(model, control), wholes)
+    answers = _Answers(split, part, chosen, _lists_of(model, control), tasks)
     for which, task in tasks.items():
         if isinstance(task, LabelTask):
             n_users = split.dataset.n_users
@@ -218,10 +216,11 @@ class _Answers:
         part: Part,
         metrics: tuple[str, ...],
         top_items: ListFunction | None,
-        wholes: set[str],
+        tasks: Mapping[str, Task],
     ) -> None:
         self.split, self.metrics, self.top_items = split, metrics, top_items
-        self.wholes = wholes  # slices whose rankings serve other slices too
+        rankings = [task for task in tasks.values() if isinstance(task, RankingTask)]
+        self.shared = {task.part_of[0] for task in rankings if task.part_of is not None}
         self.part: Part = part
         self.results: dict[str, SliceResult] = {}
         self.rankings: dict[str, Ranking] = {}
@@ -244,10 +243,8 @@ class _Answers:
         """Rank the candidates of one slice and measure the lists."""
         split, k = self.split, self.measure.k
         overall = split if name == "overall" and isinstance(split, ColdSplit) else None
-        whole, rows = task.part_of or (name, np.arange(0))
-        if whole in self.rankings:
-            ranking = self.rankings[whole].take(rows)
-        else:
+        ranking = self._part_of_another(task)
+        if ranking is None:
             ranking = rank_task(
                 scorer.score,
                 task,
@@ -257,7 +254,7 @@ class _Answers:
                 seed=tie_seed,
                 progress=progress,
             )
-            if name in self.wholes:
+            if name in self.shared:
                 self.rankings[name] = ranking
         if overall is None:
             self.results[name] = self.measure(name, ranking, task)
@@ -265,6 +262,13 @@ class _Answers:
             self.results |= _both_user_sets(self.measure, ranking, task, overall, self.part)
             if self.top_items is None:
                 self.calibration = calibration(ranking, overall.train.warm)
+
+    def _part_of_another(self, task: RankingTask) -> Ranking | None:
+        """The lists of a task whose queries are a part of one that was ranked before."""
+        if task.part_of is None or task.part_of[0] not in self.rankings:
+            return None
+        whole, rows = task.part_of
+        return self.rankings[whole].take(rows)
 
 
 def _lists_of(model: Scorer | Recommender, control: Control | None) -> ListFunction | None:

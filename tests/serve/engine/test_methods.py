@@ -67,7 +67,7 @@ def saved(tmp_path_factory, lm_folder, toy_split):
 def load(saved, lm_folder):
     def load(name):
         folder = saved(name)
-        spec = read_manifest(folder)["lms"]["encoder"]
+        spec = read_manifest(folder)["lms"].get("encoder")
         lm = spec and TextEncoder.from_spec(spec, source=str(lm_folder), use_cache=False)
         return ws.load_model(folder, encoder=lm)
 

@@ -25,9 +25,11 @@ class ClickRecommender(Recommender, Predicts, AddsItems):
     predicted from its genres; genres that no item of the fit has are left out.
     """
 
+    _known: Catalogue | None  # that of the fit, without items added later
+
     def _fit(self, data: Dataset, context: FitContext) -> None:
         config = cast(ClickConfig, self.config)
-        self._n_fit, self._genres = data.n_items, _genres(data.catalogue)
+        self._n_fit, self._known = data.n_items, data.catalogue
         pairs = self._pairs(data)
         seed = int(context.rng.spawn(1)[0].integers(2**63))
         task = (context.valid or {}).get("all")
@@ -49,7 +51,7 @@ class ClickRecommender(Recommender, Predicts, AddsItems):
         """Collect the rated events as training pairs, with the genres of items."""
         assert data.ratings is not None, "``fit`` has checked what the method reads"
         assert data.positive_rating is not None
-        genres = self._genres
+        genres = self._genres()
         return ClickData.from_ratings(
             data.ratings,
             threshold=data.positive_rating,
@@ -67,12 +69,11 @@ class ClickRecommender(Recommender, Predicts, AddsItems):
         return self._score_by_probability(queries, items)
 
     def _add_items(self, items: Catalogue) -> None:
-        attributes = None
-        if self._genres is not None:
-            name, values = self._genres.name, self._genres.values
-            attributes = sparse.csr_matrix((len(items), len(values)), dtype=bool)
-            if name in items.columns.columns:
-                attributes = items.attribute(name).matrix_of(values)
+        genres, attributes = self._genres(), None
+        if genres is not None:
+            attributes = sparse.csr_matrix((len(items), len(genres.values)), dtype=bool)
+            if genres.name in items.columns.columns:
+                attributes = items.attribute(genres.name).matrix_of(genres.values)
         self._model.add_items(len(items), attributes)
 
     def _state(self) -> dict[str, np.ndarray]:
@@ -81,10 +82,12 @@ class ClickRecommender(Recommender, Predicts, AddsItems):
     def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
         (n_items,) = required_arrays(self.name, state, "n_items_of_fit")
         self._n_fit = int(n_items[0])
-        self._genres = _genres(self.fitted.catalogue.take(np.arange(self._n_fit)))
+        self._known = None
         self._model = build(self.config).restore(state)
 
-
-def _genres(catalogue: Catalogue) -> Attribute | None:
-    name = catalogue.genre_column
-    return None if name is None else catalogue.attribute(name)
+    def _genres(self) -> Attribute | None:
+        """Read the genres of the items of the fit; after loading, when items are first added."""
+        if self._known is None:
+            self._known = self.fitted.catalogue.take(np.arange(self._n_fit))
+        name = self._known.genre_column
+        return None if name is None else self._known.attribute(name)

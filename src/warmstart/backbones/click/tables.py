@@ -119,14 +119,15 @@ class Tables(nn.Module):
         weight = self.items.weight
         content, content_bias = weight.new_zeros(0, weight.shape[1]), weight.new_zeros(0)
         if self.content is not None and self.content_bias is not None:
-            content, content_bias = self.content.weight.T, self.content_bias.weight[0]
+            content = self.content.weight.T.clone(memory_format=torch.contiguous_format)
+            content_bias = self.content_bias.weight[0].clone()
         return Vectors(
             self.users.weight.clone(),
             weight + vectors,
             self.user_biases.weight[:, 0].clone(),
             self.item_biases.weight[:, 0] + biases,
-            content.contiguous().clone(),
-            content_bias.clone(),
+            content,
+            content_bias,
         )
 
 
