@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from warmstart.config import Config
 from warmstart.errors import ConfigError, missing_extra
 from warmstart.lm.dtype import DType, fastest_dtype
-from warmstart.lm.source import Source, resolve
 from warmstart.lm.exclusive import exclusive_transformers
+from warmstart.lm.source import Source, resolve
 from warmstart.process import check_process
 from warmstart.train.seed import torch_seed
 
