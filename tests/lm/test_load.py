@@ -1,10 +1,12 @@
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from tests.lm.conftest import TEXTS, WORDS
 from warmstart.errors import ConfigError
@@ -14,7 +16,7 @@ from warmstart.lm.dtype import fastest_dtype
 from warmstart.lm.load import pool
 from warmstart.lm.source import DEFAULT_WEIGHTS, resolve, weights_hash
 from warmstart.lm.texts import tokenize
-from warmstart.testing.tiny_lm import tiny_encoder
+from warmstart.testing.tiny_lm import tiny_causal, tiny_encoder
 
 
 def test_kind_pooling_and_width_come_from_the_folder(encoder_folder, causal_folder):
@@ -180,6 +182,23 @@ def test_auto_takes_the_type_that_is_faster_here(causal_folder, monkeypatch, fas
 def test_the_measurement_decides_for_one_of_the_two():
     fastest_dtype.cache_clear()
     assert fastest_dtype("cpu") in ("float32", "bfloat16")
+
+
+def test_threads_build_and_load_whole_models(causal_folder, tmp_path):
+    """transformers replaces methods of its classes while it loads: see ``lm.exclusive``."""
+
+    def load(number):
+        folder = tiny_causal(tmp_path / str(number), WORDS) if number % 2 else causal_folder
+        return load_language_model(LMConfig(source=str(folder), device="cpu"))
+
+    tie_weights = PreTrainedModel.tie_weights
+    with ThreadPoolExecutor(4) as threads:
+        models = [lm.with_head for lm in threads.map(load, range(12))]
+    assert PreTrainedModel.tie_weights is tie_weights
+    assert all(
+        model.get_output_embeddings().weight is model.get_input_embeddings().weight
+        for model in models
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is available")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warmstart.errors import ConfigError, missing_extra
-from warmstart.lm.transformers_logging import quiet_transformers
+from warmstart.lm.exclusive import exclusive_transformers
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -79,7 +79,8 @@ def bert(
         max_position_embeddings=max_tokens,
         pad_token_id=0,
     )
-    return transformers.BertModel(config)
+    with exclusive_transformers():
+        return transformers.BertModel(config)
 
 
 def llama(
@@ -100,7 +101,8 @@ def llama(
         bos_token_id=2,
         eos_token_id=3,
     )
-    return transformers.LlamaForCausalLM(config)
+    with exclusive_transformers():
+        return transformers.LlamaForCausalLM(config)
 
 
 def save_lm(
@@ -108,7 +110,7 @@ def save_lm(
 ) -> Path:
     """Write config, tokenizer and safetensors weights to a model folder and return it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with quiet_transformers():
+    with exclusive_transformers():
         model.save_pretrained(folder)
     as_transformers_tokenizer(tokenizer, max_tokens).save_pretrained(folder)
     return folder

@@ -14,7 +14,7 @@ from typing import Any
 
 from warmstart.errors import ConfigError, missing_extra
 from warmstart.lm.cache import cache_folder
-from warmstart.lm.transformers_logging import quiet_transformers
+from warmstart.lm.exclusive import exclusive_transformers
 from warmstart.storage import atomic_folder, file_hash
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def _convert(file: Path, folder: Path) -> None:
             "upgrade it to 5.23 or newer"
         )
     try:
-        with quiet_transformers():
+        with exclusive_transformers():
             model: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 file.parent,
                 gguf_file=file.name,

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from warmstart.config import Config
 from warmstart.errors import ConfigError, missing_extra
 from warmstart.lm.dtype import DType, fastest_dtype
+from warmstart.lm.exclusive import exclusive_transformers
 from warmstart.lm.source import Source, resolve
-from warmstart.lm.transformers_logging import quiet_transformers
 from warmstart.process import check_process
 from warmstart.train.seed import torch_seed
 
@@ -282,7 +282,7 @@ def _weights(config: LMConfig, source: Source, kind: Kind, dtype: DType) -> "Pre
     try:
         # Missing tensors are drawn at random before they are reported: torch_seed protects the
         # caller's random state.
-        with torch_seed(np.random.default_rng(0)), quiet_transformers():
+        with exclusive_transformers(), torch_seed(np.random.default_rng(0)):
             model, loaded = family.from_pretrained(
                 source.folder,
                 attn_implementation="sdpa",
