@@ -9,6 +9,7 @@ from .backbones.click.din import DinConfig as DinConfig
 from .backbones.click.logistic import LogisticCtrConfig as LogisticCtrConfig
 from .backbones.ease import EaseConfig as EaseConfig
 from .backbones.ials import IalsConfig as IalsConfig
+from .backbones.imported import ImportedConfig as ImportedConfig
 from .backbones.lightgcn import LightGcnConfig as LightGcnConfig
 from .backbones.ngcf import NgcfConfig as NgcfConfig
 from .backbones.sequence.gru4rec import Gru4RecConfig as Gru4RecConfig
@@ -49,6 +50,7 @@ from .evaluation.comparison import Comparison as Comparison
 from .evaluation.evaluate import Report as Report
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.html_report import write_report as write_report
+from .export.export import export_vectors as export_vectors
 from .lm import CausalLM as CausalLM
 from .lm import CausalLMConfig as CausalLMConfig
 from .lm import LMConfig as LMConfig

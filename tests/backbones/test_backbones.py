@@ -41,7 +41,7 @@ def test_every_kind_is_in_the_table_and_survives_json(config):
     adapter = TypeAdapter(BackboneConfig)
     assert adapter.validate_json(config.model_dump_json()) == config
     assert build(config).name == config.kind
-    assert set(BACKBONES) == {"bpr", "ials", "ease", "lightgcn", "ngcf"}
+    assert set(BACKBONES) == {"bpr", "ials", "ease", "imported", "lightgcn", "ngcf"}
 
 
 def test_settings_without_a_kind_are_those_of_the_default():

@@ -18,6 +18,7 @@ from scipy import sparse
 from warmstart.backbones.configured import Configured
 from warmstart.backbones.limits import check_finite
 from warmstart.config import Config
+from warmstart.data.ids import Ids
 from warmstart.errors import ArtefactError, DataError, NotFittedError
 from warmstart.rank import UserScoreFunction
 from warmstart.train import Schedule, Trainee, run_epochs
@@ -35,6 +36,15 @@ class Backbone(Configured, ABC):
     Raises:
         ConfigError: ``config`` is of another type.
     """
+
+    def read_inputs(self, user_ids: Ids, item_ids: Ids) -> None:
+        """Read from files what belongs to these users and items, before ``fit``.
+
+        Only a backbone that was trained elsewhere has such files; the default reads nothing.
+
+        Raises:
+            DataError: a file is missing, malformed or has changed.
+        """
 
     @abstractmethod
     def fit(

@@ -3,7 +3,6 @@
 import numpy as np
 
 from warmstart.backbones import Backbone, BackboneConfig, build
-from warmstart.backbones.imported import Imported
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
 from warmstart.rank import by_user, mean_metric
@@ -30,8 +29,7 @@ def fit_backbone(config: BackboneConfig, data: Dataset, context: FitContext) -> 
     key = stage_key([config, *events, seed, validated_on])
     with context.run.stage(f"backbone-{config.kind}", key, code=__name__) as folder:
         backbone = build(config)
-        if isinstance(backbone, Imported):
-            backbone.read(data.user_ids, data.catalogue.item_ids)
+        backbone.read_inputs(data.user_ids, data.catalogue.item_ids)
         return backbone.fit(
             data.matrix, validate=validate, rng=np.random.default_rng(seed), run_folder=folder
         )

