@@ -155,7 +155,7 @@ def test_other_faults_of_the_files_are_refused(tmp_path, world, trained):
     warm = int(np.flatnonzero(world.data.warm)[0])
     fewer = np.delete(np.arange(len(items)), warm)
     write(tmp_path / "items.parquet", Ids(items.take(fewer), "item"), trained[1][fewer])
-    with pytest.raises(DataError, match="1 of the .* items with interactions have no vector"):
+    with pytest.raises(DataError, match=r"1 of the .* items with interactions have no vector"):
         CFOnly(backbone=settings).fit(world.data)
     twice = pl.read_parquet(tmp_path / "items.parquet")
     pl.concat([twice, twice[:1]]).write_parquet(tmp_path / "items.parquet")

@@ -16,6 +16,7 @@ from warmstart.experiment.job import ExperimentContext, MethodJob, job_key
 from warmstart.experiment.result import load_results, save_results
 from warmstart.experiment.runner import run_experiment
 from warmstart.experiment.spec import Experiment, MethodSpec, parse_methods
+from warmstart.testing.tiny_lm import tiny_causal, tiny_encoder
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,27 @@ def test_equal_seeds_are_one_line(split):
     """EASE spawns a random generator for its backbone but draws nothing from it."""
     table = run_experiment(experiment("cf_only[ease]", seeds=2), split)["all"]
     assert table.find("cf_only[ease]", "warm", "ndcg@20").seeds == (None,)
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_each_method_may_have_its_own_language_model(split, tmp_path, isolate):
+    words = {word for text in split.dataset.catalogue.texts for word in text.lower().split()}
+    shared, own = tiny_encoder(tmp_path / "a", words), tiny_causal(tmp_path / "b", words)
+    methods = [
+        MethodSpec(name="text_ridge", label=label, encoder=encoder)
+        for label, encoder in (("shared", {}), ("own", {"source": str(own)}))
+    ]
+    both = Experiment(method=tuple(methods), metrics=("ndcg@20",), encoder={"source": str(shared)})
+    table = run_experiment(both, split, isolate=isolate)["all"]
+    alone = Experiment(
+        method=(MethodSpec(name="text_ridge"),),
+        metrics=("ndcg@20",),
+        encoder={"source": str(own)},
+    )
+    expected = run_experiment(alone, split)["all"].find("text_ridge", "cold", "ndcg@20").value
+    found = {label: table.find(label, "cold", "ndcg@20").value for label in ("shared", "own")}
+    assert found["own"] == pytest.approx(expected, abs=1e-9)
+    assert abs(found["shared"] - expected) > 1e-6
 
 
 def test_controls_follow_the_methods(split):

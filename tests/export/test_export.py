@@ -1,5 +1,9 @@
 """Vectors out: to parquet and back, and into tables of a real PostgreSQL with pgvector."""
 
+import os
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import psycopg
@@ -23,7 +27,7 @@ BPR = BprConfig(width=8, epochs=10, learning_rate=0.2, l2=0.01)
 
 @pytest.fixture(scope="module", params=["int", "str"])
 def world(request):
-    return checkerboard(ids=request.param)
+    return checkerboard(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +45,11 @@ def model(world, encoder):
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory):
-    # The user postgres, as whom the server runs, must reach its folder.
-    folder = tmp_path_factory.mktemp("postgres") / "server"
-    for parent in folder.parents:
-        if parent.name.startswith("pytest"):
-            parent.chmod(0o755)
-    with server(folder, pgvector_binaries()) as running:
-        yield running
+def database():
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)  # the server does not run as root
+        with server(Path(folder) / "server", pgvector_binaries()) as running:
+            yield running
 
 
 def read_table(url, table):
@@ -56,8 +57,7 @@ def read_table(url, table):
     with psycopg.connect(url) as connection:
         register_vector(connection)
         found = connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
-    vectors = np.array([np.asarray(row[1].to_numpy() if hasattr(row[1], "to_numpy") else row[1])
-                        for row in found], np.float32)  # fmt: skip
+    vectors = np.array([row[1].to_numpy() for row in found], np.float32)
     return [row[0] for row in found], vectors, [row[2:] for row in found]
 
 
@@ -123,7 +123,10 @@ def test_tables_of_pgvector_hold_the_vectors_bit_for_bit(database, model, world)
             assert [bool(flag) for (flag,) in others] == written.cold[rows].tolist()
     # The search of the database ranks as the dot product does.
     with psycopg.connect(url) as connection:
-        query = "SELECT item FROM item_vectors ORDER BY vector <#> (SELECT vector FROM user_vectors WHERE \"user\" = %s) LIMIT 5"  # noqa: E501
+        query = (
+            "SELECT item FROM item_vectors ORDER BY vector <#> "
+            '(SELECT vector FROM user_vectors WHERE "user" = %s) LIMIT 5'
+        )
         listed = [row[0] for row in connection.execute(query, [written.user_ids.values[0]])]
     scores = written.items @ written.users[0]
     np.testing.assert_allclose(
@@ -166,7 +169,7 @@ def test_a_table_with_other_columns_is_refused_and_nothing_is_written(database, 
 
 
 def test_faults_outside_are_told(tmp_path, model):
-    with pytest.raises(DataError, match="the vectors could not be written: .*refused"):
+    with pytest.raises(DataError, match=r"the vectors could not be written: .*refused"):
         export_vectors(model, "postgresql://nobody@127.0.0.1:1/none")
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="not a folder"):

@@ -29,8 +29,8 @@ class ImportedConfig(RidgeFoldInConfig):
     Attributes:
         users: file of user vectors; see ``data.readers.vectors``.
         items: file of item vectors, of the same width.
-        users_sha256, items_sha256: sha256 of the files, filled in where they exist, so that settings
-            say which vectors were used. A file with another hash is refused.
+        users_sha256, items_sha256: sha256 of the files, filled in where these exist, so that the
+            settings say which vectors were used. A file with another hash is refused.
     """
 
     kind: Literal["imported"] = "imported"

@@ -20,7 +20,7 @@ from warmstart.data.interactions import Interactions
 from warmstart.data.splits.base import Split
 from warmstart.data.splits.cold import ColdSplit
 from warmstart.evaluation.simulation_quality import blind_audiences
-from warmstart.experiment.job import ExperimentContext, MethodJob
+from warmstart.experiment.job import ExperimentContext, LMSettings, MethodJob
 from warmstart.experiment.result import JobResult
 from warmstart.experiment.spec import Experiment, MethodSpec
 from warmstart.methods import build
@@ -37,7 +37,15 @@ class ControlJob:
     seed: int
     with_blind_audiences: bool = True
 
-    needs: frozenset[LMRole] = frozenset()
+    @property
+    def needs(self) -> frozenset[LMRole]:
+        """No language model."""
+        return frozenset()
+
+    @property
+    def own_lms(self) -> LMSettings:
+        """No settings of language models."""
+        return {}
 
     @property
     def label(self) -> str:

@@ -2,16 +2,17 @@
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from warmstart.abilities import Simulates
 from warmstart.code_hash import code_hash
-from warmstart.core import LMRole, Recommender
+from warmstart.core import LanguageModels, LMRole, Recommender
 from warmstart.data.control import Control
 from warmstart.data.interactions import Interactions, concatenate
 from warmstart.data.splits.base import Mask, Split
@@ -25,7 +26,9 @@ from warmstart.rank import Progress
 from warmstart.run import Run
 
 if TYPE_CHECKING:
-    from warmstart.lm import CausalLM, TextEncoder
+    from warmstart.lm import LMConfig
+
+LMSettings: TypeAlias = Mapping[LMRole, dict[str, Any]]
 
 _TEXTS_AT_ONCE = 256  # bounds the memory of the scores of all users for simulated texts
 
@@ -59,23 +62,44 @@ class ExperimentContext:
     folder: Path | None = None
     control: Control | None = None
     progress: Progress | None = None
+    _loaded: dict[tuple[LMRole, str], Any] = field(default_factory=dict, init=False, repr=False)
 
-    @cached_property
-    def encoder(self) -> "TextEncoder":
-        """The text encoder, loaded on first use."""
-        from warmstart.lm import LMConfig, load_encoder
+    def lm_config(self, role: LMRole, own: LMSettings) -> "LMConfig":
+        """Settings of a language model, with those that a method has of its own."""
+        from warmstart.lm import CausalLMConfig, LMConfig
 
-        return load_encoder(LMConfig.build(self.encoder_settings), use_cache=self.use_cache)
+        if role == "causal":
+            return CausalLMConfig.build(self.lm_settings | own.get(role, {}))
+        return LMConfig.build(self.encoder_settings | own.get(role, {}))
 
-    @cached_property
-    def lm(self) -> "CausalLM":
-        """The causal LM, loaded on first use."""
-        from warmstart.lm import CausalLMConfig, load_causal_lm
+    def language_models(self, needs: Collection[LMRole], own: LMSettings) -> LanguageModels:
+        """Return the language models that a method needs, each loaded on first use."""
+        from warmstart.lm import load_causal_lm, load_encoder
 
-        return load_causal_lm(CausalLMConfig.build(self.lm_settings))
+        found: dict[str, Any] = {}
+        for role in needs:
+            config = self.lm_config(role, own)
+            key = (role, config.model_dump_json())
+            if key not in self._loaded:
+                load = partial(load_encoder, use_cache=self.use_cache)
+                self._loaded[key] = (load_causal_lm if role == "causal" else load)(config)
+            found[role] = self._loaded[key]
+        return LanguageModels(**found)
 
-    def fit(self, model: Recommender, seed: int, permuted: bool = False) -> tuple[Run, bool]:
+    def fit(
+        self,
+        model: Recommender,
+        seed: int,
+        permuted: bool = False,
+        own: LMSettings | None = None,
+    ) -> tuple[Run, bool]:
         """Fit a model on the training part; choices use the validation slices.
+
+        Args:
+            model: unfitted.
+            seed: of all randomness.
+            permuted: whether texts are permuted among the items.
+            own: settings of language models that override those of the experiment.
 
         Returns:
             The run with its timings, and whether the fit drew random numbers.
@@ -84,11 +108,12 @@ class ExperimentContext:
         if permuted:
             train = train.with_permuted_texts(np.random.default_rng([seed, 1]))
         before = _generator_state(rng)
+        models = self.language_models(model.needs, own or {})
         model.fit(
             train,
             valid=self.split.validation(),
-            encoder=self.encoder if "encoder" in model.needs else None,
-            lm=self.lm if "causal" in model.needs else None,
+            encoder=models.encoder,
+            lm=models.causal,
             rng=rng,
             run=run,
         )
@@ -162,6 +187,11 @@ class MethodJob:
         """The language models that the method needs."""
         return self._model().needs
 
+    @property
+    def own_lms(self) -> LMSettings:
+        """Settings of language models that override those of the experiment."""
+        return {"encoder": self.spec.encoder, "causal": self.spec.lm}
+
     def parts(self) -> list[Any]:
         """List what the result depends on besides the context, as plain values."""
         config = self._model().config.model_dump(mode="json")
@@ -175,7 +205,7 @@ class MethodJob:
     def run(self, context: ExperimentContext) -> list[JobResult]:
         """Fit, measure the simulated users if there are any, and return one result."""
         model = self._model()
-        fitted = context.fit(model, self.seed, self.spec.permuted)
+        fitted = context.fit(model, self.seed, self.spec.permuted, self.own_lms)
         quality = None
         measured = context.has_cold_items and not self.spec.control
         if isinstance(model, Simulates) and measured:
@@ -196,7 +226,7 @@ def job_key(job: Any, context: ExperimentContext) -> str:
 
     The code is that of the job, the evaluation and the method, with all modules they import.
     """
-    models = [_model_key(role, context) for role in sorted(job.needs)]
+    models = [_model_key(context.lm_config(role, job.own_lms)) for role in sorted(job.needs)]
     parts = [
         *(type(job).__name__, job.parts(), models, context.use_cache),
         *(context.split.hash, context.masks, context.metrics, context.audience_size),
@@ -206,16 +236,10 @@ def job_key(job: Any, context: ExperimentContext) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _model_key(role: LMRole, context: ExperimentContext) -> list[Any]:
+def _model_key(config: "LMConfig") -> list[Any]:
     """List what determines a language model: settings, weights, tokenizer."""
-    from warmstart.lm import CausalLMConfig, LMConfig
     from warmstart.lm.source import resolve, settings_hash
 
-    causal = role == "causal"
-    kind, given = (
-        (CausalLMConfig, context.lm_settings) if causal else (LMConfig, context.encoder_settings)
-    )
-    config = kind.build(given)
     source = resolve(config.source, causal=config.kind == "causal")
     return [
         config.model_dump(mode="json", exclude={"source"}),

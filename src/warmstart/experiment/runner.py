@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -120,13 +121,9 @@ def _run_in_process(
     job: MethodJob | ControlJob, context: ExperimentContext, split_folder: Path
 ) -> list[JobResult]:
     settings = {
-        "masks": context.masks,
-        "metrics": context.metrics,
-        "audience_size": context.audience_size,
-        "lm_settings": context.lm_settings,
-        "use_cache": context.use_cache,
-        "folder": context.folder,
-        "control": context.control,
+        item.name: getattr(context, item.name)
+        for item in fields(context)
+        if item.name not in ("split", "progress") and item.init
     }
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as pool:

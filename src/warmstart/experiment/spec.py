@@ -51,6 +51,8 @@ class MethodSpec(Config):
         settings: settings of the method; they override those that ``name`` implies.
         control: whether the method is shown as a control and not ranked among the methods.
         permuted: whether the method is fitted on texts that are permuted among the items.
+        encoder: settings of its text encoder; they override those of the experiment.
+        lm: settings of its causal LM; the same.
     """
 
     name: str
@@ -58,6 +60,8 @@ class MethodSpec(Config):
     settings: dict[str, Any] = Field(default_factory=dict)
     control: bool = False
     permuted: bool = False
+    encoder: dict[str, Any] = Field(default_factory=dict)
+    lm: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def display_name(self) -> str:

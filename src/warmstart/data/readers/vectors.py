@@ -1,8 +1,8 @@
 """Read vectors of users or items that another tool trained.
 
-Either a table (parquet or jsonl) with a column ``user`` or ``item`` and a column ``vector`` of lists
-of numbers; or an ``.npy`` file with one row per vector, beside a table of the same stem (such as
-``items.npy`` and ``items.csv``) whose rows have the ids in the same order.
+Either a table (parquet or jsonl) with a column ``user`` or ``item``, and a column ``vector`` of
+lists of numbers; or an ``.npy`` file with one row per vector, beside a table of the same stem (such
+as ``items.npy`` and ``items.csv``) whose rows have the ids in the same order.
 """
 
 from pathlib import Path
