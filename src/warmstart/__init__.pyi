@@ -85,6 +85,8 @@ from .methods.random import Random as Random
 from .methods.random import RandomConfig as RandomConfig
 from .methods.sasrec import SasRec as SasRec
 from .methods.text_ridge import TextRidge as TextRidge
+from .methods.text_to_vector import TextToVector as TextToVector
+from .methods.text_to_vector import TextToVectorConfig as TextToVectorConfig
 from .run import Run as Run
 from .simulate.funnel.coupled_filter import FilterConfig as FilterConfig
 from .simulate.funnel.judge import JudgeConfig as JudgeConfig

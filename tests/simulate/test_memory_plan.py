@@ -4,7 +4,7 @@ import torch
 
 from warmstart.lm.lora import LoRAConfig, TunableLM
 from warmstart.lm.texts import TokenBatch
-from warmstart.simulate.memory_plan import memory_plan
+from warmstart.simulate.memory_plan import token_tuning_plan
 from warmstart.simulate.user_tokens import PositivePairs, UserTokens
 
 BATCH, LENGTH = 8, 48
@@ -16,7 +16,7 @@ def plan_and_parts(lm, rank, head):
     users = UserTokens(
         np.ones((70, 12)), lm.width, np.random.default_rng(0), head=head, degrees=np.ones(70)
     )
-    plan = memory_plan(
+    plan = token_tuning_plan(
         lm,
         lora,
         n_users=70,
@@ -80,7 +80,7 @@ def test_a_frozen_lm_saves_no_activations(lm):
 
 def test_sampled_negatives_make_logits_independent_of_the_number_of_users(lm):
     def logits(negatives):
-        return memory_plan(
+        return token_tuning_plan(
             lm,
             LoRAConfig(),
             n_users=10**9,

@@ -18,6 +18,7 @@ from torch.nn import functional
 from warmstart.core import Causal
 from warmstart.errors import ConfigError, DataError
 from warmstart.lm.load import CausalLMConfig, LanguageModel, LMConfig, load_language_model
+from warmstart.lm.memory import reading_plan
 from warmstart.lm.prompts import SLOT
 from warmstart.lm.reference import load_referenced
 from warmstart.lm.texts import TokenBatch, TokenizedTexts
@@ -129,6 +130,7 @@ class CausalLM:
         Returns:
             float32, shape (prompts, vocabulary).
         """
+        self.check_memory("logits", prompts, 0, cached=False)
         rows = np.empty((len(prompts), self.n_tokens), np.float32)
         for chosen, batch, given in self.batches(prompts, vectors):
             rows[chosen] = self.logits(self.last_states(batch, given)).cpu().numpy()
@@ -168,6 +170,8 @@ class CausalLM:
         for number, given in enumerate(continuations):
             if any(len(tokens) == 0 for tokens in given):
                 raise DataError(f"log_likelihoods: a continuation of prompt {number} has no tokens")
+        longest = max((len(ids) for given in continuations for ids in given), default=0)
+        self.check_memory("likelihoods", prompts, longest, cached=share_prompts)
         found = [np.empty(len(given), np.float32) for given in continuations]
         done = 0
         for chosen, batch, given in self.batches(prompts, vectors):
@@ -233,6 +237,28 @@ class CausalLM:
                 places = np.concatenate([np.flatnonzero(of_prompt == row) for row in rows])
                 given = torch.from_numpy(vectors[places]).to(self.lm.device)
             yield rows, prompts.batch(rows, self.lm.device), given
+
+    def check_memory(
+        self, what: str, prompts: TokenizedTexts, n_following: int, *, cached: bool
+    ) -> None:
+        """Log the memory of reading prompts with tokens that follow, and check that it is there.
+
+        What is read in one batch takes moments, so only longer work has a plan.
+
+        Args:
+            what: the work, for log and message.
+            prompts: the prompts.
+            n_following: largest number of tokens after a prompt.
+            cached: whether keys and values are kept.
+
+        Raises:
+            UnsupportedError: the device has less memory.
+        """
+        rows = self.lm.batch_size
+        if len(prompts) > rows:
+            tokens = int(prompts.lengths.max()) + n_following
+            plan = reading_plan(self.lm, rows=rows, tokens=tokens, logits=rows, cached=cached)
+            plan.check(what, self.lm.device, "lower batch_size or max_tokens")
 
     def _read(self, batch: TokenBatch, vectors: Tensor | None, **options: Any) -> Any:
         """Run the network; padding stands on the right, so positions count from the left."""

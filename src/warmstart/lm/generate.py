@@ -61,6 +61,7 @@ def generate(
     """
     if sampling is not None and rng is None:
         raise DataError("generate: sampling needs rng")
+    model.check_memory("writing", prompts, max_new_tokens, cached=True)
     found: list[np.ndarray] = [np.zeros(0, np.int64)] * len(prompts)
     for rows, batch, given in model.batches(prompts, vectors):
         new = _continue(model, batch, given, max_new_tokens, sampling, rng, None)
@@ -108,6 +109,7 @@ def generate_lists(
         raise DataError(f"generate_lists: a title contains the separator, token {separator}")
     found = np.full((len(prompts), length), -1, np.int64)
     limit = length * (trie.longest + 1)
+    model.check_memory("writing lists", prompts, limit, cached=True)
     for rows, batch, given in model.batches(prompts, vectors):
         lists = _TitleLists(trie, rows, length, separator, allowed, _end_token(model))
         _continue(model, batch, given, limit, sampling, rng, lists)

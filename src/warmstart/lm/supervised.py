@@ -15,6 +15,7 @@ from warmstart.config import Config
 from warmstart.errors import DataError
 from warmstart.lm.causal import CausalLM
 from warmstart.lm.lora import TunableLM
+from warmstart.lm.memory import tuning_plan
 from warmstart.lm.texts import TokenizedTexts
 from warmstart.train import StepConfig, TorchTrainee
 from warmstart.train.seed import torch_seed
@@ -83,11 +84,26 @@ class SupervisedTuning(TorchTrainee):
         tunable: the model; only its adapter is trained.
         examples: the training examples.
         config: batches and optimiser.
+
+    Raises:
+        DataError: there are no examples.
+        UnsupportedError: the tuning needs more memory than there is.
     """
 
     def __init__(self, tunable: TunableLM, examples: Examples, config: SupervisedConfig) -> None:
         self.tunable, self.examples, self.config = tunable, examples, config
         self.model = CausalLM(tunable.tuned())
+        if len(examples) == 0:
+            raise DataError("supervised tuning: there are no examples")
+        size = min(config.batch_size, len(examples))
+        learned = sorted((int(mask.sum()) for mask in examples.learned), reverse=True)
+        plan = tuning_plan(
+            *(tunable.lm, tunable.config),
+            rows=size,
+            tokens=int(examples.texts.lengths.max()),
+            learned=sum(learned[:size]),
+        )
+        plan.check("supervised tuning", tunable.lm.device, "lower batch_size or max_tokens")
         parameters = tunable.adapter_parameters()
         optimiser = torch.optim.AdamW(
             parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay

@@ -21,6 +21,7 @@ METHODS = {
     "din": "warmstart.methods.din:DIN",
     "content_knn": "warmstart.methods.content_knn:ContentKNN",
     "text_ridge": "warmstart.methods.text_ridge:TextRidge",
+    "text_to_vector": "warmstart.methods.text_to_vector:TextToVector",
     "ease_text": "warmstart.methods.ease_text:EaseText",
     "cf_only": "warmstart.methods.cf_only:CFOnly",
     "coldllm": "warmstart.methods.coldllm:ColdLLM",

@@ -24,7 +24,6 @@ Differences from paper and public code, with reasons:
   (``cold_score``): a vector of the backbone's width cannot hold the whole distribution.
 """
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -67,8 +66,6 @@ from warmstart.simulate.user_distribution import UserDistribution
 from warmstart.simulate.user_tokens import UserTokens, initial_tokens
 from warmstart.storage import nest, unnest
 from warmstart.train import Schedule, train_stage
-
-logger = logging.getLogger(__name__)
 
 # Tuning does not depend on these settings, so variants that differ in them alone share one tuning.
 _AFTER_TUNING = {
@@ -206,7 +203,9 @@ class FilterLLM(Simulator):
         config = self.config
         if not config.epochs:
             return
-        logger.info("memory of tuning:\n%s", trainee.memory(context.encoder.lm, data).table())
+        lm = context.encoder.lm
+        advice = "lower batch_size or width, or sample negatives"
+        trainee.memory(lm, data).check(f"{self.name}: tuning", lm.device, advice)
         validate = validated_on = None
         task, warm_task = context.task("cold"), context.task("warm", "all")
         if task is not None:

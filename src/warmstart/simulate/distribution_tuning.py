@@ -16,7 +16,7 @@ from warmstart.lm.load import LanguageModel
 from warmstart.lm.lora import LoRAConfig, TunableLM
 from warmstart.lm.texts import TokenizedTexts, tokenize
 from warmstart.rank import TableScorer, mean_metric
-from warmstart.simulate.memory_plan import MemoryPlan, memory_plan
+from warmstart.simulate.memory_plan import TokenTuningPlan, token_tuning_plan
 from warmstart.simulate.user_distribution import UserDistribution
 from warmstart.simulate.user_tokens import (
     PositivePairs,
@@ -224,10 +224,10 @@ class DistributionTrainee(TorchTrainee):
         quality_at(best)
         return best
 
-    def memory(self, lm: LanguageModel, data: Dataset) -> MemoryPlan:
+    def memory(self, lm: LanguageModel, data: Dataset) -> TokenTuningPlan:
         """Compute the memory plan of this tuning."""
         frozen = LoRAConfig(rank=0)
-        return memory_plan(
+        return token_tuning_plan(
             lm,
             frozen if self.tunable is None else self.config.lora,
             n_users=data.n_users,

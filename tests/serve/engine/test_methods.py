@@ -29,6 +29,7 @@ MODELS = {
     "ease_text": lambda: ws.EaseText(ease={"l2": 5}, ridge=RIDGE),
     "ease_text[linear]": lambda: ws.EaseText(ridge={"kernel": "linear", "l2": 1}),
     "text_ridge": lambda: ws.TextRidge(**RIDGE),
+    "text_to_vector[ials]": lambda: ws.TextToVector(backbone=IALS, ridge=RIDGE),
     "text_ridge[landmarks]": lambda: ws.TextRidge(landmarks=20, **RIDGE),
     "filterllm[ials]": lambda: ws.FilterLLM(backbone=IALS, ridge=RIDGE, epochs=1, width=8),
     "filterllm[bpr]": lambda: ws.FilterLLM(
