@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 import warmstart as ws
+import warmstart.passive_threads
 from warmstart.cli.output import frame_table, print_line, print_table, progress
 from warmstart.cli.tables import cost_table
 from warmstart.data.splits.base import Split

@@ -45,7 +45,7 @@ def peak_of(work):
         work()
     events = [
         event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"
-    ]  # noqa: E501
+    ]
     sizes = np.cumsum([event.nbytes() for event in sorted(events, key=lambda e: e.start_ns())])
     return int(sizes.max())
 

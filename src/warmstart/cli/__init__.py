@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import warmstart.passive_threads  # noqa: F401 - before anything imports torch
 from warmstart.errors import DataWarning, WarmstartError
 
 
