@@ -51,6 +51,7 @@ from .evaluation.evaluate import Report as Report
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.html_report import write_report as write_report
 from .export.export import export_vectors as export_vectors
+from .hub import HubModel as HubModel
 from .lm import CausalLM as CausalLM
 from .lm import CausalLMConfig as CausalLMConfig
 from .lm import LMConfig as LMConfig

@@ -7,6 +7,7 @@ that wrote it.
 
 import json
 import platform
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -35,6 +36,7 @@ from warmstart.version import __version__
 FORMAT = "warmstart-artefact"
 FORMAT_VERSION = 2
 _MANIFEST = "manifest.json"
+_CARD = "README.md"  # a model card, which the user may have written; it is kept
 FILES = (
     "users.parquet",
     "items.parquet",
@@ -88,6 +90,8 @@ def write_artefact(
 ) -> None:
     """Write an artefact atomically, replacing an older one in the same folder.
 
+    A ``README.md`` in the folder, such as a model card, stays.
+
     Args:
         folder: target folder.
         method: name of the method.
@@ -98,8 +102,10 @@ def write_artefact(
     Raises:
         ArtefactError: the folder exists and is not an artefact, or has other files too.
     """
-    files = {*FILES, *format_1.FILES, _MANIFEST}
+    files = {*FILES, *format_1.FILES, _MANIFEST, _CARD}
     with atomic_folder(folder, is_ours=_is_artefact, files=files, error=ArtefactError) as new:
+        if (folder / _CARD).is_file():
+            shutil.copy(folder / _CARD, new)
         _write_tables(fitted, new)
         save_file(_csr_arrays(fitted.positives), new / "positives.safetensors")
         save_file(_csr_arrays(fitted.below_threshold), new / "below_threshold.safetensors")
@@ -227,7 +233,7 @@ def _is_artefact(folder: Path) -> bool:
 def _unexpected_files(folder: Path, allowed: Collection[str]) -> list[str]:
     """Names of files that do not belong to an artefact, except hidden ones (``.DS_Store``)."""
     names = sorted(path.name for path in folder.iterdir())
-    return [name for name in names if name not in (*allowed, _MANIFEST) and name[0] != "."]
+    return [name for name in names if name not in (*allowed, _MANIFEST, _CARD) and name[0] != "."]
 
 
 def _write_tables(fitted: Fitted, folder: Path) -> None:
