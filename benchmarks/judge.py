@@ -22,7 +22,7 @@ from warmstart.data.interactions import Interactions, concatenate
 from warmstart.data.splits.base import Split
 from warmstart.data.splits.files import load_split
 from warmstart.evaluation.simulation_quality import simulation_quality
-from warmstart.lm import load_encoder
+from warmstart.lm import load_causal_lm, load_encoder
 from warmstart.methods.coldllm import ColdLLM, ColdLLMConfig
 from warmstart.run import Run
 from warmstart.simulate.funnel.judge import auc
@@ -40,7 +40,14 @@ def main(
     parts = load_split(split)
     truth = concatenate([parts.cold_valid, parts.cold_test])
     model = ColdLLM(ColdLLMConfig.build(read_settings(None, settings)))
-    model.fit(parts.train, valid=parts.validation(), encoder=load_encoder(), rng=seed, run=Run(run))
+    model.fit(
+        parts.train,
+        valid=parts.validation(),
+        encoder=load_encoder(),
+        lm=load_causal_lm() if "causal" in model.needs else None,
+        rng=seed,
+        run=Run(run),
+    )
 
     table = pl.read_csv(pairs)
     table = table.rename({"item_id": "item", "user_id": "user"}, strict=False)
