@@ -167,3 +167,13 @@ def test_wrong_input_is_named(model, prompts, titles, separator):
         )
     with pytest.raises(DataError, match=f"a title contains the separator, token {titles[2][0]}"):
         generate_lists(model, prompts, Trie(titles), length=1, separator=titles[2][0])
+
+
+def test_the_head_never_gets_a_slice_of_the_states(model, prompts):
+    """With frozen weights torch would copy the vocabulary for each text of the slice."""
+    seen = []
+    hook = model.head.register_forward_hook(lambda head, inputs, _: seen.extend(inputs))
+    generate(model, prompts, max_new_tokens=2)
+    hook.remove()
+    assert seen
+    assert all(states.is_contiguous() for states in seen)
