@@ -140,9 +140,9 @@ def _read(folder: Path) -> Artefact:
                 f"{path} is missing or damaged: its sha256 differs from the manifest"
             )
     try:
-        items = pl.read_parquet(folder / "items.parquet")
-        users = pl.read_parquet(folder / "users.parquet")["user"].to_list()
-        columns = pl.read_parquet(folder / "columns.parquet")
+        items = pl.read_parquet(folder / "items.parquet", glob=False)
+        users = pl.read_parquet(folder / "users.parquet", glob=False)["user"].to_list()
+        columns = pl.read_parquet(folder / "columns.parquet", glob=False)
         state = load_file(folder / "state.safetensors")
         if manifest["format_version"] == 1:
             columns, state = _texts(columns), format_1.upgraded_state(state)

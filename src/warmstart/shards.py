@@ -132,7 +132,7 @@ class Shards:
         self._done |= dict.fromkeys(keys, path)
 
     def _read(self, path: Path) -> pl.DataFrame:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
 
 
 def _progress() -> Progress:

@@ -139,7 +139,7 @@ def _load(folder: Path) -> Split:
             raise DataError(f"{path}: the file of the split is missing")
         if file_hash(path) != digest:
             raise DataError(f"{path}: changed since the split was saved (its sha256 differs)")
-        tables[name.removesuffix(".parquet")] = pl.read_parquet(path)
+        tables[name.removesuffix(".parquet")] = pl.read_parquet(path, glob=False)
     try:
         split = _split(manifest, tables)
     except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
