@@ -16,11 +16,14 @@ fold in    into the backbone and the tables of scores
 import argparse
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from warmstart.lm import TextEncoder, load_encoder
+from warmstart.artefact import read_manifest
+from warmstart.lm import CausalLM, TextEncoder
+from warmstart.lm.reference import load_referenced
 from warmstart.methods import load_model
 from warmstart.methods.coldllm import ColdLLM
 
@@ -33,8 +36,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
-    lm = load_encoder(use_cache=False)
-    models: list[Any] = [load_model(folder, encoder=lm) for folder in arguments.models]
+    loaded = [_load(Path(folder)) for folder in arguments.models]
+    models = [model for model, _ in loaded]
     texts = models[0].fitted.catalogue.texts
     words = sorted({word for text in texts for word in text.split()})
     timed: list[list[dict[str, float]]] = [[] for _ in models]
@@ -42,8 +45,8 @@ def main() -> None:
         arguments.rounds + 2
     ):  # the first two are not timed: caches and lazy loading
         batch = [" ".join(rng.choice(words, size=10)) for _ in range(arguments.batch)]
-        for model, seconds in zip(models, timed, strict=True):
-            stages = _stages(model, lm, batch)
+        for (model, encoder), seconds in zip(loaded, timed, strict=True):
+            stages = _stages(model, encoder, batch)
             if number > 1:
                 seconds.append(stages)
     medians = []
@@ -67,7 +70,16 @@ def main() -> None:
     print(json.dumps({"times_the_first": [round(m / medians[0], 2) for m in medians]}))
 
 
-def _stages(model: Any, lm: TextEncoder, texts: list[str]) -> dict[str, float]:
+def _load(folder: Path) -> tuple[Any, TextEncoder]:
+    """Load a model with its language models, and its encoder, without a cache of vectors."""
+    specs = read_manifest(folder)["lms"]
+    lm = load_referenced(specs["encoder"], source=None, device="auto", batch_size=32)
+    encoder = TextEncoder(lm, use_cache=False)
+    causal = CausalLM.from_spec(specs["causal"]) if "causal" in specs else None
+    return load_model(folder, encoder=encoder, lm=causal), encoder
+
+
+def _stages(model: Any, encoder: TextEncoder, texts: list[str]) -> dict[str, float]:
     """Add a batch of items to the model; seconds of each stage."""
     marks = [time.perf_counter()]
     encoding = model.encode_texts(texts)
@@ -81,7 +93,7 @@ def _stages(model: Any, lm: TextEncoder, texts: list[str]) -> dict[str, float]:
     stages = {"encode": encode, "judge": 0.0, "simulate": simulate, "fold in": fold_in}
     if isinstance(model, ColdLLM):  # its encode_texts runs the filter and the judge too
         marks = [time.perf_counter()]
-        vectors = lm.encode(texts)
+        vectors = encoder.encode(texts)
         marks.append(time.perf_counter())
         model.funnel.coupled.user_scores(vectors)
         marks.append(time.perf_counter())
