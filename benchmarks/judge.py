@@ -35,8 +35,9 @@ def main(
     run: Annotated[Path, typer.Option()],
     settings: Annotated[list[str] | None, typer.Option("--set")] = None,
     seed: int = 0,
+    sample: int = 0,
 ) -> None:
-    """Print the tables."""
+    """Print the tables; with ``--sample`` on the given pairs of that many items, drawn by seed 0."""
     parts = load_split(split)
     truth = concatenate([parts.cold_valid, parts.cold_test])
     model = ColdLLM(ColdLLMConfig.build(read_settings(None, settings)))
@@ -51,6 +52,9 @@ def main(
 
     table = pl.read_csv(pairs)
     table = table.rename({"item_id": "item", "user_id": "user"}, strict=False)
+    if sample:
+        drawn = np.random.default_rng(0).permutation(table["item"].unique().sort().to_numpy())
+        table = table.filter(pl.col("item").is_in(drawn[:sample].tolist()))
     items = parts.dataset.catalogue.item_ids.known_rows(table["item"].to_list())
     users = parts.dataset.user_ids.known_rows(table["user"].to_list())
     print("on the given pairs")
