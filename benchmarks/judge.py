@@ -37,7 +37,7 @@ def main(
     seed: int = 0,
     sample: int = 0,
 ) -> None:
-    """Print the tables; with ``--sample`` on the given pairs of that many items, drawn by seed 0."""
+    """Print the tables; ``--sample N``: on the given pairs of N items alone."""
     parts = load_split(split)
     truth = concatenate([parts.cold_valid, parts.cold_test])
     model = ColdLLM(ColdLLMConfig.build(read_settings(None, settings)))
