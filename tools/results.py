@@ -121,11 +121,37 @@ def conversation(found: dict) -> list[list[str]]:
     return [["scorer", *names], *rows]
 
 
+def causal_lm(found: dict) -> list[list[str]]:
+    """Speed of the causal LM against plain transformers."""
+    rows = [["", "type", "tokens/s", "plain", "times as fast"]]
+    for dtype in ("float32", "bfloat16"):
+        for name in ("states", "tuning", "writing"):
+            x = found[dtype][name]
+            speeds = [f"{x[key]:.0f}" for key in ("tokens_per_second", "plain_tokens_per_second")]
+            rows.append([name, dtype, *speeds, f"{x['times_as_fast']:.2f}"])
+        shared = found[dtype]["likelihoods"]["times_as_fast"]
+        rows.append(["likelihoods, prompt read once", dtype, "", "", f"{shared:.2f}"])
+    return rows
+
+
+def imported(found: dict) -> list[list[str]]:
+    """New items in the space of another tool's model, beside the same backbone of ours."""
+    rows = [["method", "cold N", "95 %", "minus own backbone", "95 %"]]
+    for x in found["rows"]:
+        level, gap = x["ndcg@20"], x["minus_own_backbone"]
+        paired = [f"{gap['value']:+.4f}", f"[{gap['low']:+.4f}, {gap['high']:+.4f}]"]
+        if x["warm_bitwise_equal"] is None:
+            paired = ["", ""]
+        interval = f"[{_short(level['low'])}, {_short(level['high'])}]"
+        rows.append([x["method"], _short(level["value"]), interval, *paired])
+    return rows
+
+
 KINDS = {
     f.__name__: f
     for f in (
         *(quality, cold, cost, simulation, speed),
-        *(metrics, unknown_users, controlled, conversation),
+        *(metrics, unknown_users, controlled, conversation, causal_lm, imported),
     )
 }
 
