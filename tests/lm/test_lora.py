@@ -4,7 +4,7 @@ import torch
 
 from tests.lm.conftest import TEXTS
 from warmstart.errors import ArtefactError, ConfigError
-from warmstart.lm import TextEncoder
+from warmstart.lm import LMConfig, TextEncoder, load_language_model
 from warmstart.lm.lora import LoRAConfig, TunableLM, encode_with_adapter
 from warmstart.lm.texts import tokenize
 from warmstart.train.seed import torch_seed
@@ -153,7 +153,6 @@ def test_other_targets_can_be_chosen(lm):
 def test_gpt2_with_its_transposed_maps_can_be_tuned(tmp_path):
     import transformers
 
-    from warmstart.lm import LMConfig, load_language_model
     from warmstart.lm.build import save_lm, word_tokenizer
 
     words = word_tokenizer(["even", "odd", "book"], closed=False)
@@ -171,3 +170,23 @@ def test_gpt2_with_its_transposed_maps_can_be_tuned(tmp_path):
     np.testing.assert_allclose(
         TextEncoder(model.merged(), use_cache=False).encode(TEXTS), model.encode(TEXTS), atol=2e-6
     )
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_an_adapter_is_float32_over_any_base(folder, dtype):
+    """Small steps would be lost otherwise."""
+    lm = load_language_model(LMConfig(source=str(folder), device="cpu", dtype=dtype))
+    model = tuned(lm)
+    assert {weight.dtype for weight in model.adapter_parameters().values()} == {torch.float32}
+    assert {weight.dtype for weight in lm.with_head.parameters()} == {getattr(torch, dtype)}
+    parameters = model.adapter_parameters()
+    optimiser = torch.optim.AdamW(parameters.values(), lr=1e-7)
+    before = {name: weight.detach().clone() for name, weight in parameters.items()}
+    model(everything(lm))[:, 0].sum().backward()
+    optimiser.step()
+    assert any(not torch.equal(weight, before[name]) for name, weight in parameters.items())
+    again = tunable(lm, seed=4)
+    again.load_adapter(model.adapter())
+    np.testing.assert_array_equal(again.encode(TEXTS), model.encode(TEXTS))
+    merged = TextEncoder(model.merged(), use_cache=False).encode(TEXTS)
+    assert (merged * model.encode(TEXTS)).sum(axis=1).min() > 0.98

@@ -267,8 +267,12 @@ def _adapted(body: nn.Module, config: LoRAConfig, targets: tuple[str, ...]) -> "
         fan_in_fan_out=conv,  # GPT-2 stores its matrices transposed
     )
     # Use the tuner directly: its wrapper PeftModel calls functions deprecated in transformers 5.23
-    # and adds saving and prompts, which are not needed. Adapter weights are float32 for any base.
-    return peft.LoraModel(body, shape, "default")
+    # and adds saving and prompts, which are not needed.
+    tuner = peft.LoraModel(body, shape, "default")
+    for weight in tuner.parameters():
+        if weight.requires_grad:  # bfloat16 would lose small steps
+            weight.data = weight.data.float()
+    return tuner
 
 
 def _module(value: Any) -> nn.Module:
