@@ -30,7 +30,7 @@ from warmstart.rank import by_user, mean_metric, rank_task
 
 METRIC = "ndcg@20"
 METHODS = {
-    "filterllm": {"cold_score": "fold_in"},
+    "filterllm": {"cold_score": "fold_in", "epochs": 0},  # there is no validation to stop it
     "coldllm, filter alone": {
         "filter": {"signals": "content"},
         "judge": None,
@@ -98,8 +98,8 @@ def main() -> None:
     parser.add_argument("split", type=Path)
     parser.add_argument("--items", type=int, default=1000)
     parser.add_argument("--width", type=int, default=200)
-    parser.add_argument("--alphas", default="5,20")
-    parser.add_argument("--l2s", default="10,100")
+    parser.add_argument("--alphas", default="10,20,40")
+    parser.add_argument("--l2s", default="3,10,30")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     split, encoder = ws.load_split(arguments.split), ws.load_encoder()
