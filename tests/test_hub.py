@@ -3,12 +3,13 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 import yaml
 from huggingface_hub import HfApi
 
 import warmstart as ws
-from warmstart.errors import ArtefactError
+from warmstart.errors import ArtefactError, ConfigError, DataWarning
 from warmstart.testing.worlds.checkerboard import checkerboard, world_encoder
 
 
@@ -53,7 +54,7 @@ def test_the_card_is_written_from_the_artefact(tmp_path, model, world):
     assert f"{data.n_users} users, {data.n_items} items ({int(data.warm.sum())} with" in card
     assert "A toy world." in card
     assert "publish only what may be published" in card
-    assert json.dumps(model.config.model_dump(mode="json"), indent=2) in card
+    assert json.dumps(model.portable_config(), indent=2) in card
     assert model.fitted.lms["encoder"]["weights_sha256"] in card
     cold = report.value("cold", "ndcg@20")
     assert f"{cold:.4f}"[1:] in card
@@ -70,10 +71,55 @@ def test_a_card_that_was_edited_stays(tmp_path, model):
     hub = ws.HubModel(model)
     hub.save_pretrained(tmp_path / "m")
     (tmp_path / "m/README.md").write_text("My words.")
-    hub.save_pretrained(tmp_path / "m")
+    with pytest.warns(DataWarning, match=r"README\.md was edited and is kept"):
+        hub.save_pretrained(tmp_path / "m")
     model.save(tmp_path / "m")
     assert (tmp_path / "m/README.md").read_text() == "My words."
     ws.load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize("left", [None, b""])
+def test_a_card_that_nobody_edited_is_written_anew(tmp_path, model, world, left):
+    ws.HubModel(model).save_pretrained(tmp_path / "m")
+    if left is not None:  # as an interrupted write of another tool leaves it
+        (tmp_path / "m/README.md").write_bytes(left)
+    popular = ws.Popular().fit(world.split.train)
+    options = {"data": "Other data.", "license": "mit"}
+    ws.HubModel(popular).save_pretrained(tmp_path / "m", model_card_kwargs=options)
+    card = (tmp_path / "m/README.md").read_text()
+    assert "# popular" in card
+    assert "text_ridge" not in card
+    assert "Other data." in card
+    assert front_matter(card)["license"] == "mit"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"data": 5}, {"license": ["mit"]}, {"figures": "good"}, {"figures": {}}, {"repository": 1}],
+)
+def test_a_wrong_argument_of_the_card_is_named_before_anything_is_written(tmp_path, model, options):
+    with pytest.raises(ConfigError, match=f"model card: {next(iter(options))}"):
+        ws.HubModel(model).save_pretrained(tmp_path / "m", model_card_kwargs=options)
+    assert not (tmp_path / "m").exists()
+
+
+def test_any_text_can_stand_in_a_card(tmp_path, model):
+    options = {"data": "half a pair: \ud800 ---\n```", "license": "a: b\n- c"}
+    ws.HubModel(model).save_pretrained(tmp_path / "m", model_card_kwargs=options)
+    card = (tmp_path / "m/README.md").read_text()
+    assert "half a pair: ?" in card
+    assert front_matter(card)["license"] == "a: b\n- c"
+
+
+def test_a_card_names_no_folder_of_this_machine(tmp_path, world):
+    data, files = world.split.train, {}
+    for ids in (data.user_ids, data.catalogue.item_ids):
+        files[f"{ids.kind}s"] = str(tmp_path / f"{ids.kind}s.jsonl")
+        rows = np.random.default_rng(0).normal(size=(len(ids), 4)).tolist()
+        pl.DataFrame({ids.kind: ids.values, "vector": rows}).write_ndjson(files[f"{ids.kind}s"])
+    model = ws.CFOnly(backbone={"kind": "imported", **files}).fit(data)
+    ws.HubModel(model).save_pretrained(tmp_path / "m")
+    assert str(tmp_path) not in (tmp_path / "m/README.md").read_text()
 
 
 def test_a_folder_with_other_content_is_not_touched(tmp_path, model):

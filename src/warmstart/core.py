@@ -525,6 +525,10 @@ class Recommender(ABC):
             memory_mb=memory_mb,
         )
 
+    def portable_config(self) -> dict[str, Any]:
+        """The configuration as plain values, without folders of this machine."""
+        return self.config.model_dump(mode="json", context={"portable": True})
+
     def save(self, folder: Path | str) -> Path:
         """Write an artefact (see ``warmstart.artefact``) and return its folder."""
         check_process()
@@ -532,7 +536,7 @@ class Recommender(ABC):
         write_artefact(
             folder,
             method=self.name,
-            config=self.config.model_dump(mode="json"),
+            config=self.portable_config(),
             fitted=self.fitted,
             state=self._state(),
         )

@@ -4,15 +4,18 @@ The folder is an artefact as ``Recommender.save`` writes it, with a model card i
 is written from the artefact. It holds user ids, histories and item texts.
 """
 
+import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 from warmstart.core import Causal, Encoder, Recommender
-from warmstart.errors import missing_extra
+from warmstart.errors import ConfigError, DataWarning, missing_extra, shortened
 from warmstart.evaluation.comparison import Comparison
 from warmstart.methods import load_model
 from warmstart.process import check_process
+from warmstart.storage import atomic_file
 from warmstart.version import __version__
 
 try:
@@ -20,6 +23,7 @@ try:
 except ImportError:
     raise missing_extra("huggingface_hub", "lm") from None
 
+_SIGNATURE = b"\n<!-- written by warmstart, and written anew while unedited: "
 _USE = """\
 ```python
 import warmstart as ws
@@ -63,6 +67,45 @@ class HubModel(ModelHubMixin, library_name="warmstart", tags=["recommendation", 
         check_process()
         return super().push_to_hub(repo_id, private=private, **options)
 
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        model_card_kwargs: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> str | None:
+        """Write artefact and model card; see ``ModelHubMixin.save_pretrained``.
+
+        A ``README.md`` that this function wrote is written anew; one that was edited is kept, with
+        a warning.
+
+        Args:
+            save_directory: a new or empty folder, or one with an artefact, which is replaced.
+            model_card_kwargs: arguments of ``generate_model_card``.
+            options: further arguments of the mixin.
+
+        Raises:
+            ArtefactError: the folder has other content.
+            ConfigError: an argument of the model card has the wrong type.
+        """
+        arguments = model_card_kwargs or {}
+        card = self.generate_model_card(**arguments)  # before anything is written
+        written = Path(save_directory) / "README.md"
+        kept = written.is_file() and not _is_generated(written.read_bytes())
+        self.model.save(save_directory)
+        if kept:
+            warnings.warn(
+                f"{written} was edited and is kept; it may describe another model or other figures",
+                DataWarning,
+                stacklevel=2,
+            )
+        else:
+            with atomic_file(written) as path:
+                path.write_bytes(_signed(card.content))
+        return super().save_pretrained(
+            save_directory, model_card_kwargs=model_card_kwargs, **options
+        )
+
     def generate_model_card(
         self,
         *,
@@ -78,7 +121,17 @@ class HubModel(ModelHubMixin, library_name="warmstart", tags=["recommendation", 
             data: what the model was fitted on, in words; the card counts users and items itself.
             figures: measured results, from ``compare``; the card does not invent any.
             license: of the artefact, such as "cc-by-4.0"; the licence of its data decides.
+
+        Raises:
+            ConfigError: an argument has the wrong type.
         """
+        for name, value in {"repository": repository, "data": data, "license": license}.items():
+            if value is not None and not isinstance(value, str):
+                raise ConfigError(f"model card: {name} is {shortened(value)}; allowed: a text")
+        if figures is not None and not isinstance(figures, Comparison):
+            raise ConfigError(
+                f"model card: figures are {shortened(figures)}; allowed: what compare returns"
+            )
         card_data = ModelCardData(
             library_name="warmstart",
             tags=["recommendation", "cold-start", self.model.name],
@@ -125,14 +178,15 @@ class HubModel(ModelHubMixin, library_name="warmstart", tags=["recommendation", 
         return "\n".join(lines)
 
     def _settings(self) -> str:
-        config = json.dumps(self.model.config.model_dump(mode="json"), indent=2)
+        config = json.dumps(self.model.portable_config(), indent=2)
         choices = json.dumps(self.model.fitted.choices, indent=2)
         return (
-            f"Configured:\n```json\n{config}\n```\n\nChosen on validation:\n```json\n{choices}\n```"
+            f"Configured:\n```json\n{config}\n```\n\nChosen by the fit, on a validation part if it "
+            f"had one:\n```json\n{choices}\n```"
         )
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        self.model.save(save_directory)
+        """Nothing is left to write: ``save_pretrained`` has saved the artefact."""
 
     @classmethod
     def from_pretrained(
@@ -162,6 +216,17 @@ class HubModel(ModelHubMixin, library_name="warmstart", tags=["recommendation", 
             name = str(pretrained_model_name_or_path)
             folder = Path(snapshot_download(repo_id=name, revision=revision, **download))
         return cls(load_model(folder, encoder=encoder, lm=lm))
+
+
+def _signed(text: str) -> bytes:
+    """The bytes of a card with a line at the end by which an edited one is told."""
+    content = text.encode("utf-8", "replace")
+    return content + _SIGNATURE + hashlib.sha256(content).hexdigest().encode() + b" -->\n"
+
+
+def _is_generated(content: bytes) -> bool:
+    text, found, rest = content.rpartition(_SIGNATURE)
+    return not content or (found != b"" and rest[:64] == hashlib.sha256(text).hexdigest().encode())
 
 
 def _first_line(cls: type) -> str:

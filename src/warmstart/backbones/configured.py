@@ -33,6 +33,13 @@ class Configured:
         self.chosen_config: Any = self.config
         """``config`` with the epochs that validation chose, to refit without validation."""
 
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The settings that the fit chose, as plain values."""
+        before = self.config.model_dump(mode="json")
+        after = self.chosen_config.model_dump(mode="json")
+        return {name: value for name, value in after.items() if value != before[name]}
+
 
 def build_configured(table: Mapping[str, str], config: Any) -> Any:
     """Create the unfitted model that ``config.kind`` names in a table of "module:class"."""

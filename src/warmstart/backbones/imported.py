@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import SerializationInfo, field_serializer, field_validator, model_validator
 from scipy import sparse
 
 from warmstart.backbones.base import Validate, check_train, required_arrays, shape_of
@@ -21,6 +21,8 @@ from warmstart.errors import DataError
 from warmstart.storage import file_hash
 
 logger = logging.getLogger(__name__)
+
+_SIZES = (1e-9, 1e9)  # root mean square of the numbers; beyond, squares leave float32
 
 
 class ImportedConfig(RidgeFoldInConfig):
@@ -39,6 +41,18 @@ class ImportedConfig(RidgeFoldInConfig):
     users_sha256: str | None = None
     items_sha256: str | None = None
 
+    @field_validator("users", "items")
+    @classmethod
+    def _names_a_file(cls, path: Path) -> Path:
+        if not path.name:
+            raise ValueError("must name a file")
+        return path.expanduser()
+
+    @field_serializer("users", "items")
+    def _without_folder(self, path: Path, info: SerializationInfo) -> str:
+        """An artefact names no folder of the machine that wrote it."""
+        return path.name if info.context and info.context.get("portable") else str(path)
+
     @model_validator(mode="after")
     def _fill_in_hashes(self) -> Self:
         for name in ("users", "items"):
@@ -54,6 +68,8 @@ class Imported(RidgeFoldIn):
     name = "imported"
     config_type = ImportedConfig
     config: ImportedConfig
+    _has_vector: np.ndarray
+    _item_ids: Ids
 
     def read_inputs(self, user_ids: Ids, item_ids: Ids) -> None:
         """Read the vectors of these users and items.
@@ -64,8 +80,9 @@ class Imported(RidgeFoldIn):
         Raises:
             DataError: a file is missing, malformed or has changed, or the widths differ.
         """
-        users = self._vectors("users", user_ids)
-        items = self._vectors("items", item_ids)
+        users, _ = self._vectors("users", user_ids)
+        items, self._has_vector = self._vectors("items", item_ids)
+        self._item_ids = item_ids
         if users.shape[1] != items.shape[1]:
             raise DataError(
                 f"backbone imported: vectors of users have width {users.shape[1]}, those of items "
@@ -88,12 +105,14 @@ class Imported(RidgeFoldIn):
                 f"backbone imported: vectors were read for {len(users)} users and {len(items)} "
                 f"items, the training matrix has shape {shape_of(train)}"
             )
-        without = np.setdiff1d(train.indices, np.flatnonzero(items.any(axis=1)))
+        warm = np.unique(train.indices)
+        without = warm[~self._has_vector[warm]]
         if len(without):
             raise DataError(
-                f"backbone imported: {len(without)} of the {len(np.unique(train.indices))} items "
-                f"with interactions have no vector in {self.config.items}; leave out their "
-                "interactions, and they are new items"
+                f"backbone imported: {len(without)} of the {len(warm)} items with interactions "
+                f"have no vector in {self.config.items}, the first: "
+                f"{self._item_ids.take(without[:5])!r}; leave out their interactions, and they are "
+                "new items"
             )
         self._match_scale(train)
         return self
@@ -109,8 +128,14 @@ class Imported(RidgeFoldIn):
         self._scale, self._basis = float(scale[0]), None
         return self
 
-    def _vectors(self, name: Literal["users", "items"], known: Ids) -> np.ndarray:
-        """Read one file: float32, shape (known, width); zeros for an id without a vector."""
+    def _vectors(
+        self, name: Literal["users", "items"], known: Ids
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Read one file.
+
+        Returns:
+            float32, shape (known, width), zeros for an id without a vector; and which ids have one.
+        """
         path: Path = getattr(self.config, name)
         ids, vectors = read_vectors(path, known)
         expected = getattr(self.config, f"{name}_sha256")
@@ -120,8 +145,23 @@ class Imported(RidgeFoldIn):
                 f"{expected}"
             )
         rows = known.rows(ids)
+        has_vector = np.zeros(len(known), bool)
+        has_vector[rows[rows >= 0]] = True
+        if not has_vector.any():
+            raise DataError(
+                f"backbone imported: none of the {len(known)} {name} of the data has a vector in "
+                f"{path}; the first ids of the data are {known.values[:3]!r}, those of the file "
+                f"{ids[:3]!r}"
+            )
         found = np.zeros((len(known), vectors.shape[1]), np.float32)
         found[rows[rows >= 0]] = vectors[rows >= 0]
+        size = float(np.sqrt(np.square(found[has_vector], dtype=np.float64).mean()))
+        if not _SIZES[0] <= size <= _SIZES[1]:
+            raise DataError(
+                f"backbone imported: the numbers of {path} are of the size {size:.1e}; allowed: "
+                f"{_SIZES[0]:.0e} to {_SIZES[1]:.0e}; multiply the users' and divide the items' "
+                "vectors by one number, which changes no score"
+            )
         logger.info(
             "imported %s: %d of %d have vectors; %d vectors are of none of them",
             name,
@@ -129,4 +169,4 @@ class Imported(RidgeFoldIn):
             len(known),
             int((rows < 0).sum()),
         )
-        return found
+        return found, has_vector

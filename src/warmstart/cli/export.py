@@ -21,8 +21,9 @@ def export(
         str,
         Option(
             "--to",
-            help="folder for items.parquet and users.parquet, or postgresql://... for tables of "
-            "the extension pgvector, where rows of the same id are replaced",
+            help="folder for items.parquet and users.parquet (with --cold-only "
+            "cold_items.parquet), or postgresql://... for tables of pgvector, where rows of the "
+            "same id are replaced",
         ),
     ],
     cold_only: Annotated[
@@ -43,7 +44,7 @@ def export(
     with progress() as bar:
         bar.stage(f"load {model}")
         loaded = load_model(model)
-        bar.stage(f"export to {to}")
+        bar.stage("export to PostgreSQL" if "://" in to else f"export to {to}")
         written = export_vectors(
             loaded, to, cold_only=cold_only, items_table=items_table, users_table=users_table
         )

@@ -14,7 +14,8 @@ from warmstart.storage import atomic_file
 def write_files(vectors: Vectors, folder: Path) -> None:
     """Write ``items.parquet`` (item, vector, is_cold) and ``users.parquet`` (user, vector).
 
-    Files of these names are replaced; without users, none of them is written.
+    Without users there are cold items alone, and their file is ``cold_items.parquet``. Files of
+    these names are replaced.
 
     Raises:
         DataError: there is a file where the folder should be.
@@ -22,9 +23,9 @@ def write_files(vectors: Vectors, folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: not a folder")
     items = _table(vectors.item_ids, vectors.items).with_columns(is_cold=pl.Series(vectors.cold))
-    tables = {"items": items}
+    tables = {"cold_items": items}
     if len(vectors.user_ids):
-        tables["users"] = _table(vectors.user_ids, vectors.users)
+        tables = {"items": items, "users": _table(vectors.user_ids, vectors.users)}
     for name, table in tables.items():
         with atomic_file(folder / f"{name}.parquet") as path:
             table.write_parquet(path)

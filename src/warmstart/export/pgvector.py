@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from warmstart.data.ids import Ids
-from warmstart.errors import DataError, missing_extra
+from warmstart.errors import ConfigError, DataError, missing_extra
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -38,9 +38,15 @@ def write_tables(
         users_table: name of the table of users.
 
     Raises:
-        DataError: the server cannot be reached, has no pgvector, or a table has other columns.
+        ConfigError: the tables have the same name.
+        DataError: the server cannot be reached, has no pgvector, or a table has other columns or
+            no primary key.
         UnsupportedError: the extra ``pgvector`` is not installed.
     """
+    if items_table == users_table:
+        raise ConfigError(
+            f"items_table and users_table are both {items_table!r}; allowed: two names"
+        )
     try:
         import psycopg
         from pgvector.psycopg import register_vector
@@ -55,7 +61,8 @@ def write_tables(
             if len(vectors.user_ids):
                 _merge(connection, users_table, vectors.user_ids, vectors.users, {})
     except psycopg.Error as error:
-        raise DataError(f"the vectors could not be written: {str(error).strip()}") from None
+        told = " ".join(str(error).split())
+        raise DataError(f"the vectors could not be written: {told}") from None
 
 
 def _merge(
@@ -105,13 +112,25 @@ def _merge(
 
 def _check_columns(connection: "Connection", table: str, types: dict[str, str]) -> None:
     """Compare the columns of the table in the database with those that are to be written."""
+    from psycopg import sql
+
+    name = sql.Identifier(*table.split(".")).as_string(connection)
     rows = connection.execute(
         "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
         "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
-        [".".join(f'"{part}"' for part in table.split("."))],
+        [name],
     )
     found = dict(rows.fetchall())
     if wrong := {name: found.get(name) for name, kind in types.items() if found.get(name) != kind}:
         raise DataError(
             f"table {table}: columns {wrong}; allowed: {types}; name another table, or drop it"
         )
+    key, *_ = types
+    unique = connection.execute(
+        "SELECT 1 FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] "
+        "WHERE indrelid = to_regclass(%s) AND indisunique AND indnkeyatts = 1 "
+        "AND indpred IS NULL AND attname = %s",
+        [name, key],
+    )
+    if unique.fetchone() is None:
+        raise DataError(f"table {table}: {key} must be the primary key, or have a unique index")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from warmstart.backbones.base import FactorBackbone
+from warmstart.backbones.imported import Imported
 from warmstart.core import Recommender
 from warmstart.data.ids import Ids
 from warmstart.errors import DataWarning, UnsupportedError
@@ -51,14 +52,16 @@ class Vectors:
 def vectors_of(model: Recommender) -> Vectors:
     """Return the vectors of a recommender with a factor backbone.
 
-    Vectors of users and warm items are the backbone's, bit for bit. That of a cold item is the
-    folded-in one, times the item's factor in the fusion and the median over users of the factor
-    that calibrates cold scores: ``recommend`` uses each user's own factor, which one vector cannot
-    hold. Items that the model cannot score, such as cold ones without a text, are left out.
+    Vectors of users and warm items are the backbone's, bit for bit; so is that of a cold item which
+    an imported backbone has a vector of. That of any other cold item is the folded-in one, times
+    its factor in the fusion and the median over users of the factor that calibrates cold scores:
+    ``recommend`` uses each user's own factor, which one vector cannot hold. Items that the model
+    cannot score, such as cold ones without a text, are left out.
 
     Raises:
         NotFittedError: before ``fit`` or ``load``.
-        UnsupportedError: the method or its backbone has no such vectors.
+        UnsupportedError: the method or its backbone has no such vectors, or cold items are scored
+            by the text model alone.
     """
     fitted = model.fitted
     backbone = model.hybrid.backbone if isinstance(model, HybridRecommender) else None
@@ -69,14 +72,24 @@ def vectors_of(model: Recommender) -> Vectors:
             "with a backbone, and one of factors: bpr, ials, imported, lightgcn, ngcf"
         )
     hybrid, catalogue, warm = model.hybrid, fitted.catalogue, fitted.warm
+    if hybrid.fusion.weight == 1:
+        raise UnsupportedError(
+            f"{model.name}: cold items are scored by the text model alone, and have no vectors; "
+            "fit with cold_score='fold_in'"
+        )
     users, items = backbone.vectors
-    found = np.empty((len(catalogue), items.shape[1]), np.float32)
-    found[warm] = items[np.flatnonzero(warm)]
     rows = hybrid.rows(np.arange(len(hybrid.folded)))
-    factor = np.median(hybrid.calibration.user_factors)
-    found[~warm] = rows["folded"] * (rows["item_scales"][:, None] * factor)
+    factor = hybrid.fusion.factor_first * np.median(hybrid.calibration.user_factors)
+    found = np.empty((len(catalogue), items.shape[1]), np.float32)
+    found[~warm] = rows["folded"] * (rows["item_scales"][:, None] * np.float32(factor))
     kept = warm | catalogue.has_text if "texts" in model.traits.reads else np.ones(len(warm), bool)
     kept[~warm] &= can_score(rows)
+    own = warm[: len(items)]
+    if isinstance(backbone, Imported):
+        own = own | items.any(axis=1)
+    own = np.flatnonzero(own)
+    found[own] = items[own]
+    kept[own] = True
     if hybrid.fusion.weight > 0:
         warnings.warn(
             f"the scores of cold items in this {model.name} are {hybrid.fusion.weight:.0%} scores "

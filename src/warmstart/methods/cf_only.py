@@ -42,7 +42,7 @@ class CFOnly(HybridRecommender, FoldsIn):
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         backbone = fit_backbone(self.config.backbone, data, context)
-        self.fitted.choices = {"backbone": backbone.chosen_config.model_dump(mode="json")}
+        self.fitted.choices = {"backbone": backbone.choices}
         self._hybrid = HybridScorer(backbone, data.n_users)
         self._hybrid.append(self._hybrid.unscored_rows(int((~data.warm).sum())))
 

@@ -111,7 +111,7 @@ class ColdLLM(Simulator):
     def _fit(self, data: Dataset, context: FitContext) -> None:
         backbone = fit_backbone(self.config.backbone, data, context)
         choices = self.fitted.choices
-        choices["backbone"] = backbone.chosen_config.model_dump(mode="json")
+        choices["backbone"] = backbone.choices
         with context.run.stage("encode"):
             self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
         cold = np.flatnonzero(~data.warm)

@@ -136,7 +136,7 @@ class FilterLLM(Simulator):
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         backbone = fit_backbone(self.config.backbone, data, context)
-        self.fitted.choices["backbone"] = backbone.chosen_config.model_dump(mode="json")
+        self.fitted.choices["backbone"] = backbone.choices
         self._seed = int(context.rng.integers(2**63))
         mean_audience = len(data.interactions) / int(data.warm.sum())
         self._audience_size = self.config.audience_size or mean_audience

@@ -65,7 +65,7 @@ class TextToVector(HybridRecommender):
                 f"{self.name}: backbone {backbone.name!r} has no vectors of items; allowed: bpr, "
                 "ials, imported, lightgcn, ngcf"
             )
-        self.fitted.choices["backbone"] = backbone.chosen_config.model_dump(mode="json")
+        self.fitted.choices["backbone"] = backbone.choices
         with context.run.stage("encode"):
             self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
         warm, vectors = np.flatnonzero(data.warm), self._texts.rows

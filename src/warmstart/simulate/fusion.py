@@ -66,6 +66,11 @@ class ScoreFusion:
         norms = np.linalg.norm(unscaled.weighted_sum(first, second), axis=1)
         return cls(weight, norm_exponent, std_first, std_second, float(norms.mean()) or 1.0)
 
+    @property
+    def factor_first(self) -> float:
+        """What the first scorer's scores are multiplied by in the weighted sum."""
+        return (1 - self.weight) / self.std_first
+
     def weighted_sum(
         self, first: np.ndarray, second: np.ndarray, out: np.ndarray | None = None
     ) -> np.ndarray:
@@ -81,7 +86,7 @@ class ScoreFusion:
         if self.weight == 1:
             return np.divide(second, np.float32(self.std_second), out=out)
         second = second * np.float32(self.weight / self.std_second)
-        total = np.multiply(first, np.float32((1 - self.weight) / self.std_first), out=out)
+        total = np.multiply(first, np.float32(self.factor_first), out=out)
         total += second
         return total
 

@@ -13,7 +13,7 @@ import polars as pl
 from warmstart.data.ids import ExternalId, Ids
 from warmstart.data.readers.table_files import SUFFIXES, read_table
 from warmstart.data.values import read_ids_like
-from warmstart.errors import DataError
+from warmstart.errors import DataError, shortened
 
 _ARRAY = ".npy"
 
@@ -34,23 +34,34 @@ def read_vectors(path: Path, like: Ids) -> tuple[list[ExternalId], np.ndarray]:
             a number is not finite; names file and row.
     """
     if path.suffix == _ARRAY:
-        table = read_table(_ids_beside(path))
         vectors = _read_array(path)
-    else:
+        table = read_table(_ids_beside(path))
+    elif path.name.endswith(SUFFIXES):
         table = read_table(path)
         vectors = _read_lists(path, table.cells("vector").values)
+    else:
+        allowed = ", ".join((_ARRAY, ".parquet", ".jsonl"))
+        raise DataError(f"{path}: unknown kind of file; allowed: {allowed}")
     ids = read_ids_like(table.cells(like.kind), like)
     if len(ids) != len(vectors):
         raise DataError(f"{path}: {len(vectors)} vectors for {len(ids)} ids of {table.source}")
-    Ids(ids, like.kind)  # an id that occurs twice is refused
-    wrong = ~np.isfinite(vectors).all(axis=1)
+    first: dict[ExternalId, int] = {}
+    for row, value in enumerate(ids):
+        if (before := first.setdefault(value, row)) != row:
+            raise DataError(
+                f"{table.source}: row {row + 1}: {like.kind} {value!r} already stands in row "
+                f"{before + 1}; allowed: one vector for each"
+            )
+    with np.errstate(over="ignore"):
+        single = vectors.astype(np.float32)
+    wrong = ~np.isfinite(single)
     if wrong.any():
-        row = int(wrong.argmax())
+        row, place = (int(at[0]) for at in np.nonzero(wrong))
         raise DataError(
-            f"{path}: row {row + 1}, {like.kind} {ids[row]!r}: the vector has numbers that are not "
-            "finite"
+            f"{path}: row {row + 1}, {like.kind} {ids[row]!r}: got {vectors[row, place]} at place "
+            f"{place + 1}; allowed: finite numbers of 32 bits"
         )
-    return ids, vectors
+    return ids, single
 
 
 def _ids_beside(path: Path) -> Path:
@@ -64,33 +75,41 @@ def _ids_beside(path: Path) -> Path:
 
 
 def _read_array(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     try:
         vectors = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: cannot be read as an array of numbers: {error}") from error
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or vectors.shape[1] == 0:
         raise DataError(
             f"{path}: allowed: an array of numbers of shape (rows, width), got "
             f"{vectors.dtype} {vectors.shape}"
         )
-    return np.ascontiguousarray(vectors, np.float32)
+    return vectors
 
 
 def _read_lists(path: Path, column: pl.Series) -> np.ndarray:
-    try:
-        if column.dtype == pl.Object:  # of jsonl
-            column = pl.Series(column.to_list())
-        lists = column.cast(pl.List(pl.Float32))
-    except (pl.exceptions.PolarsError, TypeError):
-        raise DataError(
-            f"{path}: column 'vector': allowed: lists of numbers, got {column.dtype}"
-        ) from None
+    if len(column) == 0:
+        raise DataError(f"{path}: the file has no rows")
+    if column.dtype == pl.Object:  # of jsonl
+        values = column.to_list()
+        for row, value in enumerate(values):
+            if not isinstance(value, list) or not all(type(x) in (int, float) for x in value):
+                raise DataError(
+                    f"{path}: row {row + 1}: got vector {shortened(value)}; allowed: a list of "
+                    "numbers"
+                )
+        column = pl.Series([[float(x) for x in value] for value in values])
+    inner = getattr(column.dtype, "inner", None)
+    if inner is None or not inner.is_numeric():
+        raise DataError(f"{path}: column 'vector': got {column.dtype}; allowed: lists of numbers")
+    lists = column.cast(pl.List(pl.Float64))
     lengths = lists.list.len().fill_null(0).to_numpy()
-    if len(lengths) == 0 or lengths[0] == 0 or (lengths != lengths[0]).any():
-        row = int((lengths != lengths[:1]).argmax()) if len(lengths) else 0
+    if lengths[0] == 0 or (lengths != lengths[0]).any():
+        row = int((lengths != lengths[0]).argmax())
         raise DataError(
-            f"{path}: row {row + 1}: allowed: vectors of one length, at least 1, got "
-            f"{sorted({int(length) for length in lengths})[:5]}"
+            f"{path}: row {row + 1}: got a vector of length {lengths[row]}; allowed: vectors of "
+            f"one length, at least 1, and the first row has {lengths[0]}"
         )
-    flat = lists.explode().to_numpy()
-    return np.ascontiguousarray(flat.reshape(len(lists), -1), np.float32)
+    return lists.explode().to_numpy().reshape(len(lists), -1)
