@@ -166,7 +166,7 @@ def test_token_likelihoods_are_those_of_the_whole_vocabulary(model, prompts):
 def test_wrong_input_is_named(model, prompts, continuations):
     with pytest.raises(DataError, match="2 lists of continuations for 3 prompts"):
         model.log_likelihoods(prompts, continuations[:2])
-    with pytest.raises(DataError, match="continuation of prompt 1 has no tokens"):
+    with pytest.raises(DataError, match="prompt 1 has 2 tokens and a continuation of 0; allowed"):
         model.log_likelihoods(prompts, [continuations[0], [[4], []], continuations[2]])
     slotted = tokenize_prompts(model.lm, [[Text("red"), Slots(2)]])
     with pytest.raises(DataError, match="0 vectors for 2 slots"):

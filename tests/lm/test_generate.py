@@ -165,7 +165,7 @@ def test_wrong_input_is_named(model, prompts, titles, separator):
         generate_lists(
             model, prompts, Trie(titles), length=1, separator=separator, sampling=SamplingConfig()
         )
-    with pytest.raises(DataError, match=f"a title contains the separator, token {titles[2][0]}"):
+    with pytest.raises(DataError, match=f"a title contains the separator token {titles[2][0]}"):
         generate_lists(model, prompts, Trie(titles), length=1, separator=titles[2][0])
 
 

@@ -160,16 +160,24 @@ class CausalLM:
             For each prompt float32, shape (continuations,).
 
         Raises:
-            DataError: a continuation is empty, or there is not one list for each prompt.
+            DataError: a continuation is empty, too long or no token ids, or there is not one list
+                for each prompt.
         """
         if len(continuations) != len(prompts):
             raise DataError(
                 f"log_likelihoods: {len(continuations)} lists of continuations for "
                 f"{len(prompts)} prompts"
             )
-        for number, given in enumerate(continuations):
-            if any(len(tokens) == 0 for tokens in given):
-                raise DataError(f"log_likelihoods: a continuation of prompt {number} has no tokens")
+        limit = self.lm.spec.max_tokens
+        for number, (prompt, given) in enumerate(zip(prompts.ids, continuations, strict=True)):
+            for tokens in given:
+                if not 0 < len(tokens) <= limit - len(prompt):
+                    raise DataError(
+                        f"log_likelihoods: prompt {number} has {len(prompt)} tokens and a "
+                        f"continuation of {len(tokens)}; allowed: at least one, and {limit} "
+                        "together (max_tokens of the LM)"
+                    )
+                check_tokens(f"log_likelihoods: a continuation of prompt {number}", tokens, self)
         longest = max((len(ids) for given in continuations for ids in given), default=0)
         self.check_memory("likelihoods", prompts, longest, cached=share_prompts)
         found = [np.empty(len(given), np.float32) for given in continuations]
@@ -223,13 +231,18 @@ class CausalLM:
             The numbers of the prompts, their tokens, and the vectors of their slots.
 
         Raises:
-            DataError: the number of vectors is not that of the slots.
+            DataError: the number of vectors is not that of the slots, or a number is not finite.
         """
         check_process()
         slots = np.array([int((ids == SLOT).sum()) for ids in prompts.ids], np.int64)
+        if vectors is not None:
+            vectors = np.asarray(vectors, np.float32)
         n_vectors = 0 if vectors is None else len(vectors)
         if slots.sum() != n_vectors:
             raise DataError(f"{n_vectors} vectors for {slots.sum()} slots of the prompts")
+        if vectors is not None and not np.isfinite(vectors).all():
+            wrong = int(np.argmin(np.isfinite(vectors).reshape(n_vectors, -1).all(axis=1)))
+            raise DataError(f"the vector of slot {wrong} has numbers that are not finite")
         of_prompt = np.repeat(np.arange(len(slots)), slots)
         for rows in prompts.sorted_batches(size or self.lm.batch_size):
             given = None
@@ -392,6 +405,17 @@ class CausalReference:
         if self._model is None:
             self._model = CausalLM.from_spec(self._spec)
         return self._model.lm
+
+
+def check_tokens(what: str, ids: Sequence[int], model: CausalLM) -> None:
+    """Check that ids, at least one, are tokens of a model's vocabulary.
+
+    Raises:
+        DataError: one is not; names it.
+    """
+    for token in (min(ids), max(ids)):
+        if not 0 <= token < model.n_tokens:
+            raise DataError(f"{what}: got token {token}; allowed: 0 to {model.n_tokens - 1}")
 
 
 def load_causal_lm(config: LMConfig | None = None) -> CausalLM:

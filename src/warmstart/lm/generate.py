@@ -11,9 +11,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from warmstart.arguments import whole_number
 from warmstart.config import Config
 from warmstart.errors import DataError
-from warmstart.lm.causal import CausalLM
+from warmstart.lm.causal import CausalLM, check_tokens
 from warmstart.lm.texts import TokenBatch, TokenizedTexts
 from warmstart.lm.trie import Trie
 from warmstart.train.seed import torch_seed
@@ -57,8 +58,10 @@ def generate(
         For each prompt the new token ids without the end token, int64.
 
     Raises:
+        ConfigError: ``max_new_tokens`` is no whole number from 1.
         DataError: ``sampling`` without ``rng``.
     """
+    whole_number("generate", "max_new_tokens", max_new_tokens, low=1)
     if sampling is not None and rng is None:
         raise DataError("generate: sampling needs rng")
     model.check_memory("writing", prompts, max_new_tokens, cached=True)
@@ -101,17 +104,27 @@ def generate_lists(
         several items with the same title the first allowed one is taken.
 
     Raises:
-        DataError: ``sampling`` without ``rng``, or a title contains the separator.
+        ConfigError: ``length`` is no whole number from 1.
+        DataError: ``sampling`` without ``rng``; a title contains the separator or the end token, or
+            these are the same; a token is not in the vocabulary; or ``allowed`` returns no mask of
+            the items.
     """
+    whole_number("generate_lists", "length", length, low=1)
     if sampling is not None and rng is None:
         raise DataError("generate_lists: sampling needs rng")
-    if trie.contains(separator):
-        raise DataError(f"generate_lists: a title contains the separator, token {separator}")
+    end = _end_token(model)
+    check_tokens("generate_lists: separator", [separator], model)
+    check_tokens("generate_lists: titles", [trie.largest_token], model)
+    if separator == end:
+        raise DataError(f"generate_lists: the separator, token {separator}, is the end token")
+    for name, token in {"separator": separator, "end": end}.items():
+        if trie.contains(token):
+            raise DataError(f"generate_lists: a title contains the {name} token {token}")
     found = np.full((len(prompts), length), -1, np.int64)
     limit = length * (trie.longest + 1)
     model.check_memory("writing lists", prompts, limit, cached=True)
     for rows, batch, given in model.batches(prompts, vectors):
-        lists = _TitleLists(trie, rows, length, separator, allowed, _end_token(model))
+        lists = _TitleLists(trie, rows, length, separator, allowed, end)
         _continue(model, batch, given, limit, sampling, rng, lists)
         found[rows] = lists.finished()
     return found
@@ -161,7 +174,9 @@ class _TitleLists:
     def _running(self, row: int) -> np.ndarray:
         if self.places[row] == self.items.shape[1]:
             return np.zeros(len(self.trie.order) + 1, np.int64)
-        mask = self.allowed(int(self.prompts[row]), int(self.places[row])).copy()
+        mask = allowed_mask(
+            self.allowed, int(self.prompts[row]), int(self.places[row]), len(self.trie.order)
+        )
         mask[self.items[row, : self.places[row]]] = False
         return self.trie.running(mask)
 
@@ -186,6 +201,21 @@ class _TitleLists:
         self.places[row] += 1
         self.nodes[row] = self.trie.root
         self.running[row] = self._running(row)
+
+
+def allowed_mask(allowed: Allowed, prompt: int, place: int, n_items: int) -> np.ndarray:
+    """Ask which items may stand at a place: a new bool array, shape (n_items,).
+
+    Raises:
+        DataError: the answer is no such mask.
+    """
+    mask = np.array(allowed(prompt, place))
+    if mask.shape != (n_items,) or mask.dtype != bool:
+        raise DataError(
+            f"allowed({prompt}, {place}) returned {mask.dtype} of shape {mask.shape}; allowed: "
+            f"bool of shape ({n_items},)"
+        )
+    return mask
 
 
 def _continue(

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from warmstart.core import Encoder
-from warmstart.errors import DataError
-from warmstart.lm.generate import Allowed
+from warmstart.errors import DataError, shortened
+from warmstart.lm.generate import Allowed, allowed_mask
 
 _NOT_WORD = re.compile(r"[\W_]+")
 
@@ -77,7 +77,15 @@ class Grounding:
         Returns:
             For each list its items. Of several items with the same title the first allowed one is
             taken. An empty text means no item.
+
+        Raises:
+            DataError: a list is no list of texts.
         """
+        for number, titles in enumerate(lists):
+            if isinstance(titles, str) or not all(isinstance(text, str) for text in titles):
+                raise DataError(
+                    f"grounding: list {number} is {shortened(titles)}; allowed: a list of texts"
+                )
         texts = sorted({text for titles in lists for text in titles if text.strip()})
         vectors = dict(zip(texts, self._encoder.encode(texts), strict=True)) if texts else {}
         found = []
@@ -88,7 +96,9 @@ class Grounding:
             for place, text in enumerate(titles):
                 if text not in vectors:
                     continue
-                open_ = free if allowed is None else free & allowed(number, place)
+                open_ = free
+                if allowed is not None:
+                    open_ = free & allowed_mask(allowed, number, place, len(free))
                 item, similarity = self._nearest(text, vectors[text], open_)
                 if item < 0 or similarity < min_similarity:
                     continue

@@ -10,7 +10,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from warmstart.errors import DataError
+from warmstart.arguments import whole_number
+from warmstart.errors import DataError, shortened
 from warmstart.lm.load import LanguageModel
 from warmstart.lm.texts import TokenizedTexts, token_ids
 
@@ -33,6 +34,14 @@ class Text:
     cut: Literal["start", "end"] | None = None
     max_tokens: int | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise DataError(f"Text: got text {self.text!r}; allowed: a string")
+        if self.cut not in (None, "start", "end"):
+            raise DataError(f"Text: got cut {self.cut!r}; allowed: 'start', 'end' or None")
+        if self.max_tokens is not None:
+            whole_number("Text", "max_tokens", self.max_tokens, low=0, error=DataError)
+
 
 @dataclass(frozen=True)
 class Slots:
@@ -43,6 +52,9 @@ class Slots:
     """
 
     number: int = 1
+
+    def __post_init__(self) -> None:
+        whole_number("Slots", "number", self.number, low=0, error=DataError)
 
 
 Piece: TypeAlias = Text | Slots
@@ -65,9 +77,15 @@ def tokenize_prompts(
         The token ids, ``SLOT`` at slots; ``n_cut`` counts the prompts that were cut.
 
     Raises:
-        DataError: a prompt has no tokens, or its uncut pieces alone exceed the limit; names the
-            prompt.
+        DataError: a prompt is no sequence of pieces, has no tokens, or its uncut pieces alone
+            exceed the limit; names the prompt.
     """
+    for number, prompt in enumerate(prompts):
+        for piece in [prompt] if isinstance(prompt, str) else prompt:
+            if not isinstance(piece, Text | Slots):
+                raise DataError(
+                    f"prompt {number}: got {shortened(piece)}; allowed: a list of Text and Slots"
+                )
     limit = lm.spec.max_tokens if limit is None else limit
     texts = [piece.text for prompt in prompts for piece in prompt if isinstance(piece, Text)]
     tokens = iter(token_ids(lm, texts, special=False))

@@ -40,6 +40,9 @@ _KNOWN_WEIGHTS = {
     f"package:{DEFAULT_CAUSAL_PACKAGE}": DEFAULT_CAUSAL_WEIGHTS,
 }
 
+_ALLOWED = (
+    "a folder, a GGUF file, 'default', 'package:NAME', 'hub:ORG/NAME' or 'hub:ORG/NAME@REVISION'"
+)
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 LOCAL = "local:"
@@ -77,6 +80,8 @@ def resolve(source: str, *, causal: bool = False) -> Source:
     """
     if source == "default":
         return _default_causal() if causal else _default()
+    if not source.removeprefix("package:").strip():
+        raise ConfigError(f"LM source {source!r} names nothing; allowed: {_ALLOWED}")
     if source.startswith(LOCAL):
         raise ConfigError(
             f"LM source {source!r} names a folder on the machine that made it; "
@@ -85,16 +90,15 @@ def resolve(source: str, *, causal: bool = False) -> Source:
     if source.startswith("package:"):
         return _verified(package_model(source.removeprefix("package:")), source, source)
     path = Path(source).expanduser()
+    if path.suffix == SUFFIX and not path.exists():
+        raise ConfigError(f"LM source {source!r}: no such file")
     if path.suffix == SUFFIX and path.is_file():
         return _verified(path.resolve(), LOCAL + path.name, f"file {source}")
     if not source.startswith("hub:") and path.is_dir():
         return _verified(path.resolve(), LOCAL + path.resolve().name, f"folder {source}")
     name = source.removeprefix("hub:")
     if not _HUB_NAME.fullmatch(name):
-        raise ConfigError(
-            f"LM source {source!r} is not a folder; allowed: a folder, a GGUF file, 'default', "
-            "'package:NAME', 'hub:ORG/NAME' or 'hub:ORG/NAME@REVISION'"
-        )
+        raise ConfigError(f"LM source {source!r} is no folder and no name; allowed: {_ALLOWED}")
     return _verified(hub_folder(name), f"hub:{name}", f"hub {name}")
 
 

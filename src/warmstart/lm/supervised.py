@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from warmstart.config import Config
@@ -31,9 +32,9 @@ class SupervisedConfig(Config):
         steps: clipping, accumulation, warm-up.
     """
 
-    batch_size: int = 16
-    learning_rate: float = 2e-4
-    weight_decay: float = 0.0
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     steps: StepConfig = StepConfig(clip_norm=1.0)
 
 
@@ -124,11 +125,17 @@ class SupervisedTuning(TorchTrainee):
 
     @torch.inference_mode()
     def mean_loss(self, examples: Examples) -> float:
-        """Compute the loss over all learned tokens of other examples, for early stopping."""
+        """Compute the loss over all learned tokens of other examples, for early stopping.
+
+        Raises:
+            DataError: there is no learned token.
+        """
         total = count = 0.0
         for rows in examples.texts.sorted_batches(self.config.batch_size):
             values = _learned_log_likelihoods(self.model, examples, rows)
             total, count = total - float(values.sum()), count + len(values)
+        if not count:
+            raise DataError("supervised tuning: the examples have no learned token")
         return total / count
 
 

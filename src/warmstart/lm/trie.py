@@ -39,7 +39,7 @@ class Trie:
         order: items in the order of their titles, int64, shape (n_items,).
 
     Raises:
-        DataError: there is no title, or one has no tokens.
+        DataError: there is no title, or one has no tokens or a negative one.
     """
 
     def __init__(self, titles: Sequence[Sequence[int]]) -> None:
@@ -51,6 +51,9 @@ class Trie:
         tokens = np.full((len(titles), longest + 1), _END, np.int64)
         for row, ids in enumerate(titles):
             tokens[row, : len(ids)] = ids
+        negative = np.flatnonzero([min(ids) < 0 for ids in titles])
+        if len(negative):
+            raise DataError(f"trie: title {negative[0]} has a token below 0")
         self.order = np.lexsort(tokens.T[::-1])
         self._tokens = tokens[self.order]
 
@@ -63,6 +66,11 @@ class Trie:
     def longest(self) -> int:
         """Number of tokens of the longest title."""
         return self._tokens.shape[1] - 1
+
+    @property
+    def largest_token(self) -> int:
+        """The largest token id of all titles."""
+        return int(self._tokens.max())
 
     def contains(self, token: int) -> bool:
         """Whether any title has this token."""
