@@ -270,6 +270,18 @@ def test_an_artefact_names_no_folder_of_this_machine(tmp_path, world, trained):
     assert '"users.parquet"' in manifest
 
 
+def test_ids_in_another_order_are_another_file(tmp_path, world, trained):
+    settings = written(tmp_path, world, trained)
+    ids = world.data.catalogue.item_ids
+    np.save(tmp_path / "items.npy", trained[1])
+    pl.DataFrame({"item": ids.values}).write_csv(tmp_path / "items.csv")
+    (tmp_path / "items.parquet").unlink()
+    config = CFOnly(backbone=settings | {"items": str(tmp_path / "items.npy")}).config
+    pl.DataFrame({"item": ids.values[::-1]}).write_csv(tmp_path / "items.csv")
+    with pytest.raises(DataError, match=r"items\.npy has sha256 .*, the settings name"):
+        CFOnly(config).fit(world.data)
+
+
 def test_vectors_without_ids_are_refused(tmp_path, world, trained):
     np.save(tmp_path / "items.npy", trained[1])
     settings = written(tmp_path, world, trained) | {"items": str(tmp_path / "items.npy")}

@@ -16,9 +16,8 @@ from scipy import sparse
 from warmstart.backbones.base import Validate, check_train, required_arrays, shape_of
 from warmstart.backbones.ridge_fold_in import RidgeFoldIn, RidgeFoldInConfig
 from warmstart.data.ids import Ids
-from warmstart.data.readers.vectors import read_vectors
+from warmstart.data.readers.vectors import read_vectors, vectors_hash
 from warmstart.errors import DataError
-from warmstart.storage import file_hash
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +30,9 @@ class ImportedConfig(RidgeFoldInConfig):
     Attributes:
         users: file of user vectors; see ``data.readers.vectors``.
         items: file of item vectors, of the same width.
-        users_sha256, items_sha256: sha256 of the files, filled in where these exist, so that the
-            settings say which vectors were used. A file with another hash is refused.
+        users_sha256, items_sha256: sha256 of the files (of an array with its ids), filled in where
+            these exist, so that the settings say which vectors were used. A file with another hash
+            is refused.
     """
 
     kind: Literal["imported"] = "imported"
@@ -56,9 +56,9 @@ class ImportedConfig(RidgeFoldInConfig):
     @model_validator(mode="after")
     def _fill_in_hashes(self) -> Self:
         for name in ("users", "items"):
-            path, key = getattr(self, name), f"{name}_sha256"
-            if getattr(self, key) is None and path.is_file():
-                object.__setattr__(self, key, file_hash(path))
+            key = f"{name}_sha256"
+            if getattr(self, key) is None:
+                object.__setattr__(self, key, vectors_hash(getattr(self, name)))
         return self
 
 
@@ -139,9 +139,9 @@ class Imported(RidgeFoldIn):
         path: Path = getattr(self.config, name)
         ids, vectors = read_vectors(path, known)
         expected = getattr(self.config, f"{name}_sha256")
-        if expected is not None and file_hash(path) != expected:
+        if expected not in (None, vectors_hash(path)):
             raise DataError(
-                f"backbone imported: {path} has sha256 {file_hash(path)}, the settings name "
+                f"backbone imported: {path} has sha256 {vectors_hash(path)}, the settings name "
                 f"{expected}"
             )
         rows = known.rows(ids)

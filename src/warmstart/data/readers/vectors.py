@@ -5,6 +5,7 @@ lists of numbers; or an ``.npy`` file with one row per vector, beside a table of
 as ``items.npy`` and ``items.csv``) whose rows have the ids in the same order.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from warmstart.data.ids import ExternalId, Ids
 from warmstart.data.readers.table_files import SUFFIXES, read_table
 from warmstart.data.values import read_ids_like
 from warmstart.errors import DataError, shortened
+from warmstart.storage import file_hash
 
 _ARRAY = ".npy"
 
@@ -64,6 +66,20 @@ def read_vectors(path: Path, like: Ids) -> tuple[list[ExternalId], np.ndarray]:
     return ids, single
 
 
+def vectors_hash(path: Path) -> str | None:
+    """Return the sha256 of a file of vectors, with that of the ids beside an array; None if absent.
+
+    Raises:
+        DataError: the ids of an array are not in one table beside it.
+    """
+    if not path.is_file():
+        return None
+    if path.suffix != _ARRAY:
+        return file_hash(path)
+    both = file_hash(path) + file_hash(_ids_beside(path))
+    return hashlib.sha256(both.encode()).hexdigest()
+
+
 def _ids_beside(path: Path) -> Path:
     found = [path.with_suffix(suffix) for suffix in SUFFIXES if path.with_suffix(suffix).is_file()]
     if len(found) != 1:
@@ -104,7 +120,7 @@ def _read_lists(path: Path, column: pl.Series) -> np.ndarray:
     inner = getattr(column.dtype, "inner", None)
     if inner is None or not inner.is_numeric():
         raise DataError(f"{path}: column 'vector': got {column.dtype}; allowed: lists of numbers")
-    lists = column.cast(pl.List(pl.Float64))
+    lists = column if inner == pl.Float32 else column.cast(pl.List(pl.Float64))
     lengths = lists.list.len().fill_null(0).to_numpy()
     if lengths[0] == 0 or (lengths != lengths[0]).any():
         row = int((lengths != lengths[0]).argmax())
