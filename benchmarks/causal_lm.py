@@ -39,7 +39,7 @@ from warmstart.lm.source import resolve
 from warmstart.lm.supervised import Examples, SupervisedConfig, SupervisedTuning
 from warmstart.lm.texts import token_ids
 
-PROMPTS, CANDIDATES, BATCH, NEW = 48, 20, 16, 64
+PROMPTS, CANDIDATES, BATCH, NEW = 16, 20, 8, 64
 LORA = LoRAConfig(rank=8, alpha=32, dropout=0.0)
 
 
