@@ -91,8 +91,8 @@ class _Prompts(PairBatcher):
             yield from np.array_split(rows, -(-len(rows) // size)) if len(rows) else []
 
     def shuffled(self, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        order = rng.permutation(len(self.items))
-        return iter(np.array_split(order, max(1, -(-len(order) // size))))
+        rows = np.arange(len(self.items))
+        return self.texts(rows).shuffled_batches(rows, size, rng)
 
     def log_odds(self, rows: np.ndarray) -> Tensor:
         items = np.unique(self.items[rows])
