@@ -125,6 +125,7 @@ WORK = {
         used.states, torch.tensor([5])
     ),
     "HubModel.from_pretrained": lambda used: HubModel.from_pretrained(used.folder / "model"),
+    "HubModel.save_pretrained": lambda used: used.hub.save_pretrained(used.folder / "hub"),
     "HubModel.push_to_hub": lambda used: HubModel.push_to_hub(used.hub, "nobody/nothing"),
     "export_vectors": lambda used: export_vectors(used.cf, used.folder / "vectors"),
     "load_causal_lm": lambda used: load_causal_lm(CausalLMConfig(source="hub:a/b")),
@@ -162,6 +163,7 @@ WORK = {
 }
 # Public functions that use no pool of threads, and work in a forked process.
 HARMLESS = {
+    "Recommender.portable_config": lambda used: used.model.portable_config(),
     "CausalLM.check_memory": lambda used: used.causal.check_memory(
         "work", used.prompts, 1, cached=True
     ),
