@@ -21,6 +21,14 @@ def test_a_covered_genre_counts_no_more():
     assert xquad(scores, genres, 3, history_genres=history, diversity=0.8).tolist() == [0, 2, 1]
 
 
+def test_values_that_differ_by_rounding_alone_are_ties():
+    """After the first item, the others with genres have the same value, in other sums."""
+    scores = float32(*[-1.0] * 6)
+    genres = genres_of(set(), set(), set(), {0, 1, 4}, {0, 1, 4}, {4})
+    found = xquad(scores, genres, 2, history_genres=HISTORY, diversity=0.5)
+    assert found.tolist() == [3, 4]
+
+
 @given(candidates(), st.integers(1, 6), st.sampled_from([0, 0.5, 1]))
 def test_every_place_has_the_best_value_of_the_formula(case, k, diversity):
     scores, genres = case

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+_ROUNDING = 1e-12  # of sums of some float64 numbers
+
 
 class GreedyList:
     """The candidates chosen so far.
@@ -17,13 +19,17 @@ class GreedyList:
     def take(self, values: np.ndarray) -> int:
         """Add the candidate with the highest value that is not in the list; ties: the first.
 
+        Values that differ by rounding alone are ties: equal sums may differ in the last bit.
+
         Args:
             values: finite, shape (candidates,).
 
         Returns:
             Its place among the candidates.
         """
-        best = int(np.where(self._free, values, -np.inf).argmax())
+        free = np.where(self._free, values, -np.inf)
+        highest = free.max()
+        best = int((free >= highest - _ROUNDING * max(1.0, abs(highest))).argmax())
         self._free[best] = False
         self.chosen.append(best)
         return best
