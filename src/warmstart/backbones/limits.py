@@ -1,12 +1,12 @@
 """What a factor backbone cannot compute: vectors larger than the memory, numbers out of range."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
 from warmstart.errors import ConfigError, UnsupportedError
+from warmstart.machine import physical_memory
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def memory_limit(name: str, width: int, n_vectors: int) -> Iterator[None]:
         f"backbone {name}: {n_vectors} vectors of width {width} and their Gram matrix need at "
         f"least {needed / 2**30:,.1f} GiB, more than this machine gives; lower width"
     )
-    if needed > _memory_bytes():
+    if needed > physical_memory():
         raise error
     try:
         yield
@@ -48,9 +48,3 @@ def check_finite(name: str, settings: str, *arrays: np.ndarray | float) -> None:
             f"backbone {name}: a result is infinite or NaN; choose less extreme values of "
             f"{settings}"
         )
-
-
-def _memory_bytes() -> float:
-    if not hasattr(os, "sysconf"):  # Windows
-        return float("inf")
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -5,7 +5,6 @@ estimated from the shape of the network; tests check a factor of two.
 """
 
 import logging
-import os
 from dataclasses import dataclass, fields
 
 import torch
@@ -13,6 +12,7 @@ import torch
 from warmstart.errors import UnsupportedError
 from warmstart.lm.load import LanguageModel
 from warmstart.lm.lora import LoRAConfig, lora_targets
+from warmstart.machine import physical_memory
 
 logger = logging.getLogger(__name__)
 
@@ -174,9 +174,7 @@ def memory_bytes(device: torch.device) -> float:
     """Return the memory of a device in bytes; infinite where it is not known."""
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory)
-    if not hasattr(os, "sysconf"):  # Windows
-        return float("inf")
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return physical_memory()
 
 
 def _setting(lm: LanguageModel, name: str, default: int) -> int:

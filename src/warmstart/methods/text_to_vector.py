@@ -76,11 +76,7 @@ class TextToVector(HybridRecommender):
             self._head = RidgeHead.fit(self.config.ridge, vectors[warm], targets, rng)
         self._hybrid = HybridScorer(backbone, data.n_users)
         self._hybrid.append(self._rows_of(vectors[~data.warm]))
-        reference = reference_items(data)
-        predicted = self._head.predict(vectors[reference])
-        if data.warm[reference].all():
-            position = (np.cumsum(data.warm) - 1)[reference]
-            predicted = self._head.leave_one_out(vectors[warm], targets, position)
+        predicted = self._head.score_as_cold(vectors, reference_items(data), data, targets)
         position = np.cumsum(~data.warm) - 1
         with context.run.stage("calibrate"):
             self._hybrid.calibration, chosen = fit_calibration(

@@ -222,7 +222,13 @@ class RidgeHead:
             return actual - self.config.l2 * self.weights[rows] / (1 - leverage)
         return (self.predict(vectors[rows]) - leverage * actual) / (1 - leverage)
 
-    def score_as_cold(self, vectors: np.ndarray, rows: np.ndarray, data: Dataset) -> np.ndarray:
+    def score_as_cold(
+        self,
+        vectors: np.ndarray,
+        rows: np.ndarray,
+        data: Dataset,
+        targets: sparse.csr_matrix | None = None,
+    ) -> np.ndarray:
         """Score all users for items of the catalogue as if nobody had interacted with them.
 
         Args:
@@ -230,14 +236,17 @@ class RidgeHead:
             rows: row numbers of items, all cold or all warm; warm ones get their leave-one-out
                 predictions.
             data: the data that the head was fitted on.
+            targets: what the head was fitted to, if not to the interactions of the warm items; CSR,
+                shape (warm items, targets). It takes the place of the users.
 
         Returns:
             float32, shape (rows, n_users).
         """
         if not data.warm[rows].all():
             return self.predict(vectors[rows])
+        fitted_to = data.matrix.T.tocsr()[data.warm] if targets is None else targets
         position = (np.cumsum(data.warm) - 1)[rows]
-        return self.leave_one_out(vectors[data.warm], data.matrix.T.tocsr()[data.warm], position)
+        return self.leave_one_out(vectors[data.warm], fitted_to, position)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays that ``restore`` needs."""

@@ -25,8 +25,7 @@ def read_table(path: Path) -> Table:
         DataError: the file is missing, empty or of another kind, or a row is malformed.
     """
     check_process()
-    if not path.is_file():
-        raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    check_file(path)
     if path.name.endswith((".csv", ".csv.gz")):
         return read_csv(path)
     if path.name.endswith(JSON_LINES):
@@ -34,6 +33,16 @@ def read_table(path: Path) -> Table:
     if path.name.endswith(".parquet"):
         return _read_parquet(path)
     raise DataError(f"{path}: unknown kind of file; allowed: {', '.join(SUFFIXES)}")
+
+
+def check_file(path: Path) -> None:
+    """Check that there is a file.
+
+    Raises:
+        DataError: there is none, or it is a folder.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
 
 
 def existing_folder(folder: Path | str) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from warmstart.data.ids import ExternalId, Ids
-from warmstart.data.readers.table_files import SUFFIXES, read_table
+from warmstart.data.readers.table_files import SUFFIXES, check_file, read_table
 from warmstart.data.values import read_ids_like
 from warmstart.errors import DataError, shortened
 from warmstart.storage import file_hash
@@ -91,8 +91,7 @@ def _ids_beside(path: Path) -> Path:
 
 
 def _read_array(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    check_file(path)
     try:
         vectors = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
