@@ -120,11 +120,11 @@ class Harness:
         items = clicks = 0
         for writer in writers:
             for name, text in writer.items.items():
-                item = store.item(name)
+                item = store.items.get(name)
                 stored = item is not None and item.columns[self.column]
                 items += not (stored and int(stored.split()[-1]) >= int(text.split()[-1]))
             for user, item in writer.clicks:
-                clicks += item not in store.history(user)
+                clicks += item not in store.events.history(user)
         store.close()
         return items, clicks
 

@@ -222,7 +222,7 @@ def restart(model: Path, items: int = 100_000, lm: str = "") -> None:
     from warmstart.serve.engine.encodings import encode_texts, pack
     from warmstart.serve.engine.service import Service
     from warmstart.serve.settings import Settings
-    from warmstart.serve.storage.store import Item
+    from warmstart.serve.storage.records import Item
 
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(model=model, store=f"sqlite:///{folder}/store.db", encoder=lm or None)
@@ -235,8 +235,8 @@ def restart(model: Path, items: int = 100_000, lm: str = "") -> None:
                 Item(f"{10**9 + n}", {"title": texts[n % 64]}, texts[n % 64], str(n), "benchmark")
                 for n in range(start, min(start + 5000, items))
             ]
-            service.store.write_items(page)
-            service.store.save_encodings(
+            service.store.items.write(page)
+            service.store.encodings.save(
                 name, [(item, packed[n % 64]) for n, item in enumerate(page, start)]
             )
         service.store.close()
@@ -260,7 +260,7 @@ def index(model: Path, rounds: int = 50, lm: str = "") -> None:
     from warmstart.methods import load_model
     from warmstart.serve.engine.index import Index
     from warmstart.serve.engine.lists import ListRequest
-    from warmstart.serve.storage.store import ItemState
+    from warmstart.serve.storage.records import ItemState
 
     spec = read_manifest(model)["lms"]["encoder"]
     encoder = spec and TextEncoder.from_spec(spec, source=lm or None, use_cache=False)

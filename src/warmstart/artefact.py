@@ -174,6 +174,11 @@ def _read(folder: Path) -> Artefact:
     ) as error:
         raise ArtefactError(f"{folder} is damaged: {error}") from error
     expected = (len(fitted.user_ids), len(catalogue))
+    if (
+        len(histories.items)
+        and not 0 <= histories.items.min() <= histories.items.max() < expected[1]
+    ):
+        raise ArtefactError(f"{folder} is damaged: a history has an item beyond the catalogue")
     for matrix in (positives, below_threshold, histories.matrix(expected[1])):
         if matrix.shape != expected:
             raise ArtefactError(
@@ -302,7 +307,16 @@ def _csr_arrays(matrix: sparse.csr_matrix) -> dict[str, np.ndarray]:
 
 
 def _csr(arrays: dict[str, np.ndarray]) -> sparse.csr_matrix:
+    """Build a matrix; compiled code would follow a wrong index outside of the memory.
+
+    Raises:
+        ValueError: an index, or the end of a row, is out of range, or a value is not finite.
+    """
     n_rows, n_columns = (int(n) for n in arrays["shape"])
-    return sparse.csr_matrix(
+    matrix = sparse.csr_matrix(
         (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(n_rows, n_columns)
     )
+    matrix.check_format(full_check=True)
+    if not np.isfinite(matrix.data).all():
+        raise ValueError("a matrix has values that are not finite")
+    return matrix

@@ -24,7 +24,7 @@ from warmstart.methods import load_model
 from warmstart.testing.tiny_lm import tiny_encoder
 
 COMMANDS = ["split", "fit", "evaluate", "compare", "simulate", "add", "recommend"]
-SERVING = ["serve", "backup", "restore"]
+SERVING = ["serve", "backup", "restore", "prune"]
 
 
 @dataclass
@@ -330,6 +330,18 @@ def test_an_added_item_is_recommended(shop, tmp_path):
     assert "new-001" in {row["item"] for row in top}
     assert all(row["is_cold"] for row in top)
     assert [row["rank"] for row in top] == list(range(1, 35))
+
+
+def test_tables_show_titles_beside_ids(shop, tmp_path):
+    titles = dict(pl.read_ndjson(shop.new).select("item", "title").iter_rows())
+    folder = shutil.copytree(shop.model, tmp_path / "m")
+    new = ("--items", shop.new, "--encoder", shop.lm)
+    listed = ("recommend", folder, "--users", "all", "-k", 200, "--only-cold")
+    for printed in (done("simulate", folder, *new), done("add", folder, *new), done(*listed)):
+        for item, title in titles.items():
+            lines = [line for line in printed.splitlines() if item in line]
+            assert lines
+            assert all(title in line for line in lines)
 
 
 def test_a_model_that_another_process_replaces_meanwhile_is_kept(shop, tmp_path, monkeypatch):

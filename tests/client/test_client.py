@@ -31,7 +31,11 @@ from warmstart.serve.settings import Settings
 from warmstart.serve.storage.keys import make_key
 
 OPERATIONS = [name for name, made in vars(Client).items() if hasattr(made, "__wrapped__")]
-NOT_FOR_CLIENTS = {("GET", "/health/live"), ("GET", "/metrics")}  # probes and Prometheus
+NOT_FOR_CLIENTS = {  # probes and Prometheus
+    ("GET", "/health/live"),
+    ("GET", "/health/lists"),
+    ("GET", "/metrics"),
+}
 TEXT = {"title": "A walk on Roman roads"}
 
 # Every operation with all its arguments.
@@ -40,6 +44,7 @@ FULL = {
     "write_item": lambda: operations.write_item(1, TEXT),
     "delete_item": lambda: operations.delete_item(1),
     "item": lambda: operations.item(1),
+    "erase_user": lambda: operations.erase_user(1),
     "items": lambda: operations.items(limit=3, offset=2),
     "similar": lambda: operations.similar(1, k=3),
     "recommend": lambda: operations.recommend(1, history=[1], allow=[1], deny=[2], explain=True),
@@ -49,7 +54,7 @@ FULL = {
     "model": operations.model,
     "status": operations.status,
     "keys": operations.keys,
-    "make_key": lambda: operations.make_key("shop", "write"),
+    "make_key": lambda: operations.make_key("shop", "backend"),
     "revoke_key": lambda: operations.revoke_key("abc"),
     "swap_model": lambda: operations.swap_model("toy"),
     "ready": operations.ready,
@@ -74,7 +79,7 @@ def made(tmp_path_factory, model_folder, lm_folder):
     def make():
         service = Service(settings)
         token = make_key(service.store, "tests", "admin")
-        service.keys.load(service.store.keys())
+        service.keys.load(service.store.keys.all())
         return create_app(service), token
 
     return make
@@ -238,10 +243,10 @@ def test_all_operations_in_a_row(kind, made, served, toy_data):
             simulation = await client.simulate(TEXT, k=3)
             assert len(simulation["users"]) == 3
             events = [{"user": known, "item": first}, {"user": "guest", "item": first}]
-            assert await client.record(events) == {"new": 2}
+            assert await client.record(events) == {"new": 2, "refused": []}
             event = {"user": known, "item": second, "event": f"order-{second}"}
-            assert await client.record([event, event]) == {"new": 1}
-            assert await client.record([event]) == {"new": 0}
+            assert await client.record([event, event]) == {"new": 1, "refused": []}
+            assert await client.record([event]) == {"new": 0, "refused": []}
             await until(lambda: client.item(first), lambda item: item["clicks"] == 2)
             assert first in (await client.user("guest"))["history"]
             guest = await client.recommend("guest", k=3)
@@ -323,7 +328,7 @@ def test_an_interaction_whose_response_was_lost_counts_once(served):
         client.write_item("p-10", TEXT)
         before = client.items(limit=1000)["items"]
     with Client(url, token, transport=Lossy(2)) as client:
-        assert client.record([{"user": "lossy", "item": "p-10"}]) == {"new": 0}
+        assert client.record([{"user": "lossy", "item": "p-10"}]) == {"new": 0, "refused": []}
     with Client(url, token) as client:
         end = time.monotonic() + 20
         while client.item("p-10")["clicks"] != 1:
@@ -526,7 +531,12 @@ def test_a_closed_client_says_so(kind, name):
         calls = {"delete_item": (1,), "item": (1,), "similar": (1,), "user": (1,)}
         calls |= {"write_items": ({1: TEXT},), "write_item": (1, TEXT), "simulate": (TEXT,)}
         calls |= {"record": (EVENT,), "make_key": ("a", "read")}
-        calls |= {"recommend": (1,), "revoke_key": ("a",), "swap_model": ("toy",)}
+        calls |= {
+            "erase_user": (1,),
+            "recommend": (1,),
+            "revoke_key": ("a",),
+            "swap_model": ("toy",),
+        }
         with pytest.raises(ServiceError, match="the client is closed") as caught:
             await getattr(client, name)(*calls.get(name, ()))
         assert caught.value.status is None

@@ -514,7 +514,7 @@ def _body(awkward: Awkward) -> tuple[Any, dict[str, Any]]:
 
 
 def _stored(service: Any, name: str, awkward: Awkward) -> Any:
-    item = service.store.item(name)
+    item = service.store.items.get(name)
     assert item is not None, name
     return name if awkward.kind == "id" else _without_x(item.text)
 

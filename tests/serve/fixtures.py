@@ -67,7 +67,7 @@ def running(settings) -> Iterator[TestClient]:
     """A client of the application with running threads; requests carry an admin key."""
     service = Service(settings)
     token = make_key(service.store, "tests", "admin")
-    service.keys.load(service.store.keys())
+    service.keys.load(service.store.keys.all())
     with TestClient(create_app(service), raise_server_exceptions=False) as client:
         client.headers["Authorization"] = f"Bearer {token}"
         yield client

@@ -69,7 +69,7 @@ def served(tmp_path_factory, model_folder, lm_folder, toy_split) -> Iterator[Ser
     )
     service = Service(settings)
     key = make_key(service.store, "console", "admin")
-    service.keys.load(service.store.keys())
+    service.keys.load(service.store.keys.all())
     config = uvicorn.Config(create_app(service), log_config=None, ws="none")
     server = uvicorn.Server(config)
     with socket.socket() as listening:

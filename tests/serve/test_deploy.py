@@ -18,7 +18,7 @@ from warmstart.cli.app import app
 from warmstart.serve import main
 from warmstart.serve.api.app import create_app
 from warmstart.serve.settings import Settings
-from warmstart.serve.storage.store import store_url
+from warmstart.serve.storage.database import store_url
 
 REPOSITORY = Path(__file__).parent.parent.parent
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()

@@ -74,7 +74,7 @@ def served(shop, tmp_path):
     )
     service = Service(settings)
     token = make_key(service.store, "pages", "admin")
-    service.keys.load(service.store.keys())
+    service.keys.load(service.store.keys.all())
     with under_uvicorn(create_app(service)) as url:
         yield url, token
 

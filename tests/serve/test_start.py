@@ -117,7 +117,10 @@ def test_a_broken_model_is_one_line_and_leaves_no_store_behind(tmp_path):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (["create", "--name", "n", "--scope", "all"], "scope 'all'; allowed: read, write, admin"),
+        (
+            ["create", "--name", "n", "--scope", "all"],
+            "scope 'all'; allowed: read, owner, interactions, backend, admin",
+        ),
         (["list"], "there is no store"),
         (["revoke", "1f2e3d4c5b6a"], "there is no store"),
     ],

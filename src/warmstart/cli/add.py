@@ -4,6 +4,7 @@ import time
 from typing import Annotated, Any
 
 import numpy as np
+import polars as pl
 from typer import Option
 
 from warmstart.cli.inputs import load_for_texts, model_description, read_new_items
@@ -21,6 +22,7 @@ from warmstart.cli.output import (
     print_table,
     progress,
     timings_of,
+    with_titles,
     write_json,
 )
 from warmstart.errors import ArtefactError
@@ -67,14 +69,14 @@ def add(
         {"item": item, "seconds": per_item, "has_text": text, "users": likely.get(item, [])}
         for item, text in zip(added["item"], added["has_text"], strict=True)
     ]
-    columns = ["item", "seconds", *(["likely users"] if likely else [])]
-    cells = [
-        (row["item"], per_item, ", ".join(map(str, row["users"])))[: len(columns)] for row in rows
-    ]
+    shown = with_titles(added.select("item", seconds=pl.lit(per_item)), new)
+    if likely:
+        users = [", ".join(map(str, row["users"])) for row in rows]
+        shown = shown.with_columns(pl.Series("likely users", users, pl.String))
     title = f"{len(new)} items added in {seconds['add']:.3f} s"
     if missing := int((~new.has_text).sum()):
         title += f", {missing} of them without text"
-    print_table(frame_table(columns, cells, title))
+    print_table(frame_table(shown.columns, shown.rows(), title))
     print_line(str(model))
     write_json(json, "add", model_description(loaded), rows, timings_of(loaded.name, seconds))
 

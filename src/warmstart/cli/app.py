@@ -13,6 +13,7 @@ from warmstart.cli import (
     export,
     fit,
     keys,
+    prune,
     recommend,
     serve,
     simulate,
@@ -52,3 +53,4 @@ for module in (split, fit, evaluate, compare, simulate, add, recommend, export, 
     app.command(epilog=module.EXAMPLE)(module.command)
 app.command(epilog=backup.BACKUP_EXAMPLE)(backup.backup)
 app.command(epilog=backup.RESTORE_EXAMPLE)(backup.restore)
+app.command(epilog=prune.EXAMPLE)(prune.command)

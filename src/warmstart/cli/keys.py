@@ -15,11 +15,11 @@ app = typer.Typer(help="API keys of the service.", no_args_is_help=True)
 
 
 @app.command(
-    epilog=example("warmstart keys create --name shop --scope write --store sqlite:///shop.db")
+    epilog=example("warmstart keys create --name shop --scope backend --store sqlite:///shop.db")
 )
 def create(
     name: Annotated[str, Option("--name", help="holder of the key")],
-    scope: Annotated[str, Option("--scope", help="read, write (and read) or admin (all)")],
+    scope: Annotated[str, Option("--scope", help="read, owner, interactions, backend or admin")],
     store: StoreUrl = None,
 ) -> None:
     """Create a key and print it. It cannot be shown again."""
@@ -34,7 +34,7 @@ def create(
 @app.command("list", epilog=example("warmstart keys list --store sqlite:///shop.db"))
 def list_keys(store: StoreUrl = None) -> None:
     """List the keys, without their secrets."""
-    keys = _open_store(store).keys()
+    keys = _open_store(store).keys.all()
     rows = [(key.key, key.name, key.scope, str(key.revoked)) for key in keys]
     print_table(frame_table(["key", "name", "scope", "revoked"], rows))
 
@@ -47,7 +47,7 @@ def revoke(
     """Revoke a key: from now on no request with it is accepted."""
     from warmstart.errors import DataError
 
-    if not _open_store(store).revoke(key):
+    if not _open_store(store).keys.revoke(key):
         raise DataError(f"there is no key {key!r}")
     print_line(f"{key} revoked")
 
@@ -55,6 +55,7 @@ def revoke(
 def _open_store(url: str | None) -> "Store":
     """Open a store that exists: a mistyped name must not create another one."""
     from warmstart.serve.settings import StoreSettings
-    from warmstart.serve.storage.store import Store, existing_store_url
+    from warmstart.serve.storage.database import existing_store_url
+    from warmstart.serve.storage.store import Store
 
     return Store(existing_store_url(StoreSettings.read(store=url).store))

@@ -19,6 +19,8 @@ from warmstart.version import __version__
 if TYPE_CHECKING:
     import polars as pl
 
+    from warmstart.data.catalogue import Catalogue
+
 _PIPE_WIDTH = 180  # columns if stdout is not a terminal: keeps piped tables from being cut
 
 
@@ -50,6 +52,16 @@ def frame_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     return table
+
+
+def with_titles(frame: "pl.DataFrame", catalogue: "Catalogue") -> "pl.DataFrame":
+    """Insert a column "title" after the column "item", if the catalogue has titles."""
+    import polars as pl
+
+    if catalogue.title_column is None:
+        return frame
+    titles = pl.Series("title", catalogue.titles(frame["item"].to_list()), pl.String)
+    return frame.clone().insert_column(frame.columns.index("item") + 1, titles)
 
 
 def write_output(path: Path, text: str) -> None:

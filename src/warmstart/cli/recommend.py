@@ -18,6 +18,7 @@ from warmstart.cli.output import (
     print_line,
     print_table,
     progress,
+    with_titles,
     write_frame,
     write_json,
 )
@@ -130,7 +131,8 @@ def recommend(
             on_unknown=on_unknown,
         )
     if out is None:
-        print_table(frame_table(top.columns, top.rows()))
+        shown = with_titles(top, loaded.fitted.catalogue)
+        print_table(frame_table(shown.columns, shown.rows()))
     else:
         write_frame(out, top)
         print_line(str(out))

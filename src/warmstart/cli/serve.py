@@ -9,7 +9,7 @@ from warmstart.cli.options import CausalLMSource, ModelFolder, StoreUrl, TextEnc
 from warmstart.cli.output import print_problem
 
 EXAMPLE = example(
-    "warmstart keys create --name shop --scope write --store sqlite:///shop.db",
+    "warmstart keys create --name shop --scope backend --store sqlite:///shop.db",
     "warmstart serve models/shop --store sqlite:///shop.db --port 8000",
 )
 

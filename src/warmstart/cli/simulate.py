@@ -23,6 +23,7 @@ from warmstart.cli.output import (
     print_line,
     print_table,
     progress,
+    with_titles,
     write_frame,
     write_json,
 )
@@ -67,7 +68,8 @@ def simulate(
         settings = f"{read_manifest(model)['files']} k={k}"
         simulated = Shards(run, settings).run(_keys(new), work, "items").drop("position")
     if out is None:
-        print_table(frame_table(simulated.columns, simulated.rows()))
+        shown = with_titles(simulated, new)
+        print_table(frame_table(shown.columns, shown.rows()))
     else:
         write_frame(out, simulated)
         print_line(str(out))

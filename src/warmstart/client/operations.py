@@ -84,7 +84,7 @@ def write_item(item: Id, columns: Mapping[str, Value]) -> Request[WrittenItems]:
 
 
 def delete_item(item: Id) -> Request[None]:
-    """Stop recommending an item; it may be one of the training data.
+    """Stop recommending an item, and erase its columns and text for good.
 
     Args:
         item: its id.
@@ -195,8 +195,8 @@ def simulate(columns: Mapping[str, Value], *, k: int = 20) -> Request[Simulation
     return Request("POST", "/v1/simulate", body=body)
 
 
-def record(interactions: Iterable[Interaction]) -> Request[Recorded]:
-    """Record interactions, all or none.
+def record(interactions: Iterable[Interaction], *, partial: bool = False) -> Request[Recorded]:
+    """Record interactions, all or none, or with ``partial`` those that are right.
 
     An interaction without an event id gets one here, so that it counts once even if the response is
     lost and the request is sent again. Give event ids if your program may repeat the call.
@@ -204,16 +204,20 @@ def record(interactions: Iterable[Interaction]) -> Request[Recorded]:
     Args:
         interactions: mappings with "user", "item" and optionally "event", or a frame of pandas or
             polars with these columns.
+        partial: leave out interactions with unknown items, and those whose event id was used for
+            another user or item; the response names them.
 
     Raises:
         DataError: an interaction has other fields, or a value is no id.
-        ServiceError: an item is unknown (422), or the request fails.
+        ServiceError: an item is unknown (422), an event id was used for another user or item
+            (409), or the request fails.
     """
     rows = [
         _interaction(row, f"interactions[{n}]")
         for n, row in enumerate(json_rows(interactions, "interactions"))
     ]
-    return Request("POST", "/v1/interactions", body={"interactions": rows})
+    body = {"interactions": rows, "partial": json_option(partial, "partial", bool)}
+    return Request("POST", "/v1/interactions", body=body)
 
 
 def _interaction(row: Any, name: str) -> dict[str, Any]:
@@ -238,6 +242,18 @@ def user(user: Id) -> Request[UserInfo]:
         ServiceError: the user is unknown (404), or the request fails.
     """
     return Request("GET", "/v1/users/{user}", json_id(user, "user"))
+
+
+def erase_user(user: Id) -> Request[None]:
+    """Erase all recorded interactions of a user for good.
+
+    Args:
+        user: id of the user.
+
+    Raises:
+        ServiceError: the user is unknown (404), or the request fails.
+    """
+    return Request("DELETE", "/v1/users/{user}", json_id(user, "user"))
 
 
 def model() -> Request[ModelInfo]:
@@ -274,7 +290,8 @@ def make_key(name: str, scope: Scope) -> Request[MadeKey]:
 
     Args:
         name: of the key's holder.
-        scope: "read", "write" (includes reading) or "admin" (includes all).
+        scope: "read", "owner" (its own items), "interactions", "backend" (reads and writes
+            everything but the training data) or "admin".
 
     Raises:
         ServiceError: the request fails.

@@ -5,7 +5,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 Id = int | str
 Scalar = str | int | float | bool | None
 Value = Scalar | list[Scalar]
-Scope = Literal["read", "write", "admin"]
+Scope = Literal["read", "owner", "interactions", "backend", "admin"]
 WriteOutcome = Literal["created", "updated", "unchanged"]
 State = Literal["trained", "ready", "waiting", "unscored", "failed", "deleted"]
 
@@ -97,9 +97,13 @@ class Simulation(TypedDict):
 
 
 class Recorded(TypedDict):
-    """The number of interactions that were new."""
+    """The number of interactions that were new.
+
+    ``refused``: with ``partial``, the interactions that were left out, and why.
+    """
 
     new: int
+    refused: list[dict[str, str]]
 
 
 class ModelInfo(TypedDict):

@@ -1,13 +1,15 @@
 """The catalogue: all items with their texts, with or without interactions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from warmstart.data.attributes import Attribute, has_several_values, read_attribute
-from warmstart.data.ids import Ids
+from warmstart.data.ids import ExternalId, Ids
 from warmstart.data.values import split_values
 from warmstart.errors import DataError
 from warmstart.process import check_process
@@ -67,6 +69,20 @@ class Catalogue:
         """The column that tells the genres of items: the first of ``LIST_COLUMNS``, or None."""
         return next((name for name in LIST_COLUMNS if name in self.columns.columns), None)
 
+    @property
+    def title_column(self) -> str | None:
+        """The column that names an item for people: "title", else the first text column."""
+        return next((name for name in ("title", *self.text_columns) if name in self.columns), None)
+
+    def titles(self, ids: Sequence[ExternalId]) -> list[str]:
+        """What the title column has of some items; "" for an item without, or not in here."""
+        check_process()
+        if self.title_column is None:
+            return [""] * len(ids)
+        rows = self.item_ids.rows(list(ids))
+        values = self.columns.get_column(self.title_column)
+        return [_as_title(values[int(row)]) if row >= 0 else "" for row in rows]
+
     @cached_property
     def attribute_names(self) -> tuple[str, ...]:
         """The columns that hold several values per item; see ``attributes.has_several_values``."""
@@ -115,6 +131,10 @@ class Catalogue:
             _extended_columns(self.columns, new.columns),
             self.text_columns,
         )
+
+
+def _as_title(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, pl.Series) else str(value or "")
 
 
 def compose_texts(columns: pl.DataFrame, text_columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ class Settings(StoreSettings):
         rate_limit: maximum rate of requests per key, or per address without a valid key, as in
             "500/second" or "20/minute".
         max_body_bytes: maximum size of a request body, in bytes, at least 1024.
+        max_body_seconds: maximum time, in seconds, for a request body to arrive.
         max_text_chars: maximum size of one item, all columns together, in characters.
         max_items_per_request: maximum number of items or interactions in one request.
         max_k: maximum length of a list, in items.
@@ -75,6 +76,7 @@ class Settings(StoreSettings):
     anonymous_read: bool = False
     rate_limit: str = "1000/second"
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024)
+    max_body_seconds: float = Field(default=30.0, gt=0)
     max_text_chars: int = Field(default=20_000, ge=1)
     max_items_per_request: int = Field(default=1000, ge=1)
     max_k: int = Field(default=1000, ge=1)

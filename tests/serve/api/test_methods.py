@@ -39,7 +39,7 @@ def serve(settings, folders):
         update = {"model": model, "models_folder": model.parent, "prior_strength": 2.0}
         service = Service(settings.model_copy(update=update))
         token = make_key(service.store, "tests", "admin")
-        service.keys.load(service.store.keys())
+        service.keys.load(service.store.keys.all())
         client = TestClient(create_app(service), raise_server_exceptions=False)
         client.headers["Authorization"] = f"Bearer {token}"
         started.append(client.__enter__())

@@ -49,7 +49,7 @@ def made(tmp_path_factory, model_folder, lm_folder):
         )
     )
     token = make_key(service.store, "tests", "admin")
-    service.keys.load(service.store.keys())
+    service.keys.load(service.store.keys.all())
     yield create_app(service), token
     asgi.shutdown_lifespans()
 

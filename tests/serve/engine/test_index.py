@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load
 
 from tests.serve.engine.clicks import clicked
 from warmstart.data.queries import Queries
-from warmstart.serve.engine.encodings import encode_texts, pack, unpack
+from warmstart.serve.engine.encodings import encode_texts, pack
 from warmstart.serve.engine.exposure import TOP
 from warmstart.serve.engine.index import Index
 from warmstart.serve.engine.lists import ListRequest, ListRules, UnknownUserError, select_list
-from warmstart.serve.storage.store import Item, ItemState
+from warmstart.serve.storage.records import Item, ItemState
 
 NAMES = ["new-a", "new-b", "new-c"]
 
@@ -143,7 +144,7 @@ def spam(name, model, packed):
     """An item whose vector gives every user a score of about 1000."""
     users = model.hybrid.backbone.vectors[0]
     vector = np.linalg.lstsq(users, np.ones(len(users)), rcond=None)[0]
-    encoding = unpack(packed[0]) | {"folded": (1000 * vector).astype(np.float32)}
+    encoding = load(packed[0]) | {"folded": (1000 * vector).astype(np.float32)}
     return ItemState(Item(name, {"title": "x"}, "x", "x", "mallory"), pack(encoding), {})
 
 

@@ -16,7 +16,7 @@ from warmstart.servable import Servable
 from warmstart.serve.engine.encodings import encode_texts, pack
 from warmstart.serve.engine.index import Index
 from warmstart.serve.engine.lists import ListRequest, UnknownUserError
-from warmstart.serve.storage.store import Item, ItemState
+from warmstart.serve.storage.records import Item, ItemState
 
 IALS = {"kind": "ials", "width": 8, "epochs": 3}
 BPR = {"kind": "bpr", "width": 8, "epochs": 3}

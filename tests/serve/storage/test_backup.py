@@ -15,8 +15,10 @@ from warmstart.cli.app import app
 from warmstart.errors import ConfigError, DataError
 from warmstart.serve.storage import backup
 from warmstart.serve.storage.backup import back_up, restore
+from warmstart.serve.storage.database import StoreError
 from warmstart.serve.storage.keys import KeyRing, make_key
-from warmstart.serve.storage.store import Event, Item, Store, StoreError
+from warmstart.serve.storage.records import Event, Item
+from warmstart.serve.storage.store import Store
 from warmstart.serve.storage.tables import items, metadata
 from warmstart.testing import postgres
 
@@ -30,17 +32,18 @@ def item(name, text="a text"):
 
 def fill(store):
     """Write rows of every kind; return the token of a key."""
-    store.write_items([item("a"), item("b", ODD), item("gone")])
-    store.save_encodings("model", [(item("a"), bytes(range(256))), (item("b", ODD), b"")])
-    store.mark_failed(item("b", ODD), "too odd")
-    store.delete_item(item("gone"))
-    store.record_events([Event("e1", "u1", "a", "owner"), Event("e2", "ü2", "warm", "owner")])
-    return make_key(store, "shop", "write")
+    store.items.write([item("a"), item("b", ODD), item("gone")])
+    store.encodings.save("model", [(item("a"), bytes(range(256))), (item("b", ODD), b"")])
+    store.items.mark_failed(item("b", ODD), "too odd")
+    store.items.delete("gone", "owner")
+    store.events.record([Event("e1", "u1", "a", "owner"), Event("e2", "ü2", "warm", "owner")])
+    store.models.announce("live", "hash")
+    return make_key(store, "shop", "backend")
 
 
 def rows_of(store):
     """Every row of every table; times in UTC."""
-    with store.snapshot() as connection:
+    with store.database.snapshot() as connection:
         found = {
             table.name: [
                 backup._portable(row) for row in connection.execute(sa.select(table)).mappings()
@@ -101,21 +104,25 @@ def test_every_row_is_restored(source, target, new_url, tmp_path):
     with closing(Store(url)) as store:
         token = fill(store)
         before = rows_of(store)
-        last = store.latest()
+        last = store.changes.latest()
         seen = list(store.all_item_states("model"))
     counts = back_up(url, file)
-    assert counts == {"changes": last, "events": 2, "items": 3, "keys": 1, "encodings": 2}
+    rows = {"events": 2, "items": 3, "keys": 1, "encodings": 2, "models": 1}
+    assert counts == {"changes": last, **rows}
     assert list(file.parent.iterdir()) == [file]
     assert restore(file, other) == counts
     with closing(Store(other)) as store:
         assert rows_of(store) == before
         assert list(store.all_item_states("model")) == seen
         ring = KeyRing("10/second", anonymous_read=False)
-        ring.load(store.keys())
-        assert ring.check(f"Bearer {token}", "write", "").scope == "write"
-        store.append_change("model", "next")
-        assert [change.number for change in store.changes(last)] == [last + 1]
-        assert store.write_items([item("a"), item("c")]) == ["unchanged", "created"]
+        ring.load(store.keys.all())
+        assert ring.identify(f"Bearer {token}", "").scope == "backend"
+        assert store.items.write([item("a"), item("c")]) == ["unchanged", "created"]
+        assert [change.number for change in store.changes.after(last)] == [last + 1]
+        store.models.announce("next", "hash")
+        assert store.models.latest().number == 2
+        assert store.events.record([Event("e1", "u1", "a", "owner")]).new == 0
+        assert store.events.record([Event("e3", "u1", "a", "owner")]).new == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,10 +130,10 @@ def test_times_are_the_same_moments(kind, new_url, tmp_path):
     url, other, file = new_url("sqlite"), new_url(kind), tmp_path / "times.backup"
     began = datetime.now(UTC)
     with closing(Store(url)) as store:
-        store.write_items([item("a")])
+        store.items.write([item("a")])
     back_up(url, file)
     restore(file, other)
-    with closing(Store(other)) as store, store.snapshot() as connection:
+    with closing(Store(other)) as store, store.database.snapshot() as connection:
         written = backup._utc(connection.execute(sa.select(items.c.written)).scalar_one())
     assert began <= written <= datetime.now(UTC)
 
@@ -136,35 +143,42 @@ def test_later_writes_are_not_in_the_backup(kind, new_url, tmp_path, monkeypatch
     url, other, file = new_url(kind), new_url("sqlite"), tmp_path / "busy.backup"
     copied, portable = [], backup._portable
     with closing(Store(url)) as store:
-        store.write_items([item(f"old{number}") for number in range(20)])
+        store.items.write([item(f"old{number}") for number in range(20)])
 
         def write_between(row):
             copied.append(row)
             name = f"new{len(copied)}"
-            store.write_items([item(name), item("old3", name)])
-            store.record_events([Event(name, "u1", name, "owner")])
+            store.items.write([item(name), item("old3", name)])
+            store.events.record([Event(name, "u1", name, "owner")])
             return portable(row)
 
         monkeypatch.setattr(backup, "_portable", write_between)
         monkeypatch.setattr(backup, "_PAGE", 5)
         counts = back_up(url, file)
         monkeypatch.undo()
-        assert store.latest() == 20 + 3 * len(copied)
-    assert counts == {"changes": 20, "events": 0, "items": 20, "keys": 0, "encodings": 0}
+        assert store.changes.latest() == 20 + 3 * len(copied)
+    assert counts == {
+        "changes": 20,
+        "events": 0,
+        "items": 20,
+        "keys": 0,
+        "encodings": 0,
+        "models": 0,
+    }
     restore(file, other)
     with closing(Store(other)) as store:
-        assert {change.name for change in store.changes(0)} == {f"old{n}" for n in range(20)}
-        assert store.item("old3") == item("old3")
+        assert {change.name for change in store.changes.after(0)} == {f"old{n}" for n in range(20)}
+        assert store.items.get("old3") == item("old3")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_store_that_is_not_empty_is_refused_and_left_unchanged(kind, new_url, made):
     url = new_url(kind)
     with closing(Store(url)) as store:
-        store.write_items([item("mine")])
+        store.items.write([item("mine")])
         with pytest.raises(DataError, match=r"not empty \(it has 1 changes, 1 items\).*a new one"):
             restore(made, url)
-        assert [found.item for found in store.newest(10)] == ["mine"]
+        assert [found.item for found in store.items.newest(10)] == ["mine"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,8 +12,16 @@ import pytest
 import sqlalchemy as sa
 
 from warmstart.errors import ConfigError
+from warmstart.serve.storage import database, leadership
 from warmstart.serve.storage import store as store_module
-from warmstart.serve.storage.store import ChangesLostError, Event, Item, Key, Store, StoreError
+from warmstart.serve.storage.changes import ChangesLostError
+from warmstart.serve.storage.database import StoreError
+from warmstart.serve.storage.event_store import EventConflictError
+from warmstart.serve.storage.item_store import NotAllowedError
+from warmstart.serve.storage.model_store import AnnouncedModel
+from warmstart.serve.storage.records import Event, Item, Key
+from warmstart.serve.storage.store import Store
+from warmstart.serve.storage.tables import metadata
 from warmstart.testing.postgres import binaries, server
 
 MODEL = "model-a"
@@ -58,127 +66,127 @@ def engine_of(url):
 
 
 def test_writing_items_is_idempotent(store):
-    assert store.write_items([item("a"), item("b")]) == ["created", "created"]
-    last = store.latest()
-    assert store.write_items([item("a"), item("b")]) == ["unchanged", "unchanged"]
-    assert store.latest() == last  # an unchanged item is no change
-    assert store.write_items([item("a", "another"), item("b")]) == ["updated", "unchanged"]
-    assert [change.name for change in store.changes(last)] == ["a"]
-    assert store.item("a") == item("a", "another")
-    assert store.item("c") is None
+    assert store.items.write([item("a"), item("b")]) == ["created", "created"]
+    last = store.changes.latest()
+    assert store.items.write([item("a"), item("b")]) == ["unchanged", "unchanged"]
+    assert store.changes.latest() == last  # an unchanged item is no change
+    assert store.items.write([item("a", "another"), item("b")]) == ["updated", "unchanged"]
+    assert [change.name for change in store.changes.after(last)] == ["a"]
+    assert store.items.get("a") == item("a", "another")
+    assert store.items.get("c") is None
 
 
 def test_a_deleted_item_is_created_again(store):
-    store.write_items([item("a")])
-    store.delete_item(item("a"))
-    assert store.item("a").deleted
-    assert store.unencoded(MODEL) == []
-    store.delete_item(item("a"))  # deleting twice is allowed
-    assert store.write_items([item("a")]) == ["created"]
-    assert store.item("a") == item("a")
+    store.items.write([item("a")])
+    store.items.delete("a", "shop")
+    assert store.items.get("a") == Item("a", {}, "", "", "shop", deleted=True)
+    assert store.encodings.missing(MODEL) == []
+    assert store.items.delete("a", "shop")  # deleting twice is allowed
+    assert store.items.write([item("a")]) == ["created"]
+    assert store.items.get("a") == item("a")
 
 
 def test_an_item_that_was_never_written_can_be_deleted(store):
-    store.delete_item(Item("trained", {}, "", "", "shop"))
-    assert store.item("trained").deleted
-    assert store.unencoded(MODEL) == []
+    assert not store.items.delete("trained", "shop")
+    assert store.items.get("trained").deleted
+    assert store.encodings.missing(MODEL) == []
 
 
 def test_the_last_of_several_versions_in_one_request_is_stored(store):
-    assert store.write_items([item("a", "x"), item("a", "x")]) == ["created", "unchanged"]
-    assert store.write_items([item("a", "y"), item("a", "z")]) == ["updated", "updated"]
-    assert store.item("a").text == "z"
-    assert store.write_items([item("a", "y"), item("a", "z")]) == ["updated", "updated"]
-    assert store.item("a").text == "z"
+    assert store.items.write([item("a", "x"), item("a", "x")]) == ["created", "unchanged"]
+    assert store.items.write([item("a", "y"), item("a", "z")]) == ["updated", "updated"]
+    assert store.items.get("a").text == "z"
+    assert store.items.write([item("a", "y"), item("a", "z")]) == ["updated", "updated"]
+    assert store.items.get("a").text == "z"
 
 
 def test_a_failed_item_is_encoded_again_when_it_is_written_again(store):
-    store.write_items([item("a")])
-    store.mark_failed(item("a"), "cannot be encoded")
-    assert store.item("a").error == "cannot be encoded"
-    assert store.unencoded(MODEL) == []
-    assert store.write_items([item("a")]) == ["created"]
-    assert store.item("a").error is None
-    assert len(store.unencoded(MODEL)) == 1
-    store.mark_failed(item("a", "an older text"), "too late")
-    assert store.item("a").error is None
+    store.items.write([item("a")])
+    store.items.mark_failed(item("a"), "cannot be encoded")
+    assert store.items.get("a").error == "cannot be encoded"
+    assert store.encodings.missing(MODEL) == []
+    assert store.items.write([item("a")]) == ["created"]
+    assert store.items.get("a").error is None
+    assert len(store.encodings.missing(MODEL)) == 1
+    store.items.mark_failed(item("a", "an older text"), "too late")
+    assert store.items.get("a").error is None
 
 
 def test_a_write_is_done_completely_or_not_at_all(store, url):
-    store.write_items([item("a")])
-    last = store.latest()
+    store.items.write([item("a")])
+    last = store.changes.latest()
     broken = Item("c", {}, None, "hash", "shop")  # pyright: ignore[reportArgumentType]
     with pytest.raises(StoreError, match="cannot be written"):
-        store.write_items([item("a", "new"), item("b"), broken])
-    assert store.item("a") == item("a")
-    assert (store.item("b"), store.item("c")) == (None, None)
-    assert store.latest() == last
+        store.items.write([item("a", "new"), item("b"), broken])
+    assert store.items.get("a") == item("a")
+    assert (store.items.get("b"), store.items.get("c")) == (None, None)
+    assert store.changes.latest() == last
     happened = [Event("e-1", "u", "a", "shop"), Event("e-2", None, "a", "shop")]  # pyright: ignore[reportArgumentType]
     with pytest.raises(StoreError, match="cannot be written"):
-        store.record_events(happened)
-    assert store.history("u") == []
-    assert store.latest() == last
-    assert store.write_items([item("b")]) == ["created"]  # the store still works
+        store.events.record(happened)
+    assert store.events.history("u") == []
+    assert store.changes.latest() == last
+    assert store.items.write([item("b")]) == ["created"]  # the store still works
 
 
 def test_an_error_does_not_quote_what_was_written(store):
     broken = Item("c", {"title": "confidential"}, None, "hash", "shop")  # pyright: ignore[reportArgumentType]
     with pytest.raises(StoreError) as caught:
-        store.write_items([broken])
+        store.items.write([broken])
     assert "confidential" not in str(caught.value)
     assert "parameters hidden" in str(caught.value.__cause__)  # this error is logged too
 
 
 def test_newest_returns_the_newest_items_first(store):
     for name in "abc":
-        store.write_items([item(name)])
-    assert [found.item for found in store.newest(2)] == ["c", "b"]
-    assert [found.item for found in store.newest(2, 2)] == ["a"]
+        store.items.write([item(name)])
+    assert [found.item for found in store.items.newest(2)] == ["c", "b"]
+    assert [found.item for found in store.items.newest(2, 2)] == ["a"]
 
 
 @pytest.mark.parametrize("text", ["ü ß ẞ", "\U0001f600", "\u202e rtl", "'; DROP TABLE items; --"])
 def test_every_text_is_stored(store, text):
     written = Item(text, {text: text, "n": 2**62, "x": 0.1, "none": None}, text, text, text)
-    store.write_items([written])
-    assert store.item(text) == written
-    store.record_events([Event(text, text, text, text)])
-    assert store.history(text) == [text]
+    store.items.write([written])
+    assert store.items.get(text) == written
+    store.events.record([Event(text, text, text, text)])
+    assert store.events.history(text) == [text]
 
 
 # -- encodings --
 
 
 def test_items_without_an_encoding_of_their_current_text_are_waiting(store):
-    store.write_items([item("a"), item("b")])
-    assert store.unencoded(MODEL) == ["a", "b"]
-    assert store.unencoded_among(MODEL, ["b", "c"]) == [item("b")]
+    store.items.write([item("a"), item("b")])
+    assert store.encodings.missing(MODEL) == [("a", "shop"), ("b", "shop")]
+    assert store.encodings.missing_among(MODEL, ["b", "c"]) == [item("b")]
     assert store.item_states(MODEL, ["a"])["a"].is_waiting
-    store.save_encodings(MODEL, [(item("a"), b"of a")])
-    assert len(store.unencoded(MODEL)) == 1
-    assert len(store.unencoded("another model")) == 2
+    store.encodings.save(MODEL, [(item("a"), b"of a")])
+    assert len(store.encodings.missing(MODEL)) == 1
+    assert len(store.encodings.missing("another model")) == 2
     assert store.item_states(MODEL, ["a"])["a"].encoding == b"of a"
     assert not store.item_states(MODEL, ["a"])["a"].is_waiting
     assert store.item_states("another model", ["a"])["a"].encoding is None
 
 
 def test_an_encoding_of_an_older_text_does_not_count(store):
-    store.write_items([item("a", "old")])
-    (taken,) = store.unencoded_among(MODEL, ["a"])
-    store.write_items([item("a", "new")])  # while the old text is being encoded
-    store.save_encodings(MODEL, [(taken, b"of old")])
+    store.items.write([item("a", "old")])
+    (taken,) = store.encodings.missing_among(MODEL, ["a"])
+    store.items.write([item("a", "new")])  # while the old text is being encoded
+    store.encodings.save(MODEL, [(taken, b"of old")])
     assert store.item_states(MODEL, ["a"])["a"].encoding is None
-    assert len(store.unencoded(MODEL)) == 1
-    store.save_encodings(MODEL, [(item("a", "new"), b"of new")])
+    assert len(store.encodings.missing(MODEL)) == 1
+    store.encodings.save(MODEL, [(item("a", "new"), b"of new")])
     assert store.item_states(MODEL, ["a"])["a"].encoding == b"of new"
-    store.write_items([item("a", "old")])  # the encoding of "new" is invalid again
+    store.items.write([item("a", "old")])  # the encoding of "new" is invalid again
     assert store.item_states(MODEL, ["a"])["a"].encoding is None
 
 
 def test_an_item_deleted_while_it_is_encoded_stays_deleted(store):
-    store.write_items([item("a")])
-    (taken,) = store.unencoded_among(MODEL, ["a"])
-    store.delete_item(taken)
-    store.save_encodings(MODEL, [(taken, b"of a")])
+    store.items.write([item("a")])
+    (taken,) = store.encodings.missing_among(MODEL, ["a"])
+    store.items.delete(taken.item, "shop")
+    store.encodings.save(MODEL, [(taken, b"of a")])
     assert store.item_states(MODEL, ["a"])["a"].item.deleted
 
 
@@ -187,21 +195,21 @@ def test_an_item_deleted_while_it_is_encoded_stays_deleted(store):
 
 def test_an_event_sent_twice_counts_once(store):
     happened = [Event(f"e-{n}", f"u-{n % 2}", "a", "shop") for n in range(3)]
-    assert store.record_events(happened) == 3
-    last = store.latest()
-    assert store.record_events(happened) == 0
-    assert store.latest() == last
-    assert store.record_events([*happened, Event("e-9", "u-9", "b", "shop")] * 2) == 1
+    assert store.events.record(happened).new == 3
+    last = store.changes.latest()
+    assert store.events.record(happened).new == 0
+    assert store.changes.latest() == last
+    assert store.events.record([*happened, Event("e-9", "u-9", "b", "shop")] * 2).new == 1
     assert store.item_states(MODEL, ["a"])["a"].users.keys() == {"u-0", "u-1"}
-    assert store.history("u-9") == ["b"]
-    assert store.history("nobody") == []
+    assert store.events.history("u-9") == ["b"]
+    assert store.events.history("nobody") == []
 
 
 def test_more_names_than_one_query_may_have(store):
     many = [f"i-{n}" for n in range(1200)]
-    assert set(store.write_items([item(name) for name in many])) == {"created"}
-    assert set(store.write_items([item(name) for name in many])) == {"unchanged"}
-    assert store.record_events([Event(name, "u", name, "shop") for name in many]) == 1200
+    assert set(store.items.write([item(name) for name in many])) == {"created"}
+    assert set(store.items.write([item(name) for name in many])) == {"unchanged"}
+    assert store.events.record([Event(name, "u", name, "shop") for name in many]).new == 1200
     found = store.item_states(MODEL, many)
     assert list(found) == many
     assert all(one.item is not None and one.users.keys() == {"u"} for one in found.values())
@@ -220,7 +228,7 @@ def test_a_follower_misses_no_change_of_concurrent_writers(url, store):
             at = 0
             while True:
                 finished = done.is_set()
-                found = store.changes(at, limit=5)
+                found = store.changes.after(at, limit=5)
                 seen.extend(found)
                 at = seen[-1].number if seen else 0
                 if finished and not found:
@@ -232,7 +240,7 @@ def test_a_follower_misses_no_change_of_concurrent_writers(url, store):
             through = (store, other)[thread % 2]
             try:
                 for n in range(n_writes):
-                    through.write_items([item(f"{thread}-{n}"), item("shared", f"{thread}-{n}")])
+                    through.items.write([item(f"{thread}-{n}"), item("shared", f"{thread}-{n}")])
             except StoreError as error:
                 failures.append(error)
 
@@ -255,23 +263,23 @@ def test_a_follower_misses_no_change_of_concurrent_writers(url, store):
 
 def test_lost_changes_are_an_error(store):
     for n in range(10):
-        store.write_items([item(f"i-{n}")])
-    first = store.changes(0)[0].number
-    store.trim_changes(kept=4)
-    assert len(store.changes(store.latest() - 4)) == 4
+        store.items.write([item(f"i-{n}")])
+    first = store.changes.after(0)[0].number
+    store.changes.trim(kept=4)
+    assert len(store.changes.after(store.changes.latest() - 4)) == 4
     with pytest.raises(ChangesLostError, match="no longer stored"):
-        store.changes(first)
+        store.changes.after(first)
     with pytest.raises(ChangesLostError, match="was already seen"):  # the store is an older copy
-        store.changes(store.latest() + 1)
-    assert store.changes(store.latest()) == []
+        store.changes.after(store.changes.latest() + 1)
+    assert store.changes.after(store.changes.latest()) == []
 
 
 def test_all_item_states_come_page_by_page(store, monkeypatch):
-    monkeypatch.setattr(store_module, "_PAGE", 3)
+    monkeypatch.setattr(store_module, "PAGE", 3)
     names = [f"i-{n}" for n in range(8)]
-    store.write_items([item(name) for name in names])
-    store.save_encodings(MODEL, [(item("i-3"), b"of 3")])
-    store.record_events(
+    store.items.write([item(name) for name in names])
+    store.encodings.save(MODEL, [(item("i-3"), b"of 3")])
+    store.events.record(
         [Event(f"e-{n}", f"u-{n}", name, "s") for n, name in enumerate(["i-3", "zz"])]
     )
     pages = list(store.all_item_states(MODEL))
@@ -287,17 +295,18 @@ def test_all_item_states_come_page_by_page(store, monkeypatch):
 
 
 def test_keys_are_stored_and_revoked(store):
-    made = [Key("k-1", "shop", "write", "hash"), Key("k-2", "shop", "read", "hash")]
+    made = [Key("k-1", "shop", "backend", "hash"), Key("k-2", "shop", "read", "hash")]
     for key in made:
-        store.add_key(key)
-    assert store.keys() == made
+        store.keys.add(key)
+    assert store.keys.all() == made
     with pytest.raises(StoreError):
-        store.add_key(made[0])
-    last = store.latest()
-    assert store.revoke("k-1")
-    assert not store.revoke("k-9")
-    assert [(change.kind, change.name) for change in store.changes(last)] == [("key", "k-1")]
-    found = store.keys()
+        store.keys.add(made[0])
+    last = store.changes.latest()
+    assert store.keys.revoke("k-1")
+    assert not store.keys.revoke("k-9")
+    assert store.keys.version() == (2, 1)
+    assert store.changes.latest() == last  # keys are followed apart from items
+    found = store.keys.all()
     assert [key.revoked for key in found] == [True, False]
 
 
@@ -306,68 +315,239 @@ def test_keys_are_stored_and_revoked(store):
 
 def test_only_one_process_leads_until_it_ends(url, store):
     with closing(Store(url)) as other:
-        if not store.is_postgres:
-            assert store.is_leader()
-            assert other.is_leader()  # SQLite is for one process
-            return
-        assert store.is_leader()
-        assert not other.is_leader()
-        assert store.is_leader()
+        assert store.leadership.acquire()
+        assert not other.leadership.acquire()
+        assert store.leadership.acquire()
         store.close()
-        end = time.monotonic() + 20  # PostgreSQL frees the lock a moment after the connection ends
-        while not other.is_leader():
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        assert other.leadership.acquire()  # at once: the lease was given up
 
 
-def test_a_leader_that_lost_its_connection_no_longer_leads(store, url):
-    if not store.is_postgres:
-        pytest.skip("SQLite has no connection to be cut")
-    assert store.is_leader()
-    cut = sa.text(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
+def test_a_leader_that_does_not_renew_its_lease_loses_it(url, store, monkeypatch):
+    monkeypatch.setattr(leadership, "LEASE_SECONDS", 0.5)
+    monkeypatch.setattr(leadership, "_RENEW_SECONDS", 0.1)
+    assert store.leadership.acquire()
     with closing(Store(url)) as other:
-        engine = engine_of(url)
-        with engine.begin() as connection:
-            connection.execute(cut)
-        engine.dispose()
-        deadline = time.monotonic() + 20
-        while not other.is_leader():
-            assert time.monotonic() < deadline
+        started = time.monotonic()
+        while not other.leadership.acquire():
+            assert time.monotonic() - started < 10
+            time.sleep(0.02)
+        assert time.monotonic() - started > 0.3
+        assert not store.leadership.acquire()  # it was frozen, and wakes up
+        other.close()
+        assert store.leadership.acquire()
+
+
+def test_a_lease_that_is_renewed_is_kept(url, store, monkeypatch):
+    monkeypatch.setattr(leadership, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(leadership, "_RENEW_SECONDS", 0.1)
+    with closing(Store(url)) as other:
+        for _ in range(30):
+            assert store.leadership.acquire()
+            assert not other.leadership.acquire()
             time.sleep(0.05)
-        assert not store.is_leader()
+
+
+# -- nothing waits for ever --
+
+
+def test_a_writer_that_never_ends_stops_no_other_for_long(url, store, monkeypatch):
+    """Another session holds the lock of the writers, as a process that hangs would."""
+    engine = engine_of(url)
+    with engine.connect() as stuck:
+        if store.is_postgres:
+            stuck.execute(sa.select(sa.func.pg_advisory_xact_lock(database._WRITER_LOCK_ID)))
+        else:
+            stuck.exec_driver_sql("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        with pytest.raises(StoreError, match=r"lock"):
+            store.items.write([item("a")])
+        assert time.monotonic() - started < 2 * database.LOCK_SECONDS
+        assert store.items.get("a") is None  # readers go on
+        stuck.rollback()
+    engine.dispose()
+    assert store.items.write([item("a")]) == ["created"]
+
+
+def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
+    if binaries() is None:
+        pytest.skip("PostgreSQL is not installed: no initdb found")
+    monkeypatch.setattr(database, "_ANSWER_SECONDS", 1.0)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        with (
+            server(Path(folder) / "server") as frozen,
+            closing(Store(frozen.url("frozen"))) as store,
+        ):
+            store.items.write([item("a")])
+            frozen.freeze()
+            try:
+                for attempt in (store.changes.latest, lambda: store.items.write([item("b")])):
+                    started = time.monotonic()
+                    with pytest.raises(StoreError):
+                        attempt()
+                    assert time.monotonic() - started < 10
+            finally:
+                frozen.thaw()
+            assert store.items.write([item("b")]) == ["created"]
+
+
+def test_the_file_of_a_store_is_for_its_owner_only(url, store, tmp_path):
+    if store.is_postgres:
+        pytest.skip("a server has its own permissions")
+    store.items.write([item("a")])
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("store.db*")} == {0o600}
+
+
+# -- owners --
+
+
+def test_an_owner_changes_its_own_items_only(store):
+    store.items.write([item("a", owner="shop-a")])
+    for change in (
+        lambda: store.items.write(
+            [item("b", owner="b"), item("a", "mine", owner="b")], own_only=True
+        ),
+        lambda: store.items.delete("a", "b", own_only=True),
+    ):
+        with pytest.raises(NotAllowedError, match=r"'a' belongs to another key"):
+            change()
+    assert store.items.get("a") == item("a", owner="shop-a")
+    assert store.items.get("b") is None
+    assert store.items.write([item("a", "new", owner="shop-a")], own_only=True) == ["updated"]
+    store.items.delete("a", "shop-a", own_only=True)
+    with pytest.raises(NotAllowedError):  # nobody takes the place of a deleted item
+        store.items.write([item("a", owner="b")], own_only=True)
+    assert store.items.write([item("a", owner="a backend")]) == ["created"]
+    assert store.items.get("a").owner == "shop-a"
+
+
+def test_reserved_items_may_be_changed_once_they_were_written(store):
+    for change in (
+        lambda: store.items.write([item("a")], reserved=["a"]),
+        lambda: store.items.delete("a", "shop", reserved=["a"]),
+    ):
+        with pytest.raises(NotAllowedError, match=r"'a' is in the training data"):
+            change()
+    store.items.write([item("a")])
+    assert store.items.write([item("a", "new")], reserved=["a"]) == ["updated"]
+
+
+def test_a_deleted_text_is_nowhere_in_the_store(store, url):
+    store.items.write([item("a", "confidential")])
+    store.encodings.save(MODEL, [(item("a", "confidential"), b"confidential")])
+    store.items.delete("a", "shop")
+    engine = engine_of(url)
+    with engine.connect() as connection:
+        for table in ("items", "encodings", "changes"):
+            rows = connection.exec_driver_sql(f"SELECT * FROM {table}").all()
+            assert "confidential" not in repr(rows)
+    engine.dispose()
+
+
+def test_event_ids_belong_to_their_key(store):
+    assert store.events.record([Event("order-1", "u", "a", "shop-a")]).new == 1
+    assert store.events.record([Event("order-1", "v", "b", "shop-b")]).new == 1
+    with pytest.raises(EventConflictError, match="order-1") as caught:
+        store.events.record(
+            [Event("order-2", "u", "a", "shop-a"), Event("order-1", "u", "b", "shop-a")]
+        )
+    assert caught.value.position == 1
+    assert store.events.history("u") == ["a"]
+    found = store.events.record(
+        [Event("order-2", "w", "c", "shop-a"), Event("order-1", "u", "b", "shop-a")],
+        skip_conflicts=True,
+    )
+    assert (found.new, found.conflicts) == (1, [1])
+    assert store.events.history("w") == ["c"]
+
+
+def test_the_interactions_of_a_user_are_erased(store):
+    store.events.record([Event(f"e-{n}", f"u-{n % 2}", f"i-{n}", "s") for n in range(6)])
+    last = store.changes.latest()
+    assert store.events.erase("u-0") == 3
+    assert store.events.history("u-0") == []
+    assert len(store.events.history("u-1")) == 3
+    changed = {(change.kind, change.name) for change in store.changes.after(last)}
+    assert changed == {("events", f"i-{n}") for n in (0, 2, 4)}
+    assert store.events.erase("u-0") == 0
+
+
+def test_encodings_of_other_models_are_pruned(store):
+    store.items.write([item("a")])
+    for model in ("old", MODEL):
+        store.encodings.save(model, [(item("a"), b"of a")])
+    assert store.encodings.prune([MODEL]) == 1
+    store.database.vacuum()
+    assert store.item_states(MODEL, ["a"])["a"].encoding == b"of a"
+    assert store.item_states("old", ["a"])["a"].encoding is None
+
+
+def test_the_last_announced_model_is_known(store):
+    assert store.models.latest() is None
+    store.models.announce("january", "hash")
+    store.models.announce("february", "hash")
+    assert store.models.latest() == AnnouncedModel(2, "february", "hash")
+
+
+def test_a_store_of_the_last_version_is_upgraded(url):
+    Store(url).close()
+    engine = engine_of(url)
+    with engine.begin() as connection:
+        for statement in _DOWN_TO_0002.split(";"):
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    with closing(Store(url)) as store:
+        assert [key.scope for key in store.keys.all()] == ["backend", "read"]
+        assert store.events.history("u") == ["a", "b"]
+        assert store.events.record([Event("e-1", "u", "a", "k-1")]).new == 0
+        assert store.events.record([Event("e-1", "v", "c", "k-2")]).new == 1
+
+
+_DOWN_TO_0002 = """DROP TABLE events;
+DROP TABLE leases;
+DROP TABLE models;
+DROP INDEX ix_items_written;
+CREATE TABLE events (event TEXT PRIMARY KEY, "user" TEXT NOT NULL, item TEXT NOT NULL,
+    owner TEXT NOT NULL, happened TIMESTAMP NOT NULL);
+CREATE INDEX ix_events_user ON events ("user");
+CREATE INDEX ix_events_item ON events (item);
+INSERT INTO events VALUES ('e-2', 'u', 'b', 'k-1', '2026-01-02 00:00:00.000000');
+INSERT INTO events VALUES ('e-1', 'u', 'a', 'k-1', '2026-01-01 00:00:00.000000');
+INSERT INTO keys VALUES ('k-1', 'shop', 'write', 'x', false, '2026-01-01 00:00:00.000000');
+INSERT INTO keys VALUES ('k-2', 'page', 'read', 'y', false, '2026-01-02 00:00:00.000000');
+UPDATE alembic_version SET version_num = '0002'"""
 
 
 def test_wait_returns_at_once_if_a_write_preceded_it(store):
-    store.wait(0.0)  # with PostgreSQL, starts to listen
-    store.wait(0.1)
-    store.write_items([item("a")])
+    store.changes.wait(0.0)  # with PostgreSQL, starts to listen
+    store.changes.wait(0.1)
+    store.items.write([item("a")])
     started = time.monotonic()
-    store.wait(20.0)
+    store.changes.wait(20.0)
     assert time.monotonic() - started < 10
 
 
 def test_wait_ends_when_another_process_writes(store, url):
     if not store.is_postgres:
         pytest.skip("a SQLite store belongs to one process; others are seen by polling")
-    store.wait(0.0)
+    store.changes.wait(0.0)
     with closing(Store(url)) as other:
-        store.wait(0.1)
+        store.changes.wait(0.1)
         woken = []
         started = time.monotonic()
-        thread = threading.Thread(target=lambda: woken.append((store.wait(20.0), time.monotonic())))
+        thread = threading.Thread(
+            target=lambda: woken.append((store.changes.wait(20.0), time.monotonic()))
+        )
         thread.start()
-        other.write_items([item("a")])
+        other.items.write([item("a")])
         wrote = time.monotonic()
         thread.join()
     assert woken[0][1] - max(started, wrote) < 1.0
 
 
 def test_wait_returns_after_the_timeout(store):
-    store.wait(0.0)
-    store.wait(0.05)
+    store.changes.wait(0.0)
+    store.changes.wait(0.05)
 
 
 # -- older, newer, missing and damaged stores --
@@ -387,24 +567,23 @@ def test_migrations_create_the_tables_of_the_code(url, store):
     found = tables(url)
     assert found.pop("alembic_version")
     assert found == {
-        table.name: {column.name for column in table.columns}
-        for table in store_module.items.metadata.sorted_tables
+        table.name: {column.name for column in table.columns} for table in metadata.sorted_tables
     }
 
 
 def test_a_store_without_tables_gets_the_current_schema(url):
     """The oldest schema is an empty database."""
     with closing(Store(url)) as store:
-        store.write_items([item("a")])
+        store.items.write([item("a")])
     with closing(Store(url)) as again:  # the current schema is left unchanged
-        assert again.item("a") == item("a")
+        assert again.items.get("a") == item("a")
     engine = engine_of(url)
     with engine.begin() as connection:
         for table in tables(url):
             connection.execute(sa.text(f"DROP TABLE {table}"))
     engine.dispose()
     with closing(Store(url)) as fresh:
-        assert fresh.write_items([item("a")]) == ["created"]
+        assert fresh.items.write([item("a")]) == ["created"]
 
 
 def test_a_newer_store_is_refused(url):
@@ -462,11 +641,11 @@ def test_a_read_only_store_is_a_clear_error(tmp_path):
     read_only = f"sqlite:///file:{path}?mode=ro&uri=true"
     assert "unable to open" in error_of(read_only)
     with closing(Store(f"sqlite:///{path}")) as store:
-        store.write_items([item("a")])
+        store.items.write([item("a")])
     with closing(Store(read_only)) as store:
-        assert store.item("a") == item("a")
+        assert store.items.get("a") == item("a")
         with pytest.raises(StoreError, match=r"cannot be written: .*readonly"):
-            store.write_items([item("b")])
+            store.items.write([item("b")])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write to read-only folders")

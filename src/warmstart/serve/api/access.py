@@ -1,13 +1,23 @@
-"""FastAPI dependencies of the routes: the service, and a key with the required scope."""
+"""Who may do what: decided from the headers, before a byte of the body is read.
 
-from collections.abc import Callable
-from typing import Annotated
+``AccessMiddleware`` identifies the caller of every request and counts it; a route declares the
+permission that it needs by the type of its ``caller`` parameter, and ``GuardedRoute`` checks it.
+"""
 
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, cast
+
+from anyio import current_time, fail_after
 from fastapi import Depends, Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from warmstart.serve.api.problems import denied, respond
 from warmstart.serve.engine.service import Service
-from warmstart.serve.storage.keys import Caller
+from warmstart.serve.storage.keys import AccessError, Caller, Permission
 
 
 def service_of(request: Request) -> Service:
@@ -22,19 +32,123 @@ _bearer = HTTPBearer(
     auto_error=False,
     description="An API key, `ws_<id>_<secret>`, made with `warmstart keys create`.",
 )
-_Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def _needs(scope: str) -> Callable[[Request, _Bearer], Caller]:
-    # async, because FastAPI would run a plain function in a thread for every request
-    async def check(request: Request, _: _Bearer) -> Caller:
-        address = request.client.host if request.client else ""
-        keys = service_of(request).keys
-        return keys.check(request.headers.get("Authorization"), scope, address)
+class _Needs:
+    """A dependency that returns the caller; ``GuardedRoute`` has checked the permission."""
 
-    return check  # pyright: ignore[reportReturnType]
+    def __init__(self, permission: Permission) -> None:
+        self.permission: Permission = permission
+
+    async def __call__(
+        self,
+        request: Request,
+        _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    ) -> Caller:
+        return request.state.caller
 
 
-Reader = Annotated[Caller, Depends(_needs("read"))]
-Writer = Annotated[Caller, Depends(_needs("write"))]
-Admin = Annotated[Caller, Depends(_needs("admin"))]
+Recommender = Annotated[Caller, Depends(_Needs("recommend"))]
+UserReader = Annotated[Caller, Depends(_Needs("users"))]
+ItemReader = Annotated[Caller, Depends(_Needs("items"))]
+Writer = Annotated[Caller, Depends(_Needs("write"))]
+Recorder = Annotated[Caller, Depends(_Needs("interactions"))]
+Eraser = Annotated[Caller, Depends(_Needs("erase"))]
+Admin = Annotated[Caller, Depends(_Needs("admin"))]
+
+
+class GuardedRoute(APIRoute):
+    """A route that refuses callers without its permission before it reads the body.
+
+    A body of more than ``max_body_size`` bytes, or of the setting ``max_body_bytes``, is refused:
+    without reading it if its length is declared, otherwise at the limit.
+    """
+
+    def __init__(self, *arguments: Any, max_body_size: int | None = None, **options: Any) -> None:
+        self._body_limit = max_body_size  # FastAPI's own limit would answer in plain text
+        super().__init__(*arguments, **options)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+        calls = [dependency.call for dependency in self.dependant.dependencies]
+        (needs,) = [call for call in calls if isinstance(call, _Needs)]
+
+        async def guarded(request: Request) -> Response:
+            cast("Caller", request.state.caller).require(needs.permission)
+            limit = service_of(request).settings.max_body_bytes
+            if self._body_limit is not None:
+                limit = min(limit, self._body_limit)
+            declared = request.headers.get("content-length", "")
+            if declared.isdecimal() and int(declared) > limit:
+                raise _too_large(limit)
+            return await handler(Request(request.scope, _up_to(limit, request.receive)))
+
+        return guarded
+
+
+class AccessMiddleware:
+    """Identifies and counts the caller of every request except those of ``/health``.
+
+    A request with a wrong key, or beyond the rate limit, is refused here, on every path. A body
+    must arrive within ``body_seconds``.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service, body_seconds: float) -> None:
+        self.app, self._service, self._body_seconds = app, service, body_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/health/"):
+            await self.app(scope, receive, send)
+            return
+        authorization = dict(scope["headers"]).get(b"authorization")
+        address = scope["client"][0] if scope.get("client") else ""
+        try:
+            caller = self._service.keys.identify(
+                None if authorization is None else authorization.decode("latin-1"), address
+            )
+        except AccessError as error:
+            await respond(Request(scope), denied(error))(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = caller
+        await self.app(scope, _within(self._body_seconds, receive), send)
+
+
+def _too_large(limit: int) -> HTTPException:
+    detail = f"the body of this request may have at most {limit} bytes"
+    return HTTPException(413, detail, {"Connection": "close"})
+
+
+def _up_to(limit: int, receive: Receive) -> Receive:
+    """Bound the size of the body."""
+    left = limit
+
+    async def bounded() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise _too_large(limit)
+        return message
+
+    return bounded
+
+
+def _within(seconds: float, receive: Receive) -> Receive:
+    """Bound the time from the first wait for the body to its end."""
+    deadline, complete = float("inf"), False
+
+    async def timed() -> Message:
+        nonlocal deadline, complete
+        if complete:
+            return await receive()  # waits for the client to close the connection
+        deadline = min(deadline, current_time() + seconds)
+        try:
+            with fail_after(max(deadline - current_time(), 0)):
+                message = await receive()
+        except TimeoutError:
+            detail = f"the body did not arrive within {seconds:g} seconds"
+            raise HTTPException(408, detail, {"Connection": "close"}) from None
+        complete = not message.get("more_body")
+        return message
+
+    return timed

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
@@ -11,12 +10,13 @@ from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from warmstart.serve.api import admin, problems, read, write
+from warmstart.serve.api.access import AccessMiddleware
 from warmstart.serve.api.description import describe, operation_id
-from warmstart.serve.api.middleware import BodyLimitMiddleware, ObservabilityMiddleware
+from warmstart.serve.api.middleware import ObservabilityMiddleware
 from warmstart.serve.api.problems import Problem, error_responses
 from warmstart.serve.api.schemas import Health
 from warmstart.serve.api.static import Console
-from warmstart.serve.engine import metrics
+from warmstart.serve.api.threads import Threads
 from warmstart.serve.engine.batcher import Batcher
 from warmstart.serve.engine.service import Service
 from warmstart.version import __version__
@@ -29,8 +29,6 @@ def create_app(service: Service) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
         app.state.batcher = Batcher(service)
-        # Simulations wait for the language model; without a limit they would occupy every thread.
-        app.state.simulations = CapacityLimiter(2)
         yield
         app.state.batcher.close()
         await run_sync(service.close)
@@ -43,7 +41,7 @@ def create_app(service: Service) -> FastAPI:
         generate_unique_id_function=operation_id,
         redoc_url=None,
     )
-    app.state.service = service
+    app.state.service, app.state.batcher, app.state.threads = service, None, Threads()
     problems.install(app)
     v1 = APIRouter(prefix="/v1")
     v1.include_router(read.routes, responses=error_responses(401, 429))
@@ -53,6 +51,9 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(_operations)
     app.mount("/console", Console())
     app.openapi = lambda: describe(app, anonymous_read=service.settings.anonymous_read)
+    app.add_middleware(
+        AccessMiddleware, service=service, body_seconds=service.settings.max_body_seconds
+    )
     if service.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -60,7 +61,6 @@ def create_app(service: Service) -> FastAPI:
             allow_methods=["*"],
             allow_headers=["Authorization", "Content-Type"],
         )
-    app.add_middleware(BodyLimitMiddleware, limit=service.settings.max_body_bytes)
     app.add_middleware(ObservabilityMiddleware)
     return app
 
@@ -80,24 +80,27 @@ async def live() -> Health:
     return Health(status="ok")
 
 
+@_operations.get("/health/lists", responses=error_responses(503))
+async def lists(request: Request) -> Health:
+    """Check that lists can be computed, from what this replica knows; the store is not needed."""
+    if request.app.state.batcher is None:
+        raise Problem(503, "the service is starting", headers={"Retry-After": "1"})
+    return Health(status="ok")
+
+
 @_operations.get("/health/ready", responses=error_responses(503))
 async def ready(request: Request) -> Health:
-    """Check that lists can be computed, which does not need the store."""
-    if not request.app.state.service.alive:
-        raise Problem(
-            503,
-            "a thread of the service has ended; its log has the reason",
-            headers={"Retry-After": "10"},  # after a restart
-        )
+    """Check that everything advances: lists, changes, keys, encodings, and with them the store."""
+    stalled = request.app.state.service.stalled()
+    if stalled:
+        parts = ", ".join(f"{name} ({seconds:.0f} s)" for name, seconds in stalled.items())
+        detail = f"these parts do not advance: {parts}; the log has the reason"
+        raise Problem(503, detail, headers={"Retry-After": "10"})
     return Health(status="ok")
 
 
 @_operations.get("/metrics", response_class=PlainTextResponse)
 async def prometheus(request: Request) -> Response:
-    """Return metrics in the Prometheus text format."""
-    service: Service = request.app.state.service
-    counts = await run_sync(service.deployment.index.counts)  # waits while lists are computed
-    for kind in ("warm", "cold", "warming"):
-        metrics.ITEMS.labels(kind).set(counts[kind])
-    metrics.WAITING.set(service.waiting)
+    """Return metrics in the Prometheus text format; from numbers at hand, without any wait."""
+    request.app.state.service.update_metrics()
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

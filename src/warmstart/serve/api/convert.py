@@ -13,7 +13,7 @@ from warmstart.errors import DataError
 from warmstart.serve.api.problems import Problem
 from warmstart.serve.engine.ids import IdKind, WrongIdError, id_names
 from warmstart.serve.engine.service import Service
-from warmstart.serve.storage.store import Item
+from warmstart.serve.storage.records import Item
 
 
 def external_id(service: Service, kind: IdKind = "item") -> Callable[[str], ExternalId]:
@@ -23,7 +23,7 @@ def external_id(service: Service, kind: IdKind = "item") -> Callable[[str], Exte
         service: service whose model has the ids.
         kind: "item" or "user".
     """
-    if not service.ids(kind).is_integer:
+    if not service.deployment.ids(kind).is_integer:
         return lambda name: name
     return lambda name: int(name) if name.removeprefix("-").isdecimal() else name
 
@@ -43,7 +43,7 @@ def internal_names(
         Problem: an id is malformed, or does not have the type of the model's ids.
     """
     try:
-        return id_names(given, service.ids(kind))
+        return id_names(given, service.deployment.ids(kind))
     except WrongIdError as error:
         at = error.position
         problem = Problem(422, str(error), pointer=pointer.format(at), seen=given[at])

@@ -1,4 +1,4 @@
-"""Middleware for every request: request id, log line, metrics, limit on the body."""
+"""Middleware for every request: request id, log line, metrics."""
 
 import time
 import uuid
@@ -60,43 +60,6 @@ class ObservabilityMiddleware:
 
 _CLIENT_GONE = 499  # no response was sent
 _DEBUG_ROUTES = {"/health/live", "/health/ready", "/metrics"}  # frequent: logged at DEBUG only
-
-
-class BodyLimitMiddleware:
-    """Refuses a body of more than ``limit`` bytes, with or without a Content-Length header."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app, self.limit = app, limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        stated = dict(scope["headers"]).get(b"content-length", b"0")
-        body, length = [], 0
-        if stated.isdigit() and int(stated) <= self.limit:
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    return
-                body.append(message.get("body", b""))
-                length += len(body[-1])
-                if length > self.limit or not message.get("more_body"):
-                    break
-        if not stated.isdigit() or int(stated) > self.limit or length > self.limit:
-            problem = Problem(413, f"a request body may have at most {self.limit} bytes")
-            await respond(Request(scope), problem)(scope, receive, send)
-            return
-        whole: Message | None = {"type": "http.request", "body": b"".join(body), "more_body": False}
-
-        async def replay() -> Message:
-            nonlocal whole
-            if whole is None:
-                return await receive()
-            message, whole = whole, None
-            return message
-
-        await self.app(scope, replay, send)
 
 
 def _request_id(scope: Scope) -> str:

@@ -18,9 +18,10 @@ from starlette.routing import Match
 
 from warmstart.errors import WarmstartError
 from warmstart.serve.api.invalid_requests import shown, wrong_fields
-from warmstart.serve.engine.service import BusyError
+from warmstart.serve.engine.encode_queue import QueueFullError
+from warmstart.serve.storage.database import StoreError
+from warmstart.serve.storage.item_store import NotAllowedError
 from warmstart.serve.storage.keys import AccessError
-from warmstart.serve.storage.store import StoreError
 
 MEDIA = "application/problem+json"
 
@@ -64,9 +65,11 @@ _RETRY = {"Retry-After": "seconds to wait before the next attempt"}
 _RESPONSES = {
     400: _response("The body is not JSON."),
     401: _response("The API key is missing, unknown or revoked.", **{"WWW-Authenticate": "Bearer"}),
-    403: _response("The scope of the key is too low."),
+    403: _response("The scope of the key does not allow this."),
     404: _response("There is no such item, user or key."),
-    413: _response("The body has more than `max_body_bytes` bytes."),
+    408: _response("The body took too long to arrive."),
+    409: _response("An event id was used before for another user or item; nothing was done."),
+    413: _response("The body has too many bytes."),
     415: _response("The body must be application/json."),
     422: _response("Fields are wrong or missing; `errors` lists them. Nothing was done."),
     429: _response(
@@ -135,9 +138,10 @@ def install(app: FastAPI) -> None:
         Problem: lambda _, error: error,
         RequestValidationError: _invalid,
         HTTPException: _refused,
-        AccessError: _denied,
-        BusyError: _busy,
+        AccessError: lambda _, error: denied(error),
+        QueueFullError: _busy,
         StoreError: lambda _, e: Problem(503, str(e), headers={"Retry-After": "1"}),
+        NotAllowedError: lambda _, e: Problem(403, str(e)),
         WarmstartError: lambda _, e: Problem(422, str(e)),
     }
     for kind, convert in kinds.items():
@@ -187,7 +191,8 @@ def _is_json(kind: str) -> bool:
     return kind.startswith("application/") and kind.endswith(("/json", "+json"))
 
 
-def _denied(_: Request, error: AccessError) -> Problem:
+def denied(error: AccessError) -> Problem:
+    """Convert the refusal of a key or a rate."""
     headers = {}
     if error.status == 401:
         headers = {"WWW-Authenticate": "Bearer"}
@@ -196,5 +201,5 @@ def _denied(_: Request, error: AccessError) -> Problem:
     return Problem(error.status, error.detail, headers=headers)
 
 
-def _busy(_: Request, error: BusyError) -> Problem:
+def _busy(_: Request, error: QueueFullError) -> Problem:
     return Problem(429, str(error), headers={"Retry-After": str(ceil(error.retry_after))})

@@ -5,14 +5,19 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import orjson
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from starlette.convertors import Convertor, register_url_convertor
 
 from warmstart.abilities import Simulates, require
 from warmstart.data.ids import ExternalId
-from warmstart.serve.api.access import Reader, TheService
+from warmstart.serve.api.access import (
+    GuardedRoute,
+    ItemReader,
+    Recommender,
+    TheService,
+    UserReader,
+)
 from warmstart.serve.api.convert import composed_text, external_id, internal_name, internal_names
 from warmstart.serve.api.problems import Problem, error_responses
 from warmstart.serve.api.schemas import (
@@ -27,11 +32,14 @@ from warmstart.serve.api.schemas import (
     Status,
     UserInfo,
 )
+from warmstart.serve.api.threads import TheThreads
 from warmstart.serve.engine.encodings import encode_texts
 from warmstart.serve.engine.ids import MAX_ID
 from warmstart.serve.engine.lists import Hit, ListRequest, UnknownUserError
 from warmstart.serve.engine.service import Service
-from warmstart.serve.storage.store import Item, StoreError
+from warmstart.serve.storage.database import StoreError
+from warmstart.serve.storage.keys import Caller
+from warmstart.serve.storage.records import Item
 
 
 class _Id(Convertor[str]):
@@ -47,8 +55,9 @@ class _Id(Convertor[str]):
 
 
 register_url_convertor("id", _Id())
-routes = APIRouter()
+routes = APIRouter(route_class=GuardedRoute)
 
+_MAX_BODY_BYTES = 2**20
 _MANY_IDS = 1000  # more of them are converted outside the event loop
 ItemPath = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="id of the item")]
 UserPath = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="id of the user")]
@@ -57,10 +66,13 @@ UserPath = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="id 
 @routes.post(
     "/recommend",
     response_model=Recommendations,
-    responses=error_responses(400, 404, 413, 415, 422),
+    responses=error_responses(400, 404, 408, 413, 415, 422),
     tags=["recommend"],
+    max_body_size=_MAX_BODY_BYTES,
 )
-async def recommend(body: Recommend, request: Request, _: Reader) -> Response:
+async def recommend(
+    body: Recommend, request: Request, threads: TheThreads, _: Recommender
+) -> Response:
     """Recommend the best items for a user, or for a history of items."""
     service: Service = request.app.state.service
     if body.k > service.settings.max_k:
@@ -68,7 +80,7 @@ async def recommend(body: Recommend, request: Request, _: Reader) -> Response:
         raise Problem(422, allowed, pointer="#/k", seen=body.k)
     n_ids = len(body.history or ()) + len(body.allow or ()) + len(body.deny)
     if n_ids > _MANY_IDS:
-        wanted = await run_sync(_list_request, service, body)
+        wanted = await threads.index.run(lambda: _list_request(service, body))
     else:
         wanted = _list_request(service, body)
     try:
@@ -111,9 +123,19 @@ def _recommended(hit: Hit, to_external: Callable[[str], ExternalId]) -> dict[str
     return row
 
 
-@routes.post("/simulate", responses=error_responses(400, 413, 415, 422), tags=["simulate"])
-async def simulate(body: Simulate, service: TheService, request: Request, _: Reader) -> Simulation:
-    """Predict the likely users of a new item from its text; nothing is stored."""
+@routes.post(
+    "/simulate",
+    responses=error_responses(400, 408, 413, 415, 422),
+    tags=["simulate"],
+    max_body_size=_MAX_BODY_BYTES,
+)
+async def simulate(
+    body: Simulate, service: TheService, threads: TheThreads, caller: ItemReader
+) -> Simulation:
+    """Predict the likely users of a new item from its text; nothing is stored.
+
+    A key of scope owner is told no users.
+    """
     require(service.deployment.model, Simulates, "simulate users: it does not read texts")
     text = composed_text(service, body.columns, "#/columns")
 
@@ -124,9 +146,10 @@ async def simulate(body: Simulate, service: TheService, request: Request, _: Rea
         calibration = deployment.model.audience_calibration
         return {**deployment.index.simulate(encoded, body.k), "calibration": calibration}
 
-    found = await run_sync(work, limiter=request.app.state.simulations)
+    found = await threads.encoder.run(work)
     to_external, to_external_user = external_id(service), external_id(service, "user")
-    users = [{**row, "user": to_external_user(row["user"])} for row in found["users"]]
+    shown = [] if caller.is_owner else found["users"]
+    users = [{**row, "user": to_external_user(row["user"])} for row in shown]
     nearest = [{**row, "item": to_external(row["item"])} for row in found["nearest"]]
     return Simulation(**{**found, "users": users, "nearest": nearest})
 
@@ -135,13 +158,14 @@ async def simulate(body: Simulate, service: TheService, request: Request, _: Rea
 async def similar(
     item: ItemPath,
     service: TheService,
-    _: Reader,
+    threads: TheThreads,
+    _: Recommender,
     k: Annotated[int, Query(ge=1, le=1000, description="maximum number of items")] = 10,
 ) -> Similar:
     """List the items with the most similar texts."""
     name = internal_name(service, item, "path.item")
     try:
-        pairs = await run_sync(service.deployment.index.similar, name, k)
+        pairs = await threads.index.run(lambda: service.deployment.index.similar(name, k))
     except KeyError:
         raise Problem(404, "no such item", pointer="path.item", seen=item) from None
     to_external = external_id(service)
@@ -153,36 +177,45 @@ async def similar(
 @routes.get("/items", responses=error_responses(422, 503), tags=["items"])
 async def list_items(
     service: TheService,
-    _: Reader,
+    threads: TheThreads,
+    caller: ItemReader,
     limit: Annotated[int, Query(ge=1, le=1000, description="maximum number of items")] = 100,
     offset: Annotated[int, Query(ge=0, le=2**31, description="number of items to skip")] = 0,
 ) -> ItemList:
-    """List the written items, the newest first."""
+    """List the written items, the newest first; with a key of scope owner, its own."""
 
     def work() -> ItemList:
-        found = service.store.newest(limit, offset)
-        return ItemList(items=[_item_info(service, stored.item, stored) for stored in found])
+        found = service.store.items.newest(
+            limit, offset, owner=caller.key if caller.is_owner else None
+        )
+        return ItemList(items=[_item_info(service, one.item, one, caller) for one in found])
 
-    return await run_sync(work)
+    return await threads.store.run(work)
 
 
 @routes.get("/items/{item:id}", responses=error_responses(404, 422, 503), tags=["items"])
-async def look_up_item(item: ItemPath, service: TheService, _: Reader) -> ItemInfo:
-    """Look up the state, columns, clicks and simulated users of an item."""
+async def look_up_item(
+    item: ItemPath, service: TheService, threads: TheThreads, caller: ItemReader
+) -> ItemInfo:
+    """Look up the state, columns, clicks and simulated users of an item.
+
+    A key of scope owner sees its own items only, and no users.
+    """
     name = internal_name(service, item, "path.item")
     entry = service.deployment.index.entry(name)
     try:
-        stored = await run_sync(service.store.item, name)
+        stored = await threads.store.run(lambda: service.store.items.get(name))
     except StoreError:
         if entry is None:
             raise
         stored = entry.item  # the store cannot be reached, but the index has the item
-    if entry is None and stored is None:
+    hidden = caller.is_owner and (stored is None or stored.owner != caller.key)
+    if hidden or (entry is None and stored is None):
         raise Problem(404, "no such item", pointer="path.item", seen=item)
-    return _item_info(service, name, stored)
+    return _item_info(service, name, stored, caller)
 
 
-def _item_info(service: Service, name: str, stored: Item | None) -> ItemInfo:
+def _item_info(service: Service, name: str, stored: Item | None, caller: Caller) -> ItemInfo:
     index, fitted = service.deployment.index, service.deployment.model.fitted
     entry = index.entry(name)
     ids = fitted.catalogue.item_ids
@@ -201,11 +234,12 @@ def _item_info(service: Service, name: str, stored: Item | None) -> ItemInfo:
     elif not trained and not index.is_scored(entry):
         state = "unscored"
     audience = []
-    if entry is not None and entry.audience is not None and entry.probabilities is not None:
-        users = fitted.user_ids.take(entry.audience)
+    shown = entry if caller.may("users") else None
+    if shown is not None and shown.audience is not None and shown.probabilities is not None:
+        users = fitted.user_ids.take(shown.audience)
         audience = [
             {"user": user, "probability": probability}
-            for user, probability in zip(users, entry.probabilities.tolist(), strict=True)
+            for user, probability in zip(users, shown.probabilities.tolist(), strict=True)
         ]
     return ItemInfo(
         id=external_id(service)(name),
@@ -221,10 +255,12 @@ def _item_info(service: Service, name: str, stored: Item | None) -> ItemInfo:
 
 
 @routes.get("/users/{user:id}", responses=error_responses(404, 422), tags=["users"])
-async def look_up_user(user: UserPath, service: TheService, _: Reader) -> UserInfo:
+async def look_up_user(
+    user: UserPath, service: TheService, threads: TheThreads, _: UserReader
+) -> UserInfo:
     """Look up the positive interactions of a user, in the training data and recorded since."""
     index, name = service.deployment.index, internal_name(service, user, "path.user", "user")
-    known, history = index.knows_user(name), await run_sync(index.history, name)
+    known, history = index.knows_user(name), await threads.index.run(lambda: index.history(name))
     if not known and not history:
         raise Problem(404, "no such user", pointer="path.user", seen=user)
     to_external = external_id(service)
@@ -236,7 +272,7 @@ async def look_up_user(user: UserPath, service: TheService, _: Reader) -> UserIn
 
 
 @routes.get("/model", tags=["operations"])
-async def model(service: TheService, _: Reader) -> ModelInfo:
+async def model(service: TheService, _: ItemReader) -> ModelInfo:
     """Describe the served model."""
     deployment = service.deployment
     fitted = deployment.model.fitted
@@ -249,20 +285,21 @@ async def model(service: TheService, _: Reader) -> ModelInfo:
         language_models={role: str(spec.get("source")) for role, spec in fitted.lms.items()},
         id_type="integer" if fitted.catalogue.item_ids.is_integer else "string",
         load_seconds=deployment.load_seconds,
-        swapping=service.swapping,
+        swapping=service.swapper.swapping,
     )
 
 
 @routes.get("/status", tags=["operations"])
-async def status(service: TheService, _: Reader) -> Status:
+async def status(service: TheService, threads: TheThreads, _: ItemReader) -> Status:
     """Report the state of index, queue and store."""
     deployment = service.deployment
     try:
-        behind = max(0, await run_sync(service.store.latest) - deployment.last_change)
+        latest = await threads.store.run(service.store.changes.latest)
+        behind = max(0, latest - deployment.last_change)
     except StoreError:
         behind = None
     return Status(
-        **await run_sync(deployment.index.counts),
+        **await threads.index.run(deployment.index.counts),
         waiting=service.waiting,
         last_change=deployment.last_change,
         behind=behind,

@@ -14,11 +14,15 @@ from pydantic import (
 )
 
 from warmstart.serve.api.invalid_requests import shown
+from warmstart.serve.api.problems import FieldError
 from warmstart.serve.engine.ids import MAX_ID
 
 _MAX_COLUMNS = 64  # of an item
 _MAX_VALUES = 1000  # of a column that is a list
 _MAX_NAME = MAX_ID  # characters
+_MAX_ROWS = 10_000  # items or interactions of one request; also bounded by a setting
+_MAX_HISTORY = 1000
+_MAX_IDS = 10_000  # in allow and in deny
 _INT64_LIMIT = 2**63
 
 
@@ -114,7 +118,7 @@ class NewItem(_RequestBody):
 class NewItems(_RequestBody):
     """Items to add or update, all or none."""
 
-    items: Annotated[list[NewItem], Field(min_length=1, fail_fast=True)]
+    items: Annotated[list[NewItem], Field(min_length=1, max_length=_MAX_ROWS, fail_fast=True)]
 
 
 class ItemColumns(_RequestBody):
@@ -134,13 +138,13 @@ class Recommend(_RequestBody):
     """
 
     user: Id | None = None
-    history: Annotated[list[Id], Field(min_length=1, max_length=10_000, fail_fast=True)] | None = (
-        None
-    )
+    history: (
+        Annotated[list[Id], Field(min_length=1, max_length=_MAX_HISTORY, fail_fast=True)] | None
+    ) = None
     k: K = 10
     exclude_seen: bool = True
-    allow: Annotated[list[Id], Field(max_length=100_000, fail_fast=True)] | None = None
-    deny: Annotated[list[Id], Field(max_length=100_000, fail_fast=True)] = []
+    allow: Annotated[list[Id], Field(max_length=_MAX_IDS, fail_fast=True)] | None = None
+    deny: Annotated[list[Id], Field(max_length=_MAX_IDS, fail_fast=True)] = []
     cold_share_min: Fraction = 0.0
     cold_share_max: Fraction = 1.0
     explain: bool = False
@@ -174,16 +178,19 @@ class NewEvent(_RequestBody):
 
 
 class NewEvents(_RequestBody):
-    """Interactions to record, all or none."""
+    """Interactions to record: all or none, or with ``partial`` those that are right."""
 
-    interactions: Annotated[list[NewEvent], Field(min_length=1, fail_fast=True)]
+    interactions: Annotated[
+        list[NewEvent], Field(min_length=1, max_length=_MAX_ROWS, fail_fast=True)
+    ]
+    partial: bool = False
 
 
 class NewKey(_RequestBody):
-    """An API key to create: who holds it, and its scope; each scope includes those before it."""
+    """An API key to create: who holds it, and its scope."""
 
     name: Name
-    scope: Literal["read", "write", "admin"]
+    scope: Literal["read", "owner", "interactions", "backend", "admin"]
 
 
 class SwapModel(_RequestBody):
@@ -292,9 +299,13 @@ class Simulation(BaseModel):
 
 
 class Recorded(BaseModel):
-    """The number of new interactions, without those whose event id was already stored."""
+    """The number of new interactions, without those that were already stored.
+
+    ``refused``: with ``partial``, those that were left out, and why.
+    """
 
     new: int
+    refused: list[FieldError] = []
 
 
 class ModelInfo(BaseModel):

@@ -25,13 +25,16 @@ from warmstart.servable import (
     item_blocks,
     take_rows,
 )
-from warmstart.serve.engine.encodings import EncodedItem, stack, unpack
+from warmstart.serve.engine.encodings import EncodedItem, encode_texts, stack, unpack
 from warmstart.serve.engine.growable import GrowableTable, borrowed
 from warmstart.serve.engine.lists import Hit, ListRequest, ListRules, UnknownUserError, select_list
 from warmstart.serve.engine.score_table import ColdItem, Observed, ScoreTable
-from warmstart.serve.storage.store import Item, ItemState
+from warmstart.serve.storage.records import Item, ItemState
 from warmstart.similar_users import NEIGHBOURS, SimilarUsers
 
+MAX_HISTORY = 500  # distinct items of a history from which a list is made; the last ones
+_MAX_COLD_IN_HISTORY = 50  # items that are not warm: each counts through its users
+_EXAMPLE_TEXT = "the first text"
 _USERS_AT_ONCE = 16
 _USERS_OF_AN_ITEM_AT_ONCE = 4096
 
@@ -58,6 +61,20 @@ class Entry:
     probabilities: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Unapplied:
+    """Items whose state in the store was not applied.
+
+    Attributes:
+        damaged: items whose encoding is damaged, with the reason; the index treats them as not
+            encoded yet.
+        failed: items that keep their previous state, with the error.
+    """
+
+    damaged: dict[str, str]
+    failed: dict[str, Exception]
+
+
 class Index:
     """Computes lists from scores; ``apply`` brings in changes of the store. Thread-safe.
 
@@ -66,6 +83,9 @@ class Index:
         prior_strength: n0, the number of clicks that count as much as the cold score.
         max_exposure: fraction of users whose top 20 an item may enter before its first click.
         max_owner_share: fraction of one list that cold items of one key may take.
+
+    Attributes:
+        last_counts: what ``counts`` returned after the last change.
     """
 
     def __init__(
@@ -78,6 +98,8 @@ class Index:
     ) -> None:
         self._lock, self._applying = threading.RLock(), threading.Lock()
         self.model, self._max_owner_share = model, max_owner_share
+        # The first text takes longest: it is encoded here, before requests arrive.
+        self._example = encode_texts(model, [_EXAMPLE_TEXT])[0].encoding
         fitted = model.fitted
         self._users = {str(name): row for row, name in enumerate(fitted.user_ids.values)}
         self._user_names = list(self._users)
@@ -108,38 +130,61 @@ class Index:
             ),
         )
 
+        self.last_counts = self._counts()
+
     def prepare(self) -> None:
         """Compute what the first list by history needs; it may take as long as the fit."""
         self._history_states([self._table.warm[:1]])
 
     # -- following the store --
 
-    def apply(self, states: Mapping[str, ItemState]) -> list[str]:
+    def apply(self, states: Mapping[str, ItemState]) -> Unapplied:
         """Set items to their state in the store. Applying a state again changes nothing.
 
         Lists are computed meanwhile: the slow work is done before the lock, which is taken for one
-        item at a time.
+        item at a time. An item whose state cannot be applied keeps the one that it has, and stops
+        no other item.
 
         Returns:
-            Names of items whose encoding is damaged; the index treats them as not encoded yet.
+            The items that were not applied, or not completely.
         """
         with self._applying:
             encodings: dict[str, ItemEncoding] = {}
-            damaged: list[str] = []
+            damaged: dict[str, str] = {}
             for name, state in states.items():
                 if state.encoding is not None:
                     try:
-                        encodings[name] = unpack(state.encoding)
-                    except ArtefactError:
-                        damaged.append(name)
-            placed = self._place(states, encodings)
+                        encodings[name] = unpack(state.encoding, self._example, len(self._users))
+                    except ArtefactError as error:
+                        damaged[name] = str(error)
+            placed, failed = self._place_each(states, encodings)
             for name, state in states.items():
-                before = self.entry(name)
-                changed = state.users != (before.users if before else {})
-                observed = self._observe(state.users) if changed else None
-                with self._lock:
-                    self._apply(name, state, placed.get(name), observed)
-            return damaged
+                try:
+                    before = self.entry(name)
+                    changed = state.users != (before.users if before else {})
+                    observed = self._observe(state.users) if changed else None
+                    with self._lock:
+                        self._apply(name, state, placed.get(name), observed)
+                except Exception as error:  # noqa: BLE001 - it must not stop the other items
+                    failed[name] = error
+            self.last_counts = self.counts()
+            return Unapplied(damaged, failed)
+
+    def _place_each(
+        self, states: Mapping[str, ItemState], encodings: Mapping[str, ItemEncoding]
+    ) -> "tuple[dict[str, _PlacedItem], dict[str, Exception]]":
+        """Place all items at once; if that fails, one by one, to find those that fail."""
+        try:
+            return self._place(states, encodings), {}
+        except Exception:  # noqa: BLE001 - those of single items are returned
+            placed: dict[str, _PlacedItem] = {}
+            failed: dict[str, Exception] = {}
+            for name, encoding in encodings.items():
+                try:
+                    placed |= self._place(states, {name: encoding})
+                except Exception as error:  # noqa: BLE001 - returned
+                    failed[name] = error
+            return placed, failed
 
     def _apply(
         self,
@@ -299,11 +344,11 @@ class Index:
     def _history(self, request: ListRequest, row: int) -> np.ndarray:
         """Slots of the items in a user's history, int64, oldest first."""
         if request.history is not None:
-            return self._known_slots(request.history)
+            return _last(self._known_slots(request.history))
         clicked = self._clicked.get(request.user or "", {})
         slots = np.array(sorted(clicked, key=clicked.__getitem__), np.int64)
         if row < 0:
-            return slots
+            return slots[-MAX_HISTORY:]
         trained = self.model.fitted.histories[row]
         return np.concatenate([trained[~np.isin(trained, slots)], slots])
 
@@ -314,7 +359,7 @@ class Index:
         for query, slots in enumerate(histories):
             is_warm = self._is_warm(slots)
             lists.append(slots[is_warm])
-            for slot in np.unique(slots[~is_warm]).tolist():
+            for slot in np.unique(slots[~is_warm][-_MAX_COLD_IN_HISTORY:]).tolist():
                 found, weight = self._users_of(slot)
                 counts[query] += len(found) > 0
                 queries.append(np.full(len(found), query))
@@ -492,6 +537,10 @@ class Index:
         slot = self._slots.get(name)
         return None if slot is None else self.entries[slot]
 
+    def is_trained(self, name: str) -> bool:
+        """Whether an item is in the training data."""
+        return self._slots.get(name, self._n_trained) < self._n_trained
+
     def is_scored(self, entry: Entry) -> bool:
         """Whether an item can be scored: by the fit, by its text, or by its clicks."""
         return entry.cold is None or self._table.is_scored(entry.cold)
@@ -520,16 +569,25 @@ class Index:
     def counts(self) -> dict[str, int]:
         """Numbers of items, of warm, cold (no clicks) and warming (clicked) items, and of users."""
         with self._lock:
-            alive = self._items["alive"]
-            slots, weight = self._table.cold_slots, self._table.prior_weights
-            is_alive = alive[slots]
-            return {
-                "items": int(alive.sum()),
-                "warm": int(alive[self._table.warm].sum()),
-                "cold": int((is_alive & (weight == 1)).sum()),
-                "warming": int((is_alive & (weight < 1)).sum()),
-                "users": len(self._users),
-            }
+            return self._counts()
+
+    def _counts(self) -> dict[str, int]:
+        alive = self._items["alive"]
+        slots, weight = self._table.cold_slots, self._table.prior_weights
+        is_alive = alive[slots]
+        return {
+            "items": int(alive.sum()),
+            "warm": int(alive[self._table.warm].sum()),
+            "cold": int((is_alive & (weight == 1)).sum()),
+            "warming": int((is_alive & (weight < 1)).sum()),
+            "users": len(self._users),
+        }
+
+
+def _last(slots: np.ndarray) -> np.ndarray:
+    """The last ``MAX_HISTORY`` distinct slots, in order of their last occurrence."""
+    _, at = np.unique(slots[::-1], return_index=True)
+    return slots[np.sort(len(slots) - 1 - at)][-MAX_HISTORY:]
 
 
 def _row(matrix: sparse.csr_matrix, row: int) -> np.ndarray:

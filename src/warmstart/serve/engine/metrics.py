@@ -16,6 +16,22 @@ ENCODE_SECONDS = Histogram(
 ENCODED_ITEMS = Counter("warmstart_encoded_items", "Items encoded by the language model")
 WAITING = Gauge("warmstart_waiting_items", "Items waiting to be encoded")
 ITEMS = Gauge("warmstart_items", "Items in the index, by kind: warm, cold, warming", ["kind"])
+DAMAGED_ENCODINGS = Counter(
+    "warmstart_damaged_encodings", "Encodings in the store that were damaged, and computed again"
+)
+CHANGES_SET_ASIDE = Counter(
+    "warmstart_changes_set_aside", "Changes of items that could not be applied to the index"
+)
+FAILED_SWAPS = Counter("warmstart_failed_swaps", "Announced models that could not be served")
+OLDEST_WAITING = Gauge(
+    "warmstart_oldest_waiting_seconds", "Seconds for which the oldest item is waiting to be encoded"
+)
+BEHIND = Gauge("warmstart_behind_changes", "Changes in the store that are not yet in the index")
+LEADS = Gauge("warmstart_leads", "1 if this process runs the encoder, else 0")
+STALLED_SECONDS = Gauge(
+    "warmstart_stalled_seconds", "Seconds since a part of the service last advanced", ["part"]
+)
+MODEL = Gauge("warmstart_model", "The served model", ["folder", "hash"])
 LAST_CHANGE = Gauge("warmstart_last_change", "Number of the last change applied to the index")
 BATCH = Histogram(
     "warmstart_batch_requests", "Lists computed in one batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128)

@@ -21,12 +21,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from warmstart.errors import DataError, WarmstartError
-from warmstart.serve.storage.store import Store, existing_store_url, store_url
-from warmstart.serve.storage.tables import changes, metadata
+from warmstart.serve.storage.database import existing_store_url, store_url
+from warmstart.serve.storage.store import Store
+from warmstart.serve.storage.tables import leases, metadata
 from warmstart.storage import atomic_file
 
 _PAGE = 500  # rows copied at once
 _HASHES = "backup"  # the table of hashes in a backup file
+_TABLES = [table for table in metadata.sorted_tables if table is not leases]  # a lease is brief
 
 
 def back_up(store: str, file: Path) -> dict[str, int]:
@@ -92,17 +94,19 @@ def restore(file: Path, store: str) -> dict[str, int]:
 
 def _copy(source: Store, target: Store) -> dict[str, int]:
     rows: dict[str, int] = {}
-    with source.snapshot() as read, target.transaction() as write:
+    with source.database.snapshot() as read, target.database.write() as write:
         _require_empty(write)
-        for table in metadata.sorted_tables:
+        for table in _TABLES:
             rows[table.name] = 0
             found = read.execute(sa.select(table), execution_options={"yield_per": _PAGE})
             for page in found.mappings().partitions():
                 write.execute(table.insert(), [_portable(row) for row in page])
                 rows[table.name] += len(page)
-        if target.is_postgres:  # inserted numbers do not advance its counter, as they do in SQLite
-            last = sa.select(sa.func.max(changes.c.number)).scalar_subquery()
-            counter = sa.func.pg_get_serial_sequence(changes.name, changes.c.number.name)
+        counted = [table for table in _TABLES if "number" in table.c]
+        for table in counted if target.is_postgres else ():
+            # Inserted numbers do not advance its counter, as they do in SQLite.
+            last = sa.select(sa.func.max(table.c.number)).scalar_subquery()
+            counter = sa.func.pg_get_serial_sequence(table.name, table.c.number.name)
             write.execute(sa.select(sa.func.setval(counter, last)))  # null changes nothing
     return rows
 
@@ -110,7 +114,7 @@ def _copy(source: Store, target: Store) -> dict[str, int]:
 def _require_empty(write: sa.Connection) -> None:
     rows = {
         table.name: write.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-        for table in metadata.sorted_tables
+        for table in _TABLES
     }
     if any(rows.values()):
         held = ", ".join(f"{count} {name}" for name, count in rows.items() if count)

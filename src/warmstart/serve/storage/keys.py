@@ -7,18 +7,35 @@ A token is ``ws_<id of the key>_<secret>``. The store keeps the sha256 of the se
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from warmstart.errors import ConfigError
-from warmstart.serve.storage.store import Key, Store
+from warmstart.serve.storage.records import Key
+from warmstart.serve.storage.store import Store
 
-SCOPES = ("read", "write", "admin")
-"""In ascending order; each scope includes those before it."""
+Permission = Literal["recommend", "users", "items", "write", "interactions", "erase", "admin"]
+"""What a route needs: lists, ids and histories of users, items, changes of items, interactions,
+erasing users, or administration."""
+
+_BACKEND: frozenset[Permission] = frozenset(
+    {"recommend", "users", "items", "write", "interactions", "erase"}
+)
+SCOPES: Mapping[str, frozenset[Permission]] = {
+    "read": frozenset({"recommend", "users", "items"}),
+    "owner": frozenset({"items", "write"}),
+    "interactions": frozenset({"interactions"}),
+    "backend": _BACKEND,
+    "admin": _BACKEND | frozenset[Permission]({"admin"}),
+}
+"""Permissions by scope. An owner writes and looks up only the items that its own key wrote; a
+backend those of every key; only an admin changes the items of the training data."""
 
 
 class AccessError(Exception):
@@ -37,10 +54,32 @@ class AccessError(Exception):
 
 @dataclass(frozen=True)
 class Caller:
-    """The caller: id of the key ("" for anonymous reads) and its scope."""
+    """The caller: id of the key and its scope; both are "" for a caller without a key."""
 
     key: str
     scope: str
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether the caller is limited to its own items."""
+        return self.scope == "owner"
+
+    def may(self, permission: Permission) -> bool:
+        """Whether the scope has a permission."""
+        return permission in SCOPES.get(self.scope, ())
+
+    def require(self, permission: Permission) -> None:
+        """Refuse a caller whose scope lacks a permission.
+
+        Raises:
+            AccessError: 401 without a key, 403 with a key of another scope.
+        """
+        if self.may(permission):
+            return
+        if not self.key:
+            raise AccessError(401, "this request needs an API key: Authorization: Bearer ws_...")
+        able = " or ".join(scope for scope, allowed in SCOPES.items() if permission in allowed)
+        raise AccessError(403, f"this request needs a key of scope {able}, got {self.scope}")
 
 
 def check_scope(scope: str) -> None:
@@ -61,7 +100,7 @@ def make_key(store: Store, name: str, scope: str) -> str:
     """
     check_scope(scope)
     key, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-    store.add_key(Key(key, name, scope, _hash(secret)))
+    store.keys.add(Key(key, name, scope, _hash(secret)))
     return f"ws_{key}_{secret}"
 
 
@@ -89,38 +128,34 @@ class KeyRing:
         """Replace all keys."""
         self._keys = {key.key: key for key in keys}
 
-    def check(self, authorization: str | None, scope: str, address: str) -> Caller:
-        """Count a request and return its caller, if the key allows it.
+    def identify(self, authorization: str | None, address: str) -> Caller:
+        """Count a request and return its caller.
 
         Args:
             authorization: value of the Authorization header, "Bearer ws_...".
-            scope: scope that the request needs.
             address: address of the caller; requests without a valid key are counted by address.
 
         Raises:
-            AccessError: the key is missing, unknown, revoked or of too low a scope, or the rate
-                limit is exceeded.
+            AccessError: the key is unknown or revoked, or the rate limit is exceeded.
         """
+        if authorization is None:
+            self._count(f"anonymous {address}")
+            return Caller("", "read" if self._anonymous_read else "")
         try:
-            caller = self._caller(authorization, scope)
+            caller = self._caller(authorization)
         except AccessError:
             self._count(f"rejected {address}")
             raise
-        self._count(caller.key or f"anonymous {address}")
-        if SCOPES.index(caller.scope) < SCOPES.index(scope):
-            raise AccessError(403, f"this request needs a key of scope {scope}, got {caller.scope}")
+        self._count(caller.key)
         return caller
 
     def _count(self, name: str) -> None:
         if not self._limiter.hit(self._rate, name):
-            seconds = float(self._rate.get_expiry())
-            raise AccessError(429, f"too many requests: the limit is {self._rate}", seconds)
+            seconds = self._limiter.get_window_stats(self._rate, name).reset_time - time.time()
+            detail = f"too many requests: the limit is {self._rate}"
+            raise AccessError(429, detail, max(seconds, 1.0))
 
-    def _caller(self, authorization: str | None, scope: str) -> Caller:
-        if authorization is None and scope == "read" and self._anonymous_read:
-            return Caller("", "read")
-        if authorization is None:
-            raise AccessError(401, "this request needs an API key: Authorization: Bearer ws_...")
+    def _caller(self, authorization: str) -> Caller:
         kind, _, token = authorization.partition(" ")
         parts = token.strip().split("_", 2)
         key = self._keys.get(parts[1]) if len(parts) == 3 and parts[0] == "ws" else None

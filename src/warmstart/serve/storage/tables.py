@@ -2,11 +2,13 @@
 
 ::
 
-    items      items as written, each with the key that wrote it
+    items      items as written, each with the key that wrote it first
     encodings  output of each model's language model for the text of each item
-    events     recorded interactions
+    events     recorded interactions; an event id is unique among those of its owner, a key
     keys       API keys, hashed
-    changes    one row per changed thing, in commit order; indexes follow this table
+    leases     which replica runs the encoder, and until when
+    models     models that were swapped in
+    changes    one row per changed item, in commit order; indexes follow this table
 """
 
 import sqlalchemy as sa
@@ -26,7 +28,7 @@ items = sa.Table(
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("deleted", sa.Boolean, nullable=False),
     sa.Column("error", sa.Text),
-    sa.Column("written", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("written", sa.DateTime(timezone=True), nullable=False, index=True),
 )
 
 encodings = sa.Table(
@@ -41,11 +43,14 @@ encodings = sa.Table(
 events = sa.Table(
     "events",
     metadata,
-    sa.Column("event", sa.Text, primary_key=True),
+    sa.Column("number", _number, primary_key=True, autoincrement=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("event", sa.Text, nullable=False),
     sa.Column("user", sa.Text, nullable=False, index=True),
     sa.Column("item", sa.Text, nullable=False, index=True),
-    sa.Column("owner", sa.Text, nullable=False),
     sa.Column("happened", sa.DateTime(timezone=True), nullable=False),
+    sa.UniqueConstraint("owner", "event"),
+    sqlite_autoincrement=True,
 )
 
 keys = sa.Table(
@@ -57,6 +62,24 @@ keys = sa.Table(
     sa.Column("secret", sa.Text, nullable=False),
     sa.Column("revoked", sa.Boolean, nullable=False),
     sa.Column("made", sa.DateTime(timezone=True), nullable=False),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("expires", sa.Double, nullable=False),  # unix seconds
+)
+
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("number", _number, primary_key=True, autoincrement=True),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("started_with", sa.Text, nullable=False),  # hash of the model of the command line
+    sa.Column("announced", sa.DateTime(timezone=True), nullable=False),
+    sqlite_autoincrement=True,
 )
 
 changes = sa.Table(

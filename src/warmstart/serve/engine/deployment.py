@@ -1,0 +1,162 @@
+"""A loaded model with its index: built from an artefact and the store."""
+
+import gc
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import structlog
+
+from warmstart.artefact import read_manifest
+from warmstart.data.ids import Ids
+from warmstart.errors import ConfigError, UnsupportedError
+from warmstart.lm import CausalLM, TextEncoder
+from warmstart.methods import METHODS, load_model, method
+from warmstart.servable import Servable
+from warmstart.serve.engine import metrics
+from warmstart.serve.engine.encodings import manifest_hash
+from warmstart.serve.engine.ids import KINDS, IdKind, first_foreign
+from warmstart.serve.engine.index import Index
+from warmstart.serve.settings import Settings
+from warmstart.serve.storage.records import ItemState
+from warmstart.serve.storage.store import Store
+from warmstart.storage import read_unchanged
+
+log = structlog.get_logger("warmstart.serve")
+
+
+@dataclass
+class Deployment:
+    """A loaded model with its index.
+
+    Attributes:
+        folder: folder of the artefact.
+        model_hash: sha256 of the manifest and the format of encodings; the key of
+            the model in the store.
+        model: the loaded model.
+        index: all items that can be recommended.
+        last_change: number of the last change applied to the index.
+        load_seconds: seconds taken to load the model and build the index.
+        encode_lock: held while the model encodes; only one thread encodes at a time.
+    """
+
+    folder: Path
+    model_hash: str
+    model: Servable
+    index: Index
+    last_change: int = 0
+    load_seconds: float = 0.0
+    encode_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def ids(self, kind: IdKind) -> Ids:
+        """Return the ids of the training data, which decide the type of all later ones."""
+        return model_ids(self.model, kind)
+
+
+class Loader:
+    """Loads models and builds their indexes.
+
+    Args:
+        settings: settings of the service.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def load(self, folder: Path) -> tuple[Servable, str]:
+        """Load a model; also return its hash, of the manifest that was read with it.
+
+        Raises:
+            ArtefactError: the model is missing or damaged.
+            UnsupportedError: the model's method cannot be served.
+        """
+        model, manifest = read_unchanged(
+            folder, lambda: (self._read(folder), (folder / "manifest.json").read_bytes())
+        )
+        return model, manifest_hash(manifest)
+
+    def _read(self, folder: Path) -> Servable:
+        specs, given = read_manifest(folder)["lms"], {}
+        if "encoder" in specs:
+            # No vector cache: texts written by clients must not fill the disk.
+            given["encoder"] = TextEncoder.from_spec(
+                specs["encoder"], source=self._settings.encoder, use_cache=False
+            )
+        if "causal" in specs:
+            given["lm"] = CausalLM.from_spec(specs["causal"], source=self._settings.lm)
+        loaded = load_model(folder, **given)
+        if not isinstance(loaded, Servable):
+            able = sorted(name for name in METHODS if issubclass(method(name), Servable))
+            raise UnsupportedError(
+                f"{loaded.name} cannot be served: it lacks the ability Servable, by which a "
+                f"service keeps scores up to date between fits; methods that have it: "
+                f"{', '.join(able)}"
+            )
+        return loaded
+
+    def deploy(
+        self, folder: Path, loaded: tuple[Servable, str], store: Store, started: float
+    ) -> Deployment:
+        """Build the index of a loaded model; ``started``: when loading began (perf_counter)."""
+        model, model_hash = loaded
+        index, last_change = self.build_index(model, model_hash, store)
+        index.prepare()
+        # Garbage collection need not look again at what was just loaded: it would stop every thread
+        # for as long as it takes to visit millions of objects.
+        gc.collect()
+        gc.freeze()
+        seconds = time.perf_counter() - started
+        log.info("model loaded", folder=folder.name, seconds=round(seconds, 3))
+        return Deployment(folder, model_hash, model, index, last_change, seconds)
+
+    def build_index(self, model: Servable, model_hash: str, store: Store) -> tuple[Index, int]:
+        """Build an index of the whole store; also return the last change it surely contains.
+
+        Raises:
+            ConfigError: the store has ids of another type than the model.
+        """
+        last = store.changes.latest()  # read first: the follower applies every later change
+        index = Index(
+            model,
+            prior_strength=self._settings.prior_strength,
+            max_exposure=self._settings.max_exposure,
+            max_owner_share=self._settings.max_owner_share,
+        )
+        for page in store.all_item_states(model_hash):
+            _check_stored_ids(page, model)
+            apply_states(index, model_hash, page, store)
+        return index, last
+
+
+def apply_states(
+    index: Index, model_hash: str, states: Mapping[str, ItemState], store: Store
+) -> None:
+    """Apply states to an index; damaged encodings are deleted, to be computed again."""
+    unapplied = index.apply(states)
+    if unapplied.damaged:
+        log.error("damaged encodings in the store are computed again", items=unapplied.damaged)
+        metrics.DAMAGED_ENCODINGS.inc(len(unapplied.damaged))
+        store.encodings.delete(model_hash, list(unapplied.damaged))
+    for name, error in unapplied.failed.items():
+        log.error("a change of an item is set aside", item=name, exc_info=error)
+        metrics.CHANGES_SET_ASIDE.inc()
+
+
+def model_ids(model: Servable, kind: IdKind) -> Ids:
+    """The ids of a model's users or items."""
+    return model.fitted.user_ids if kind == "user" else model.fitted.catalogue.item_ids
+
+
+def _check_stored_ids(states: Mapping[str, ItemState], model: Servable) -> None:
+    """Check that the ids in the store can be ids of the model; otherwise, none could name them."""
+    users = chain.from_iterable(state.users for state in states.values())
+    names: dict[IdKind, Iterable[str]] = {"item": states, "user": users}
+    for kind in KINDS:
+        if (wrong := first_foreign(names[kind], model_ids(model, kind))) is not None:
+            raise ConfigError(
+                f"the store has the {kind} id {wrong!r}, but the {kind} ids of the model are "
+                "integers; serve a model with text ids, or use a new store"
+            )

@@ -1,0 +1,37 @@
+"""Try to serve a model, in a process of its own.
+
+Settings come as JSON on standard input. The exit status is 0 if a list can be computed; otherwise
+the last line on standard error says why not.
+"""
+
+import sys
+
+import numpy as np
+
+from warmstart.errors import WarmstartError
+from warmstart.serve.engine.deployment import Loader
+from warmstart.serve.engine.index import Index
+from warmstart.serve.engine.lists import ListRequest
+from warmstart.serve.settings import Settings
+
+_LISTS = 3
+
+
+def main() -> int:
+    """Load the model, build its index, and compute lists for a few users."""
+    settings = Settings.model_validate_json(sys.stdin.read())
+    try:
+        model, _ = Loader(settings).load(settings.model)
+        index = Index(model)
+        users = model.fitted.user_ids.values
+        some = np.unique(np.linspace(0, len(users) - 1, _LISTS).astype(int))
+        index.recommend([ListRequest(user=str(users[at]), explain=True) for at in some])
+        index.prepare()
+    except WarmstartError as error:
+        sys.stderr.write(str(error).replace("\n", " ") + "\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Recorded interactions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from warmstart.errors import WarmstartError
+from warmstart.serve.storage.changes import ChangeLog
+from warmstart.serve.storage.database import Database, chunked
+from warmstart.serve.storage.records import Event
+from warmstart.serve.storage.tables import events
+
+
+class EventConflictError(WarmstartError):
+    """An event id was used before for another user or item; nothing was written.
+
+    Args:
+        position: position of the first such event.
+        event: the event.
+    """
+
+    def __init__(self, position: int, event: Event) -> None:
+        super().__init__(f"the event id {event.event!r} was used for another user or item")
+        self.position, self.event = position, event
+
+
+class EventStore:
+    """The interactions of a store. An event id is unique among those of one key."""
+
+    def __init__(self, database: Database, changes: ChangeLog) -> None:
+        self._database, self._changes = database, changes
+
+    def record(self, recorded: Sequence[Event], *, skip_conflicts: bool = False) -> "Recorded":
+        """Store interactions; one that is already stored, with the same event id, is ignored.
+
+        Args:
+            recorded: the interactions.
+            skip_conflicts: leave out events whose id is used for another user or item, instead of
+                refusing all.
+
+        Raises:
+            EventConflictError: an event id is stored already, or given twice, for another user or
+                item.
+            StoreError: nothing was written.
+        """
+        with self._database.write() as connection:
+            names = [event.event for event in recorded]
+            query = sa.select(events.c.event, events.c.user, events.c.item, events.c.owner)
+            seen = {
+                (row.owner, row.event): (row.user, row.item)
+                for row in chunked(connection, query, events.c.event, names)
+            }
+            fresh: list[Event] = []
+            conflicts: list[int] = []
+            for position, event in enumerate(recorded):
+                key, content = (event.owner, event.event), (event.user, event.item)
+                if key not in seen:
+                    seen[key] = content
+                    fresh.append(event)
+                elif seen[key] != content:
+                    conflicts.append(position)
+            if conflicts and not skip_conflicts:
+                raise EventConflictError(conflicts[0], recorded[conflicts[0]])
+            now = datetime.now(UTC)
+            rows = [  # a microsecond apart, so that their order is kept
+                {**vars(event), "happened": now + timedelta(microseconds=place)}
+                for place, event in enumerate(fresh)
+            ]
+            if rows:
+                connection.execute(events.insert(), rows)
+            self._changes.append(connection, "events", dict.fromkeys(e.item for e in fresh))
+        return Recorded(len(fresh), conflicts)
+
+    def history(self, user: str) -> list[str]:
+        """Items that a user interacted with, sorted by id."""
+        with self._database.read() as connection:
+            query = sa.select(events.c.item).distinct().where(events.c.user == user)
+            return list(connection.execute(query.order_by(events.c.item)).scalars())
+
+    def erase(self, user: str) -> int:
+        """Delete all interactions of a user for good; return their number."""
+        with self._database.write() as connection:
+            query = sa.select(events.c.item).distinct().where(events.c.user == user)
+            touched = list(connection.execute(query).scalars())
+            erased = connection.execute(events.delete().where(events.c.user == user)).rowcount
+            self._changes.append(connection, "events", touched)
+        return erased
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The number of new interactions, and the positions of those left out as conflicts."""
+
+    new: int
+    conflicts: list[int]
