@@ -76,5 +76,5 @@ def set_up(level: str) -> None:
     )
     handler.addFilter(OncePerSecond())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    for verbose in ("alembic", "httpx", "uvicorn.access"):
+    for verbose in ("alembic", "httpx"):
         logging.getLogger(verbose).setLevel(logging.WARNING)

@@ -1,24 +1,34 @@
-"""Run the service under uvicorn until it receives a signal to stop."""
+"""Run the service under granian until it receives a signal to stop.
+
+granian bounds the number of connections, and the time for headers to arrive and for a connection to
+be idle. It starts the worker process, which loads the model; if that crashes, this one ends too.
+"""
 
 import asyncio
-import contextlib
+import logging
+import multiprocessing
 import os
+import resource
 import socket
+import tempfile
+from functools import partial
+from pathlib import Path
 
-import structlog
-import torch
-import uvicorn
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
 
-from warmstart.errors import WarmstartError
+from warmstart.errors import ConfigError, WarmstartError
 from warmstart.serve import logs
-from warmstart.serve.api.app import create_app
-from warmstart.serve.engine.service import Service
 from warmstart.serve.settings import Settings
+from warmstart.serve.worker import load_application
 
-log = structlog.get_logger("warmstart.serve")
-
-_KEEP_ALIVE_S = 75  # longer than proxies keep idle connections, so that the proxy closes first
 _GRACE_S = 30  # for requests in progress to finish after a stop signal
+_SPARE_FILES = 100  # open files that are no connections
+_LOGGING = {
+    "loggers": {"_granian": {"propagate": True}}
+}  # granian's lines are JSON like all others
 
 
 class AddressError(WarmstartError):
@@ -32,61 +42,72 @@ def run(settings: Settings) -> None:
 
     Raises:
         AddressError: the host or the port cannot be used.
-        WarmstartError: the model or the store cannot be used.
+        ConfigError: the model, the store or a setting cannot be used; the message has the reason.
     """
-    sockets = bind(settings.host, settings.port)  # first: loading a model takes long
+    port = free_port(settings.host, settings.port)
+    settings = settings.model_copy(update={"port": port})
     logs.set_up(settings.log_level)
-    torch.set_num_threads(1)  # encoding leaves the other cores to the lists
-    server = Server(
-        uvicorn.Config(
-            create_app(Service(settings)),
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_GRACE_S,
+    multiprocessing.set_start_method("spawn", force=True)  # a fork would break thread pools
+    connections = _raise_open_files(settings.max_connections)
+    with tempfile.TemporaryDirectory(prefix="warmstart-") as folder:
+        failure = Path(folder) / "failure"
+        server = Granian(
+            "warmstart.serve.worker",
+            address=settings.host,
+            port=port,
+            interface=Interfaces.ASGI,
+            websockets=False,
+            http=HTTPModes.http1,
+            backlog=max(128, connections),
+            backpressure=connections,
+            http1_settings=HTTP1Settings(
+                header_read_timeout=round(1000 * settings.max_header_seconds)
+            ),
+            log_dictconfig=_LOGGING,
+            log_level=LogLevels.warning,
+            workers_kill_timeout=_GRACE_S,
         )
-    )
-    with contextlib.suppress(KeyboardInterrupt):  # raised again after the shutdown
-        server.run(sockets=sockets)
+        # The reason is the error that is raised below, and enough.
+        logging.getLogger("_granian").addFilter(lambda _: not failure.is_file())
+        load = partial(load_application, settings.model_dump_json(), failure)
+        try:
+            server.serve(target_loader=load, wrap_loader=False)
+        except SystemExit as stopped:
+            if failure.is_file():
+                raise ConfigError(failure.read_text()) from None
+            raise stopped from None
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
-    """Bind the address. Connections are refused until the service listens on it.
+def free_port(host: str, port: int) -> int:
+    """Check that the address can be listened on; return the port, or a free one for port 0.
 
     Raises:
         AddressError: the host is unknown or not of this machine, or the port is in use.
     """
 
-    async def bound() -> list[socket.socket]:
+    async def bound() -> int:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
-        with contextlib.closing(server):
-            return [opened.dup() for opened in server.sockets]
+        async with server:
+            return server.sockets[0].getsockname()[1]
 
     try:
         return asyncio.run(bound())
     except (OSError, UnicodeError) as error:
-        raise _address_error(host, port, error) from None
+        reason = str(error)
+        if isinstance(error, socket.gaierror):
+            reason = error.strerror
+        elif isinstance(error, OSError) and error.errno:
+            reason = os.strerror(error.errno)  # asyncio's own message repeats the address
+        message = f"cannot listen on host {host!r}, port {port}: {reason}"
+        raise AddressError(message) from None
 
 
-class Server(uvicorn.Server):
-    """Logs the address and reports its errors, as uvicorn does only for sockets of its own."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        except OSError as error:  # another process may bind it too and listen on it first
-            raise _address_error(self.config.host, self.config.port, error) from None
-        log.info("listening", addresses=[opened.getsockname()[:2] for opened in sockets or ()])
-
-
-def _address_error(host: str, port: int, error: OSError | UnicodeError) -> AddressError:
-    reason = str(error)
-    if isinstance(error, socket.gaierror):
-        reason = error.strerror
-    elif isinstance(error, OSError) and error.errno:
-        reason = os.strerror(error.errno)  # asyncio's own message repeats the address
-    return AddressError(f"cannot listen on host {host!r}, port {port}: {reason}")
+def _raise_open_files(connections: int) -> int:
+    """Raise the limit of open files for so many connections; return how many it allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _SPARE_FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(connections, soft - _SPARE_FILES))

@@ -50,6 +50,11 @@ class Settings(StoreSettings):
         anonymous_read: whether read requests need no API key; all other requests need one.
         rate_limit: maximum rate of requests per key, or per address without a valid key, as in
             "500/second" or "20/minute".
+        trusted_proxies: addresses or networks of proxies, comma-separated, whose X-Forwarded-For
+            header tells the address of a caller; none by default.
+        max_connections: maximum number of open connections; further ones wait to be accepted.
+        max_header_seconds: maximum time, in seconds up to 60, for the headers of a request to
+            arrive, and for a connection to be idle.
         max_body_bytes: maximum size of a request body, in bytes, at least 1024.
         max_body_seconds: maximum time, in seconds, for a request body to arrive.
         max_text_chars: maximum size of one item, all columns together, in characters.
@@ -75,6 +80,9 @@ class Settings(StoreSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     anonymous_read: bool = False
     rate_limit: str = "1000/second"
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    max_connections: int = Field(default=1000, ge=1)
+    max_header_seconds: float = Field(default=30.0, gt=0, le=60)
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024)
     max_body_seconds: float = Field(default=30.0, gt=0)
     max_text_chars: int = Field(default=20_000, ge=1)
@@ -90,7 +98,7 @@ class Settings(StoreSettings):
     models_folder: Path | None = None
     log_level: str = "INFO"
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _separated(cls, value: Any) -> Any:
         return tuple(filter(None, value.split(","))) if isinstance(value, str) else value

@@ -19,6 +19,8 @@ from warmstart.serve.api.problems import denied, respond
 from warmstart.serve.engine.service import Service
 from warmstart.serve.storage.keys import AccessError, Caller, Permission
 
+_CALLER = "warmstart.caller"  # where the middleware leaves the caller for the route
+
 
 def service_of(request: Request) -> Service:
     """Return the service of the application."""
@@ -45,7 +47,7 @@ class _Needs:
         request: Request,
         _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     ) -> Caller:
-        return request.state.caller
+        return request.scope[_CALLER]
 
 
 Recommender = Annotated[Caller, Depends(_Needs("recommend"))]
@@ -74,7 +76,7 @@ class GuardedRoute(APIRoute):
         (needs,) = [call for call in calls if isinstance(call, _Needs)]
 
         async def guarded(request: Request) -> Response:
-            cast("Caller", request.state.caller).require(needs.permission)
+            cast("Caller", request.scope[_CALLER]).require(needs.permission)
             limit = service_of(request).settings.max_body_bytes
             if self._body_limit is not None:
                 limit = min(limit, self._body_limit)
@@ -109,7 +111,7 @@ class AccessMiddleware:
         except AccessError as error:
             await respond(Request(scope), denied(error))(scope, receive, send)
             return
-        scope.setdefault("state", {})["caller"] = caller
+        scope[_CALLER] = caller  # not in scope["state"], which servers may share
         await self.app(scope, _within(self._body_seconds, receive), send)
 
 
