@@ -406,3 +406,20 @@ def test_every_element_has_a_name_for_screen_readers(opened, served):
     assert found["live"] == 5
     assert not any(found[name] for name in ("unlabelled", "unnamed", "uncaptioned", "unscoped"))
     assert found["doubled"] == []
+
+
+def test_the_page_of_the_api_loads_nothing_from_elsewhere(browser, served):
+    from playwright.sync_api import expect
+
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    page = context.new_page()
+    requested, errors = [], []
+    page.on("request", lambda request: requested.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+    page.goto(f"{served.url}/docs")
+    expect(page.get_by_text("/v1/recommend")).to_be_visible(timeout=TIMEOUT)
+    expect(page.get_by_text("/v1/admin/keys").first).to_be_visible(timeout=TIMEOUT)
+    assert not errors
+    assert all(url.startswith((f"{served.url}/", "data:")) for url in requested)
+    context.close()

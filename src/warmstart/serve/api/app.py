@@ -15,7 +15,7 @@ from warmstart.serve.api.description import describe, operation_id
 from warmstart.serve.api.middleware import ObservabilityMiddleware
 from warmstart.serve.api.problems import Problem, error_responses
 from warmstart.serve.api.schemas import Health
-from warmstart.serve.api.static import Console
+from warmstart.serve.api.static import PackageFiles
 from warmstart.serve.api.threads import Threads
 from warmstart.serve.engine.batcher import Batcher
 from warmstart.serve.engine.service import Service
@@ -39,6 +39,7 @@ def create_app(service: Service) -> FastAPI:
         summary="Recommends items, including those that nobody has clicked yet.",
         lifespan=lifespan,
         generate_unique_id_function=operation_id,
+        docs_url=None,  # ours loads no script from the network
         redoc_url=None,
     )
     app.state.service, app.state.batcher, app.state.threads = service, None, Threads()
@@ -49,7 +50,8 @@ def create_app(service: Service) -> FastAPI:
     v1.include_router(admin.routes, responses=error_responses(401, 403, 429, 503))
     app.include_router(v1)
     app.include_router(_operations)
-    app.mount("/console", Console())
+    app.mount("/docs/files", PackageFiles("fastapi_offline", "static"))
+    app.mount("/console", PackageFiles("warmstart.serve", "console"))
     app.openapi = lambda: describe(app, anonymous_read=service.settings.anonymous_read)
     app.add_middleware(
         AccessMiddleware, service=service, body_seconds=service.settings.max_body_seconds
@@ -72,6 +74,12 @@ _operations = APIRouter(tags=["operations"])
 async def root() -> Response:
     """Redirect to the console."""
     return RedirectResponse("/console/")
+
+
+@_operations.get("/docs", include_in_schema=False)
+async def docs() -> Response:
+    """Redirect to the page that describes the API."""
+    return RedirectResponse("/console/docs.html")
 
 
 @_operations.get("/health/live")
