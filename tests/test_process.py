@@ -132,6 +132,7 @@ WORK = {
     "Catalogue": lambda used: Catalogue(Ids([], "item"), (), None, pl.DataFrame(), ()),
     "Catalogue.attribute": lambda used: used.data.catalogue.attribute("title"),
     "Catalogue.extended": lambda used: used.data.catalogue.extended(used.new),
+    "Catalogue.titles": lambda used: used.data.catalogue.titles(["a"]),
     "Catalogue.take": lambda used: used.data.catalogue.take(np.arange(3)),
     "Dataset.with_permuted_texts": lambda used: used.data.with_permuted_texts(
         np.random.default_rng(0)
