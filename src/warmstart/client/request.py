@@ -79,7 +79,7 @@ class Request(Generic[Result]):
     method: str
     path: str
     path_id: str | int | None = None
-    query: Mapping[str, int] = field(default_factory=dict)
+    query: Mapping[str, Any] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     idempotent: bool = True
     retried: bool = True

@@ -26,6 +26,7 @@ class RecommendedItem(TypedDict):
     rank: int
     is_cold: bool
     evidence: dict[str, Any] | None
+    columns: dict[str, Any] | None
 
 
 class Recommendations(TypedDict):
@@ -78,6 +79,7 @@ class UserInfo(TypedDict):
     id: Id
     known: bool
     history: list[Id]
+    columns: list[dict[str, Any]] | None
 
 
 class Similar(TypedDict):
@@ -114,6 +116,8 @@ class ModelInfo(TypedDict):
     folder: str
     config: dict[str, Any]
     text_columns: list[str]
+    title_column: str | None
+    prior_strength: float
     language_models: dict[str, str]
     id_type: Literal["integer", "string"]
     load_seconds: float

@@ -152,7 +152,7 @@ def compose_texts(columns: pl.DataFrame, text_columns: tuple[str, ...]) -> tuple
             if name in LIST_COLUMNS:
                 part = part.replace("|", ", ")
             part = " ".join(part.split())
-            if part:
+            if any(letter.isprintable() and letter != " " for letter in part):  # not zero-width
                 parts.append(part)
         composed.append(". ".join(parts))
     return tuple(composed)

@@ -5,7 +5,7 @@ The variable is ``WARMSTART_`` followed by the name of the setting in capitals, 
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -21,7 +21,9 @@ class StoreSettings(BaseSettings):
         store: SQLAlchemy URL of the durable store, ``sqlite:///FILE`` or ``postgresql://...``.
     """
 
-    model_config = SettingsConfigDict(env_prefix="WARMSTART_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="WARMSTART_", frozen=True, extra="forbid", allow_inf_nan=False
+    )
 
     store: str = "sqlite:///warmstart.db"
 
@@ -96,7 +98,12 @@ class Settings(StoreSettings):
     poll_seconds: float = Field(default=1.0, gt=0)
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     models_folder: Path | None = None
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper_case(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
 
     @field_validator("cors_origins", "trusted_proxies", mode="before")
     @classmethod

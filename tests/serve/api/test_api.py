@@ -311,3 +311,47 @@ def test_metrics_and_health(running, until, texts):
 def test_other_origins_may_not_call_the_api(running):
     answer = running.get("/v1/model", headers={"Origin": "https://elsewhere.example"})
     assert "access-control-allow-origin" not in answer.headers
+
+
+def test_answers_have_the_columns_that_are_asked_for(running, until, texts, toy_split, user):
+    catalogue = toy_split.train.catalogue
+    titles = {
+        str(item): title
+        for item, title in zip(catalogue.item_ids.values, catalogue.columns["title"], strict=True)
+    }
+    columns = {"title": "Mine", "text": texts[0], "price": 3, "tags": ["a", "b"]}
+    running.put("/v1/items/p-1", json={"columns": columns})
+    until("/v1/items/p-1", ready)
+    wanted = ["title", "price", "tags", "nothing"]
+    request = {"user": user, "k": 200, "explain": True, "with": wanted}
+    for hit in running.post("/v1/recommend", json=request).json()["items"]:
+        if hit["item"] == "p-1":
+            asked = {"title": "Mine", "price": 3, "tags": ["a", "b"], "nothing": None}
+            assert hit["columns"] == asked
+        else:
+            assert hit["columns"]["title"] == titles[hit["item"]]
+        for similar in hit["evidence"]["similar_in_history"]:
+            assert similar["columns"]["title"] == titles[similar["item"]]
+    plain = running.post("/v1/recommend", json={"user": user, "k": 3}).json()["items"]
+    assert all(hit["columns"] is None for hit in plain)
+    similar = running.get("/v1/similar/p-1?with=title&with=price").json()["items"]
+    assert all(row["columns"] == {"title": titles[row["item"]], "price": None} for row in similar)
+    body = {"columns": {"text": texts[0]}, "with": ["title"]}
+    nearest = running.post("/v1/simulate", json=body).json()["nearest"]
+    assert {"title": "Mine"} in [row["columns"] for row in nearest]
+    known = running.get(f"/v1/users/{user}?with=title").json()
+    assert [row["title"] for row in known["columns"]] == [titles[i] for i in known["history"]]
+
+
+def test_items_are_found_by_words_of_id_title_and_text(running, until, texts, toy_split):
+    catalogue = toy_split.train.catalogue
+    running.put("/v1/items/p-1", json={"columns": {"title": "100 % Ünique", "text": texts[0]}})
+    found = lambda words: [  # noqa: E731
+        item["id"] for item in running.get("/v1/items", params={"search": words}).json()["items"]
+    ]
+    assert found("100 % ü") == found("P-1") == ["p-1"]
+    assert found("100 _ ü") == []  # no wildcards
+    assert found("%") == ["p-1"]
+    title = catalogue.columns["title"][3]
+    assert str(catalogue.item_ids.values[3]) in found(title.upper())
+    assert found("no such words") == []

@@ -334,7 +334,8 @@ def test_a_store_with_text_ids_is_not_served_with_integers(
 
 
 def test_a_user_without_positive_interactions_is_known_and_has_no_list(integers):
-    assert integers.get("/v1/users/999").json() == {"id": 999, "known": True, "history": []}
+    found = integers.get("/v1/users/999").json()
+    assert found == {"id": 999, "known": True, "history": [], "columns": None}
     answer = integers.post("/v1/recommend", json={"user": 999})
     assert answer.status_code == 404
     assert "in the training data, but without a positive interaction" in answer.json()["detail"]

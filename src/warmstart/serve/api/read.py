@@ -1,6 +1,6 @@
 """Read routes: lists, simulated users, items, users, model, status."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -60,6 +60,10 @@ routes = APIRouter(route_class=GuardedRoute)
 _MAX_BODY_BYTES = 2**20
 _MANY_IDS = 1000  # more of them are converted outside the event loop
 ItemPath = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="id of the item")]
+WithQuery = Annotated[
+    list[str],
+    Query(alias="with", max_length=64, description="name of an item column to return; repeatable"),
+]
 UserPath = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="id of the user")]
 
 
@@ -91,10 +95,10 @@ async def recommend(
         )
         raise Problem(404, str(error), pointer=pointer, seen=seen) from error
     index = service.deployment.index
-    to_external = external_id(service)
+    shown = _Shown(service, body.with_columns)
     content = {
         "known_user": wanted.user is not None and index.knows_user(wanted.user),
-        "items": [_recommended(hit, to_external) for hit in hits],
+        "items": [_recommended(hit, shown) for hit in hits],
     }
     return Response(orjson.dumps(content), media_type="application/json")
 
@@ -116,11 +120,36 @@ def _list_request(service: Service, body: Recommend) -> ListRequest:
     )
 
 
-def _recommended(hit: Hit, to_external: Callable[[str], ExternalId]) -> dict[str, Any]:
-    row = {**asdict(hit), "item": to_external(hit.item)}
-    for similar_item in (row["evidence"] or {}).get("similar_in_history", []):
-        similar_item["item"] = to_external(similar_item["item"])
-    return row
+class _Shown:
+    """Shows items with external ids, and with the columns that the request asked for.
+
+    Args:
+        service: service that has the items.
+        columns: names of the columns.
+    """
+
+    def __init__(self, service: Service, columns: Sequence[str]) -> None:
+        self._index, self._columns = service.deployment.index, list(columns)
+        self._to_external: Callable[[str], ExternalId] = external_id(service)
+
+    def item(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row of an item, whose "item" is its internal name."""
+        shown = {**row, "item": self._to_external(row["item"])}
+        if self._columns:
+            shown["columns"] = self.columns(row["item"])
+        return shown
+
+    def columns(self, name: str) -> dict[str, Any]:
+        """The columns of an item."""
+        return self._index.columns(name, self._columns)
+
+
+def _recommended(hit: Hit, shown: _Shown) -> dict[str, Any]:
+    row = {"columns": None, **asdict(hit)}
+    if row["evidence"] is not None:
+        similar = row["evidence"]["similar_in_history"]
+        row["evidence"]["similar_in_history"] = [shown.item(one) for one in similar]
+    return shown.item(row)
 
 
 @routes.post(
@@ -147,10 +176,10 @@ async def simulate(
         return {**deployment.index.simulate(encoded, body.k), "calibration": calibration}
 
     found = await threads.encoder.run(work)
-    to_external, to_external_user = external_id(service), external_id(service, "user")
-    shown = [] if caller.is_owner else found["users"]
-    users = [{**row, "user": to_external_user(row["user"])} for row in shown]
-    nearest = [{**row, "item": to_external(row["item"])} for row in found["nearest"]]
+    to_external_user, shown = external_id(service, "user"), _Shown(service, body.with_columns)
+    told = [] if caller.is_owner else found["users"]
+    users = [{**row, "user": to_external_user(row["user"])} for row in told]
+    nearest = [shown.item(row) for row in found["nearest"]]
     return Simulation(**{**found, "users": users, "nearest": nearest})
 
 
@@ -161,6 +190,7 @@ async def similar(
     threads: TheThreads,
     _: Recommender,
     k: Annotated[int, Query(ge=1, le=1000, description="maximum number of items")] = 10,
+    with_columns: WithQuery = [],  # noqa: B006 - FastAPI copies it
 ) -> Similar:
     """List the items with the most similar texts."""
     name = internal_name(service, item, "path.item")
@@ -168,9 +198,9 @@ async def similar(
         pairs = await threads.index.run(lambda: service.deployment.index.similar(name, k))
     except KeyError:
         raise Problem(404, "no such item", pointer="path.item", seen=item) from None
-    to_external = external_id(service)
+    shown = _Shown(service, with_columns)
     return Similar(
-        items=[{"item": to_external(other), "similarity": value} for other, value in pairs]
+        items=[shown.item({"item": other, "similarity": value}) for other, value in pairs]
     )
 
 
@@ -181,14 +211,27 @@ async def list_items(
     caller: ItemReader,
     limit: Annotated[int, Query(ge=1, le=1000, description="maximum number of items")] = 100,
     offset: Annotated[int, Query(ge=0, le=2**31, description="number of items to skip")] = 0,
+    search: Annotated[
+        str, Query(max_length=MAX_ID, description="words in the id or the text of an item")
+    ] = "",
 ) -> ItemList:
-    """List the written items, the newest first; with a key of scope owner, its own."""
+    """List the written items, the newest first; with a key of scope owner, its own.
+
+    With ``search``, items of the training data follow, unless the key is an owner's.
+    """
+    owner = caller.key if caller.is_owner else None
+    words = search.strip().replace("\0", "")
 
     def work() -> ItemList:
-        found = service.store.items.newest(
-            limit, offset, owner=caller.key if caller.is_owner else None
-        )
-        return ItemList(items=[_item_info(service, one.item, one, caller) for one in found])
+        found = service.store.items.newest(limit, offset, owner=owner, search=words)
+        listed: dict[str, Item | None] = {stored.item: stored for stored in found}
+        if words and owner is None:
+            trained = service.deployment.index.search(words, limit)
+            listed |= {
+                name: service.store.items.get(name) for name in trained if name not in listed
+            }
+        shown = list(listed.items())[:limit]
+        return ItemList(items=[_item_info(service, *one, caller) for one in shown])
 
     return await threads.store.run(work)
 
@@ -256,18 +299,23 @@ def _item_info(service: Service, name: str, stored: Item | None, caller: Caller)
 
 @routes.get("/users/{user:id}", responses=error_responses(404, 422), tags=["users"])
 async def look_up_user(
-    user: UserPath, service: TheService, threads: TheThreads, _: UserReader
+    user: UserPath,
+    service: TheService,
+    threads: TheThreads,
+    _: UserReader,
+    with_columns: WithQuery = [],  # noqa: B006 - FastAPI copies it
 ) -> UserInfo:
     """Look up the positive interactions of a user, in the training data and recorded since."""
     index, name = service.deployment.index, internal_name(service, user, "path.user", "user")
     known, history = index.knows_user(name), await threads.index.run(lambda: index.history(name))
     if not known and not history:
         raise Problem(404, "no such user", pointer="path.user", seen=user)
-    to_external = external_id(service)
+    to_external, shown = external_id(service), _Shown(service, with_columns)
     return UserInfo(
         id=external_id(service, "user")(name),
         known=known,
         history=[to_external(name) for name in history],
+        columns=[shown.columns(name) for name in history] if with_columns else None,
     )
 
 
@@ -282,6 +330,8 @@ async def model(service: TheService, _: ItemReader) -> ModelInfo:
         folder=deployment.folder.name,
         config=deployment.model.config.model_dump(mode="json"),
         text_columns=list(fitted.catalogue.text_columns),
+        title_column=fitted.catalogue.title_column,
+        prior_strength=service.settings.prior_strength,
         language_models={role: str(spec.get("source")) for role, spec in fitted.lms.items()},
         id_type="integer" if fitted.catalogue.item_ids.is_integer else "string",
         load_seconds=deployment.load_seconds,

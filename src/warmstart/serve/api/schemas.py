@@ -92,6 +92,16 @@ Columns = Annotated[
     ),
     BeforeValidator(_bounded),
 ]
+With = Annotated[
+    list[Name],
+    Field(
+        alias="with",
+        max_length=_MAX_COLUMNS,
+        fail_fast=True,
+        description="names of item columns to return, such as title",
+        examples=[["title"]],
+    ),
+]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 K = Annotated[
     int, Field(ge=1, le=100_000, description="maximum length of the list; also bounded by `max_k`")
@@ -134,7 +144,8 @@ class Recommend(_RequestBody):
     ``exclude_seen``: leave out the items that the user has interacted with. ``allow``: the only
     items that may be in the list. ``deny``: items that must not be in the list.
     ``cold_share_min``, ``cold_share_max``: bounds on the fraction of cold items in the list, from 0
-    to 1. ``explain``: return ``evidence`` for each item.
+    to 1. ``explain``: return ``evidence`` for each item. ``with``: return these columns of each
+    item.
     """
 
     user: Id | None = None
@@ -148,6 +159,7 @@ class Recommend(_RequestBody):
     cold_share_min: Fraction = 0.0
     cold_share_max: Fraction = 1.0
     explain: bool = False
+    with_columns: With = []
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recommend":
@@ -163,10 +175,14 @@ class Recommend(_RequestBody):
 
 
 class Simulate(_RequestBody):
-    """The columns of an item that is not stored; ``k``: number of users to return."""
+    """The columns of an item that is not stored; ``k``: number of users to return.
+
+    ``with``: return these columns of the nearest items.
+    """
 
     columns: Annotated[Columns, Field(min_length=1)]
     k: Annotated[int, Field(ge=1, le=50)] = 20
+    with_columns: With = []
 
 
 class NewEvent(_RequestBody):
@@ -204,7 +220,7 @@ class RecommendedItem(BaseModel):
 
     ``score``: higher is better, on the scale of the model. ``rank`` starts at 1. ``is_cold``: fewer
     than ``prior_strength`` known users have clicked it. ``evidence``: null unless ``explain`` was
-    set.
+    set. ``columns``: those that ``with`` named, or null.
     """
 
     item: int | str
@@ -212,6 +228,7 @@ class RecommendedItem(BaseModel):
     rank: int
     is_cold: bool
     evidence: dict[str, Any] | None = None
+    columns: dict[str, Any] | None = None
 
 
 class Recommendations(BaseModel):
@@ -268,16 +285,18 @@ class UserInfo(BaseModel):
 
     ``known``: the user is in the training data. ``history``: the items of their positive
     interactions in the training data and of the interactions recorded since. It is empty for a user
-    whose ratings are all below the threshold; such a user gets no list.
+    whose ratings are all below the threshold; such a user gets no list. ``columns``: for each item
+    of the history those that ``with`` named, or null.
     """
 
     id: int | str
     known: bool
     history: list[int | str]
+    columns: list[dict[str, Any]] | None = None
 
 
 class Similar(BaseModel):
-    """Items with similar texts, each with the cosine similarity."""
+    """Items with similar texts, each with the cosine similarity, and with ``columns`` if asked."""
 
     items: list[dict[str, Any]]
 
@@ -311,7 +330,9 @@ class Recorded(BaseModel):
 class ModelInfo(BaseModel):
     """The served model.
 
-    ``hash`` identifies the artefact. ``load_seconds``: time taken to load it and build the index.
+    ``hash`` identifies the artefact. ``title_column``: the item column that names an item for
+    people, if there is one. ``prior_strength``: number of clicks that count as much as an item's
+    simulated users. ``load_seconds``: time taken to load it and build the index.
     ``swapping``: folder of the model that is being swapped in, or null.
     """
 
@@ -320,6 +341,8 @@ class ModelInfo(BaseModel):
     folder: str
     config: dict[str, Any]
     text_columns: list[str]
+    title_column: str | None
+    prior_strength: float
     language_models: dict[str, str]
     id_type: Literal["integer", "string"]
     load_seconds: float

@@ -82,7 +82,31 @@ function row(...cells) {
 }
 
 const nameCell = (content) => element("td", content, "name");
+
+// An item as people read it: its title, and its id beside it.
+function itemName(id, columns) {
+  const title = model.title_column ? columns?.[model.title_column] : null;
+  const name = element("span", Array.isArray(title) ? title.join(", ") : title || id, "item");
+  const both = element("span", name);
+  if (title) both.append(" ", element("span", id, "id"));
+  return both;
+}
+
+const columnsOf = (item) => (model.title_column ? item.columns : null);
+const titleOf = (item) => columnsOf(item)?.[model.title_column] || item.item;
+const withTitle = () => (model.title_column ? [model.title_column] : []);
+
 const shortCell = (content) => element("td", content, "short");
+
+// A picture of a number; the text beside it has the same value, so a screen reader skips it.
+function barCell(share, text) {
+  const bar = document.createElement("meter");
+  bar.value = share;
+  bar.ariaHidden = "true";
+  const cell = element("td", bar, "short");
+  cell.append(text);
+  return cell;
+}
 
 function fillTable(body, rows, textIfEmpty) {
   const empty = element("td", textIfEmpty);
@@ -125,12 +149,14 @@ const columns = () =>
 // -- a new item --
 
 async function preview() {
-  const simulation = await call("POST", "/v1/simulate", { columns: columns(), k: 10 });
+  const request = { columns: columns(), k: 10, with: withTitle() };
+  const simulation = await call("POST", "/v1/simulate", request);
+  const highest = Math.max(...simulation.users.map((u) => u.probability), Number.MIN_VALUE);
   const users = simulation.users.map((u) =>
-    row(nameCell(u.user), shortCell(percent(u.probability)), shortCell(u.rank)),
+    row(nameCell(u.user), barCell(u.probability / highest, percent(u.probability)), shortCell(u.rank)),
   );
   const nearest = simulation.nearest.map((n) =>
-    row(nameCell(n.item), shortCell(n.similarity.toFixed(2))),
+    row(nameCell(itemName(n.item, columnsOf(n))), shortCell(n.similarity.toFixed(2))),
   );
   fillTable("audience", users, "There are no users.");
   fillTable("nearest", nearest, "There are no items.");
@@ -197,7 +223,7 @@ async function recommendedTo(item, outcome) {
 
 async function showList() {
   const user = byId("user").value;
-  const request = { user, k: 20, explain: true };
+  const request = { user, k: 20, explain: true, with: withTitle() };
   if (byId("only-cold").checked) request.cold_share_min = 1;
   const list = await call("POST", "/v1/recommend", request);
   const rows = list.items.map((hit) =>
@@ -217,9 +243,9 @@ async function showList() {
 }
 
 function itemWithEvidence(hit) {
-  const cell = nameCell(element("span", hit.item, "item"));
+  const cell = nameCell(itemName(hit.item, columnsOf(hit)));
   const similar = hit.evidence.similar_in_history.map(
-    (s) => `${s.item} (${s.similarity.toFixed(2)})`,
+    (s) => `${titleOf(s)} (${s.similarity.toFixed(2)})`,
   );
   if (similar.length) {
     cell.append(" ", element("span", `similar to ${similar.join(", ")}`, "evidence"));
@@ -242,6 +268,7 @@ async function refresh() {
   const { items } = await call("GET", "/v1/items?limit=20");
   const rows = items.map((item) => [
     item.id,
+    item.columns,
     item.error ? `${item.state}: ${item.error}` : item.state,
     item.clicks,
     item.click_weight,
@@ -252,13 +279,74 @@ async function refresh() {
   fillTable("warming", rows.map(warmingRow), "No item has been written yet.");
 }
 
-function warmingRow([id, state, clicks, clickWeight]) {
-  const meter = document.createElement("meter");
-  meter.value = clickWeight;
-  meter.ariaHidden = "true"; // the number beside it has the same value
-  const cell = element("td", meter, "short");
-  cell.append(percent(clickWeight));
-  return row(nameCell(id), element("td", state), shortCell(clicks), cell);
+function warmingRow([id, columns, state, clicks, clickWeight]) {
+  return row(
+    nameCell(itemName(id, columns)),
+    element("td", state),
+    shortCell(clicks),
+    barCell(clickWeight, percent(clickWeight)),
+  );
+}
+
+// -- search --
+
+async function search() {
+  const words = byId("words").value;
+  const { items } = await call("GET", `/v1/items?limit=20&search=${encodeURIComponent(words)}`);
+  const rows = items.map((item) => {
+    const button = element("button", itemName(item.id, item.columns), "link");
+    button.type = "button";
+    button.addEventListener("click", () => showItem(item.id).catch((e) => showError("search-form", e)));
+    return row(nameCell(button), shortCell(item.state), shortCell(item.clicks));
+  });
+  fillTable("found", rows, "No item has these words in its title, its text or its id.");
+  byId("found-table").hidden = false;
+}
+
+function hideFound() {
+  byId("found-table").hidden = byId("picture").hidden = true;
+}
+
+// -- the picture of one item: its audience, and how far its clicks have warmed it up --
+
+async function showItem(id) {
+  const item = await call("GET", `/v1/items/${encodeURIComponent(id)}`);
+  byId("picture-title").replaceChildren(itemName(item.id, item.columns));
+  const likely = item.simulated_users.slice(0, 10);
+  const highest = Math.max(...likely.map((u) => u.probability), Number.MIN_VALUE);
+  const users = likely.map((u) =>
+    row(nameCell(u.user), barCell(u.probability / highest, percent(u.probability))),
+  );
+  fillTable("item-audience", users, "No users were simulated for it.");
+  byId("warming-text").textContent =
+    item.state === "trained" && !item.clicks
+      ? "It is in the training data, and nobody clicked it since."
+      : `${item.clicks} users clicked it since the fit: clicks have ` +
+        `${percent(item.click_weight)} of the weight in its score.`;
+  byId("curve").replaceChildren(warmingCurve(item.clicks));
+  byId("picture").hidden = false;
+  byId("picture-title").focus();
+}
+
+// The weight of c clicks is c / (c + n): a curve, and the item's place on it.
+function warmingCurve(clicks) {
+  const [width, height, most] = [300, 90, Math.max(3 * model.prior_strength, 1.2 * clicks)];
+  const at = (c) => [(c / most) * width, height * (1 - c / (c + model.prior_strength))];
+  const points = Array.from({ length: 61 }, (_, n) => at((n / 60) * most).join(",")).join(" ");
+  const [x, y] = at(clicks);
+  const picture = drawing("svg", { viewBox: `-6 -6 ${width + 12} ${height + 12}`, "aria-hidden": "true" });
+  picture.append(
+    drawing("line", { x1: 0, y1: height, x2: width, y2: height, class: "axis" }),
+    drawing("polyline", { points, class: "weight" }),
+    drawing("circle", { cx: x, cy: y, r: 5, class: "now" }),
+  );
+  return picture;
+}
+
+function drawing(tag, attributes) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  return node;
 }
 
 function showHealth(status) {
@@ -309,6 +397,7 @@ onSubmit("key-form", () => {
 onSubmit("text-form", preview, hidePreview);
 onSubmit("publish-form", publish, () => (byId("item-state").textContent = ""));
 onSubmit("user-form", showList, hideList);
+onSubmit("search-form", search, hideFound);
 
 byId("key").value = key;
 // A service may allow reading without a key, so this asks without one; a refusal is no error then.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 from scipy import sparse
 
 from warmstart.data.histories import Histories
@@ -537,6 +538,37 @@ class Index:
         slot = self._slots.get(name)
         return None if slot is None else self.entries[slot]
 
+    def columns(self, name: str, wanted: Sequence[str]) -> dict[str, Any]:
+        """Some columns of an item, as written or else as in the training data; None if missing."""
+        slot = self._slots.get(name)
+        if slot is None:
+            return dict.fromkeys(wanted)
+        item, catalogue = self.entries[slot].item, self.model.fitted.catalogue
+        if item is not None and (item.columns or item.deleted):
+            return {column: item.columns.get(column) for column in wanted}
+        if slot >= self._n_trained:
+            return dict.fromkeys(wanted)
+        known = set(catalogue.columns.columns)
+        return {
+            column: _plain(catalogue.columns.get_column(column)[slot]) if column in known else None
+            for column in wanted
+        }
+
+    def search(self, words: str, limit: int) -> list[str]:
+        """Items of the training data whose id or title contains some words, in any case."""
+        catalogue, wanted = self.model.fitted.catalogue, words.casefold()
+        titles = pl.Series([""] * self._n_trained, dtype=pl.String)
+        if catalogue.title_column is not None:
+            titles = catalogue.columns.get_column(catalogue.title_column)
+            if titles.dtype != pl.String:
+                titles = titles.list.join(" ")
+        names = pl.Series([entry.name for entry in self.entries[: self._n_trained]])
+        found = (
+            names.str.to_lowercase().str.contains(wanted, literal=True)
+            | titles.str.to_lowercase().str.contains(wanted, literal=True)
+        ).fill_null(value=False)
+        return names.filter(found).head(limit).to_list()
+
     def is_trained(self, name: str) -> bool:
         """Whether an item is in the training data."""
         return self._slots.get(name, self._n_trained) < self._n_trained
@@ -582,6 +614,11 @@ class Index:
             "warming": int((is_alive & (weight < 1)).sum()),
             "users": len(self._users),
         }
+
+
+def _plain(value: Any) -> Any:
+    """A cell of the catalogue as JSON has it."""
+    return value.to_list() if isinstance(value, pl.Series) else value
 
 
 def _last(slots: np.ndarray) -> np.ndarray:

@@ -248,6 +248,8 @@ def _connect_bounded(_dialect: Any, _record: Any, args: Any, options: Any) -> An
 def _configure_sqlite(connection: Any, _: Any) -> None:
     """Let readers not block the writer, commits be on disk at their return, deletions erase."""
     connection.isolation_level = None  # _begin starts the transactions
+    # SQLite's own function knows only ASCII, PostgreSQL's all letters.
+    connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
     timeout = f"busy_timeout={1000 * LOCK_SECONDS}"
     pragmas = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", timeout)
     for pragma in pragmas:

@@ -127,11 +127,23 @@ class ItemStore:
             query = sa.select(items.c.item)
             return {row.item for row in chunked(connection, query, items.c.item, names)}
 
-    def newest(self, limit: int, offset: int = 0, *, owner: str | None = None) -> list[Item]:
-        """Items ordered by their last write, the newest first; of all owners, or of one."""
+    def newest(
+        self, limit: int, offset: int = 0, *, owner: str | None = None, search: str = ""
+    ) -> list[Item]:
+        """Items ordered by their last write, the newest first.
+
+        Args:
+            limit: maximum number of items.
+            offset: number of newer items to skip.
+            owner: only items of this key.
+            search: only items whose id or text contains this, in upper or lower case.
+        """
         query = sa.select(items).order_by(items.c.written.desc(), items.c.item)
         if owner is not None:
             query = query.where(items.c.owner == owner)
+        if search:
+            places = (items.c.item, items.c.text)
+            query = query.where(sa.or_(*(p.icontains(search, autoescape=True) for p in places)))
         with self._database.read() as connection:
             return [as_item(row) for row in connection.execute(query.limit(limit).offset(offset))]
 
