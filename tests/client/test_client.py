@@ -660,7 +660,7 @@ def test_scalars_of_numpy_are_plain():
             "with": [],
         }
     )
-    assert operations.items(limit=np.int8(3)).query == {"limit": 3, "offset": 0}
+    assert operations.items(limit=np.int8(3)).query == {"limit": 3, "offset": 0, "search": ""}
     assert operations.similar(np.str_("a"), k=np.uint64(3)).query == {"k": 3}
     for value in (12, 12.0, np.float32(12), np.int8(12), Decimal("12.0"), np.array(12)):
         assert operations.item(value).url == "/v1/items/12"
