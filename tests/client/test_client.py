@@ -661,7 +661,8 @@ def test_scalars_of_numpy_are_plain():
         }
     )
     assert operations.items(limit=np.int8(3)).query == {"limit": 3, "offset": 0, "search": ""}
-    assert operations.similar(np.str_("a"), k=np.uint64(3)).query == {"k": 3}
+    found = operations.similar(np.str_("a"), k=np.uint64(3)).query
+    assert found == {"k": 3, "with": []}
     for value in (12, 12.0, np.float32(12), np.int8(12), Decimal("12.0"), np.array(12)):
         assert operations.item(value).url == "/v1/items/12"
 

@@ -74,6 +74,13 @@ def _bounded(fields: Any) -> Any:
     return fields
 
 
+def _few_rows(rows: Any) -> Any:
+    """Refuse a long list before any of it is validated, which takes far longer than reading it."""
+    if isinstance(rows, list) and len(rows) > _MAX_ROWS:
+        raise ValueError(f"got {len(rows)} values; allowed: at most {_MAX_ROWS}")
+    return rows
+
+
 Name = Annotated[str, Field(min_length=1, max_length=_MAX_NAME), AfterValidator(_storable)]
 Integer = Annotated[int, Field(ge=-_INT64_LIMIT, lt=_INT64_LIMIT)]
 # Only described here: the model decides what is an id. ``convert`` reads all of a request at once.
@@ -128,7 +135,11 @@ class NewItem(_RequestBody):
 class NewItems(_RequestBody):
     """Items to add or update, all or none."""
 
-    items: Annotated[list[NewItem], Field(min_length=1, max_length=_MAX_ROWS, fail_fast=True)]
+    items: Annotated[
+        list[NewItem],
+        Field(min_length=1, max_length=_MAX_ROWS, fail_fast=True),
+        BeforeValidator(_few_rows),
+    ]
 
 
 class ItemColumns(_RequestBody):
@@ -197,7 +208,9 @@ class NewEvents(_RequestBody):
     """Interactions to record: all or none, or with ``partial`` those that are right."""
 
     interactions: Annotated[
-        list[NewEvent], Field(min_length=1, max_length=_MAX_ROWS, fail_fast=True)
+        list[NewEvent],
+        Field(min_length=1, max_length=_MAX_ROWS, fail_fast=True),
+        BeforeValidator(_few_rows),
     ]
     partial: bool = False
 
