@@ -260,7 +260,7 @@ def index(model: Path, rounds: int = 50, lm: str = "") -> None:
     from warmstart.methods import load_model
     from warmstart.serve.engine.index import Index
     from warmstart.serve.engine.lists import ListRequest
-    from warmstart.serve.storage.records import ItemState
+    from warmstart.serve.storage.records import Click
 
     spec = read_manifest(model)["lms"]["encoder"]
     encoder = spec and TextEncoder.from_spec(spec, source=lm or None, use_cache=False)
@@ -291,9 +291,9 @@ def index(model: Path, rounds: int = 50, lm: str = "") -> None:
 
     print(f"  one user {median(by_user, 1):.2f}, 16 users {median(by_user, 16):.2f}, ", end="")
     print(f"one history {median(by_history, 1):.2f}")
-    clicked = {item: frozenset(rng.choice(users, 5)) for item in cold[:200]}
-    built.apply({item: ItemState(None, None, who) for item, who in clicked.items()})
-    print(f"  with {len(clicked)} clicked items: 16 users {median(by_user, 16):.2f}")
+    pairs = [(str(user), item) for item in cold[:200] for user in rng.choice(users, 5)]
+    built.record(Click(n, user, item, float(n)) for n, (user, item) in enumerate(pairs, 1))
+    print(f"  with 200 clicked items: 16 users {median(by_user, 16):.2f}")
 
 
 if __name__ == "__main__":

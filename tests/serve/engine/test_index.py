@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load
 
-from tests.serve.engine.clicks import clicked
+from tests.serve.engine.clicks import clicks_on
 from warmstart.data.queries import Queries
 from warmstart.serve.engine.encodings import encode_texts, pack
 from warmstart.serve.engine.exposure import TOP
@@ -39,9 +39,9 @@ def packed(model, texts):
     return [pack(one.encoding) for one in encode_texts(model, texts)]
 
 
-def state_of(name, texts, packed, which, users=(), *, deleted=False):
+def state_of(name, texts, packed, which, *, deleted=False):
     item = Item(name, {"title": texts[which]}, texts[which], str(which), "owner", deleted=deleted)
-    return ItemState(item, packed[which], clicked(users))
+    return ItemState(item, packed[which])
 
 
 def scores_for(index, users):
@@ -97,25 +97,38 @@ change = st.tuples(
 def test_any_sequence_of_changes_gives_the_same_index_as_a_rebuild(model, texts, packed, changes):
     users = model.fitted.user_ids.values
     base = str(model.fitted.catalogue.item_ids.values[int(np.flatnonzero(~model.fitted.warm)[0])])
-    followed, last = Index(model), {}
+    followed, last, clicked = Index(model), {}, []
     for name, which, clickers, deleted in changes:
         named = base if name == "BASE" else name
-        clicked = [*(str(users[row]) for row in clickers), *(["unknown"] if which == 3 else [])]
-        last[named] = state_of(named, texts, packed, which, clicked, deleted=deleted)
-        followed.apply({named: last[named]})
+        new = [*(users[row] for row in clickers), *(["unknown"] if which == 3 else [])]
+        clicked += (clicks := clicks_on(named, new))
+        last[named] = state_of(named, texts, packed, which, deleted=deleted)
+        if which % 2:  # interactions may be followed before or after the item
+            followed.record(clicks)
+            followed.apply({named: last[named]})
+        else:
+            followed.apply({named: last[named]})
+            followed.record(clicks)
+        if which == 4 and clicks:
+            followed.forget(clicks[0].user)
+            clicked = [click for click in clicked if click.user != clicks[0].user]
     rebuilt = Index(model)
     rebuilt.apply(last)
+    rebuilt.record(clicked)
     assert_same_scores(scores_for(followed, users[:6]), scores_for(rebuilt, users[:6]))
     assert followed.counts() == rebuilt.counts()
     for name in last:
-        assert followed.entry(name).users == rebuilt.entry(name).users
+        assert followed.clicks_of(name) == rebuilt.clicks_of(name)
+    for user in (*users[:8], "unknown"):
+        assert followed.history(str(user)) == rebuilt.history(str(user))
 
 
 def test_an_item_warms_up_without_a_jump(model, texts, packed):
     users = [str(user) for user in model.fitted.user_ids.values]
     index, before, moved = Index(model, prior_strength=10.0), None, []
+    index.apply({"new-a": state_of("new-a", texts, packed, 0)})
     for clicks in range(30):
-        index.apply({"new-a": state_of("new-a", texts, packed, 0, users[:clicks])})
+        index.record(clicks_on("new-a", users[:clicks]))
         now = np.array([found["new-a"] for found in scores_for(index, users)])
         if before is not None:
             moved.append(np.abs(now - before).max())
@@ -132,11 +145,11 @@ def test_an_item_without_known_clicks_has_its_simulated_scores_exactly(model, te
     index = Index(model)
     index.apply({"new-a": state_of("new-a", texts, packed, 0)})
     plain = scores_for(index, users)
-    index.apply({"new-a": state_of("new-a", texts, packed, 0, ["u-unknown"])})
+    index.record(clicks_on("new-a", ["u-unknown"]))
     assert scores_for(index, users) == plain  # a click by an unknown user changes no score
-    index.apply({"new-a": state_of("new-a", texts, packed, 0, users[:1])})
+    index.record(clicks_on("new-a", users[:1]))
     assert scores_for(index, users) != plain
-    index.apply({"new-a": state_of("new-a", texts, packed, 0)})
+    index.forget(users[0])
     assert_same_scores(scores_for(index, users), plain)
 
 
@@ -145,7 +158,7 @@ def spam(name, model, packed):
     users = model.hybrid.backbone.vectors[0]
     vector = np.linalg.lstsq(users, np.ones(len(users)), rcond=None)[0]
     encoding = load(packed[0]) | {"folded": (1000 * vector).astype(np.float32)}
-    return ItemState(Item(name, {"title": "x"}, "x", "x", "mallory"), pack(encoding), {})
+    return ItemState(Item(name, {"title": "x"}, "x", "x", "mallory"), pack(encoding))
 
 
 def test_a_crafted_text_cannot_flood_the_top_lists(model, texts, packed):

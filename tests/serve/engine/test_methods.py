@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import warmstart as ws
-from tests.serve.engine.clicks import clicked
+from tests.serve.engine.clicks import clicks_by, clicks_on
 from warmstart.artefact import read_manifest
 from warmstart.config import Config
 from warmstart.core import Recommender, Traits
@@ -80,9 +80,9 @@ def texts(toy_data):
     return list(toy_data.catalogue.texts[:4])
 
 
-def written(name, text, encoded, users=()):
+def written(name, text, encoded):
     item = Item(name, {"text": text}, text, f"hash of {text}", "shop")
-    return ItemState(item, pack(encoded.encoding), clicked(map(str, users)))
+    return ItemState(item, pack(encoded.encoding))
 
 
 def place(index, texts, users=()):
@@ -90,10 +90,12 @@ def place(index, texts, users=()):
     encoded = encode_texts(index.model, texts)
     index.apply(
         {
-            f"new-{at}": written(f"new-{at}", text, one, users)
+            f"new-{at}": written(f"new-{at}", text, one)
             for at, (text, one) in enumerate(zip(texts, encoded, strict=True))
         }
     )
+    for at in range(len(texts)):
+        index.record(clicks_on(f"new-{at}", users))
 
 
 def lists(index, users=(), histories=()):
@@ -225,7 +227,8 @@ def test_without_texts_an_item_is_scored_from_its_first_click_on(name, load, tex
         (scores,) = lists(index, users[at : at + 1])
         assert scores["new-0"] == pytest.approx(expected[at], rel=1e-4, abs=1e-6)
         assert "new-1" not in scores
-    place(index, texts[:1])
+    for user in clicks:
+        index.forget(user)
     assert not index.is_scored(index.entry("new-0"))
     assert all("new-0" not in scores for scores in lists(index, users))
 
@@ -265,7 +268,8 @@ def test_the_model_is_not_changed(load, texts):
     before = {name: array.copy() for name, array in model._state().items()}
     index = Index(model)
     (encoded,) = encode_texts(model, texts[:1])
-    index.apply({cold: written(cold, texts[0], encoded, index.model.fitted.user_ids.values[:2])})
+    index.apply({cold: written(cold, texts[0], encoded)})
+    index.record(clicks_on(cold, index.model.fitted.user_ids.values[:2]))
     lists(index, model.fitted.user_ids.values[:3], [[cold]])
     for name, array in model._state().items():
         np.testing.assert_array_equal(array, before[name])
@@ -345,13 +349,12 @@ def test_recorded_clicks_are_a_history_in_their_order(name, load, texts):
         trained = [] if user == "somebody" else index.history(user)
         for order in ([0, 1, 2], [2, 0, 1]):
             recorded = [chosen[at] for at in order]
-            times = clicked(recorded)
-            index.apply({item: ItemState(None, None, {user: times[item]}) for item in recorded})
+            index.record(clicks_by(user, recorded))
             assert index.history(user)[-3:] == recorded
             before = [item for item in trained if item not in recorded]
             expected = lists(index, histories=[[*before, *recorded]])[0]
             assert lists(index, [user])[0] == pytest.approx(expected, rel=1e-5)
-        index.apply({item: ItemState(None, None, {}) for item in chosen})
+            index.forget(user)
 
 
 def test_recommenders_that_lack_the_ability_are_no_servable():

@@ -156,7 +156,7 @@ def test_later_writes_are_not_in_the_backup(kind, new_url, tmp_path, monkeypatch
         monkeypatch.setattr(backup, "_PAGE", 5)
         counts = back_up(url, file)
         monkeypatch.undo()
-        assert store.changes.latest() == 20 + 3 * len(copied)
+        assert store.changes.latest() == 20 + 2 * len(copied)
     assert counts == {
         "changes": 20,
         "events": 0,

@@ -289,7 +289,7 @@ def _item_info(service: Service, name: str, stored: Item | None, caller: Caller)
         state=state,
         columns=columns,
         owner=stored.owner if stored is not None and stored.owner else None,
-        clicks=0 if entry is None else len(entry.users),
+        clicks=index.clicks_of(name),
         click_weight=0.0 if entry is None else index.click_weight(entry),
         exposure_penalty=0.0 if entry is None else index.exposure_penalty(entry),
         error=None if stored is None else stored.error,

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 import structlog
@@ -18,7 +17,7 @@ from warmstart.methods import METHODS, load_model, method
 from warmstart.servable import Servable
 from warmstart.serve.engine import metrics
 from warmstart.serve.engine.encodings import manifest_hash
-from warmstart.serve.engine.ids import KINDS, IdKind, first_foreign
+from warmstart.serve.engine.ids import IdKind, first_foreign
 from warmstart.serve.engine.index import Index
 from warmstart.serve.settings import Settings
 from warmstart.serve.storage.records import ItemState
@@ -26,6 +25,8 @@ from warmstart.serve.storage.store import Store
 from warmstart.storage import read_unchanged
 
 log = structlog.get_logger("warmstart.serve")
+
+EVENTS_PAGE = 20_000  # interactions that are read at once
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Deployment:
         model: the loaded model.
         index: all items that can be recommended.
         last_change: number of the last change applied to the index.
+        last_event: number of the last interaction applied to it.
         load_seconds: seconds taken to load the model and build the index.
         encode_lock: held while the model encodes; only one thread encodes at a time.
     """
@@ -48,6 +50,7 @@ class Deployment:
     model: Servable
     index: Index
     last_change: int = 0
+    last_event: int = 0
     load_seconds: float = 0.0
     encode_lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -102,7 +105,7 @@ class Loader:
     ) -> Deployment:
         """Build the index of a loaded model; ``started``: when loading began (perf_counter)."""
         model, model_hash = loaded
-        index, last_change = self.build_index(model, model_hash, store)
+        index, last_change, last_event = self.build_index(model, model_hash, store)
         index.prepare()
         # Garbage collection need not look again at what was just loaded: it would stop every thread
         # for as long as it takes to visit millions of objects.
@@ -110,10 +113,13 @@ class Loader:
         gc.freeze()
         seconds = time.perf_counter() - started
         log.info("model loaded", folder=folder.name, seconds=round(seconds, 3))
-        return Deployment(folder, model_hash, model, index, last_change, seconds)
+        return Deployment(folder, model_hash, model, index, last_change, last_event, seconds)
 
-    def build_index(self, model: Servable, model_hash: str, store: Store) -> tuple[Index, int]:
-        """Build an index of the whole store; also return the last change it surely contains.
+    def build_index(self, model: Servable, model_hash: str, store: Store) -> tuple[Index, int, int]:
+        """Build an index of the whole store.
+
+        Returns:
+            The index, and the last change and the last interaction that it surely contains.
 
         Raises:
             ConfigError: the store has ids of another type than the model.
@@ -126,9 +132,14 @@ class Loader:
             max_owner_share=self._settings.max_owner_share,
         )
         for page in store.all_item_states(model_hash):
-            _check_stored_ids(page, model)
+            _check_stored_ids("item", page, model)
             apply_states(index, model_hash, page, store)
-        return index, last
+        last_event = 0
+        while clicks := store.events.after(last_event, EVENTS_PAGE):
+            _check_stored_ids("user", (click.user for click in clicks), model)
+            index.record(clicks)
+            last_event = clicks[-1].number
+        return index, last, last_event
 
 
 def apply_states(
@@ -150,13 +161,10 @@ def model_ids(model: Servable, kind: IdKind) -> Ids:
     return model.fitted.user_ids if kind == "user" else model.fitted.catalogue.item_ids
 
 
-def _check_stored_ids(states: Mapping[str, ItemState], model: Servable) -> None:
-    """Check that the ids in the store can be ids of the model; otherwise, none could name them."""
-    users = chain.from_iterable(state.users for state in states.values())
-    names: dict[IdKind, Iterable[str]] = {"item": states, "user": users}
-    for kind in KINDS:
-        if (wrong := first_foreign(names[kind], model_ids(model, kind))) is not None:
-            raise ConfigError(
-                f"the store has the {kind} id {wrong!r}, but the {kind} ids of the model are "
-                "integers; serve a model with text ids, or use a new store"
-            )
+def _check_stored_ids(kind: IdKind, names: Iterable[str], model: Servable) -> None:
+    """Check that ids in the store can be ids of the model; otherwise, none could name them."""
+    if (wrong := first_foreign(names, model_ids(model, kind))) is not None:
+        raise ConfigError(
+            f"the store has the {kind} id {wrong!r}, but the {kind} ids of the model are "
+            "integers; serve a model with text ids, or use a new store"
+        )

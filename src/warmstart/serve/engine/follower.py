@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from warmstart.serve.engine.deployment import Deployment, Loader, apply_states
+from warmstart.serve.engine.deployment import EVENTS_PAGE, Deployment, Loader, apply_states
 from warmstart.serve.engine.encode_queue import EncodeQueue
 from warmstart.serve.engine.index import Index
 from warmstart.serve.storage.changes import PAGE, ChangesLostError
@@ -36,30 +36,40 @@ class Follower:
         except ChangesLostError as error:
             log.warning("follower: the index is rebuilt", reason=str(error))
             model, model_hash = deployment.model, deployment.model_hash
-            index, last = self._loader.build_index(model, model_hash, self._store)
-            deployment.index, deployment.last_change = index, last
+            index, *ends = self._loader.build_index(model, model_hash, self._store)
+            deployment.index = index
+            deployment.last_change, deployment.last_event = ends
             missing = self._store.encodings.missing(model_hash)
             self._queue.add_backlog(name for name, _ in missing)
             return 1
         self.behind = len(changes)
         if len(changes) == PAGE:
             self.behind = followed.latest() - deployment.last_change
-        if not changes:
-            return 0
-        self.apply(deployment, changes, is_served=True)
-        deployment.last_change = changes[-1].number
-        self.behind -= len(changes)
-        return len(changes)
+        if changes:
+            self.apply(deployment, changes, is_served=True)
+            deployment.last_change = changes[-1].number
+            self.behind -= len(changes)
+        return len(changes) + self.record(deployment)
+
+    def record(self, deployment: Deployment) -> int:
+        """Bring the next interactions into the index; return their number."""
+        clicks = self._store.events.after(deployment.last_event, EVENTS_PAGE)
+        if clicks:
+            deployment.index.record(clicks)
+            deployment.last_event = clicks[-1].number
+        return len(clicks)
 
     def apply(self, deployment: Deployment, changes: Sequence[Change], *, is_served: bool) -> None:
         """Apply the items of some changes to an index, and update the queue if it is served."""
-        names = {change.name: None for change in changes}
+        for change in changes:
+            if change.kind == "user":
+                deployment.index.forget(change.name)
+        names = {change.name: None for change in changes if change.kind == "item"}
         if not names:
             return
         states = self._store.item_states(deployment.model_hash, list(names))
         apply_states(deployment.index, deployment.model_hash, states, self._store)
-        written = {change.name for change in changes if change.kind == "item"}
-        _log_penalties(deployment.index, sorted(written))
+        _log_penalties(deployment.index, sorted(names))
         if is_served:
             waiting = {
                 name: state.item.owner

@@ -6,8 +6,10 @@ as ``Recommender.recommend`` does it. An item of a history that is not warm coun
 """
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -30,10 +32,11 @@ from warmstart.serve.engine.encodings import EncodedItem, encode_texts, stack, u
 from warmstart.serve.engine.growable import GrowableTable, borrowed
 from warmstart.serve.engine.lists import Hit, ListRequest, ListRules, UnknownUserError, select_list
 from warmstart.serve.engine.score_table import ColdItem, Observed, ScoreTable
-from warmstart.serve.storage.records import Item, ItemState
+from warmstart.serve.storage.records import Click, Item, ItemState
 from warmstart.similar_users import NEIGHBOURS, SimilarUsers
 
 MAX_HISTORY = 500  # distinct items of a history from which a list is made; the last ones
+_LAST_CLICKERS = 1000  # known users of an item by whom it is scored; the last ones
 _MAX_COLD_IN_HISTORY = 50  # items that are not warm: each counts through its users
 _EXAMPLE_TEXT = "the first text"
 _USERS_AT_ONCE = 16
@@ -48,8 +51,6 @@ class Entry:
         name: external id, as text.
         item: the item as written to the store; None if only the artefact contains it.
         cold: position among the cold items; None for a warm item of the artefact.
-        users: external ids of the users who interacted with it since the fit, with the unix
-            seconds of their last interaction.
         audience: rows of its likely users, the likeliest first; None if they are not known.
         probabilities: probabilities of these users, in (0, 1].
     """
@@ -57,7 +58,6 @@ class Entry:
     name: str
     item: Item | None
     cold: int | None
-    users: Mapping[str, float] = field(default_factory=dict)
     audience: np.ndarray | None = None
     probabilities: np.ndarray | None = None
 
@@ -107,7 +107,10 @@ class Index:
         self._positives, self._below_threshold = fitted.positives, fitted.below_threshold
         self._has_history = np.diff(fitted.positives.indptr) > 0
         self._similar = SimilarUsers(fitted.positives)
-        self._clicked: dict[str, dict[int, float]] = {}
+        self._clicked: dict[str, dict[int, float]] = {}  # user -> slot -> time of the last click
+        self._known_clickers: dict[int, dict[int, None]] = {}  # slot -> rows of known users
+        self._n_strangers: Counter[int] = Counter()  # slot -> users whom the model does not know
+        self._early_clicks: dict[str, dict[str, float]] = {}  # on items that are not here yet
         self._recent_rows: Mapping[bytes, ItemRows] = {}
         self._likely_users: dict[int, np.ndarray] = {}
         self._deleted: set[int] = set()
@@ -161,11 +164,10 @@ class Index:
             placed, failed = self._place_each(states, encodings)
             for name, state in states.items():
                 try:
-                    before = self.entry(name)
-                    changed = state.users != (before.users if before else {})
-                    observed = self._observe(state.users) if changed else None
                     with self._lock:
-                        self._apply(name, state, placed.get(name), observed)
+                        self._apply(name, state, placed.get(name))
+                    if name in self._slots and name in self._early_clicks:
+                        self._click(self._slots[name], self._early_clicks.pop(name))
                 except Exception as error:  # noqa: BLE001 - it must not stop the other items
                     failed[name] = error
             self.last_counts = self.counts()
@@ -187,13 +189,7 @@ class Index:
                     failed[name] = error
             return placed, failed
 
-    def _apply(
-        self,
-        name: str,
-        state: ItemState,
-        placed: "_PlacedItem | None",
-        observed: Observed | None,
-    ) -> None:
+    def _apply(self, name: str, state: ItemState, placed: "_PlacedItem | None") -> None:
         slot = self._slots.get(name)
         if slot is None:
             if placed is None:
@@ -212,26 +208,76 @@ class Index:
             entry = replace(entry, **audience)
             self._table.place(cold, placed.cold)
             self._likely_users.pop(slot, None)
-        if observed is not None:
-            self._set_clicks(slot, entry, state.users, observed)
-            entry = replace(entry, users=state.users)
         self.entries[slot] = entry
 
-    def _set_clicks(
-        self, slot: int, entry: Entry, users: Mapping[str, float], observed: Observed
-    ) -> None:
-        for user in entry.users.keys() - users.keys():
-            del self._clicked[user][slot]
-        for user, last in users.items():
-            self._clicked.setdefault(user, {})[slot] = last
-        if entry.cold is not None:
-            self._table.set_clicks(entry.cold, observed)
+    def record(self, clicks: Iterable[Click]) -> None:
+        """Bring in interactions, oldest first; one that is known already changes nothing.
 
-    def _observe(self, users: Iterable[str]) -> Observed:
-        """Users unknown to the model are ignored."""
-        rows = sorted(self._users[user] for user in users if user in self._users)
+        The work does not depend on how many clicks an item has had.
+        """
+        new: dict[str, dict[str, float]] = {}
+        for click in clicks:
+            new.setdefault(click.item, {})[click.user] = click.time
+        with self._applying:
+            for name, users in new.items():
+                slot = self._slots.get(name)
+                if slot is None:
+                    self._early_clicks.setdefault(name, {}).update(users)
+                else:
+                    self._click(slot, users)
+            self.last_counts = self.counts()
+
+    def forget(self, user: str) -> None:
+        """Remove all interactions of a user that were recorded since the fit."""
+        with self._applying:
+            row = self._users.get(user)
+            for slot in list(self._clicked.get(user, ())):
+                known = dict(self._known_clickers.get(slot, {}))
+                if row is not None:
+                    known.pop(row, None)
+                observed = self._observe(known, {})
+                with self._lock:
+                    del self._clicked[user][slot]
+                    if row is None:
+                        self._n_strangers[slot] -= 1
+                    self._known_clickers[slot] = known
+                    self._set_observed(slot, observed)
+            self._clicked.pop(user, None)
+            for waiting in self._early_clicks.values():
+                waiting.pop(user, None)
+
+    def _click(self, slot: int, users: Mapping[str, float]) -> None:
+        """Lists are computed meanwhile: the slow work is done before the lock."""
+        known = self._known_clickers.setdefault(slot, {})
+        new = {
+            self._users[user]: None
+            for user in users
+            if user in self._users and self._users[user] not in known
+        }
+        observed = self._observe(known, new) if new else None
+        with self._lock:
+            for user, time in users.items():
+                clicked = self._clicked.setdefault(user, {})
+                if slot not in clicked and user not in self._users:
+                    self._n_strangers[slot] += 1
+                clicked[slot] = max(time, clicked.get(slot, time))
+            known |= new
+            if observed is not None:
+                self._set_observed(slot, observed)
+
+    def _set_observed(self, slot: int, observed: Observed) -> None:
+        cold = self.entries[slot].cold
+        if cold is not None:
+            self._table.set_clicks(cold, observed)
+
+    def _observe(self, known: dict[int, None], new: dict[int, None]) -> Observed:
+        """What the clicks of known users tell: their number, and the score by the last of them."""
+        last = [*islice(reversed(new.keys()), _LAST_CLICKERS)]
+        last += islice(reversed(known.keys()), _LAST_CLICKERS - len(last))
+        rows = sorted(last)
         clicks = (np.ones(len(rows), np.float32), (np.zeros(len(rows), int), rows))
-        return self._table.observe(sparse.csr_matrix(clicks, (1, len(self._users))))
+        matrix = sparse.csr_matrix(clicks, (1, len(self._users)))
+        return self._table.observe(matrix, len(known) + len(new))
 
     def _place(
         self, states: Mapping[str, ItemState], encodings: Mapping[str, ItemEncoding]
@@ -387,7 +433,7 @@ class Index:
         highest scores, and their weights are 1.
         """
         entry = self.entries[slot]
-        true = [self._users[user] for user in entry.users if user in self._users]
+        true = [*islice(reversed(self._known_clickers.get(slot, {}).keys()), _LAST_CLICKERS)]
         if true:
             return np.array(true, np.int64), np.ones(len(true), np.float32)
         if entry.audience is not None and entry.probabilities is not None:
@@ -467,7 +513,7 @@ class Index:
                 {"item": self.entries[int(history[at])].name, "similarity": float(similarity[at])}
                 for at in nearest
             ],
-            "clicks": len(entry.users),
+            "clicks": self.clicks(slot),
         }
         row = self._users.get(request.user or "")
         if entry.audience is not None and entry.probabilities is not None and row is not None:
@@ -568,6 +614,15 @@ class Index:
             | titles.str.to_lowercase().str.contains(wanted, literal=True)
         ).fill_null(value=False)
         return names.filter(found).head(limit).to_list()
+
+    def clicks(self, slot: int) -> int:
+        """The number of users who interacted with an item since the fit."""
+        return len(self._known_clickers.get(slot, ())) + self._n_strangers[slot]
+
+    def clicks_of(self, name: str) -> int:
+        """The same, by the item's name; also of an item that is not in the index yet."""
+        slot = self._slots.get(name)
+        return len(self._early_clicks.get(name, ())) if slot is None else self.clicks(slot)
 
     def is_trained(self, name: str) -> bool:
         """Whether an item is in the training data."""

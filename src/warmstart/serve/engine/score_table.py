@@ -110,16 +110,20 @@ class ScoreTable:
             self._rows.set(position, **item.rows)
             self._cold.set(position, penalty=item.penalty, has_score=True)
 
-    def observe(self, clicks: sparse.csr_matrix) -> Observed:
+    def observe(self, clicks: sparse.csr_matrix, number: int) -> Observed:
         """Compute what scoring an item by its clicks, CSR, shape (1, n_users), needs.
 
         It is slow and changes nothing, so no lock is needed.
+
+        Args:
+            clicks: those by which it is scored.
+            number: number of all its clicks by known users.
         """
         rows = {}
         if clicks.nnz and self._observed_names:
             found = self._model.observed_rows(clicks)
             rows = {name: array[0] for name, array in found.items()}
-        return Observed(clicks.nnz, rows)
+        return Observed(number, rows)
 
     def set_clicks(self, position: int, observed: Observed) -> None:
         """Give a cold item its observed score."""

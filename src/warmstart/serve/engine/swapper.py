@@ -185,6 +185,8 @@ class Swapper:
             while changes := self._store.changes.after(new.last_change):
                 self._follower.apply(new, changes, is_served=False)
                 new.last_change = changes[-1].number
+            while self._follower.record(new):
+                pass
             integer: set[IdKind] = {kind for kind in KINDS if new.ids(kind).is_integer}
             self._check_id_types(folder, integer, served)  # again: the store may have got items
         finally:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from warmstart.errors import WarmstartError
 from warmstart.serve.storage.changes import ChangeLog
 from warmstart.serve.storage.database import Database, chunked
-from warmstart.serve.storage.records import Event
+from warmstart.serve.storage.records import Click, Event
 from warmstart.serve.storage.tables import events
 
 
@@ -27,7 +27,10 @@ class EventConflictError(WarmstartError):
 
 
 class EventStore:
-    """The interactions of a store. An event id is unique among those of one key."""
+    """The interactions of a store, numbered in commit order; an index follows these numbers.
+
+    An event id is unique among those of one key.
+    """
 
     def __init__(self, database: Database, changes: ChangeLog) -> None:
         self._database, self._changes = database, changes
@@ -70,8 +73,22 @@ class EventStore:
             ]
             if rows:
                 connection.execute(events.insert(), rows)
-            self._changes.append(connection, "events", dict.fromkeys(e.item for e in fresh))
+                self._changes.notify(connection)
         return Recorded(len(fresh), conflicts)
+
+    def after(self, number: int, limit: int) -> list[Click]:
+        """The first ``limit`` interactions after a number, in order."""
+        query = sa.select(events.c.number, events.c.user, events.c.item, events.c.happened)
+        query = query.where(events.c.number > number).order_by(events.c.number).limit(limit)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [Click(row.number, row.user, row.item, _seconds(row.happened)) for row in rows]
+
+    def latest(self) -> int:
+        """Number of the last interaction; 0 if there is none."""
+        with self._database.read() as connection:
+            query = sa.select(sa.func.coalesce(sa.func.max(events.c.number), 0))
+            return connection.execute(query).scalar_one()
 
     def history(self, user: str) -> list[str]:
         """Items that a user interacted with, sorted by id."""
@@ -82,10 +99,8 @@ class EventStore:
     def erase(self, user: str) -> int:
         """Delete all interactions of a user for good; return their number."""
         with self._database.write() as connection:
-            query = sa.select(events.c.item).distinct().where(events.c.user == user)
-            touched = list(connection.execute(query).scalars())
             erased = connection.execute(events.delete().where(events.c.user == user)).rowcount
-            self._changes.append(connection, "events", touched)
+            self._changes.append(connection, "user", [user] if erased else [])
         return erased
 
 
@@ -95,3 +110,8 @@ class Recorded:
 
     new: int
     conflicts: list[int]
+
+
+def _seconds(time: datetime) -> float:
+    """Unix seconds; SQLite stores no time zone."""
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

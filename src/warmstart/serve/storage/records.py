@@ -1,6 +1,5 @@
 """What the store holds: items, events, keys, changes, and the state of an item for an index."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,6 +40,16 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Click:
+    """A recorded interaction as an index needs it: its number, and its time in unix seconds."""
+
+    number: int
+    user: str
+    item: str
+    time: float
+
+
+@dataclass(frozen=True)
 class Key:
     """An API key; ``secret`` is the sha256 of its secret."""
 
@@ -53,9 +62,9 @@ class Key:
 
 @dataclass(frozen=True)
 class Change:
-    """A changed item, key or model.
+    """A changed item or user.
 
-    ``kind`` is "item", "events" (new interactions with an item), "key" or "model".
+    ``kind`` is "item", or "user" for a user whose interactions were erased.
     """
 
     number: int
@@ -68,15 +77,12 @@ class ItemState:
     """The part of the store that an index needs for one item.
 
     Attributes:
-        item: the item as written; None for an item of the artefact that was only clicked.
+        item: the item as written; None if it was never written.
         encoding: packed arrays; None until the language model has encoded the current text.
-        users: external ids of the users who interacted with it, as text, each with the unix
-            seconds of the last interaction.
     """
 
     item: Item | None
     encoding: bytes | None
-    users: Mapping[str, float]
 
     @property
     def is_waiting(self) -> bool:

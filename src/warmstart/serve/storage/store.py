@@ -1,13 +1,12 @@
 """The durable store: acknowledged writes are committed here and survive a crash of the process.
 
 SQLite by default, PostgreSQL for several machines, through SQLAlchemy; ``migrations/`` upgrades an
-older store to the current schema. Every write of an item, an encoding or an interaction appends to
-``changes`` in the same transaction, and each index follows this log.
+older store to the current schema. Every write of an item or an encoding appends to ``changes`` in
+the same transaction, and interactions have numbers of their own; each index follows both.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC
 
 import sqlalchemy as sa
 
@@ -20,7 +19,7 @@ from warmstart.serve.storage.key_store import KeyStore
 from warmstart.serve.storage.leadership import Leadership
 from warmstart.serve.storage.model_store import ModelStore
 from warmstart.serve.storage.records import ItemState
-from warmstart.serve.storage.tables import encodings, events, items
+from warmstart.serve.storage.tables import encodings, items
 
 
 class Store:
@@ -66,21 +65,11 @@ class Store:
             return _item_states(connection, model, names)
 
     def all_item_states(self, model: str) -> Iterator[dict[str, ItemState]]:
-        """Like ``item_states``, for all items that were written or clicked, page by page."""
+        """Like ``item_states``, for all items that were written, page by page."""
         last = ""
         while True:  # a transaction for each page: one for all could last too long
             with self.database.read() as connection:
-                # A limit per table: otherwise every page would scan both tables.
-                pages = [
-                    sa.select(table.c.item)
-                    .where(table.c.item > last)
-                    .distinct()
-                    .order_by(table.c.item)
-                    .limit(PAGE)
-                    .subquery()
-                    for table in (items, events)
-                ]
-                query = sa.union(*(sa.select(page.c.item) for page in pages)).order_by("item")
+                query = sa.select(items.c.item).where(items.c.item > last).order_by(items.c.item)
                 names = list(connection.execute(query.limit(PAGE)).scalars())
                 if not names:
                     return
@@ -97,17 +86,9 @@ def _item_states(
     }
     query = sa.select(encodings).where(encodings.c.model == model)
     encoded = {row.item: row for row in chunked(connection, query, encodings.c.item, names)}
-    users: dict[str, dict[str, float]] = {name: {} for name in names}
-    last = sa.func.max(events.c.happened).label("last")
-    query = sa.select(events.c.item, events.c.user, last)
-    query = query.group_by(events.c.item, events.c.user)
-    for row in chunked(connection, query, events.c.item, names):
-        time = row.last if row.last.tzinfo else row.last.replace(tzinfo=UTC)  # as SQLite has it
-        users[row.item][row.user] = time.timestamp()
     found = {}
     for name in names:
         item, encoding = rows.get(name), encoded.get(name)
         valid = encoding is not None and item is not None and encoding.content == item.content
-        arrays = encoding.arrays if encoding is not None and valid else None
-        found[name] = ItemState(item, arrays, users[name])
+        found[name] = ItemState(item, encoding.arrays if encoding is not None and valid else None)
     return found
