@@ -2,13 +2,15 @@
 
     python benchmarks/faults.py MODEL --store sqlite --kills 20
     python benchmarks/faults.py MODEL --store postgresql --kills 20
-    python benchmarks/faults.py MODEL --only disk,corrupt,clock,replicas,postgres
+    python benchmarks/faults.py MODEL --only disk,corrupt,clock,replicas,postgres,frozen,locks
 
 kills      kill -9 under write load, many times; then acknowledged writes are looked up
 postgres   the database crashes and restarts under load
 replicas   two services on one database write items at the same time, some of them the same
 disk       the disk of the store fills up (a small tmpfs; needs the right to mount)
 clock      the clock jumps forwards and backwards, by up to 400 days (needs libfaketime)
+frozen     the replica that encodes is frozen, then the database; the service is told to stop
+locks      another session holds the lock of the writers
 corrupt    one byte of a file of the artefact is flipped, file by file
 """
 
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Annotated
 
 import httpx
+import sqlalchemy as sa
 import typer
 
 from serve import CLI, WORDS, served
@@ -158,6 +161,13 @@ class Harness:
         )
 
 
+def signal_all(process: subprocess.Popen, number: signal.Signals) -> None:
+    """Send a signal to a service and to its worker, which are two processes."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for one in (process.pid, *map(int, children)):
+        os.kill(one, number)
+
+
 def stop(writers: list[Writer]) -> None:
     for writer in writers:
         writer.stop.set()
@@ -183,7 +193,7 @@ def kills(harness: Harness, kind: str, times: int) -> None:
             with served(harness.model, url) as (base, process):
                 writers.append(harness.writer(base, token, f"k{number}"))
                 time.sleep(rng.uniform(0.3, 2.5))
-                process.send_signal(signal.SIGKILL)
+                signal_all(process, signal.SIGKILL)
                 process.wait()
                 stop(writers[-1:])
         with served(harness.model, url) as (base, _):
@@ -245,6 +255,84 @@ def replicas(harness: Harness) -> None:
             f"replicas, two at once: {verdict}; {sum(len(w.items) for w in rivals)} items written "
             "by both; from a write to one until a list of the other has the item: "
             f"{1000 * sorted(times)[15]:.0f} ms (median), {1000 * max(times):.0f} ms (most)",
+            flush=True,
+        )
+
+
+def frozen(harness: Harness) -> None:
+    with server(harness.folder / "postgres") as database:
+        url = database.url("warmstart")
+        token = harness.token(url)
+        headers = {"Authorization": f"Bearer {token}"}
+        body = {"user": harness.users[0], "k": 5}
+        with served(harness.model, url) as one, served(harness.model, url) as two:
+            leads = "warmstart_leads 1.0" in httpx.get(f"{one[0]}/metrics").text
+            (leader, follower) = (one, two) if leads else (two, one)
+            signal_all(leader[1], signal.SIGSTOP)
+            started = time.perf_counter()
+            new = {"items": [{"id": "f-1", "columns": {harness.column: "night train"}}]}
+            httpx.post(f"{follower[0]}/v1/items", json=new, headers=headers).raise_for_status()
+            item = f"{follower[0]}/v1/items/f-1"
+            while httpx.get(item, headers=headers).json()["state"] == "waiting":
+                time.sleep(0.05)
+            taken_over = time.perf_counter() - started
+            signal_all(leader[1], signal.SIGCONT)
+            time.sleep(3)
+            writer = harness.writer(one[0], token, "f")
+            time.sleep(2)
+            database.freeze()
+            started, answered, sent, first = time.perf_counter(), 0, 0, None
+            while time.perf_counter() - started < 30:
+                response = httpx.post(f"{two[0]}/v1/recommend", json=body, headers=headers)
+                sent, answered = sent + 1, answered + response.is_success
+                ready = httpx.get(f"{two[0]}/health/ready").is_success
+                if not ready and first is None:
+                    first = time.perf_counter() - started
+                time.sleep(0.2)
+            two[1].send_signal(signal.SIGTERM)
+            started = time.perf_counter()
+            two[1].wait(120)
+            ended = time.perf_counter() - started
+            database.thaw()
+            time.sleep(3)
+            stop([writer])
+            verdict = harness.verdict(url, [one[0]], token, [writer])
+        print(
+            f"frozen: a frozen leader was replaced after {taken_over:.1f} s; with PostgreSQL "
+            f"frozen {answered} of {sent} lists served, not ready after {first or 0:.1f} s, ended "
+            f"{ended:.1f} s after SIGTERM; {verdict}",
+            flush=True,
+        )
+
+
+def locks(harness: Harness) -> None:
+    with server(harness.folder / "postgres") as database:
+        url = database.url("warmstart")
+        token = harness.token(url)
+        headers = {"Authorization": f"Bearer {token}"}
+        with served(harness.model, url) as (base, _):
+            writer = harness.writer(base, token, "l")
+            time.sleep(1)
+            engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+            with engine.connect() as stuck:
+                stuck.execute(sa.text("SELECT pg_advisory_xact_lock(7218005)"))
+                worst: dict[str, float] = {}
+                end = time.monotonic() + 20
+                while time.monotonic() < end:
+                    for path in ("/metrics", "/v1/status", "/v1/items?limit=1", "/v1/model"):
+                        started = time.perf_counter()
+                        httpx.get(f"{base}{path}", headers=headers, timeout=60)
+                        took = 1000 * (time.perf_counter() - started)
+                        worst[path] = max(worst.get(path, 0.0), took)
+                    time.sleep(0.1)
+            engine.dispose()
+            time.sleep(3)
+            stop([writer])
+            verdict = harness.verdict(url, [base], token, [writer])
+        shown = ", ".join(f"{path} {ms:.0f}" for path, ms in worst.items())
+        print(
+            f"locks: with the writers' lock held for 20 s, longest answers in ms: {shown}; "
+            f"{writer.refused} writes refused; {verdict}",
             flush=True,
         )
 
@@ -340,6 +428,8 @@ def main(
         "replicas": replicas,
         "disk": disk,
         "clock": clock,
+        "frozen": frozen,
+        "locks": locks,
         "corrupt": corrupt,
     }
     for name in only.split(",") if only else ["kills"]:

@@ -292,7 +292,7 @@ def index(model: Path, rounds: int = 50, lm: str = "") -> None:
     print(f"  one user {median(by_user, 1):.2f}, 16 users {median(by_user, 16):.2f}, ", end="")
     print(f"one history {median(by_history, 1):.2f}")
     pairs = [(str(user), item) for item in cold[:200] for user in rng.choice(users, 5)]
-    built.record(Click(n, user, item, float(n)) for n, (user, item) in enumerate(pairs, 1))
+    built.record(Click(n, user, item) for n, (user, item) in enumerate(pairs, 1))
     print(f"  with 200 clicked items: 16 users {median(by_user, 16):.2f}")
 
 

@@ -110,7 +110,7 @@ def test_any_sequence_of_changes_gives_the_same_index_as_a_rebuild(model, texts,
             followed.apply({named: last[named]})
             followed.record(clicks)
         if which == 4 and clicks:
-            followed.forget(clicks[0].user)
+            followed.forget(clicks[0].user, clicks[-1].number)
             clicked = [click for click in clicked if click.user != clicks[0].user]
     rebuilt = Index(model)
     rebuilt.apply(last)
@@ -149,7 +149,7 @@ def test_an_item_without_known_clicks_has_its_simulated_scores_exactly(model, te
     assert scores_for(index, users) == plain  # a click by an unknown user changes no score
     index.record(clicks_on("new-a", users[:1]))
     assert scores_for(index, users) != plain
-    index.forget(users[0])
+    index.forget(users[0], 10**9)
     assert_same_scores(scores_for(index, users), plain)
 
 
@@ -257,3 +257,20 @@ def test_select_list_obeys_its_rules(scores, k, least, most, seed):
     if least == 0 and most == 1:
         best = np.sort(values[~np.isnan(values)])[::-1][:k]
         assert np.array_equal(picked, best)
+
+
+def test_only_interactions_before_an_erasure_are_forgotten(model, texts, packed):
+    """The follower may read a later interaction before the erasure."""
+    index = Index(model)
+    index.apply({name: state_of(name, texts, packed, n) for n, name in enumerate(NAMES[:2])})
+    user = str(model.fitted.user_ids.values[0])
+    trained = index.history(user)
+    before, early = clicks_on("new-a", [user]), clicks_on("new-c", [user, "stranger"])
+    later = [*clicks_on("new-b", [user, "stranger"]), *clicks_on("new-c", ["stranger"])]
+    index.record([*before, *early, *later])
+    for each in (user, "stranger"):
+        index.forget(each, early[-1].number)
+    assert index.history(user) == [*trained, "new-b"]
+    assert [index.clicks_of(name) for name in NAMES] == [0, 2, 1]
+    index.apply({"new-c": state_of("new-c", texts, packed, 2)})
+    assert index.history("stranger") == ["new-b", "new-c"]

@@ -228,7 +228,7 @@ def test_without_texts_an_item_is_scored_from_its_first_click_on(name, load, tex
         assert scores["new-0"] == pytest.approx(expected[at], rel=1e-4, abs=1e-6)
         assert "new-1" not in scores
     for user in clicks:
-        index.forget(user)
+        index.forget(user, 10**9)
     assert not index.is_scored(index.entry("new-0"))
     assert all("new-0" not in scores for scores in lists(index, users))
 
@@ -354,7 +354,7 @@ def test_recorded_clicks_are_a_history_in_their_order(name, load, texts):
             before = [item for item in trained if item not in recorded]
             expected = lists(index, histories=[[*before, *recorded]])[0]
             assert lists(index, [user])[0] == pytest.approx(expected, rel=1e-5)
-            index.forget(user)
+            index.forget(user, 10**9)
 
 
 def test_recommenders_that_lack_the_ability_are_no_servable():

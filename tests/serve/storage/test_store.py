@@ -335,6 +335,16 @@ def test_a_leader_that_does_not_renew_its_lease_loses_it(url, store, monkeypatch
         assert store.leadership.acquire()
 
 
+def test_a_clock_that_was_set_back_blocks_no_leader(url, store, monkeypatch):
+    assert store.leadership.acquire()
+    engine = engine_of(url)
+    with engine.begin() as connection:  # as if a day had been taken back since
+        connection.execute(sa.text("UPDATE leases SET expires = expires + 86400"))
+    engine.dispose()
+    with closing(Store(url)) as other:
+        assert other.leadership.acquire()
+
+
 def test_a_lease_that_is_renewed_is_kept(url, store, monkeypatch):
     monkeypatch.setattr(leadership, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(leadership, "_RENEW_SECONDS", 0.1)
@@ -465,7 +475,7 @@ def test_the_interactions_of_a_user_are_erased(store):
     assert store.events.erase("u-0") == 3
     assert store.events.history("u-0") == []
     assert len(store.events.history("u-1")) == 3
-    assert [(one.kind, one.name) for one in store.changes.after(last)] == [("user", "u-0")]
+    assert [(one.kind, one.name) for one in store.changes.after(last)] == [("erased", "6:u-0")]
     assert store.events.erase("u-0") == 0
 
 

@@ -344,8 +344,12 @@ async def status(service: TheService, threads: TheThreads, _: ItemReader) -> Sta
     """Report the state of index, queue and store."""
     deployment = service.deployment
     try:
-        latest = await threads.store.run(service.store.changes.latest)
-        behind = max(0, latest - deployment.last_change)
+        behind = await threads.store.run(
+            lambda: (
+                max(0, service.store.changes.latest() - deployment.last_change)
+                + max(0, service.store.events.latest() - deployment.last_event)
+            )
+        )
     except StoreError:
         behind = None
     return Status(

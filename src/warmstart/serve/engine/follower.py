@@ -54,6 +54,8 @@ class Follower:
     def record(self, deployment: Deployment) -> int:
         """Bring the next interactions into the index; return their number."""
         clicks = self._store.events.after(deployment.last_event, EVENTS_PAGE)
+        if len(clicks) == EVENTS_PAGE:
+            self.behind += self._store.events.latest() - clicks[-1].number
         if clicks:
             deployment.index.record(clicks)
             deployment.last_event = clicks[-1].number
@@ -62,8 +64,9 @@ class Follower:
     def apply(self, deployment: Deployment, changes: Sequence[Change], *, is_served: bool) -> None:
         """Apply the items of some changes to an index, and update the queue if it is served."""
         for change in changes:
-            if change.kind == "user":
-                deployment.index.forget(change.name)
+            if change.kind == "erased":
+                last, _, user = change.name.partition(":")
+                deployment.index.forget(user, int(last))
         names = {change.name: None for change in changes if change.kind == "item"}
         if not names:
             return

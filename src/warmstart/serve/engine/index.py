@@ -107,10 +107,10 @@ class Index:
         self._positives, self._below_threshold = fitted.positives, fitted.below_threshold
         self._has_history = np.diff(fitted.positives.indptr) > 0
         self._similar = SimilarUsers(fitted.positives)
-        self._clicked: dict[str, dict[int, float]] = {}  # user -> slot -> time of the last click
+        self._clicked: dict[str, dict[int, int]] = {}  # user -> slot -> number of the last click
         self._known_clickers: dict[int, dict[int, None]] = {}  # slot -> rows of known users
         self._n_strangers: Counter[int] = Counter()  # slot -> users whom the model does not know
-        self._early_clicks: dict[str, dict[str, float]] = {}  # on items that are not here yet
+        self._early_clicks: dict[str, dict[str, int]] = {}  # on items that are not here yet
         self._recent_rows: Mapping[bytes, ItemRows] = {}
         self._likely_users: dict[int, np.ndarray] = {}
         self._deleted: set[int] = set()
@@ -215,9 +215,9 @@ class Index:
 
         The work does not depend on how many clicks an item has had.
         """
-        new: dict[str, dict[str, float]] = {}
+        new: dict[str, dict[str, int]] = {}
         for click in clicks:
-            new.setdefault(click.item, {})[click.user] = click.time
+            new.setdefault(click.item, {})[click.user] = click.number
         with self._applying:
             for name, users in new.items():
                 slot = self._slots.get(name)
@@ -227,26 +227,29 @@ class Index:
                     self._click(slot, users)
             self.last_counts = self.counts()
 
-    def forget(self, user: str) -> None:
-        """Remove all interactions of a user that were recorded since the fit."""
+    def forget(self, user: str, last: int) -> None:
+        """Remove the interactions of a user that were recorded since the fit, up to a number."""
         with self._applying:
             row = self._users.get(user)
-            for slot in list(self._clicked.get(user, ())):
+            clicked = self._clicked.get(user, {})
+            for slot in [slot for slot, number in clicked.items() if number <= last]:
                 known = dict(self._known_clickers.get(slot, {}))
                 if row is not None:
                     known.pop(row, None)
                 observed = self._observe(known, {})
                 with self._lock:
-                    del self._clicked[user][slot]
+                    del clicked[slot]
                     if row is None:
                         self._n_strangers[slot] -= 1
                     self._known_clickers[slot] = known
                     self._set_observed(slot, observed)
-            self._clicked.pop(user, None)
-            for waiting in self._early_clicks.values():
-                waiting.pop(user, None)
+            if not clicked:
+                self._clicked.pop(user, None)
+            for early in self._early_clicks.values():
+                if early.get(user, last + 1) <= last:
+                    del early[user]
 
-    def _click(self, slot: int, users: Mapping[str, float]) -> None:
+    def _click(self, slot: int, users: Mapping[str, int]) -> None:
         """Lists are computed meanwhile: the slow work is done before the lock."""
         known = self._known_clickers.setdefault(slot, {})
         new = {
@@ -256,11 +259,11 @@ class Index:
         }
         observed = self._observe(known, new) if new else None
         with self._lock:
-            for user, time in users.items():
+            for user, number in users.items():
                 clicked = self._clicked.setdefault(user, {})
                 if slot not in clicked and user not in self._users:
                     self._n_strangers[slot] += 1
-                clicked[slot] = max(time, clicked.get(slot, time))
+                clicked[slot] = max(number, clicked.get(slot, number))
             known |= new
             if observed is not None:
                 self._set_observed(slot, observed)

@@ -78,11 +78,11 @@ class EventStore:
 
     def after(self, number: int, limit: int) -> list[Click]:
         """The first ``limit`` interactions after a number, in order."""
-        query = sa.select(events.c.number, events.c.user, events.c.item, events.c.happened)
+        query = sa.select(events.c.number, events.c.user, events.c.item)
         query = query.where(events.c.number > number).order_by(events.c.number).limit(limit)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        return [Click(row.number, row.user, row.item, _seconds(row.happened)) for row in rows]
+        return [Click(row.number, row.user, row.item) for row in rows]
 
     def latest(self) -> int:
         """Number of the last interaction; 0 if there is none."""
@@ -99,8 +99,10 @@ class EventStore:
     def erase(self, user: str) -> int:
         """Delete all interactions of a user for good; return their number."""
         with self._database.write() as connection:
+            last = connection.execute(sa.select(sa.func.max(events.c.number))).scalar() or 0
             erased = connection.execute(events.delete().where(events.c.user == user)).rowcount
-            self._changes.append(connection, "user", [user] if erased else [])
+            # A follower may have seen later interactions of this user already: they stay.
+            self._changes.append(connection, "erased", [f"{last}:{user}"] if erased else [])
         return erased
 
 
@@ -110,8 +112,3 @@ class Recorded:
 
     new: int
     conflicts: list[int]
-
-
-def _seconds(time: datetime) -> float:
-    """Unix seconds; SQLite stores no time zone."""
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

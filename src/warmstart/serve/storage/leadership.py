@@ -42,29 +42,26 @@ class Leadership:
             else "(julianday('now') - 2440587.5) * 86400.0",
             sa.Double,
         )
+        # A lease that ends later than any can was made before the clock was set back.
+        is_running = leases.c.expires.between(now, now + LEASE_SECONDS)
+        is_mine = leases.c.holder == self._holder
+        if self._renewed == float("-inf") and self._exists(is_running & ~is_mine):
+            return False  # another process leads; known without a write
         values = {"name": _ENCODER, "holder": self._holder, "expires": now + LEASE_SECONDS}
         statement = database.insert(leases).values(values)
         statement = statement.on_conflict_do_update(
             index_elements=["name"],
             set_={"holder": statement.excluded.holder, "expires": statement.excluded.expires},
-            where=(leases.c.holder == self._holder) | (leases.c.expires < now),
-        )
-        if self._renewed == float("-inf") and self._is_taken(now):
-            return False
-        statement = statement.returning(leases.c.holder)
+            where=is_mine | ~is_running,
+        ).returning(leases.c.holder)
         with database.write() as connection:
             leads = connection.execute(statement).first() is not None
         self._renewed = asked if leads else float("-inf")
         return leads
 
-    def _is_taken(self, now: sa.ColumnElement[float]) -> bool:
-        """Whether another process leads, without a write."""
+    def _exists(self, condition: sa.ColumnElement[bool]) -> bool:
         with self._database.read() as connection:
-            running = sa.select(leases.c.holder).where(leases.c.expires >= now)
-            return (
-                connection.execute(running.where(leases.c.holder != self._holder)).first()
-                is not None
-            )
+            return connection.execute(sa.select(leases.c.name).where(condition)).first() is not None
 
     def release(self) -> None:
         """Give the lease up, so that another replica need not wait for its end."""

@@ -41,12 +41,11 @@ class Event:
 
 @dataclass(frozen=True)
 class Click:
-    """A recorded interaction as an index needs it: its number, and its time in unix seconds."""
+    """A recorded interaction as an index needs it; the numbers are in order of commit."""
 
     number: int
     user: str
     item: str
-    time: float
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,8 @@ class Key:
 class Change:
     """A changed item or user.
 
-    ``kind`` is "item", or "user" for a user whose interactions were erased.
+    ``kind`` is "item", or "erased" for a user whose interactions were erased; ``name`` is then the
+    number of the last interaction before that, a colon, and the user.
     """
 
     number: int
