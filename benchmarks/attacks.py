@@ -30,11 +30,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
+import polars as pl
 import typer
-
-from warmstart.artefact import read_artefact
-from warmstart.serve.storage.keys import SCOPES, make_key
-from warmstart.serve.storage.store import Store
 
 _SECONDS = 8  # for which an attack goes on
 _CLICKS = 60_000
@@ -45,9 +42,10 @@ class Service:
 
     def __init__(self, model: Path, base: str, tokens: dict[str, str]) -> None:
         self.base, self.tokens = base, tokens
-        fitted = read_artefact(model).fitted
-        self.users, self.items = fitted.user_ids.values, fitted.catalogue.item_ids.values
-        self.column = fitted.catalogue.text_columns[0]
+        # Read as files: other versions of the package have other modules.
+        self.users = pl.read_parquet(model / "users.parquet")["user"].to_list()
+        self.items = pl.read_parquet(model / "items.parquet")["item"].to_list()
+        self.column = json.loads((model / "manifest.json").read_text())["text_columns"][0]
 
     def client(self, scope: str | None = None) -> httpx.Client:
         headers = {} if scope is None else {"Authorization": f"Bearer {self.tokens[scope]}"}
@@ -92,10 +90,7 @@ def running(model: Path, files: int | None = None) -> Iterator[Service]:
     """Start a service on a new store, with at most so many open files."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/store.db"
-        store = Store(url)
-        backend = "backend" if "backend" in SCOPES else "write"
-        tokens = {"read": make_key(store, "r", "read"), "backend": make_key(store, "b", backend)}
-        store.close()
+        tokens = {"read": _key(url, "read"), "backend": _key(url, "backend") or _key(url, "write")}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -121,6 +116,15 @@ def running(model: Path, files: int | None = None) -> Iterator[Service]:
                 process.wait(60)
                 lines = (Path(folder) / "log").read_text().count("\n")
                 print(f"  {lines} lines of log", flush=True)
+
+
+def _key(store: str, scope: str) -> str:
+    """Make a key; empty if this version has no such scope."""
+    command = [sys.executable, "-m", "warmstart", "keys", "create", "--name", scope]
+    done = subprocess.run(
+        [*command, "--scope", scope, "--store", store], capture_output=True, text=True
+    )
+    return done.stdout.strip()
 
 
 def _wait(service: Service) -> None:
