@@ -8,10 +8,10 @@ longest time that either waited, in milliseconds, beside that without any attack
 
 parse      8 MB of nested JSON without a key, three at a time
 slow       connections that send half of a request, 230 against a limit of 200 open files
-clicks     60,000 clicks by strangers on one item, then five a second; also a new item's time
+clicks     60,000 clicks by strangers on one item, then new items with a click before each
 history    a history of 10,000 ids, k 1000, explain, by a read key
 metrics    /metrics on 16 connections, without a key
-items      one request of 370,000 items, with a key that may write
+items      200,000 items in one request, three times, with a key that may write
 """
 
 import contextlib

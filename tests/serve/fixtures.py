@@ -22,6 +22,17 @@ def toy_data() -> ws.Dataset:
     return ws.synthetic(60, 80, rng=np.random.default_rng(0))
 
 
+@pytest.fixture
+def texts(toy_data) -> list[str]:
+    return list(toy_data.catalogue.texts)
+
+
+@pytest.fixture
+def user(toy_split) -> str:
+    """A user of the training data."""
+    return str(toy_split.train.user_ids.values[0])
+
+
 @pytest.fixture(scope="session")
 def lm_folder(tmp_path_factory, toy_data) -> Path:
     """A tiny encoder whose vocabulary has the words of the toy catalogue."""

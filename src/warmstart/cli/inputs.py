@@ -17,6 +17,25 @@ if TYPE_CHECKING:
     from warmstart.data.ids import ExternalId, Ids
     from warmstart.data.splits.base import Split
     from warmstart.lm.encode import Progress
+    from warmstart.serve.storage.store import Store
+
+
+def open_store(url: str | None) -> "Store":
+    """Open a store that exists: a mistyped name must not create another one.
+
+    Args:
+        url: value of ``--store``; None stands for the environment's or the default.
+
+    Raises:
+        ConfigError: another kind of database, a malformed URL, or a store of a newer warmstart.
+        DataError: there is no such SQLite file.
+        StoreError: the store cannot be reached.
+    """
+    from warmstart.serve.settings import StoreSettings
+    from warmstart.serve.storage.database import existing_store_url
+    from warmstart.serve.storage.store import Store
+
+    return Store(existing_store_url(StoreSettings.read(store=url).store))
 
 
 def read_data(folder: Path) -> "Dataset | Split":

@@ -1,15 +1,13 @@
 """``warmstart keys``."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer import Option
 
+from warmstart.cli.inputs import open_store
 from warmstart.cli.options import StoreUrl, example
 from warmstart.cli.output import frame_table, print_line, print_table
-
-if TYPE_CHECKING:
-    from warmstart.serve.storage.store import Store
 
 app = typer.Typer(help="API keys of the service.", no_args_is_help=True)
 
@@ -34,7 +32,7 @@ def create(
 @app.command("list", epilog=example("warmstart keys list --store sqlite:///shop.db"))
 def list_keys(store: StoreUrl = None) -> None:
     """List the keys, without their secrets."""
-    keys = _open_store(store).keys.all()
+    keys = open_store(store).keys.all()
     rows = [(key.key, key.name, key.scope, str(key.revoked)) for key in keys]
     print_table(frame_table(["key", "name", "scope", "revoked"], rows))
 
@@ -47,15 +45,6 @@ def revoke(
     """Revoke a key: from now on no request with it is accepted."""
     from warmstart.errors import DataError
 
-    if not _open_store(store).keys.revoke(key):
+    if not open_store(store).keys.revoke(key):
         raise DataError(f"there is no key {key!r}")
     print_line(f"{key} revoked")
-
-
-def _open_store(url: str | None) -> "Store":
-    """Open a store that exists: a mistyped name must not create another one."""
-    from warmstart.serve.settings import StoreSettings
-    from warmstart.serve.storage.database import existing_store_url
-    from warmstart.serve.storage.store import Store
-
-    return Store(existing_store_url(StoreSettings.read(store=url).store))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from typer import Argument
 
+from warmstart.cli.inputs import open_store
 from warmstart.cli.options import StoreUrl, example
 from warmstart.cli.output import print_line
 
@@ -23,12 +24,9 @@ def prune(
     run; a model that is served again encodes its items again.
     """
     from warmstart.serve.engine.encodings import model_hash
-    from warmstart.serve.settings import StoreSettings
-    from warmstart.serve.storage.database import existing_store_url
-    from warmstart.serve.storage.store import Store
 
     kept = [model_hash(folder) for folder in models]
-    opened = Store(existing_store_url(StoreSettings.read(store=store).store))
+    opened = open_store(store)
     deleted = opened.encodings.prune(kept)
     opened.database.vacuum()
     opened.close()

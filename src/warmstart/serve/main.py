@@ -72,10 +72,10 @@ def run(settings: Settings) -> None:
         load = partial(load_application, settings.model_dump_json(), failure)
         try:
             server.serve(target_loader=load, wrap_loader=False)
-        except SystemExit as stopped:
+        except SystemExit:
             if failure.is_file():
                 raise ConfigError(failure.read_text()) from None
-            raise stopped from None
+            raise
 
 
 def free_port(host: str, port: int) -> int:

@@ -13,16 +13,6 @@ from warmstart.serve.storage.keys import SCOPES, make_key
 
 
 @pytest.fixture
-def texts(toy_data):
-    return list(toy_data.catalogue.texts)
-
-
-@pytest.fixture
-def user(toy_split):
-    return str(toy_split.train.user_ids.values[0])
-
-
-@pytest.fixture
 def trained(toy_split):
     """An item of the training data."""
     return str(toy_split.train.catalogue.item_ids.values[0])

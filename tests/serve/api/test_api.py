@@ -12,16 +12,6 @@ from warmstart.serve.engine.service import Service
 from warmstart.serve.storage.keys import make_key
 
 
-@pytest.fixture
-def texts(toy_data):
-    return list(toy_data.catalogue.texts)
-
-
-@pytest.fixture
-def user(toy_split):
-    return str(toy_split.train.user_ids.values[0])
-
-
 def ready(item):
     return item["state"] == "ready"
 

@@ -34,11 +34,6 @@ def item(name, text, owner="shop"):
 
 
 @pytest.fixture
-def texts(toy_data):
-    return list(toy_data.catalogue.texts)
-
-
-@pytest.fixture
 def users(service):
     return [str(name) for name in service.deployment.model.fitted.user_ids.values]
 

@@ -158,7 +158,7 @@ def test_every_text_is_stored(store, text):
 
 def test_items_without_an_encoding_of_their_current_text_are_waiting(store):
     store.items.write([item("a"), item("b")])
-    assert store.encodings.missing(MODEL) == [("a", "shop"), ("b", "shop")]
+    assert store.encodings.missing(MODEL) == ["a", "b"]
     assert store.encodings.missing_among(MODEL, ["b", "c"]) == [item("b")]
     assert store.item_states(MODEL, ["a"])["a"].is_waiting
     store.encodings.save(MODEL, [(item("a"), b"of a")])

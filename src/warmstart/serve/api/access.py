@@ -50,13 +50,13 @@ class _Needs:
         return request.scope[_CALLER]
 
 
-Recommender = Annotated[Caller, Depends(_Needs("recommend"))]
-UserReader = Annotated[Caller, Depends(_Needs("users"))]
-ItemReader = Annotated[Caller, Depends(_Needs("items"))]
-Writer = Annotated[Caller, Depends(_Needs("write"))]
-Recorder = Annotated[Caller, Depends(_Needs("interactions"))]
-Eraser = Annotated[Caller, Depends(_Needs("erase"))]
-Admin = Annotated[Caller, Depends(_Needs("admin"))]
+MayRecommend = Annotated[Caller, Depends(_Needs("recommend"))]
+MayReadUsers = Annotated[Caller, Depends(_Needs("users"))]
+MayReadItems = Annotated[Caller, Depends(_Needs("items"))]
+MayWrite = Annotated[Caller, Depends(_Needs("write"))]
+MayRecord = Annotated[Caller, Depends(_Needs("interactions"))]
+MayErase = Annotated[Caller, Depends(_Needs("erase"))]
+MayAdminister = Annotated[Caller, Depends(_Needs("admin"))]
 
 
 class GuardedRoute(APIRoute):

@@ -13,10 +13,10 @@ from warmstart.abilities import Simulates, require
 from warmstart.data.ids import ExternalId
 from warmstart.serve.api.access import (
     GuardedRoute,
-    ItemReader,
-    Recommender,
+    MayReadItems,
+    MayReadUsers,
+    MayRecommend,
     TheService,
-    UserReader,
 )
 from warmstart.serve.api.convert import composed_text, external_id, internal_name, internal_names
 from warmstart.serve.api.problems import Problem, error_responses
@@ -75,7 +75,7 @@ UserPath = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="id 
     max_body_size=_MAX_BODY_BYTES,
 )
 async def recommend(
-    body: Recommend, request: Request, threads: TheThreads, _: Recommender
+    body: Recommend, request: Request, threads: TheThreads, _: MayRecommend
 ) -> Response:
     """Recommend the best items for a user, or for a history of items."""
     service: Service = request.app.state.service
@@ -159,7 +159,7 @@ def _recommended(hit: Hit, shown: _Shown) -> dict[str, Any]:
     max_body_size=_MAX_BODY_BYTES,
 )
 async def simulate(
-    body: Simulate, service: TheService, threads: TheThreads, caller: ItemReader
+    body: Simulate, service: TheService, threads: TheThreads, caller: MayReadItems
 ) -> Simulation:
     """Predict the likely users of a new item from its text; nothing is stored.
 
@@ -188,7 +188,7 @@ async def similar(
     item: ItemPath,
     service: TheService,
     threads: TheThreads,
-    _: Recommender,
+    _: MayRecommend,
     k: Annotated[int, Query(ge=1, le=1000, description="maximum number of items")] = 10,
     with_columns: WithQuery = [],  # noqa: B006 - FastAPI copies it
 ) -> Similar:
@@ -208,7 +208,7 @@ async def similar(
 async def list_items(
     service: TheService,
     threads: TheThreads,
-    caller: ItemReader,
+    caller: MayReadItems,
     limit: Annotated[int, Query(ge=1, le=1000, description="maximum number of items")] = 100,
     offset: Annotated[int, Query(ge=0, le=2**31, description="number of items to skip")] = 0,
     search: Annotated[
@@ -227,9 +227,8 @@ async def list_items(
         listed: dict[str, Item | None] = {stored.item: stored for stored in found}
         if words and owner is None:
             trained = service.deployment.index.search(words, limit)
-            listed |= {
-                name: service.store.items.get(name) for name in trained if name not in listed
-            }
+            written = service.store.items.among(trained)
+            listed |= {name: written.get(name) for name in trained if name not in listed}
         shown = list(listed.items())[:limit]
         return ItemList(items=[_item_info(service, *one, caller) for one in shown])
 
@@ -238,7 +237,7 @@ async def list_items(
 
 @routes.get("/items/{item:id}", responses=error_responses(404, 422, 503), tags=["items"])
 async def look_up_item(
-    item: ItemPath, service: TheService, threads: TheThreads, caller: ItemReader
+    item: ItemPath, service: TheService, threads: TheThreads, caller: MayReadItems
 ) -> ItemInfo:
     """Look up the state, columns, clicks and simulated users of an item.
 
@@ -261,12 +260,10 @@ async def look_up_item(
 def _item_info(service: Service, name: str, stored: Item | None, caller: Caller) -> ItemInfo:
     index, fitted = service.deployment.index, service.deployment.model.fitted
     entry = index.entry(name)
-    ids = fitted.catalogue.item_ids
-    rows = ids.rows([external_id(service)(name)])
-    trained = bool(rows[0] >= 0)
+    trained = index.is_trained(name)
     columns = None if stored is None else stored.columns
     if not columns and trained:
-        columns = fitted.catalogue.columns.row(int(rows[0]), named=True)
+        columns = index.trained_columns(name)
     state = "trained" if trained else "ready"
     if stored is not None and stored.deleted:
         state = "deleted"
@@ -302,7 +299,7 @@ async def look_up_user(
     user: UserPath,
     service: TheService,
     threads: TheThreads,
-    _: UserReader,
+    _: MayReadUsers,
     with_columns: WithQuery = [],  # noqa: B006 - FastAPI copies it
 ) -> UserInfo:
     """Look up the positive interactions of a user, in the training data and recorded since."""
@@ -320,7 +317,7 @@ async def look_up_user(
 
 
 @routes.get("/model", tags=["operations"])
-async def model(service: TheService, _: ItemReader) -> ModelInfo:
+async def model(service: TheService, _: MayReadItems) -> ModelInfo:
     """Describe the served model."""
     deployment = service.deployment
     fitted = deployment.model.fitted
@@ -340,7 +337,7 @@ async def model(service: TheService, _: ItemReader) -> ModelInfo:
 
 
 @routes.get("/status", tags=["operations"])
-async def status(service: TheService, threads: TheThreads, _: ItemReader) -> Status:
+async def status(service: TheService, threads: TheThreads, _: MayReadItems) -> Status:
     """Report the state of index, queue and store."""
     deployment = service.deployment
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from warmstart.serve.api.access import Eraser, GuardedRoute, Recorder, TheService, Writer
+from warmstart.serve.api.access import GuardedRoute, MayErase, MayRecord, MayWrite, TheService
 from warmstart.serve.api.convert import as_item, external_id, internal_name, internal_names
 from warmstart.serve.api.invalid_requests import shown
 from warmstart.serve.api.problems import FieldError, Problem, error_responses, field_error
@@ -76,7 +76,7 @@ def _reserved(service: Service, names: Sequence[str], caller: Caller) -> list[st
 
 @routes.post("/items", status_code=202, responses=_BODY, tags=["items"])
 async def write_items(
-    body: NewItems, service: TheService, threads: TheThreads, caller: Writer
+    body: NewItems, service: TheService, threads: TheThreads, caller: MayWrite
 ) -> WrittenItems:
     """Add or update items, all or none; unchanged items are left as they are.
 
@@ -92,7 +92,7 @@ async def write_items(
     "/items/{item:id}", status_code=202, responses=_BODY, tags=["items"], max_body_size=_ITEM_BYTES
 )
 async def write_item(
-    item: ItemPath, body: ItemColumns, service: TheService, threads: TheThreads, caller: Writer
+    item: ItemPath, body: ItemColumns, service: TheService, threads: TheThreads, caller: MayWrite
 ) -> WrittenItems:
     """Add or update one item; the body may repeat its id, to have the type checked too."""
     name = internal_name(service, item, "path.item")
@@ -107,7 +107,7 @@ async def write_item(
     "/items/{item:id}", status_code=204, responses=error_responses(404, 422), tags=["items"]
 )
 async def delete_item(
-    item: ItemPath, service: TheService, threads: TheThreads, caller: Writer
+    item: ItemPath, service: TheService, threads: TheThreads, caller: MayWrite
 ) -> None:
     """Exclude an item from all lists, and erase its columns and text for good.
 
@@ -132,7 +132,7 @@ async def delete_item(
     tags=["interactions"],
 )
 async def record(
-    body: NewEvents, service: TheService, threads: TheThreads, caller: Recorder
+    body: NewEvents, service: TheService, threads: TheThreads, caller: MayRecord
 ) -> Recorded:
     """Record interactions, all or none, or with ``partial`` those that are right.
 
@@ -188,7 +188,7 @@ def _problem(status: int, refused: Mapping[int, tuple[str, str, Any]]) -> Proble
 @routes.delete(
     "/users/{user:id}", status_code=204, responses=error_responses(404, 422), tags=["users"]
 )
-async def erase_user(user: UserPath, service: TheService, threads: TheThreads, _: Eraser) -> None:
+async def erase_user(user: UserPath, service: TheService, threads: TheThreads, _: MayErase) -> None:
     """Erase all recorded interactions of a user for good.
 
     What the model learned of a user in the training data ends with the next fit without them.

@@ -63,7 +63,7 @@ class Encoder:
 
     def queue_missing(self, model_hash: str) -> None:
         """Queue all items that the model has not encoded; the follower queues later ones."""
-        self.queue.add_backlog(name for name, _ in self._store.encodings.missing(model_hash))
+        self.queue.add_backlog(self._store.encodings.missing(model_hash))
 
     def step(self, deployment: Deployment) -> None:
         """Encode one batch if this replica leads; else wait a moment."""

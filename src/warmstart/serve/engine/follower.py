@@ -39,8 +39,7 @@ class Follower:
             index, *ends = self._loader.build_index(model, model_hash, self._store)
             deployment.index = index
             deployment.last_change, deployment.last_event = ends
-            missing = self._store.encodings.missing(model_hash)
-            self._queue.add_backlog(name for name, _ in missing)
+            self._queue.add_backlog(self._store.encodings.missing(model_hash))
             return 1
         self.behind = len(changes)
         if len(changes) == PAGE:
@@ -49,13 +48,14 @@ class Follower:
             self.apply(deployment, changes, is_served=True)
             deployment.last_change = changes[-1].number
             self.behind -= len(changes)
-        return len(changes) + self.record(deployment)
+        n_clicks = self.record(deployment)
+        if n_clicks == EVENTS_PAGE:
+            self.behind += self._store.events.latest() - deployment.last_event
+        return len(changes) + n_clicks
 
     def record(self, deployment: Deployment) -> int:
         """Bring the next interactions into the index; return their number."""
         clicks = self._store.events.after(deployment.last_event, EVENTS_PAGE)
-        if len(clicks) == EVENTS_PAGE:
-            self.behind += self._store.events.latest() - clicks[-1].number
         if clicks:
             deployment.index.record(clicks)
             deployment.last_event = clicks[-1].number

@@ -133,7 +133,6 @@ class Index:
                 fitted.warm, np.cumsum(fitted.warm) - 1, len(self._table.warm) + positions
             ),
         )
-
         self.last_counts = self._counts()
 
     def prepare(self) -> None:
@@ -592,16 +591,18 @@ class Index:
         slot = self._slots.get(name)
         if slot is None:
             return dict.fromkeys(wanted)
-        item, catalogue = self.entries[slot].item, self.model.fitted.catalogue
+        item = self.entries[slot].item
         if item is not None and (item.columns or item.deleted):
-            return {column: item.columns.get(column) for column in wanted}
-        if slot >= self._n_trained:
-            return dict.fromkeys(wanted)
-        known = set(catalogue.columns.columns)
-        return {
-            column: _plain(catalogue.columns.get_column(column)[slot]) if column in known else None
-            for column in wanted
-        }
+            columns = item.columns
+        else:
+            columns = self.trained_columns(name) or {}
+        return {column: columns.get(column) for column in wanted}
+
+    def trained_columns(self, name: str) -> dict[str, Any] | None:
+        """The columns of an item in the training data; None if it is not there."""
+        if not self.is_trained(name):
+            return None
+        return self.model.fitted.catalogue.columns.row(self._slots[name], named=True)
 
     def search(self, words: str, limit: int) -> list[str]:
         """Items of the training data whose id or title contains some words, in any case."""
@@ -672,11 +673,6 @@ class Index:
             "warming": int((is_alive & (weight < 1)).sum()),
             "users": len(self._users),
         }
-
-
-def _plain(value: Any) -> Any:
-    """A cell of the catalogue as JSON has it."""
-    return value.to_list() if isinstance(value, pl.Series) else value
 
 
 def _last(slots: np.ndarray) -> np.ndarray:

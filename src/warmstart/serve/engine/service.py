@@ -95,18 +95,17 @@ class Service:
             Its folder, the loaded model with its hash, and the number of the announcement that is
             dealt with.
         """
-        latest = None if store is None else store.models.latest()
-        if latest is None:
-            return self.settings.model, self.loader.load(self.settings.model), 0
-        models = self.settings.models_folder
-        if latest.started_with == started_with and models is not None:
+        swapped = None if store is None else store.models.in_force(started_with)
+        number, models = 0 if swapped is None else swapped.number, self.settings.models_folder
+        if swapped is not None and models is not None:
             try:
-                folder = models / latest.folder
-                return folder, self.loader.load(folder), latest.number
+                folder = models / swapped.folder
+                return folder, self.loader.load(folder), number
             except WarmstartError as error:
                 metrics.FAILED_SWAPS.inc()
-                log.error("the swapped model is not served", folder=latest.folder, error=str(error))
-        return self.settings.model, self.loader.load(self.settings.model), latest.number
+                reason, name = str(error), swapped.folder
+                log.error("the swapped model is not served", folder=name, error=reason)
+        return self.settings.model, self.loader.load(self.settings.model), number
 
     # -- start and stop --
 

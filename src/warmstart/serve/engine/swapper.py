@@ -16,7 +16,6 @@ from warmstart.serve.engine.encoder import Encoder
 from warmstart.serve.engine.follower import Follower
 from warmstart.serve.engine.ids import KINDS, IdKind, integer_kinds
 from warmstart.serve.settings import Settings
-from warmstart.serve.storage.model_store import AnnouncedModel
 from warmstart.serve.storage.store import Store
 
 log = structlog.get_logger("warmstart.serve")
@@ -136,16 +135,9 @@ class Swapper:
 
     # -- swapping --
 
-    def announced(self) -> AnnouncedModel | None:
-        """The model that was announced last, unless the service was started with another one."""
-        latest = self._store.models.latest()
-        if latest is None or latest.started_with != self._started_with:
-            return None
-        return latest
-
     def next_model(self, served: Deployment) -> Deployment | None:
         """Load the announced model, if there is a new one; None if there is none, or it fails."""
-        latest = self.announced()
+        latest = self._store.models.in_force(self._started_with)
         if latest is None or latest.number <= self.handled:
             return None
         try:
@@ -180,8 +172,7 @@ class Swapper:
             for start in range(0, len(missing), batch):
                 if self._is_stopping():
                     raise SwapStoppedError
-                names = [name for name, _ in missing[start : start + batch]]
-                self._encoder.encode(new, names, is_served=False)
+                self._encoder.encode(new, missing[start : start + batch], is_served=False)
             while changes := self._store.changes.after(new.last_change):
                 self._follower.apply(new, changes, is_served=False)
                 new.last_change = changes[-1].number

@@ -18,11 +18,10 @@ class EncodingStore:
     def __init__(self, database: Database, changes: ChangeLog) -> None:
         self._database, self._changes = database, changes
 
-    def missing(self, model: str) -> list[tuple[str, str]]:
-        """Items whose current text the model has not encoded, with their owners, oldest first."""
+    def missing(self, model: str) -> list[str]:
+        """Names of items whose current text the model has not encoded, oldest first."""
         with self._database.read() as connection:
-            rows = connection.execute(_missing(model, items.c.item, items.c.owner))
-            return [(row.item, row.owner) for row in rows]
+            return list(connection.execute(_missing(model, items.c.item)).scalars())
 
     def missing_among(self, model: str, names: Sequence[str]) -> list[Item]:
         """Like ``missing``, but the items themselves, and only among the given names."""
@@ -66,10 +65,10 @@ class EncodingStore:
             return connection.execute(other).rowcount
 
 
-def _missing(model: str, *columns: Any) -> Any:
+def _missing(model: str, columns: Any) -> sa.Select[Any]:
     same = (encodings.c.item == items.c.item) & (encodings.c.model == model)
     return (
-        sa.select(*columns)
+        sa.select(columns)
         .select_from(items.outerjoin(encodings, same))
         .where(~items.c.deleted, items.c.error.is_(None), items.c.content != "")
         .where(encodings.c.content.is_distinct_from(items.c.content))

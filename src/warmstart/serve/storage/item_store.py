@@ -121,6 +121,14 @@ class ItemStore:
             row = connection.execute(sa.select(items).where(items.c.item == name)).first()
         return None if row is None else as_item(row)
 
+    def among(self, names: Sequence[str]) -> dict[str, Item]:
+        """Those of the given items that were ever written, by name."""
+        with self._database.read() as connection:
+            query = sa.select(items)
+            return {
+                row.item: as_item(row) for row in chunked(connection, query, items.c.item, names)
+            }
+
     def known(self, names: Sequence[str]) -> set[str]:
         """Those of the given items that were ever written."""
         with self._database.read() as connection:
@@ -181,6 +189,8 @@ def _check_owner(
     name: str, row: Any, owner: str, *, own_only: bool, reserved: Collection[str]
 ) -> None:
     if row is None and name in reserved:
-        raise NotAllowedError(name, "is in the training data: only a key of scope admin may")
+        raise NotAllowedError(
+            name, "is in the training data: only a key of scope admin may change it"
+        )
     if own_only and row is not None and row.owner != owner:
         raise NotAllowedError(name, "belongs to another key")

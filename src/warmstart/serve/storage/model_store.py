@@ -45,3 +45,8 @@ class ModelStore:
         with self._database.read() as connection:
             row = connection.execute(query).first()
         return None if row is None else AnnouncedModel(row.number, row.folder, row.started_with)
+
+    def in_force(self, started_with: str) -> AnnouncedModel | None:
+        """The model that was announced last, unless the service was started with another one."""
+        latest = self.latest()
+        return latest if latest is not None and latest.started_with == started_with else None
