@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
 from scipy import sparse
 
 from warmstart import artefact_format_1 as format_1
@@ -143,7 +144,7 @@ def _read(folder: Path) -> Artefact:
         items = pl.read_parquet(folder / "items.parquet", glob=False)
         users = pl.read_parquet(folder / "users.parquet", glob=False)["user"].to_list()
         columns = pl.read_parquet(folder / "columns.parquet", glob=False)
-        state = load_file(folder / "state.safetensors")
+        state = _mapped(folder / "state.safetensors")
         if manifest["format_version"] == 1:
             columns, state = _texts(columns), format_1.upgraded_state(state)
         catalogue = Catalogue(
@@ -283,13 +284,21 @@ def _events(folder: Path, version: int) -> tuple[sparse.csr_matrix, sparse.csr_m
     Format 1 does not tell the order of a history: it stands in the order of the items.
     """
     if version == 1:
-        positives = _csr(load_file(folder / "seen.safetensors"))
+        positives = _csr(_mapped(folder / "seen.safetensors"))
         histories = Histories(positives.indptr.astype(np.int64), positives.indices)
         return positives, sparse.csr_matrix(positives.shape, dtype=np.float32), histories
     names = ("positives", "below_threshold")
-    positives, below = (_csr(load_file(folder / f"{name}.safetensors")) for name in names)
-    arrays = load_file(folder / "histories.safetensors")
+    positives, below = (_csr(_mapped(folder / f"{name}.safetensors")) for name in names)
+    arrays = _mapped(folder / "histories.safetensors")
     return positives, below, Histories(arrays["offsets"], arrays["items"])
+
+
+def _mapped(path: Path) -> dict[str, np.ndarray]:
+    """Map the arrays of a file: processes that load the same model share one copy in memory.
+
+    An array that is changed is copied, page by page; the file stays as it is.
+    """
+    return {name: tensor.numpy() for name, tensor in load_file(path).items()}
 
 
 def _texts(columns: pl.DataFrame) -> pl.DataFrame:

@@ -14,6 +14,9 @@ score, and one of the score of a history, for library and service.
 A method whose score is the product of a state and a vector of the item writes ``_user_states``,
 ``warm_items`` and ``_score_warm``, and ``_history_states`` if it scores histories by itself.
 Everything else has a default: no cold score, and clicks since the fit change no score.
+
+A service need not compute all scores of a method that says which vectors they are products of:
+``warm_vectors`` and ``warm_queries``, ``cold_vectors`` and ``cold_queries``.
 """
 
 from abc import abstractmethod
@@ -28,6 +31,7 @@ from scipy import sparse
 from warmstart.abilities import AddsItems
 from warmstart.core import Recommender
 from warmstart.data.histories import Histories
+from warmstart.rank.products import ProductQueries
 from warmstart.similar_users import SimilarUsers
 
 ItemEncoding: TypeAlias = dict[str, np.ndarray]
@@ -66,6 +70,12 @@ class QueryStates:
         for _, weights in self.parts:
             found |= True if weights is None else np.diff(weights.indptr) > 0
         return found
+
+    @property
+    def single(self) -> Any:
+        """The method's states if there is one for each query; None if they are averaged."""
+        states, weights = self.parts[0] if self.parts else (None, None)
+        return states if weights is None else None
 
     def mean(self, score: Callable[[Any], np.ndarray]) -> np.ndarray:
         """Average scores over the states of each query.
@@ -178,6 +188,29 @@ class Servable(Recommender, AddsItems):
     def _score_observed_rows(self, states: Any, rows: ItemRows) -> np.ndarray:
         """As ``score_observed_rows``, for states of the method itself."""
         raise NotImplementedError
+
+    def warm_vectors(self, items: Any) -> np.ndarray | None:
+        """Vectors whose products with ``warm_queries`` are the warm scores.
+
+        Args:
+            items: ``warm_items``, an array with a row for each item if the result is not None.
+
+        Returns:
+            float32, shape (items, width); None if the scores are no such products.
+        """
+        return None
+
+    def warm_queries(self, states: QueryStates) -> ProductQueries | None:
+        """Return who asks, for ``warm_vectors``; None if this query needs all scores."""
+        return None
+
+    def cold_vectors(self, rows: ItemRows) -> np.ndarray | None:
+        """As ``warm_vectors``, for the scores of cold items, by their ``item_rows``."""
+        return None
+
+    def cold_queries(self, states: QueryStates) -> ProductQueries | None:
+        """As ``warm_queries``, for ``cold_vectors``."""
+        return None
 
     @property
     def text_vectors(self) -> np.ndarray | None:

@@ -226,7 +226,10 @@ class FactorBackbone(Backbone):
         return self.vectors[0][users]
 
     def warm_items(self, items: np.ndarray) -> np.ndarray:
-        return self.vectors[1][items]
+        vectors = self.vectors[1]
+        if np.array_equal(items, np.arange(len(vectors))):
+            return vectors  # all of them: no copy, which may be of gigabytes
+        return vectors[items]
 
     def score_states(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
         return states @ items.T

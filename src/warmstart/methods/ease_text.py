@@ -21,7 +21,8 @@ from warmstart.core import FitContext, LanguageModels, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.lm.text_vectors import TextVectors
-from warmstart.servable import ItemRows
+from warmstart.rank.products import ProductQueries
+from warmstart.servable import ItemRows, QueryStates
 from warmstart.similar_users import SimilarUsers
 from warmstart.simulate.calibration import (
     CalibrationConfig,
@@ -103,6 +104,10 @@ class EaseText(RidgeRecommender):
 
     def _score_item_rows(self, states: EaseTextStates, rows: ItemRows) -> np.ndarray:
         return states.calibration.calibrate((rows["features"] @ states.weights).T)
+
+    def cold_queries(self, states: QueryStates) -> ProductQueries | None:
+        own: EaseTextStates | None = states.single
+        return None if own is None else own.calibration.as_queries(own.weights.T)
 
     def observed_rows(self, clicks: sparse.csr_matrix) -> ItemRows:
         return {"folded": self._ease.fold_in(clicks)}

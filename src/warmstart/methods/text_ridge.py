@@ -14,6 +14,7 @@ from warmstart.core import FitContext, LanguageModels, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.lm.text_vectors import TextVectors
+from warmstart.rank.products import ProductQueries
 from warmstart.servable import ItemRows, QueryStates
 from warmstart.similar_users import SimilarUsers
 from warmstart.simulate.ridge import RidgeConfig, RidgeHead, fit_ridge
@@ -74,6 +75,15 @@ class TextRidge(RidgeRecommender):
 
     def _score_item_rows(self, states: TextRidgeStates, rows: ItemRows) -> np.ndarray:
         return (rows["features"] @ states.weights).T
+
+    def warm_vectors(self, items: np.ndarray) -> np.ndarray | None:
+        return None if self._spans_fit else items
+
+    def warm_queries(self, states: QueryStates) -> ProductQueries:
+        return self.cold_queries(states)
+
+    def cold_queries(self, states: QueryStates) -> ProductQueries:
+        return ProductQueries.of(states.mean(lambda own: own.weights.T))
 
     def _state(self) -> dict[str, np.ndarray]:
         return {"vectors": self._texts.rows, **self._head.state()}

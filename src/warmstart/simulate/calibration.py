@@ -37,6 +37,7 @@ from warmstart.config import Config
 from warmstart.data.dataset import Dataset
 from warmstart.data.tasks import RankingTask, Validation, ranking_task
 from warmstart.errors import ConfigError
+from warmstart.rank.products import ProductQueries
 from warmstart.rank import Metric, UserScoreFunction, by_user, rank_task
 from warmstart.simulate.fusion import MIN_VARIATION
 
@@ -106,6 +107,15 @@ class ColdCalibration:
             limit = np.broadcast_to(limits, scores.shape)[above]
             scores[above] = limit + room * -np.expm1((limit - scores[above]) / room)
         return scores
+
+    def as_queries(self, vectors: np.ndarray) -> ProductQueries:
+        """Queries whose products, compressed above the caps, are calibrated scores.
+
+        Args:
+            vectors: queries whose products are scores before the calibration, float32, shape
+                (queries, width).
+        """
+        return ProductQueries(vectors * self.user_factors[:, None], self.user_limits)
 
     def averaged(self, weights: sparse.csr_matrix) -> Self:
         """Return the calibration of unknown users: the weighted mean of known users' factors.

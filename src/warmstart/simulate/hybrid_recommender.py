@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from warmstart.backbones.base import FactorBackbone
 from warmstart.data.histories import Histories
-from warmstart.servable import ItemRows, Servable
+from warmstart.rank.products import ProductQueries
+from warmstart.servable import ItemRows, QueryStates, Servable
 from warmstart.similar_users import SimilarUsers
 from warmstart.simulate.hybrid import HybridScorer, HybridStates, can_score
 
@@ -46,6 +48,23 @@ class HybridRecommender(Servable):
 
     def _score_item_rows(self, states: HybridStates, rows: ItemRows) -> np.ndarray:
         return self._hybrid.score_rows(states, rows)
+
+    def warm_vectors(self, items: Any) -> np.ndarray | None:
+        return items if isinstance(self._hybrid.backbone, FactorBackbone) else None
+
+    def warm_queries(self, states: QueryStates) -> ProductQueries:
+        return ProductQueries.of(states.mean(lambda own: own.backbone))
+
+    def cold_vectors(self, rows: ItemRows) -> np.ndarray | None:
+        """None if a cold score is more than the product of two vectors."""
+        hybrid = self._hybrid
+        if not isinstance(hybrid.backbone, FactorBackbone) or hybrid.fusion.weight > 0:
+            return None
+        return rows["folded"] * rows["item_scales"][:, None]
+
+    def cold_queries(self, states: QueryStates) -> ProductQueries | None:
+        own: HybridStates | None = states.single
+        return None if own is None else own.calibration.as_queries(own.backbone)
 
     def observed_rows(self, clicks: sparse.csr_matrix) -> ItemRows:
         return {"folded": self._hybrid.backbone.fold_in(clicks)}

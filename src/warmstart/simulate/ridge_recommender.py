@@ -52,6 +52,10 @@ class RidgeRecommender(Servable, Simulates):
         """As ``Servable.cold_rows``."""
         return self.item_rows({"vectors": self._texts.rows[items]})
 
+    def cold_vectors(self, rows: ItemRows) -> np.ndarray:
+        """As ``Servable.cold_vectors``: the features of the texts."""
+        return rows["features"]
+
     def _score_cold_items(self, states: QueryStates, items: np.ndarray) -> np.ndarray:
         return self._in_blocks(super()._score_cold_items, states, items)
 

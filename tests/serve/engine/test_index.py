@@ -8,6 +8,7 @@ from safetensors.numpy import load
 
 from tests.serve.engine.clicks import clicks_on
 from warmstart.data.queries import Queries
+from warmstart.serve.engine.candidates import Candidates
 from warmstart.serve.engine.encodings import encode_texts, pack
 from warmstart.serve.engine.exposure import TOP
 from warmstart.serve.engine.index import Index
@@ -134,7 +135,7 @@ def test_an_item_warms_up_without_a_jump(model, texts, packed):
             moved.append(np.abs(now - before).max())
         before = now
     entry = index.entry("new-a")
-    assert index.click_weight(entry) == pytest.approx(29 / 39)
+    assert entry.click_weight == pytest.approx(29 / 39)
     scores = np.concatenate([list(found.values()) for found in scores_for(index, users[:5])])
     assert max(moved) < 3 * scores.std()
     assert moved[-1] < max(moved)  # each click counts for less than those before
@@ -245,9 +246,13 @@ def test_select_list_obeys_its_rules(scores, k, least, most, seed):
     least, most = min(least, most), max(least, most)
     rng, values = np.random.default_rng(seed), np.array(scores, np.float32)
     cold = rng.random(len(values)) < 0.5
-    chosen = select_list(values, cold, lambda _: None, ListRules(k, least, most, 1.0))
+    ranked = np.flatnonzero(~np.isnan(values))
+    ties = rng.permutation(len(values)).astype(np.uint64)
+    candidates = Candidates(ranked, values[ranked], cold[ranked], ties[ranked])
+    chosen = select_list(candidates, lambda _: None, ListRules(k, least, most, 1.0)).columns
     picked = values[chosen]
-    assert not np.isnan(picked).any()
+    equal = np.diff(picked) == 0
+    assert (np.diff(ties[chosen].astype(int))[equal] > 0).all()
     assert (np.diff(picked) <= 0).all()
     assert len(set(chosen)) == len(chosen) <= k
     n_cold = int(cold[chosen].sum())

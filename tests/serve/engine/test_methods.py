@@ -209,16 +209,16 @@ def test_without_texts_an_item_is_scored_from_its_first_click_on(name, load, tex
     index = Index(model)
     place(index, texts[:2])
     entry = index.entry("new-0")
-    assert not index.is_scored(entry)
-    assert index.click_weight(entry) == index.exposure_penalty(entry) == 0
+    assert not entry.is_scored
+    assert entry.click_weight == entry.exposure_penalty == 0
     assert all("new-0" not in scores for scores in lists(index, users))
     place(index, texts[:1], ["nobody known"])
-    assert not index.is_scored(index.entry("new-0"))
+    assert not index.entry("new-0").is_scored
     clicks = users[:3]
     place(index, texts[:1], clicks)
     entry = index.entry("new-0")
-    assert index.is_scored(entry)
-    assert index.click_weight(entry) == 1
+    assert entry.is_scored
+    assert entry.click_weight == 1
     row = grown.add_items({"item": ["new-0"], "text": [""], "title": [""]})["row"][0]
     grown.fold_in(ws.Interactions.from_arrays([0, 1, 2], [row] * 3))
     expected = grown.score(Queries.of_users(np.arange(len(users))), np.array([row]))[:, 0]
@@ -229,7 +229,7 @@ def test_without_texts_an_item_is_scored_from_its_first_click_on(name, load, tex
         assert "new-1" not in scores
     for user in clicks:
         index.forget(user, 10**9)
-    assert not index.is_scored(index.entry("new-0"))
+    assert not index.entry("new-0").is_scored
     assert all("new-0" not in scores for scores in lists(index, users))
 
 
@@ -242,14 +242,14 @@ def test_clicks_lift_the_penalty_where_they_teach_nothing_else(load, texts):
     )
     for each in (index, uncapped):
         place(each, texts[:1])
-    penalty = index.exposure_penalty(index.entry("new-0"))
+    penalty = index.entry("new-0").exposure_penalty
     assert penalty > 0
     for clicks in (0, 2, 12):
         place(index, texts[:1], users[:clicks])
         expected = penalty * 4 / (4 + clicks)
         for capped, free in zip(lists(index, users[:6]), lists(uncapped, users[:6]), strict=True):
             assert free["new-0"] - capped["new-0"] == pytest.approx(expected, rel=1e-3, abs=1e-6)
-    assert index.click_weight(index.entry("new-0")) == pytest.approx(12 / 16)
+    assert index.entry("new-0").click_weight == pytest.approx(12 / 16)
 
 
 def test_an_item_without_text_is_not_scored_by_a_method_of_texts(load, texts):
@@ -257,7 +257,7 @@ def test_an_item_without_text_is_not_scored_by_a_method_of_texts(load, texts):
     index = Index(load("ease_text"))
     (encoded,) = encode_texts(index.model, [""])
     index.apply({"new-0": written("new-0", "", encoded)})
-    assert not index.is_scored(index.entry("new-0"))
+    assert not index.entry("new-0").is_scored
     user = str(index.model.fitted.user_ids.values[0])
     assert "new-0" not in lists(index, [user])[0]
 
@@ -333,8 +333,8 @@ def test_a_method_of_states_and_vectors_needs_a_few_lines(toy_split, texts):
     assert_scored_as(lists(index, histories=backwards), names, expected)
     clicked = [str(user) for user in model.fitted.user_ids.values[:2]]
     place(index, texts[:1], clicked)
-    assert not index.is_scored(index.entry("new-0"))  # it learns nothing from clicks either
-    assert index.click_weight(index.entry("new-0")) > 0
+    assert not index.entry("new-0").is_scored  # it learns nothing from clicks either
+    assert index.entry("new-0").click_weight > 0
 
 
 @pytest.mark.parametrize("name", ["sasrec", "gru4rec"])

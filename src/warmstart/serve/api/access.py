@@ -5,7 +5,8 @@ permission that it needs by the type of its ``caller`` parameter, and ``GuardedR
 """
 
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, cast
+from functools import cached_property
+from typing import Annotated, Any
 
 from anyio import current_time, fail_after
 from fastapi import Depends, Request
@@ -22,12 +23,22 @@ from warmstart.serve.storage.keys import AccessError, Caller, Permission
 _CALLER = "warmstart.caller"  # where the middleware leaves the caller for the route
 
 
+def caller_of(request: Request) -> Caller:
+    """Return the caller of a request."""
+    return request.scope[_CALLER]
+
+
+
 def service_of(request: Request) -> Service:
     """Return the service of the application."""
     return request.app.state.service
 
 
-TheService = Annotated[Service, Depends(service_of)]
+async def _service(request: Request) -> Service:  # a plain function would run in a thread
+    return service_of(request)
+
+
+TheService = Annotated[Service, Depends(_service)]
 
 
 _bearer = HTTPBearer(
@@ -47,7 +58,7 @@ class _Needs:
         request: Request,
         _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     ) -> Caller:
-        return request.scope[_CALLER]
+        return caller_of(request)
 
 
 MayRecommend = Annotated[Caller, Depends(_Needs("recommend"))]
@@ -72,20 +83,33 @@ class GuardedRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
-        calls = [dependency.call for dependency in self.dependant.dependencies]
-        (needs,) = [call for call in calls if isinstance(call, _Needs)]
 
         async def guarded(request: Request) -> Response:
-            cast("Caller", request.scope[_CALLER]).require(needs.permission)
-            limit = service_of(request).settings.max_body_bytes
-            if self._body_limit is not None:
-                limit = min(limit, self._body_limit)
-            declared = request.headers.get("content-length", "")
-            if declared.isdecimal() and int(declared) > limit:
-                raise _too_large(limit)
-            return await handler(Request(request.scope, _up_to(limit, request.receive)))
+            return await handler(self.admitted(request))
 
         return guarded
+
+    def admitted(self, request: Request) -> Request:
+        """Return the request with a body that is bounded.
+
+        Raises:
+            AccessError: the caller lacks the permission.
+            HTTPException: the declared length of the body is beyond the limit.
+        """
+        caller_of(request).require(self._permission)
+        limit = service_of(request).settings.max_body_bytes
+        if self._body_limit is not None:
+            limit = min(limit, self._body_limit)
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > limit:
+            raise _too_large(limit)
+        return Request(request.scope, _up_to(limit, request.receive))
+
+    @cached_property
+    def _permission(self) -> Permission:
+        calls = [dependency.call for dependency in self.dependant.dependencies]
+        (needs,) = [call for call in calls if isinstance(call, _Needs)]
+        return needs.permission
 
 
 class AccessMiddleware:

@@ -44,6 +44,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service, app.state.batcher, app.state.threads = service, None, Threads()
     problems.install(app)
+    app.router.routes.insert(0, read.recommend_route)  # the first one is found soonest
     v1 = APIRouter(prefix="/v1")
     v1.include_router(read.routes, responses=error_responses(401, 429))
     v1.include_router(write.routes, responses=error_responses(401, 403, 429, 503))

@@ -18,12 +18,14 @@ from starlette.routing import Match
 
 from warmstart.errors import WarmstartError
 from warmstart.serve.api.invalid_requests import shown, wrong_fields
+from warmstart.serve.engine.batcher import BusyError
 from warmstart.serve.engine.encode_queue import QueueFullError
 from warmstart.serve.storage.database import StoreError
 from warmstart.serve.storage.item_store import NotAllowedError
 from warmstart.serve.storage.keys import AccessError
 
 MEDIA = "application/problem+json"
+TOO_MANY_WAITING = "too many requests of this kind are waiting"
 
 
 class FieldError(BaseModel):
@@ -140,6 +142,7 @@ def install(app: FastAPI) -> None:
         HTTPException: _refused,
         AccessError: lambda _, error: denied(error),
         QueueFullError: _busy,
+        BusyError: lambda *_: Problem(503, TOO_MANY_WAITING, headers={"Retry-After": "1"}),
         StoreError: lambda _, e: Problem(503, str(e), headers={"Retry-After": "1"}),
         NotAllowedError: lambda _, e: Problem(403, str(e)),
         WarmstartError: lambda _, e: Problem(422, str(e)),
@@ -152,7 +155,7 @@ def _invalid(request: Request, error: RequestValidationError) -> Problem:
     found = error.errors()
     if any(entry["loc"][0] == "body" for entry in found):
         kind = request.headers.get("content-type", "")
-        if error.body and not _is_json(kind):
+        if error.body and not is_json(kind):
             allowed = f"the body must be application/json, got {kind[:200] or 'no content type'}"
             return Problem(415, allowed)
         if found[0]["type"] == "json_invalid":
@@ -186,7 +189,8 @@ def _methods(request: Request) -> list[str]:
     return found
 
 
-def _is_json(kind: str) -> bool:
+def is_json(kind: str) -> bool:
+    """Whether a content type is JSON."""
     kind = kind.partition(";")[0].strip().lower()
     return kind.startswith("application/") and kind.endswith(("/json", "+json"))
 

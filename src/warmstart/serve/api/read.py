@@ -1,7 +1,6 @@
 """Read routes: lists, simulated users, items, users, model, status."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import orjson
@@ -19,7 +18,9 @@ from warmstart.serve.api.access import (
     TheService,
 )
 from warmstart.serve.api.convert import composed_text, external_id, internal_name, internal_names
+from warmstart.serve.api.description import operation_id
 from warmstart.serve.api.problems import Problem, error_responses
+from warmstart.serve.api.quick_route import QuickRoute
 from warmstart.serve.api.schemas import (
     ItemInfo,
     ItemList,
@@ -35,6 +36,7 @@ from warmstart.serve.api.schemas import (
 from warmstart.serve.api.threads import TheThreads
 from warmstart.serve.engine.encodings import encode_texts
 from warmstart.serve.engine.ids import MAX_ID
+from warmstart.serve.engine.index import Entry
 from warmstart.serve.engine.lists import Hit, ListRequest, UnknownUserError
 from warmstart.serve.engine.service import Service
 from warmstart.serve.storage.database import StoreError
@@ -67,16 +69,7 @@ WithQuery = Annotated[
 UserPath = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="id of the user")]
 
 
-@routes.post(
-    "/recommend",
-    response_model=Recommendations,
-    responses=error_responses(400, 404, 408, 413, 415, 422),
-    tags=["recommend"],
-    max_body_size=_MAX_BODY_BYTES,
-)
-async def recommend(
-    body: Recommend, request: Request, threads: TheThreads, _: MayRecommend
-) -> Response:
+async def recommend(body: Recommend, request: Request, _: MayRecommend) -> Response:
     """Recommend the best items for a user, or for a history of items."""
     service: Service = request.app.state.service
     if body.k > service.settings.max_k:
@@ -84,7 +77,7 @@ async def recommend(
         raise Problem(422, allowed, pointer="#/k", seen=body.k)
     n_ids = len(body.history or ()) + len(body.allow or ()) + len(body.deny)
     if n_ids > _MANY_IDS:
-        wanted = await threads.index.run(lambda: _list_request(service, body))
+        wanted = await request.app.state.threads.index.run(lambda: _list_request(service, body))
     else:
         wanted = _list_request(service, body)
     try:
@@ -101,6 +94,18 @@ async def recommend(
         "items": [_recommended(hit, shown) for hit in hits],
     }
     return Response(orjson.dumps(content), media_type="application/json")
+
+
+recommend_route = QuickRoute(
+    "/v1/recommend",
+    recommend,
+    methods=["POST"],
+    response_model=Recommendations,
+    responses=error_responses(400, 401, 404, 408, 413, 415, 422, 429),
+    tags=["recommend"],
+    max_body_size=_MAX_BODY_BYTES,
+    generate_unique_id_function=operation_id,
+)
 
 
 def _list_request(service: Service, body: Recommend) -> ListRequest:
@@ -145,11 +150,20 @@ class _Shown:
 
 
 def _recommended(hit: Hit, shown: _Shown) -> dict[str, Any]:
-    row = {"columns": None, **asdict(hit)}
-    if row["evidence"] is not None:
-        similar = row["evidence"]["similar_in_history"]
-        row["evidence"]["similar_in_history"] = [shown.item(one) for one in similar]
-    return shown.item(row)
+    evidence = hit.evidence
+    if evidence is not None:
+        similar = [shown.item(one) for one in evidence["similar_in_history"]]
+        evidence = {**evidence, "similar_in_history": similar}
+    return shown.item(
+        {
+            "item": hit.item,
+            "score": hit.score,
+            "rank": hit.rank,
+            "is_cold": hit.is_cold,
+            "evidence": evidence,
+            "columns": None,
+        }
+    )
 
 
 @routes.post(
@@ -250,28 +264,36 @@ async def look_up_item(
     except StoreError:
         if entry is None:
             raise
-        stored = entry.item  # the store cannot be reached, but the index has the item
+        stored = _as_known(entry)  # the store cannot be reached, but the index has the item
     hidden = caller.is_owner and (stored is None or stored.owner != caller.key)
     if hidden or (entry is None and stored is None):
         raise Problem(404, "no such item", pointer="path.item", seen=item)
     return _item_info(service, name, stored, caller)
 
 
+def _as_known(entry: Entry) -> Item | None:
+    """The item as the index knows it; None if it was never written."""
+    if entry.owner is None:
+        return None
+    columns, deleted = entry.columns or {}, entry.is_deleted
+    return Item(entry.name, columns, "", "", entry.owner, deleted=deleted)
+
+
 def _item_info(service: Service, name: str, stored: Item | None, caller: Caller) -> ItemInfo:
     index, fitted = service.deployment.index, service.deployment.model.fitted
-    entry = index.entry(name)
-    trained = index.is_trained(name)
+    entry, trained = index.entry(name), index.is_trained(name)
+    deleted = stored is not None and stored.deleted
     columns = None if stored is None else stored.columns
-    if not columns and trained:
+    if not columns and trained and not deleted:
         columns = index.trained_columns(name)
     state = "trained" if trained else "ready"
-    if stored is not None and stored.deleted:
+    if deleted:
         state = "deleted"
     elif stored is not None and stored.error:
         state = "failed"
     elif entry is None:
         state = "waiting"
-    elif not trained and not index.is_scored(entry):
+    elif not trained and not entry.is_scored:
         state = "unscored"
     audience = []
     shown = entry if caller.may("users") else None
@@ -287,8 +309,8 @@ def _item_info(service: Service, name: str, stored: Item | None, caller: Caller)
         columns=columns,
         owner=stored.owner if stored is not None and stored.owner else None,
         clicks=index.clicks_of(name),
-        click_weight=0.0 if entry is None else index.click_weight(entry),
-        exposure_penalty=0.0 if entry is None else index.exposure_penalty(entry),
+        click_weight=0.0 if entry is None else entry.click_weight,
+        exposure_penalty=0.0 if entry is None else entry.exposure_penalty,
         error=None if stored is None else stored.error,
         simulated_users=audience,
     )

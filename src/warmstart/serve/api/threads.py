@@ -7,7 +7,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import Depends, Request
 
-from warmstart.serve.api.problems import Problem
+from warmstart.serve.api.problems import TOO_MANY_WAITING, Problem
 from warmstart.serve.storage.database import CONNECTIONS
 
 _Found = TypeVar("_Found")
@@ -26,8 +26,7 @@ class _Pool:
             Problem: too many requests of this kind are waiting already.
         """
         if self._limiter.statistics().tasks_waiting >= self._waiting:
-            detail = "too many requests of this kind are waiting"
-            raise Problem(503, detail, headers={"Retry-After": "1"})
+            raise Problem(503, TOO_MANY_WAITING, headers={"Retry-After": "1"})
         return await run_sync(work, limiter=self._limiter)
 
 
@@ -48,7 +47,7 @@ class Threads:
         self.trial = _Pool(1, 1)
 
 
-def _threads_of(request: Request) -> Threads:
+async def _threads_of(request: Request) -> Threads:  # a plain function would run in a thread
     return request.app.state.threads
 
 

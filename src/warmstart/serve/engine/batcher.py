@@ -1,10 +1,11 @@
 """Batching: requests that arrive while one batch of lists is computed form the next batch.
 
-One matrix product for many users is far faster than one per user. It runs in its own thread, so the
-event loop stays free.
+One matrix product for many users is far faster than one per user. Requests that may take long have
+a lane of their own, so that plain ones never wait for them.
 """
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from warmstart.serve.engine import metrics
@@ -12,6 +13,17 @@ from warmstart.serve.engine.lists import Hit, ListRequest
 from warmstart.serve.engine.service import Service
 
 _MAX_BATCH = 64
+_MAX_WAITING = 1000  # requests of a lane
+_PLAIN_K = 100  # length of a list up to which it is plain
+_PLAIN_IDS = 1000  # in allow and deny together
+_PAUSE = 0.05  # after a batch of several requests, as a fraction of its time
+_SHORT_SECONDS = 0.003  # a batch that is as short is computed in the event loop
+
+_NEVER_SHORT = float("inf")
+
+
+class BusyError(Exception):
+    """Too many requests are waiting."""
 
 
 class Batcher:
@@ -23,16 +35,49 @@ class Batcher:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._requests: list[tuple[ListRequest, asyncio.Future[list[Hit]]]] = []
-        self._worker = ThreadPoolExecutor(1, "lists")
-        self._task: asyncio.Task[None] | None = None
+        self._plain, self._dear = _Lane(service, "lists"), _Lane(service, "dear-lists")
+        self._dear.seconds = _NEVER_SHORT
 
     async def recommend(self, request: ListRequest) -> list[Hit]:
         """Compute one list, in a batch with other requests.
 
         Raises:
             UnknownUserError: there are no interactions from which to make a list.
+            BusyError: too many such requests are waiting.
         """
+        return await (self._plain if self._is_plain(request) else self._dear).recommend(request)
+
+    def _is_plain(self, request: ListRequest) -> bool:
+        """Whether a list for a known user takes no longer than usual."""
+        if request.explain or request.k > _PLAIN_K or request.user is None:
+            return False
+        if len(request.allow or ()) + len(request.deny) > _PLAIN_IDS:
+            return False
+        return self._service.deployment.index.scores_as_known(request.user)
+
+    def close(self) -> None:
+        """Shut down the threads without waiting for them."""
+        for lane in (self._plain, self._dear):
+            lane.close()
+
+
+class _Lane:
+    """Requests that are computed one batch after the other.
+
+    Attributes:
+        seconds: how long a batch takes at present, a running average.
+    """
+
+    def __init__(self, service: Service, name: str) -> None:
+        self._service = service
+        self._requests: list[tuple[ListRequest, asyncio.Future[list[Hit]]]] = []
+        self._thread = ThreadPoolExecutor(1, name)
+        self._task: asyncio.Task[None] | None = None
+        self.seconds = 1.0
+
+    async def recommend(self, request: ListRequest) -> list[Hit]:
+        if len(self._requests) >= _MAX_WAITING:
+            raise BusyError
         future: asyncio.Future[list[Hit]] = asyncio.get_running_loop().create_future()
         self._requests.append((request, future))
         if self._task is None:
@@ -40,20 +85,23 @@ class Batcher:
         return await future
 
     def close(self) -> None:
-        """Shut down the thread without waiting for it."""
-        self._worker.shutdown(wait=False)
+        self._thread.shutdown(wait=False)
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while self._requests:
             batch, self._requests = self._requests[:_MAX_BATCH], self._requests[_MAX_BATCH:]
             metrics.BATCH.observe(len(batch))
-            index = self._service.deployment.index
+            index, requests = self._service.deployment.index, [request for request, _ in batch]
+            started = time.perf_counter()
             try:
-                requests = [request for request, _ in batch]
-                lists = await loop.run_in_executor(self._worker, index.recommend, requests)
+                if self.seconds < _SHORT_SECONDS:
+                    lists = index.recommend(requests)
+                else:
+                    lists = await loop.run_in_executor(self._thread, index.recommend, requests)
             except Exception as error:  # noqa: BLE001 - passed on to every request
                 lists = [error] * len(batch)
+            self._note(time.perf_counter() - started)
             for (_, future), found in zip(batch, lists, strict=True):
                 if future.cancelled():
                     continue
@@ -61,4 +109,10 @@ class Batcher:
                     future.set_exception(found)
                 else:
                     future.set_result(found)
+            # Clients that just got their lists ask for the next ones: they form one batch.
+            await asyncio.sleep(0 if len(batch) == 1 else _PAUSE * (time.perf_counter() - started))
         self._task = None
+
+    def _note(self, seconds: float) -> None:
+        if self.seconds != _NEVER_SHORT:
+            self.seconds = 0.9 * self.seconds + 0.1 * seconds

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from warmstart.rank.products import ProductTable
 from warmstart.servable import ItemRows, Servable, item_blocks, take_rows
+from warmstart.serve.engine.candidates import best_products
 
 TOP = 20  # length of the list that an item must enter to count as exposed
 _SAMPLE_SIZE = 1000  # users on whom exposure is measured
@@ -26,10 +28,18 @@ class ExposureCap:
         warm: row numbers of its warm items.
         warm_items: these items, as its ``warm_items`` returns them.
         max_exposure: fraction of users whose top 20 an item may enter before its first click.
+        products: the vectors of the warm items, if warm scores are products.
+        threads: number of threads that compute them.
     """
 
     def __init__(
-        self, model: Servable, warm: np.ndarray, warm_items: Any, max_exposure: float
+        self,
+        model: Servable,
+        warm: np.ndarray,
+        warm_items: Any,
+        max_exposure: float,
+        products: ProductTable | None,
+        threads: int,
     ) -> None:
         n_users = len(model.fitted.user_ids)
         places = np.linspace(0, n_users - 1, min(_SAMPLE_SIZE, n_users))
@@ -40,8 +50,21 @@ class ExposureCap:
             depth = min(TOP, len(warm)) - 1
             for start in range(0, len(sample), _USERS_AT_ONCE):
                 rows = slice(start, start + _USERS_AT_ONCE)
-                scores = model.score_warm(model.user_states(sample[rows]), warm_items)
-                self._thresholds[rows] = -np.partition(-scores, depth, axis=1)[:, depth]
+                states = model.user_states(sample[rows])
+                queries = products and model.warm_queries(states)
+                found = None
+                if products and queries:
+                    found = best_products(
+                        products, queries, depth + 1, np.zeros(len(warm), np.float32),
+                        [np.zeros(0, int)] * len(states),
+                        lambda at, states=states: model.score_warm(states, warm_items[at]),
+                        threads,
+                    )  # fmt: skip
+                if found is None:
+                    scores = model.score_warm(states, warm_items)
+                    self._thresholds[rows] = -np.partition(-scores, depth, axis=1)[:, depth]
+                else:
+                    self._thresholds[rows] = [np.sort(s)[-depth - 1] for _, s in found]
         self._states = model.user_states(sample)
 
     def margins(self, rows: ItemRows) -> np.ndarray:

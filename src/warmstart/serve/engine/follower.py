@@ -106,7 +106,6 @@ class KeyFollower:
 def _log_penalties(index: Index, names: Sequence[str]) -> None:
     for name in names:
         entry = index.entry(name)
-        if entry is not None and entry.item is not None and not entry.item.deleted:
-            penalty = index.exposure_penalty(entry)
-            if penalty > 0:
-                log.warning("exposure capped", item=name, owner=entry.item.owner, penalty=penalty)
+        if entry is not None and entry.owner is not None and entry.exposure_penalty > 0:
+            penalty = entry.exposure_penalty
+            log.warning("exposure capped", item=name, owner=entry.owner, penalty=penalty)

@@ -1,5 +1,6 @@
 """Arrays that grow by doubling."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ def borrowed(array: np.ndarray) -> np.ndarray:
 class GrowableTable:
     """Named arrays of equal length that grow together; indexing returns a view, never a copy.
 
+    One thread may append and set rows while others read.
+
     Args:
         arrays: arrays by name, all of the same length on axis 0; see ``borrowed``.
     """
@@ -26,12 +29,26 @@ class GrowableTable:
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._arrays[name][: self._length]
+    def __contains__(self, name: str) -> bool:
+        return name in self._arrays
 
-    def views(self) -> dict[str, np.ndarray]:
-        """Return a view of every array, by name."""
-        return {name: self[name] for name in self._arrays}
+    def __getitem__(self, name: str) -> np.ndarray:
+        length = self._length  # read first: the array may be replaced by a longer one meanwhile
+        return self._arrays[name][:length]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays in bytes."""
+        return sum(array.nbytes for array in self._arrays.values())
+
+    def views(self, prefix: str = "", length: int | None = None) -> dict[str, np.ndarray]:
+        """Return views of the arrays whose names begin with a prefix, by the rest of the name."""
+        length = self._length if length is None else length
+        return {
+            name.removeprefix(prefix): array[:length]
+            for name, array in self._arrays.items()
+            if name.startswith(prefix)
+        }
 
     def append(self, **row: Any) -> int:
         """Append one row and return its row number; arrays without a given value get zeros."""
@@ -50,3 +67,7 @@ class GrowableTable:
             if not self._arrays[name].flags.writeable:
                 self._arrays[name] = self._arrays[name].copy()
             self._arrays[name][at] = value
+
+    def taken(self, rows: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Copies of some rows of every array."""
+        return {name: self[name][rows] for name in self._arrays}

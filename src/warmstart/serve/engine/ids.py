@@ -45,6 +45,8 @@ def id_names(given: Sequence[Any], ids: Ids) -> list[str]:
     """
     names = [_name(value, ids.is_integer) for value in given]
     others = [position for position, name in enumerate(names) if name is None]
+    if not others:
+        return [name for name in names if name is not None]
     values = [given[position] for position in others]
     try:
         read = _read(values, ids)

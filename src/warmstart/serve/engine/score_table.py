@@ -1,4 +1,4 @@
-"""The scores of all served items: the warm items of the fit, then all others in order of arrival.
+"""The scores of all served items: the warm items of the fit, then all others.
 
 A warm item of the training data keeps the score of the fit. Every other item has two scores: a cold
 score from its text, and an observed score from the users who clicked it since the fit. With c
@@ -14,106 +14,224 @@ cases follow from what a method can do:
 - If a click tells the method nothing about other users, the observed score is the cold score:
   clicks only lift the penalty.
 - If there is no cold score, the observed score counts alone, and without clicks there is none.
+
+The other items are in segments: those of the training data, those of a snapshot (``snapshot``), and
+new ones, which are appended. Only numbers of a row change in place; an item with a new text gets a
+new row, and its old row dies. One thread changes a table while others compute lists from it.
 """
 
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from warmstart.servable import ItemRows, QueryStates, Servable
+from warmstart.rank.products import ProductTable
+from warmstart.servable import ItemEncoding, ItemRows, QueryStates, Servable, take_rows
+from warmstart.serve.engine.candidates import Candidates, best_products, best_rows
 from warmstart.serve.engine.exposure import ExposureCap
-from warmstart.serve.engine.growable import GrowableTable, borrowed
+from warmstart.serve.engine.growable import GrowableTable
+from warmstart.serve.engine.segment import (
+    COLD_ARRAYS,
+    NEVER,
+    ColdItem,
+    Observed,
+    Segment,
+    cold_arrays,
+    trained_rows,
+)
 
-
-@dataclass(frozen=True)
-class ColdItem:
-    """A cold item to place: what scoring it needs, its penalty, and whether it has a cold score."""
-
-    rows: ItemRows
-    penalty: float
-    has_score: bool
-
-
-@dataclass(frozen=True)
-class Observed:
-    """The clicks on an item by known users: their number, and what scoring it by them needs."""
-
-    clicks: int
-    rows: ItemRows
-
+NOWHERE = -1  # the column of an item that is not in the table
+_COLD_WEIGHT = 0.5  # an item is cold while its clicks weigh less than its text
+_MIN_CHANGED = 8192  # rows that are new, or dead, before a segment is made of the new ones
 
 class ScoreTable:
-    """Columns of scores: the warm items of the artefact, then cold items. Its user locks it.
+    """Columns of scores: the warm items of the artefact, then cold items.
 
     Args:
         model: the served model; it is not changed.
         prior_strength: n0, the number of clicks that count as much as the cold score.
         max_exposure: fraction of users whose top 20 an item may enter before its first click.
+        ties: order of each item of the catalogue among items with the same score, uint64.
+        example: the encoding of an item; new ones have arrays of these shapes.
+        threads: number of threads that compute the lists of one call.
 
     Attributes:
         warm: catalogue rows of the warm columns, int64.
         exposure: the cap on the exposure of cold items.
     """
 
-    def __init__(self, model: Servable, prior_strength: float, max_exposure: float) -> None:
-        self._model, self._prior_strength = model, prior_strength
+    def __init__(
+        self,
+        model: Servable,
+        prior_strength: float,
+        max_exposure: float,
+        ties: np.ndarray,
+        example: ItemEncoding,
+        threads: int = 1,
+    ) -> None:
+        self._model, self._prior_strength, self._threads = model, prior_strength, threads
         fitted = model.fitted
         self.warm, cold = np.flatnonzero(fitted.warm), np.flatnonzero(~fitted.warm)
         self._warm_items: Any = model.warm_items(self.warm)
-        self.exposure = ExposureCap(model, self.warm, self._warm_items, max_exposure)
-        rows, has_score = _cold_rows(model, cold)
-        self._rows = GrowableTable(**rows) if rows else None
-        self._cold = GrowableTable(
-            slot=cold,
-            has_score=has_score,
-            prior_weight=np.ones(len(cold), np.float32),
-            penalty=self.exposure.penalties(rows) if rows else np.zeros(len(cold), np.float32),
-            observed=np.full(len(cold), -1),
+        self._warm_ties, self._warm_bias = ties[self.warm], np.zeros(len(self.warm), np.float32)
+        vectors = model.warm_vectors(self._warm_items)
+        self._warm_products = None if vectors is None else ProductTable(vectors)
+        self.exposure = ExposureCap(
+            model, self.warm, self._warm_items, max_exposure, self._warm_products, threads
         )
+        rows, has_score = trained_rows(model, cold)
         no_clicks = sparse.csr_matrix((0, len(fitted.user_ids)), dtype=np.float32)
         found = model.observed_rows(no_clicks)
         self._observed_names = tuple(found)
-        self._observed = GrowableTable(position=np.zeros(0, np.int64), **found)
+        penalties = self.exposure.penalties(rows) if rows else np.zeros(len(cold), np.float32)
+        trained = GrowableTable(
+            **cold_arrays(cold, ties[cold], has_score, penalties),
+            **{f"rows.{name}": array for name, array in rows.items()},
+        )
+        start, self._n_fixed = len(self.warm), 1
+        self.segments = (Segment(trained, start, self._products(rows)),)
+        self._as_products = model.cold_vectors(take_rows(rows, slice(0))) is not None
+        self._empty = {
+            **{name: np.zeros(0, kind) for name, kind in COLD_ARRAYS.items()},
+            **{f"rows.{name}": array[:0] for name, array in rows.items()},
+            **{name: np.zeros((0, *array.shape), array.dtype) for name, array in example.items()},
+        }
+        self.segments += (Segment(GrowableTable(**self._empty), start + len(cold), None),)
+        self._observed = GrowableTable(slot=np.zeros(0, np.int64), **found)
+        self._free: list[int] = []  # rows of it that no item uses any more
+        columns = np.empty(len(fitted.warm), np.int64)
+        columns[self.warm], columns[cold] = np.arange(start), start + np.arange(len(cold))
+        self._columns = GrowableTable(column=columns)
+
+    def _products(self, rows: ItemRows) -> ProductTable | None:
+        vectors = self._model.cold_vectors(rows) if rows else None
+        return None if vectors is None or not len(vectors) else ProductTable(vectors)
+
+    @property
+    def _tail(self) -> Segment:
+        return self.segments[-1]
+
+    # -- places --
+
+    @property
+    def first_new(self) -> int:
+        """The first column of items that are not, or no longer as, in the training data."""
+        return self.segments[1].start
+
+    @property
+    def trained_in_place(self) -> np.ndarray:
+        """Whether each item of the training data may be in lists with its text of then: bool."""
+        found = np.zeros(len(self._model.fitted.warm), bool)
+        trained = self.segments[0].table
+        found[self.warm], found[trained["slot"]] = self._warm_bias == 0, trained["alive"]
+        return found
 
     def __len__(self) -> int:
         """Number of columns."""
-        return len(self.warm) + len(self._cold)
+        return self._tail.end
 
-    @property
-    def cold_slots(self) -> np.ndarray:
-        """The slot of each cold item, int64."""
-        return self._cold["slot"]
+    def column(self, slot: int) -> int:
+        """The column of an item; ``NOWHERE`` if it is not in the table."""
+        return int(self._columns["column"][slot]) if slot < len(self._columns) else NOWHERE
 
-    @property
-    def prior_weights(self) -> np.ndarray:
-        """Weight t of each cold item, float32; 1 without clicks by known users."""
-        return self._cold["prior_weight"]
+    def columns(self, slots: np.ndarray) -> np.ndarray:
+        """The columns of those items that are in the table."""
+        columns = self._columns["column"]
+        found = columns[slots[slots < len(columns)]]
+        return found[found != NOWHERE]
 
     def slot(self, column: int) -> int:
-        """The slot of the item in a column."""
-        n_warm = len(self.warm)
-        return int(self.warm[column] if column < n_warm else self.cold_slots[column - n_warm])
+        """The item in a column."""
+        if column < len(self.warm):
+            return int(self.warm[column])
+        segment, row = self.place(column)
+        return int(segment.table["slot"][row])
+
+    def place(self, column: int) -> tuple[Segment, int]:
+        """The segment and the row of a cold item."""
+        segment = next(one for one in reversed(self.segments) if column >= one.start)
+        return segment, column - segment.start
+
+    def is_alive(self, slot: int) -> bool:
+        """Whether an item may be in lists."""
+        column = self.column(slot)
+        if column < len(self.warm):
+            return column != NOWHERE and self._warm_bias[column] == 0
+        segment, row = self.place(column)
+        return bool(segment.table["alive"][row])
+
+    def _set_column(self, slot: int, column: int) -> None:
+        while len(self._columns) <= slot:
+            self._columns.append(column=NOWHERE)
+        self._columns.set(slot, column=column)
 
     # -- changes --
 
-    def append(self, slot: int) -> int:
-        """Append a cold item that cannot be scored yet; return its position."""
-        if self._rows is not None:
-            self._rows.append()
-        return self._cold.append(slot=slot, prior_weight=1, observed=-1)
+    def add(self, slot: int, tie: int, item: ColdItem, encoding: ItemEncoding) -> None:
+        """Place an item with its text as it is now; its old row, if it has one, dies.
 
-    def place(self, position: int, item: ColdItem) -> None:
-        """Give a cold item its cold score; without one, it keeps the score that it has."""
-        if item.has_score and self._rows is not None:
-            self._rows.set(position, **item.rows)
-            self._cold.set(position, penalty=item.penalty, has_score=True)
+        An item that has a cold score already keeps it if the new text has none.
+        """
+        column, clicks = self.column(slot), {"prior_weight": 1, "observed": -1}
+        if column != NOWHERE:
+            old, row = self.place(column)
+            if not item.has_score and (old.table["has_score"][row] or not item.rows):
+                return
+            clicks = {name: old.table[name][row] for name in clicks}
+        rows = {f"rows.{name}": array for name, array in item.rows.items()}
+        at = self._tail.table.append(
+            slot=slot,
+            tie=np.uint64(tie),
+            alive=True,
+            has_score=item.has_score,
+            penalty=item.penalty,
+            **clicks,
+            **(rows if item.has_score else {}),  # NaN would spread
+            **encoding,
+        )
+        self._set_bias(self._tail, at)
+        self._set_column(slot, self._tail.start + at)
+        if column != NOWHERE:
+            self._kill(column)
+
+    def remove(self, slot: int) -> None:
+        """Take an item out of the table."""
+        column = self.column(slot)
+        if column != NOWHERE:
+            self._kill(column)
+            self._set_column(slot, NOWHERE)
+            segment, row = self.place(column)
+            if (at := int(segment.table["observed"][row])) >= 0:
+                self._free.append(at)
+
+    def set_alive(self, slot: int, *, alive: bool) -> None:
+        """Leave an item of the training data out of all lists, or take it in again."""
+        column = self.column(slot)
+        if column < len(self.warm):
+            self._warm_bias[column] = 0 if alive else NEVER
+        elif alive:
+            segment, row = self.place(column)
+            segment.table.set(row, alive=True)
+            self._set_bias(segment, row)
+        else:
+            self._kill(column)
+
+    def _kill(self, column: int) -> None:
+        segment, row = self.place(column)
+        segment.table.set(row, alive=False, bias=NEVER)
+
+    def _set_bias(self, segment: Segment, row: int) -> None:
+        table = segment.table
+        by_product = table["alive"][row] and table["has_score"][row] and table["observed"][row] < 0
+        table.set(row, bias=-table["penalty"][row] if by_product else NEVER)
 
     def observe(self, clicks: sparse.csr_matrix, number: int) -> Observed:
         """Compute what scoring an item by its clicks, CSR, shape (1, n_users), needs.
 
-        It is slow and changes nothing, so no lock is needed.
+        It is slow and changes nothing.
 
         Args:
             clicks: those by which it is scored.
@@ -125,85 +243,264 @@ class ScoreTable:
             rows = {name: array[0] for name, array in found.items()}
         return Observed(number, rows)
 
-    def set_clicks(self, position: int, observed: Observed) -> None:
-        """Give a cold item its observed score."""
+    def set_clicks(self, slot: int, observed: Observed) -> None:
+        """Give a cold item its observed score; a warm item keeps that of the fit."""
+        column = self.column(slot)
+        if column < len(self.warm):
+            return
+        segment, row = self.place(column)
+        at = int(segment.table["observed"][row])
+        if at < 0 and observed.clicks:
+            at = self._free.pop() if self._free else self._observed.append()
+        if at >= 0:
+            self._observed.set(at, slot=slot, **observed.rows)
         prior_weight = self._prior_strength / (self._prior_strength + observed.clicks)
-        self._cold.set(position, prior_weight=prior_weight)
-        if observed.rows:
-            at = int(self._cold["observed"][position])
-            if at >= 0:
-                self._observed.set(at, **observed.rows)
-            else:
-                at = self._observed.append(position=position, **observed.rows)
-                self._cold.set(position, observed=at)
+        segment.table.set(row, prior_weight=prior_weight, observed=at)
+        self._set_bias(segment, row)
+
+    @property
+    def needs_compaction(self) -> bool:
+        """Whether ``compacted`` would save much time or memory."""
+        new = self.segments[self._n_fixed :]
+        alive = sum(int(segment.table["alive"].sum()) for segment in new)
+        total = sum(map(len, new))
+        grown = len(self._tail) > max(_MIN_CHANGED, (total - len(self._tail)) // 4)
+        return grown or total - alive > max(_MIN_CHANGED, alive)
+
+    def compacted(self) -> "ScoreTable":
+        """A table with the same items, in which new ones have one segment, without dead rows."""
+        new, start = self.segments[self._n_fixed :], self.segments[self._n_fixed].start
+        columns = self._columns["column"].copy()
+        taken = []
+        for segment in new:
+            places = segment.start + np.arange(len(segment))
+            taken.append(segment.table.taken(np.flatnonzero(columns[segment.table["slot"]] == places)))
+        sealed = GrowableTable(
+            **{name: np.concatenate([arrays[name] for arrays in taken]) for name in self._empty}
+        )
+        table = copy.copy(self)
+        products = self._products(sealed.views("rows."))
+        tail = Segment(GrowableTable(**self._empty), start + len(sealed), None)
+        table.segments = (
+            *self.segments[: self._n_fixed], Segment(sealed, start, products), tail
+        )  # fmt: skip
+        columns[sealed["slot"]] = start + np.arange(len(sealed))
+        table._columns = GrowableTable(column=columns)
+        return table
 
     # -- scores --
 
     def scores(self, states: QueryStates) -> np.ndarray:
-        """Scores of all columns, float32, shape (queries, columns); NaN: cannot be scored."""
-        n_warm = len(self.warm)
-        scores = np.empty((len(states), len(self)), np.float32)
-        scores[:, :n_warm] = self._model.score_warm(states, self._warm_items)
-        scores[:, n_warm:] = self._cold_scores(states)
-        return scores
+        """Scores of all columns, float32, shape (queries, columns); NaN: in no list."""
+        warm = self._warm_scores(states)
+        warm[:, np.isneginf(self._warm_bias)] = np.nan
+        cold = [self._cold_scores(states, segment) for segment in self.segments]
+        return np.concatenate([warm, *cold], axis=1)
 
-    def _cold_scores(self, states: QueryStates) -> np.ndarray:
-        cold, weight = self._cold, self.prior_weights
-        if self._rows is None:
-            scores = np.zeros((len(states), len(cold)), np.float32)
+    def _warm_scores(self, states: QueryStates) -> np.ndarray:
+        return self._model.score_warm(states, self._warm_items) + self._warm_bias
+
+    def _cold_scores(
+        self, states: QueryStates, segment: Segment, rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Scores of some rows of a segment, or of all; NaN: in no list."""
+        table, n = segment.table, len(segment)
+        if rows is not None and not self._as_products:  # rows may be wide: they are not copied
+            return self._cold_scores(states, segment)[:, rows]
+        at: Any = slice(n) if rows is None else rows
+        found = {name: table[name][at] for name in COLD_ARRAYS}
+        weight, has_score = found["prior_weight"], found["has_score"]
+        if cold := table.views("rows.", n):
+            scores = self._model.score_item_rows(states, take_rows(cold, at))
         else:
-            scores = self._model.score_item_rows(states, self._rows.views())
-            scores -= cold["penalty"] if self._observed_names else weight * cold["penalty"]
-        if len(self._observed):
-            at = self._observed["position"]
-            rows = {name: self._observed[name] for name in self._observed_names}
-            part = np.where(cold["has_score"], weight, 0)[at]
-            observed = self._model.score_observed_rows(states, rows)
-            scores[:, at] = part * scores[:, at] + (1 - part) * observed
-        scores[:, ~self._is_scored()] = np.nan
+            scores = np.zeros((len(states), len(weight)), np.float32)
+        scores -= found["penalty"] if self._observed_names else weight * found["penalty"]
+        (clicked,) = np.nonzero((found["observed"] >= 0) & (weight < 1))
+        if len(clicked) and self._observed_names:
+            part = np.where(has_score, weight, 0)[clicked]
+            used = found["observed"][clicked]
+            by_clicks = {name: self._observed[name][used] for name in self._observed_names}
+            observed = self._model.score_observed_rows(states, by_clicks)
+            scores[:, clicked] = part * scores[:, clicked] + (1 - part) * observed
+            has_score = has_score.copy()
+            has_score[clicked] = True
+        scores[:, ~(found["alive"] & has_score)] = np.nan
         return scores
 
-    def _is_scored(self) -> np.ndarray:
-        """Whether each cold item can be scored: bool, shape (cold items,)."""
-        if not self._observed_names:
-            return self._cold["has_score"]
-        return self._cold["has_score"] | (self.prior_weights < 1)
+    def cold_scores_over_users(self, slot: int, users: np.ndarray) -> np.ndarray:
+        """Cold scores of one item for these users, without penalty; NaN without a cold score."""
+        segment, row = self.place(self.column(slot))
+        rows = segment.table.views("rows.")
+        if not rows or not segment.table["has_score"][row]:
+            return np.full(len(users), np.nan, np.float32)
+        states = self._model.user_states(users)
+        return self._model.score_item_rows(states, take_rows(rows, slice(row, row + 1)))[:, 0]
+
+    # -- the best items --
+
+    def best(
+        self, states: QueryStates, n_warm: int, n_cold: int, excluded: Sequence[np.ndarray]
+    ) -> list[Candidates]:
+        """Find the best items of each query.
+
+        Args:
+            states: who asks.
+            n_warm: number of items wanted that are not cold.
+            n_cold: number of cold items wanted.
+            excluded: columns that each query leaves out.
+
+        Returns:
+            Candidates that include these for each query.
+        """
+        parts = [self._best_warm(states, n_warm, excluded)]
+        for segment in self.segments:
+            wanted = _Wanted(states, segment, n_warm, n_cold, excluded)
+            if not len(segment):
+                continue
+            found = self._best_by_products(wanted)
+            parts += self._best_cold(wanted, None) if found is None else found
+        return [Candidates.joined(of_query) for of_query in zip(*parts, strict=True)]
+
+    def candidates(self, states: QueryStates, columns: np.ndarray) -> Candidates:
+        """The items in some columns, for one query, but for those that may be in no list."""
+        warm = columns[columns < len(self.warm)]
+        if self._warm_products is None:
+            scores = self._warm_scores(states)[0, warm]
+        else:
+            scores = self._model.score_warm(states, self._warm_items[warm])[0]
+            scores += self._warm_bias[warm]
+        parts = [self._warm_candidates(warm, scores)]
+        for segment in self.segments:
+            rows = columns[(columns >= segment.start) & (columns < segment.end)] - segment.start
+            if len(rows):
+                scores = self._cold_scores(states, segment, rows)[0]
+                parts.append(self._cold_candidates(segment, rows, scores))
+        return Candidates.joined(parts)
+
+    def _best_warm(
+        self, states: QueryStates, k: int, excluded: Sequence[np.ndarray]
+    ) -> list[Candidates]:
+        own, found = [columns[columns < len(self.warm)] for columns in excluded], None
+        queries = self._warm_products and self._model.warm_queries(states)
+        if self._warm_products and queries:
+            found = best_products(
+                self._warm_products, queries, k, self._warm_bias, own,
+                lambda rows: self._model.score_warm(states, self._warm_items[rows]),
+                self._threads,
+            )  # fmt: skip
+        if found is None:
+            scores, found = self._warm_scores(states), []
+            for line, columns in zip(scores, own, strict=True):
+                line[columns] = np.nan
+                rows = best_rows(line, k)
+                found.append((rows, line[rows]))
+        return [self._warm_candidates(*one) for one in found]
+
+    def _warm_candidates(self, columns: np.ndarray, scores: np.ndarray) -> Candidates:
+        is_cold = np.zeros(len(columns), bool)
+        found = Candidates(columns, scores, is_cold, self._warm_ties[columns])
+        return found.take(scores > NEVER)
+
+    def _best_by_products(self, wanted: "_Wanted") -> list[list[Candidates]] | None:
+        """The best items without clicks, then those with clicks; None if products do not tell."""
+        segment, states = wanted.segment, wanted.states
+        queries = segment.products and self._model.cold_queries(states)
+        if not segment.products or not queries:
+            return None
+        rows, table = segment.table.views("rows."), segment.table
+
+        def score(at: np.ndarray) -> np.ndarray:
+            scores = self._model.score_item_rows(states, take_rows(rows, at))
+            return scores - table["penalty"][at]
+
+        found = best_products(
+            segment.products, queries, wanted.n_cold, table["bias"], wanted.excluded, score,
+            self._threads,
+        )  # fmt: skip
+        if found is None:
+            return None
+        (clicked,) = np.nonzero(table["observed"] >= 0)
+        parts = [[self._cold_candidates(segment, *one) for one in found]]
+        return parts + (self._best_cold(wanted, clicked) if len(clicked) else [])
+
+    def _best_cold(self, wanted: "_Wanted", rows: np.ndarray | None) -> list[list[Candidates]]:
+        """The best of some rows of a segment, or of all, from all their scores."""
+        segment = wanted.segment
+        scores = self._cold_scores(wanted.states, segment, rows)
+        if rows is None:
+            rows = np.arange(scores.shape[1])
+        is_cold = segment.table["prior_weight"][rows] > _COLD_WEIGHT
+        sides = [(np.flatnonzero(~is_cold), wanted.n_warm), (np.flatnonzero(is_cold), wanted.n_cold)]
+        found = []
+        for line, excluded in zip(scores, wanted.excluded, strict=True):
+            line[np.isin(rows, excluded)] = np.nan
+            best = np.concatenate([side[best_rows(line[side], k)] for side, k in sides])
+            found.append(self._cold_candidates(segment, rows[best], line[best]))
+        return [found]
+
+    def _cold_candidates(
+        self, segment: Segment, rows: np.ndarray, scores: np.ndarray
+    ) -> Candidates:
+        table, columns = segment.table, rows + segment.start
+        is_cold, ties = table["prior_weight"][rows] > _COLD_WEIGHT, table["tie"][rows]
+        # An item that has moved to another row meanwhile is not listed twice.
+        current = self._columns["column"][table["slot"][rows]] == columns
+        return Candidates(columns, scores, is_cold, ties).take((scores > NEVER) & current)
 
     # -- one item --
 
-    def is_scored(self, position: int) -> bool:
-        """Whether a cold item can be scored by its text or by its clicks."""
-        clicked = bool(self._observed_names) and self.prior_weights[position] < 1
-        return clicked or bool(self._cold["has_score"][position])
+    def is_scored(self, slot: int) -> bool:
+        """Whether an item can be scored: by the fit, by its text, or by its clicks."""
+        column = self.column(slot)
+        if column < len(self.warm):
+            return True
+        segment, row = self.place(column)
+        clicked = bool(self._observed_names) and segment.table["prior_weight"][row] < 1
+        return bool(clicked or segment.table["has_score"][row])
 
-    def click_weight(self, position: int) -> float:
-        """The weight of observed clicks in the score of a cold item."""
-        weight = float(1 - self.prior_weights[position])
-        has_score = self._cold["has_score"][position]
+    def click_weight(self, slot: int) -> float:
+        """The weight of observed clicks in the score of an item."""
+        column = self.column(slot)
+        if column < len(self.warm):
+            return 1.0
+        segment, row = self.place(column)
+        weight = float(1 - segment.table["prior_weight"][row])
+        has_score = segment.table["has_score"][row]
         return weight if has_score or not self._observed_names else float(weight > 0)
 
-    def penalty(self, position: int) -> float:
-        """The penalty on the cold score of a cold item."""
-        return float(self._cold["penalty"][position])
+    def penalty(self, slot: int) -> float:
+        """The penalty on the cold score of an item; 0 for a warm item."""
+        column = self.column(slot)
+        if column < len(self.warm):
+            return 0.0
+        segment, row = self.place(column)
+        return float(segment.table["penalty"][row])
 
-    def cold_scores_over_users(self, position: int, users: np.ndarray) -> np.ndarray:
-        """Cold scores of one item for these users, without penalty; NaN without a cold score."""
-        if self._rows is None or not self._cold["has_score"][position]:
-            return np.full(len(users), np.nan, np.float32)
-        rows = {name: array[position : position + 1] for name, array in self._rows.views().items()}
-        return self._model.score_item_rows(self._model.user_states(users), rows)[:, 0]
+    def counts(self) -> dict[str, int]:
+        """Numbers of items, and of warm, cold (no clicks) and warming (clicked) ones."""
+        warm = int((self._warm_bias == 0).sum())
+        found = {"items": warm, "warm": warm, "cold": 0, "warming": 0}
+        for segment in self.segments:
+            alive = segment.table["alive"]
+            clicked = alive & (segment.table["prior_weight"][: len(alive)] < 1)
+            found["items"] += int(alive.sum())
+            found["warming"] += int(clicked.sum())
+        found["cold"] = found["items"] - warm - found["warming"]
+        return found
 
 
-def _cold_rows(model: Servable, cold: np.ndarray) -> tuple[ItemRows, np.ndarray]:
-    """The rows of the cold items of the artefact, zeros without a score, and who has a score."""
-    rows = {name: borrowed(array) for name, array in model.cold_rows(cold).items()}
-    if not rows:
-        return {}, np.zeros(len(cold), bool)
-    has_score = model.can_score(rows)
-    if "texts" in model.traits.reads:
-        has_score = has_score & model.fitted.catalogue.has_text[cold]
-    if not has_score.all():
-        rows = {name: array.copy() for name, array in rows.items()}
-        for array in rows.values():
-            array[~has_score] = 0  # NaN would spread
-    return rows, has_score
+@dataclass(frozen=True)
+class _Wanted:
+    """What is asked of a segment; the arguments of ``ScoreTable.best``."""
+
+    states: QueryStates
+    segment: Segment
+    n_warm: int
+    n_cold: int
+    columns: Sequence[np.ndarray]
+
+    @property
+    def excluded(self) -> list[np.ndarray]:
+        """Rows that each query leaves out."""
+        start, end = self.segment.start, self.segment.end
+        return [one[(one >= start) & (one < end)] - start for one in self.columns]

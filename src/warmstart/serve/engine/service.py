@@ -161,7 +161,7 @@ class Service:
     def update_metrics(self) -> None:
         """Set the gauges from numbers at hand; waits for no lock, no thread and no store."""
         deployment = self.deployment
-        for kind, number in deployment.index.last_counts.items():
+        for kind, number in deployment.index.counts().items():
             if kind in ("warm", "cold", "warming"):
                 metrics.ITEMS.labels(kind).set(number)
         metrics.WAITING.set(self.waiting)

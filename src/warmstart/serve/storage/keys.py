@@ -7,16 +7,14 @@ A token is ``ws_<id of the key>_<secret>``. The store keeps the sha256 of the se
 import hashlib
 import hmac
 import secrets
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
 
 from warmstart.errors import ConfigError
+from warmstart.serve.storage.rate_limit import RateLimiter
 from warmstart.serve.storage.records import Key
 from warmstart.serve.storage.store import Store
 
@@ -120,7 +118,7 @@ class KeyRing:
             self._rate: RateLimitItem = parse(rate_limit)
         except ValueError:
             raise ConfigError(f"rate_limit must be like '500/second', got {rate_limit!r}") from None
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._limiter = RateLimiter(self._rate)
         self._anonymous_read = anonymous_read
         self._keys: dict[str, Key] = {}
 
@@ -150,10 +148,8 @@ class KeyRing:
         return caller
 
     def _count(self, name: str) -> None:
-        if not self._limiter.hit(self._rate, name):
-            seconds = self._limiter.get_window_stats(self._rate, name).reset_time - time.time()
-            detail = f"too many requests: the limit is {self._rate}"
-            raise AccessError(429, detail, max(seconds, 1.0))
+        if seconds := self._limiter.count(name):
+            raise AccessError(429, f"too many requests: the limit is {self._rate}", seconds)
 
     def _caller(self, authorization: str) -> Caller:
         kind, _, token = authorization.partition(" ")
