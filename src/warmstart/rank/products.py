@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numba
 import numpy as np
@@ -32,6 +33,8 @@ _MIN_ROOM = 4096  # for candidates of a query in one pass
 _ROUNDING = np.float32(1 + 1e-5)  # on bounds, which are themselves computed in float32
 _PRODUCT_ROUNDING = np.float32(4e-6)  # relative error of a product in float32
 _ONES, _ZEROS = np.ones(_BLOCK_ROWS, np.float32), np.zeros(_BLOCK_ROWS, np.float32)
+
+_int_mm: Any = torch._int_mm  # pyright: ignore[reportPrivateImportUsage]; the only such product
 
 # fastmath without "ninf" and "nnan": biases may be infinite.
 _kernel = numba.njit(fastmath={"contract", "reassoc"}, nogil=True, cache=True)
@@ -155,8 +158,8 @@ class _Block:
 def _integer_products(queries: torch.Tensor, items: torch.Tensor) -> np.ndarray:
     """Int32, shape (queries, items)."""
     if len(queries) == 1:  # the same bytes in either order, and this one is faster
-        return torch._int_mm(items, queries.T).numpy().reshape(1, -1)
-    return torch._int_mm(queries, items.T).numpy()
+        return _int_mm(items, queries.T).numpy().reshape(1, -1)
+    return _int_mm(queries, items.T).numpy()
 
 
 @cache
@@ -212,10 +215,26 @@ _LOWEST = np.float32(-3e38)  # lower than every score
 
 @_kernel
 def _scan_block(
-    products, scales, errors, norms, largest_error, largest_norm, bias, start,
-    query_scales, query_norms, query_errors, caps, excluded, excluded_ends,
-    heaps, rows, upper, counts,
-):  # fmt: skip
+    products: np.ndarray,
+    scales: np.ndarray,
+    errors: np.ndarray,
+    norms: np.ndarray,
+    largest_error: np.float32,
+    largest_norm: np.float32,
+    bias: np.ndarray,
+    start: int,
+    query_scales: np.ndarray,
+    query_norms: np.ndarray,
+    query_errors: np.ndarray,
+    caps: np.ndarray,
+    excluded: np.ndarray,
+    excluded_ends: np.ndarray,
+    heaps: np.ndarray,
+    rows: np.ndarray,
+    upper: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Add candidates of one block; the last four arguments are changed."""
     n_queries, n = products.shape
     k, room = heaps.shape[1], rows.shape[1]
     for query in range(n_queries):
@@ -247,7 +266,13 @@ def _scan_block(
 
 
 @_kernel
-def _any_reaches(products, scales, bias, scale, enough):
+def _any_reaches(
+    products: np.ndarray,
+    scales: np.ndarray,
+    bias: np.ndarray,
+    scale: np.float32,
+    enough: np.float32,
+) -> bool:
     """Whether any score does; compiled to instructions for many rows at once."""
     found = False
     for row in range(len(products)):
@@ -256,14 +281,14 @@ def _any_reaches(products, scales, bias, scale, enough):
 
 
 @_kernel
-def _is_among(values, first, end, wanted):
+def _is_among(values: np.ndarray, first: int, end: int, wanted: int) -> bool:
     """Whether a value is in a sorted part of an array."""
     place = first + np.searchsorted(values[first:end], wanted)
-    return place < end and values[place] == wanted
+    return bool(place < end and values[place] == wanted)
 
 
 @_kernel
-def _drop(rows, upper, enough):
+def _drop(rows: np.ndarray, upper: np.ndarray, enough: np.float32) -> int:
     """Drop the rows that are no candidates any more; return the number of those kept."""
     count = 0
     for at in range(len(rows)):
@@ -274,7 +299,7 @@ def _drop(rows, upper, enough):
 
 
 @_kernel
-def _replace_lowest(heap, value, k):
+def _replace_lowest(heap: np.ndarray, value: np.float32, k: int) -> None:
     place = 0
     while True:
         child = 2 * place + 1
@@ -306,7 +331,13 @@ def rounded_vectors(vectors: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @_kernel
-def _round_rows(vectors, codes, scales, errors, norms):
+def _round_rows(
+    vectors: np.ndarray,
+    codes: np.ndarray,
+    scales: np.ndarray,
+    errors: np.ndarray,
+    norms: np.ndarray,
+) -> None:
     for row in range(len(vectors)):
         largest, square, error = np.float32(0), np.float32(0), np.float32(0)
         for value in vectors[row]:
@@ -337,7 +368,7 @@ def integers_are_fast(width: int) -> bool:
         return min(times)
 
     try:
-        integer = seconds(lambda: torch._int_mm(query, codes.T))
+        integer = seconds(lambda: _int_mm(query, codes.T))
     except RuntimeError:  # the build of torch has no such product
         return False
     return integer < seconds(lambda: vectors[:8] @ vectors.T)

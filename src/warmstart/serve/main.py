@@ -11,6 +11,7 @@ import os
 import resource
 import socket
 import tempfile
+import uuid
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from granian.log import LogLevels
 from warmstart.errors import ConfigError, WarmstartError
 from warmstart.serve import logs
 from warmstart.serve.settings import Settings
+from warmstart.serve.storage.database import store_url
 from warmstart.serve.worker import load_application
 
 _GRACE_S = 30  # for requests in progress to finish after a stop signal
@@ -50,12 +52,17 @@ def run(settings: Settings) -> None:
     multiprocessing.set_start_method("spawn", force=True)  # a fork would break thread pools
     connections = _raise_open_files(settings.max_connections)
     with tempfile.TemporaryDirectory(prefix="warmstart-") as folder:
-        failure = Path(folder) / "failure"
+        failure, metrics = Path(folder) / "failure", Path(folder) / "metrics"
+        settings = settings.model_copy(update={"index_folder": _index_folder(settings, folder)})
+        if settings.workers > 1:  # each worker counts in a file; any of them reports the sums
+            metrics.mkdir()
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
         server = Granian(
             "warmstart.serve.worker",
             address=settings.host,
             port=port,
             interface=Interfaces.ASGI,
+            workers=settings.workers,
             websockets=False,
             http=HTTPModes.http1,
             backlog=max(128, connections),
@@ -69,13 +76,26 @@ def run(settings: Settings) -> None:
         )
         # The reason is the error that is raised below, and enough.
         logging.getLogger("_granian").addFilter(lambda _: not failure.is_file())
-        load = partial(load_application, settings.model_dump_json(), failure)
+        load = partial(load_application, settings.model_dump_json(), uuid.uuid4().hex, failure)
         try:
             server.serve(target_loader=load, wrap_loader=False)
         except SystemExit:
             if failure.is_file():
                 raise ConfigError(failure.read_text()) from None
             raise
+
+
+def _index_folder(settings: Settings, temporary: str) -> Path:
+    """The folder of the settings; else one beside the file of an SQLite store, or a temporary one.
+
+    Raises:
+        ConfigError: the store is neither SQLite nor PostgreSQL.
+    """
+    store = store_url(settings.store)
+    if settings.index_folder is not None:
+        return settings.index_folder
+    is_file = store.get_backend_name() == "sqlite" and store.database
+    return Path(f"{store.database}.index" if is_file else f"{temporary}/index")
 
 
 def free_port(host: str, port: int) -> int:

@@ -49,9 +49,13 @@ class Settings(StoreSettings):
         lm: folder of the causal LM, if the model was fitted with one from a local folder.
         host: address to listen on.
         port: TCP port to listen on, 0 to 65535; 0 takes any free port.
+        workers: number of processes that answer requests; they share the memory of the model and of
+            the snapshot of the index.
+        index_folder: folder of the snapshots of the index, by which a later start is fast; None
+            takes one beside the file of an SQLite store, and a temporary one otherwise.
         anonymous_read: whether read requests need no API key; all other requests need one.
-        rate_limit: maximum rate of requests per key, or per address without a valid key, as in
-            "500/second" or "20/minute".
+        rate_limit: maximum rate of requests per worker and key, or per address without a valid key,
+            as in "500/second" or "20/minute".
         trusted_proxies: addresses or networks of proxies, comma-separated, whose X-Forwarded-For
             header tells the address of a caller; none by default.
         max_connections: maximum number of open connections; further ones wait to be accepted.
@@ -80,6 +84,8 @@ class Settings(StoreSettings):
     lm: str | None = None
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=256)
+    index_folder: Path | None = None
     anonymous_read: bool = False
     rate_limit: str = "1000/second"
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()

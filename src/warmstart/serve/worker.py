@@ -18,12 +18,15 @@ from warmstart.serve.settings import Settings
 
 log = structlog.get_logger("warmstart.serve")
 
+_SWITCH_SECONDS = 0.001  # for which a busy thread keeps the interpreter from the event loop
 
-def load_application(settings_json: str, failure: Path) -> Any:
+
+def load_application(settings_json: str, run: str, failure: Path) -> Any:
     """Build the application in a worker process.
 
     Args:
         settings_json: settings of the service.
+        run: names this run of the service.
         failure: file to write the reason into if the service cannot start; the process then ends.
     """
     settings = Settings.model_validate_json(settings_json)
@@ -35,7 +38,8 @@ def load_application(settings_json: str, failure: Path) -> Any:
         from warmstart.serve.engine.service import Service
 
         torch.set_num_threads(1)  # encoding leaves the other cores to the lists
-        app = create_app(Service(settings))
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        app = create_app(Service(settings, run))
     except WarmstartError as error:
         failure.write_text(str(error))
         sys.exit(1)

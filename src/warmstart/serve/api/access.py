@@ -28,7 +28,6 @@ def caller_of(request: Request) -> Caller:
     return request.scope[_CALLER]
 
 
-
 def service_of(request: Request) -> Service:
     """Return the service of the application."""
     return request.app.state.service

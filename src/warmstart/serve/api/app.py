@@ -1,5 +1,6 @@
 """The application of the REST API; a running service describes it at ``/docs``."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -7,7 +8,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from warmstart.serve.api import admin, problems, read, write
 from warmstart.serve.api.access import AccessMiddleware
@@ -17,6 +18,7 @@ from warmstart.serve.api.problems import Problem, error_responses
 from warmstart.serve.api.schemas import Health
 from warmstart.serve.api.static import PackageFiles
 from warmstart.serve.api.threads import Threads
+from warmstart.serve.engine import metrics
 from warmstart.serve.engine.batcher import Batcher
 from warmstart.serve.engine.service import Service
 from warmstart.version import __version__
@@ -29,7 +31,9 @@ def create_app(service: Service) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
         app.state.batcher = Batcher(service)
+        reporting = asyncio.create_task(_report_metrics(service))
         yield
+        reporting.cancel()
         app.state.batcher.close()
         await run_sync(service.close)
 
@@ -66,6 +70,13 @@ def create_app(service: Service) -> FastAPI:
         )
     app.add_middleware(ObservabilityMiddleware)
     return app
+
+
+async def _report_metrics(service: Service) -> None:
+    """Keep the gauges of this worker up to date: another one may be asked for them."""
+    while service.settings.workers > 1:
+        service.update_metrics()
+        await asyncio.sleep(1.0)
 
 
 _operations = APIRouter(tags=["operations"])
@@ -112,4 +123,4 @@ async def ready(request: Request) -> Health:
 async def prometheus(request: Request) -> Response:
     """Return metrics in the Prometheus text format; from numbers at hand, without any wait."""
     request.app.state.service.update_metrics()
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(metrics.report(), media_type=CONTENT_TYPE_LATEST)

@@ -1,17 +1,19 @@
 """A loaded model with its index: built from an artefact and the store."""
 
 import gc
+import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
+from filelock import FileLock
 
 from warmstart.artefact import read_manifest
 from warmstart.data.ids import Ids
-from warmstart.errors import ConfigError, UnsupportedError
+from warmstart.errors import ArtefactError, ConfigError, UnsupportedError
 from warmstart.lm import CausalLM, TextEncoder
 from warmstart.methods import METHODS, load_model, method
 from warmstart.servable import Servable
@@ -19,7 +21,17 @@ from warmstart.serve.engine import metrics
 from warmstart.serve.engine.encodings import manifest_hash
 from warmstart.serve.engine.ids import IdKind, first_foreign
 from warmstart.serve.engine.index import Index
+from warmstart.serve.engine.score_table import NOWHERE
+from warmstart.serve.engine.snapshot import (
+    Comparison,
+    Snapshot,
+    read_comparison,
+    remove_others,
+    snapshot_name,
+    write_comparison,
+)
 from warmstart.serve.settings import Settings
+from warmstart.serve.storage.changes import PAGE
 from warmstart.serve.storage.records import ItemState
 from warmstart.serve.storage.store import Store
 from warmstart.storage import read_unchanged
@@ -27,6 +39,8 @@ from warmstart.storage import read_unchanged
 log = structlog.get_logger("warmstart.serve")
 
 EVENTS_PAGE = 20_000  # interactions that are read at once
+_PROGRESS = 100_000  # items between two lines of the log
+_FEW = 10_000  # items that may differ from a snapshot before a new one is written
 
 
 @dataclass
@@ -64,10 +78,12 @@ class Loader:
 
     Args:
         settings: settings of the service.
+        run: names this run of the service; workers of one run compare a snapshot with the store
+            once.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, run: str = "") -> None:
+        self._settings, self._run = settings, run
 
     def load(self, folder: Path) -> tuple[Servable, str]:
         """Load a model; also return its hash, of the manifest that was read with it.
@@ -115,8 +131,16 @@ class Loader:
         log.info("model loaded", folder=folder.name, seconds=round(seconds, 3))
         return Deployment(folder, model_hash, model, index, last_change, last_event, seconds)
 
-    def build_index(self, model: Servable, model_hash: str, store: Store) -> tuple[Index, int, int]:
-        """Build an index of the whole store.
+    def build_index(
+        self, model: Servable, model_hash: str, store: Store, *, verify: bool = False
+    ) -> tuple[Index, int, int]:
+        """Build an index of the whole store, by a snapshot if there is a folder for them.
+
+        Args:
+            model: the loaded model.
+            model_hash: its hash.
+            store: the store.
+            verify: compare the snapshot with the store even if another worker has.
 
         Returns:
             The index, and the last change and the last interaction that it surely contains.
@@ -124,22 +148,68 @@ class Loader:
         Raises:
             ConfigError: the store has ids of another type than the model.
         """
-        last = store.changes.latest()  # read first: the follower applies every later change
-        index = Index(
-            model,
-            prior_strength=self._settings.prior_strength,
-            max_exposure=self._settings.max_exposure,
-            max_owner_share=self._settings.max_owner_share,
-        )
-        for page in store.all_item_states(model_hash):
-            _check_stored_ids("item", page, model)
-            apply_states(index, model_hash, page, store)
+        folder = self._settings.index_folder
+        if folder is None:
+            last = store.changes.latest()  # read first: the follower applies every later change
+            index = self._new_index(model)
+            self._fill(index, model_hash, store)
+        else:
+            name = snapshot_name(model_hash, self._settings.max_exposure)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with FileLock(folder / f"{name}.lock"):  # the first worker builds it for all
+                index, last = self._from_snapshot(folder / name, model, model_hash, store, verify)
+            remove_others(folder, name)
         last_event = 0
         while clicks := store.events.after(last_event, EVENTS_PAGE):
             _check_stored_ids("user", (click.user for click in clicks), model)
             index.record(clicks)
             last_event = clicks[-1].number
         return index, last, last_event
+
+    def _new_index(self, model: Servable) -> Index:
+        return Index(
+            model,
+            prior_strength=self._settings.prior_strength,
+            max_exposure=self._settings.max_exposure,
+            max_owner_share=self._settings.max_owner_share,
+            threads=max(1, (os.cpu_count() or 1) // self._settings.workers),
+        )
+
+    def _fill(self, index: Index, model_hash: str, store: Store) -> None:
+        number = 0
+        for page in store.all_item_states(model_hash):
+            _check_stored_ids("item", page, index.model)
+            apply_states(index, model_hash, page, store)
+            if (number := number + len(page)) % _PROGRESS < len(page):
+                log.info("index: reading the store", items=number)
+
+    def _from_snapshot(
+        self, place: Path, model: Servable, model_hash: str, store: Store, verify: bool
+    ) -> tuple[Index, int]:
+        index, last = self._new_index(model), store.changes.latest()
+        try:
+            snapshot = Snapshot(place)
+        except ArtefactError as error:
+            log.info("index: there is no snapshot yet", reason=str(error))
+            self._fill(index, model_hash, store)
+        else:
+            index.load(snapshot)
+            found = None if verify else read_comparison(place, self._run)
+            if found is None:
+                found = Comparison(last, *snapshot.compare(_contents(store, index)))
+            _check_stored_ids("item", found.different, model)
+            for start in range(0, len(found.different), PAGE):
+                names = found.different[start : start + PAGE]
+                apply_states(index, model_hash, store.item_states(model_hash, names), store)
+            index.remove(found.gone)
+            if len(found.different) + len(found.gone) <= max(_FEW, len(snapshot) // 10):
+                write_comparison(place, self._run, found)
+                return index, found.last_change
+        if not index.table.n_new:
+            return index, last  # nothing to keep in a snapshot
+        index.save(place)
+        log.info("index: a snapshot was written", items=index.table.n_new)
+        return self._from_snapshot(place, model, model_hash, store, verify=True)
 
 
 def apply_states(
@@ -159,6 +229,12 @@ def apply_states(
 def model_ids(model: Servable, kind: IdKind) -> Ids:
     """The ids of a model's users or items."""
     return model.fitted.user_ids if kind == "user" else model.fitted.catalogue.item_ids
+
+
+def _contents(store: Store, index: Index) -> Iterator[list[tuple[str, str, bool]]]:
+    """All items of a store, but for deleted ones that the index has never heard of."""
+    for page in store.items.contents():
+        yield [row for row in page if not row[2] or index.slot(row[0]) != NOWHERE]
 
 
 def _check_stored_ids(kind: IdKind, names: Iterable[str], model: Servable) -> None:

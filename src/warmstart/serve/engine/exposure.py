@@ -51,9 +51,9 @@ class ExposureCap:
             for start in range(0, len(sample), _USERS_AT_ONCE):
                 rows = slice(start, start + _USERS_AT_ONCE)
                 states = model.user_states(sample[rows])
-                queries = products and model.warm_queries(states)
+                queries = None if products is None else model.warm_queries(states)
                 found = None
-                if products and queries:
+                if products is not None and queries is not None:
                     found = best_products(
                         products, queries, depth + 1, np.zeros(len(warm), np.float32),
                         [np.zeros(0, int)] * len(states),

@@ -36,7 +36,7 @@ class Follower:
         except ChangesLostError as error:
             log.warning("follower: the index is rebuilt", reason=str(error))
             model, model_hash = deployment.model, deployment.model_hash
-            index, *ends = self._loader.build_index(model, model_hash, self._store)
+            index, *ends = self._loader.build_index(model, model_hash, self._store, verify=True)
             deployment.index = index
             deployment.last_change, deployment.last_event = ends
             self._queue.add_backlog(self._store.encodings.missing(model_hash))

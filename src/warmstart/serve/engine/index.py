@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from warmstart.serve.engine.lists import Hit, ListRequest, UnknownUserError
 from warmstart.serve.engine.names import NameTable, name_hash
 from warmstart.serve.engine.score_table import NOWHERE, ScoreTable
 from warmstart.serve.engine.segment import ColdItem, Observed
+from warmstart.serve.engine.snapshot import Snapshot, write_snapshot
 from warmstart.serve.engine.texts import TextVectors
 from warmstart.serve.storage.records import Click, Item, ItemState
 
@@ -126,12 +128,11 @@ class Index:
         self._new_names: dict[int, str] = {}
         self._next_slot = self._n_trained
         self._written: dict[int, Written] = {}
+        self._base: Snapshot | None = None
         self.clicks = Clicks()
         self._recent_rows: Mapping[bytes, ItemRows] = {}
         ties = self._trained_names.hashes
-        self.table = ScoreTable(
-            model, prior_strength, max_exposure, ties, self._example, threads
-        )
+        self.table = ScoreTable(model, prior_strength, max_exposure, ties, self._example, threads)
         self.texts = TextVectors(model.text_vectors)
         self.texts.table = self.table
         self._lists = ListMaker(self, max_owner_share)
@@ -139,6 +140,28 @@ class Index:
     def prepare(self) -> None:
         """Compute what the first list by history needs; it may take as long as the fit."""
         self._lists.history_states([self.table.warm[:1]])
+
+    # -- snapshots --
+
+    def load(self, snapshot: Snapshot) -> None:
+        """Take in the items of a snapshot of this model, before any other change."""
+        table = self.table
+        arrays = snapshot.table_arrays(table.kept_arrays)
+        table.set_base(arrays, self._n_trained, snapshot.names.hashes, snapshot.products)
+        self._base, self._next_slot = snapshot, self._n_trained + len(snapshot)
+
+    def save(self, folder: Path) -> Snapshot:
+        """Write a snapshot of the stored items, but for those of the training data."""
+        with self._applying:
+            table, parts, slots = self.table, [], []
+            for segment, rows in table.current_rows():
+                rows = rows[segment.table["slot"][rows] >= self._n_trained]
+                parts.append({name: segment.table[name][rows] for name in table.kept_arrays})
+                slots += segment.table["slot"][rows].tolist()
+            found = ((self.name(slot), self._written_of(slot)) for slot in slots)
+            written = [(name, one.owner, one.columns) for name, one in found if one is not None]
+            products = self.model.cold_vectors if table.as_products else None
+            return write_snapshot(folder, parts, written, products)
 
     # -- following the store --
 
@@ -227,7 +250,7 @@ class Index:
             return
         if self.is_trained_slot(slot):
             if placed is not None and not item.deleted and not self.model.fitted.warm[slot]:
-                self.table.add(slot, name_hash(name), placed.cold, placed.encoding)
+                self._add(slot, item, placed)
                 self._lists.forget_likely_users(slot)
             self.table.set_alive(slot, alive=not item.deleted)
             self._written[slot] = _written(item)
@@ -237,11 +260,15 @@ class Index:
             slot = self._slot_for(name)
             is_new = self.table.column(slot) == NOWHERE
             self._written[slot] = _written(item)  # first: from now on it is listed
-            self.table.add(slot, name_hash(name), placed.cold, placed.encoding)
+            self._add(slot, item, placed)
             if is_new and self.clicks.known_users(slot):
                 self.table.set_clicks(slot, self._observe(slot))
         elif self.table.column(slot) != NOWHERE:
             self._written[slot] = _written(item)  # its text is not encoded yet: the old one counts
+
+    def _add(self, slot: int, item: Item, placed: "_PlacedItem") -> None:
+        content = name_hash(item.content)
+        self.table.add(slot, name_hash(item.item), content, placed.cold, placed.encoding)
 
     def _remove(self, name: str, slot: int) -> None:
         """Free the memory of a deleted item; if it has interactions, they need its number."""
@@ -249,8 +276,17 @@ class Index:
             return
         self.table.remove(slot)
         self._written.pop(slot, None)
+        row = slot - self._n_trained
+        if self._base is not None and row < len(self._base):
+            self._base.erase(row)
         if slot in self._new_names and not self.clicks.users(slot):
             del self._new_slots[name], self._new_names[slot]
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove items that are no longer in the store."""
+        with self._applying:
+            for name in names:
+                self._remove(name, self.slot(name))
 
     def _slot_for(self, name: str) -> int:
         slot = self.slot(name)
@@ -320,7 +356,9 @@ class Index:
             raise KeyError(name)
         return self._nearest(vector, k, without=self.slot(name))
 
-    def _nearest(self, vector: np.ndarray, k: int, without: int = NOWHERE) -> list[tuple[str, float]]:
+    def _nearest(
+        self, vector: np.ndarray, k: int, without: int = NOWHERE
+    ) -> list[tuple[str, float]]:
         found = self.texts.nearest(vector, k, without)
         return [(self.name(slot), similarity) for slot, similarity in found]
 
@@ -359,13 +397,30 @@ class Index:
     def slot(self, name: str) -> int:
         """The number of an item; ``NOWHERE`` if it was never heard of."""
         found = self._new_slots.get(name)
-        return self._trained_names.find(name) if found is None else found
+        if found is None:
+            found = self._trained_names.find(name)
+        if found == NOWHERE and self._base is not None:
+            row = self._base.names.find(name)
+            found = NOWHERE if row < 0 else self._n_trained + row
+        return found
 
     def name(self, slot: int) -> str:
         """The name of an item; "" if it was deleted."""
         if self.is_trained_slot(slot):
             return self._trained_names.names[slot]
+        row = slot - self._n_trained
+        if self._base is not None and 0 <= row < len(self._base):
+            return self._base.names.names[row]
         return self._new_names.get(slot, "")
+
+    def _written_of(self, slot: int) -> Written | None:
+        """An item as written; None if only the artefact contains it, or it was deleted."""
+        base, row = self._base, slot - self._n_trained
+        if slot in self._written or base is None or not 0 <= row < len(base):
+            return self._written.get(slot)
+        if self.table.column(slot) == NOWHERE:
+            return None
+        return Written(base.owner(row), base.columns(row))
 
     def known_slots(self, names: Iterable[str]) -> np.ndarray:
         """The numbers of those items that were heard of, int64."""
@@ -388,17 +443,19 @@ class Index:
 
     def owner(self, slot: int) -> str | None:
         """The key that wrote an item first; None if only the artefact contains it."""
-        written = self._written.get(slot)
+        written = self._written_of(slot)
         return None if written is None else written.owner
 
     def entry(self, name: str) -> Entry | None:
         """What is known of an item; None if it is not in the index."""
         slot = self.slot(name)
-        return None if slot == NOWHERE or self.table.column(slot) == NOWHERE else self.entry_of(slot)
+        return (
+            None if slot == NOWHERE or self.table.column(slot) == NOWHERE else self.entry_of(slot)
+        )
 
     def entry_of(self, slot: int) -> Entry:
         """What is known of the item in a slot, which may have been deleted meanwhile."""
-        table, written = self.table, self._written.get(slot)
+        table, written = self.table, self._written_of(slot)
         entry = Entry(
             name=self.name(slot),
             owner=None if written is None else written.owner,
@@ -427,7 +484,7 @@ class Index:
     def columns(self, name: str, wanted: Sequence[str]) -> dict[str, Any]:
         """Some columns of an item, as written or else as in the training data; None if missing."""
         slot = self.slot(name)
-        written = self._written.get(slot)
+        written = self._written_of(slot)
         columns = None if written is None else orjson.loads(written.columns)
         if not columns and not (written and written.is_deleted):
             columns = self.trained_columns(name)

@@ -237,9 +237,7 @@ class _Asked:
                 "was recorded since"
             )
         else:
-            problem = (
-                "the user is not in the training data, and no interaction was recorded since"
-            )
+            problem = "the user is not in the training data, and no interaction was recorded since"
         return f"{problem}: record some, or give a history"
 
 

@@ -1,8 +1,19 @@
-"""Prometheus metrics of the service."""
+"""Prometheus metrics of the service.
 
-from prometheus_client import Counter, Gauge, Histogram
+Several workers of one machine write theirs to files, and any of them reports the sums; of gauges,
+which all workers have, it reports the worst.
+"""
+
+import os
+from functools import partial
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+Gauge = partial(prometheus_client.Gauge, multiprocess_mode="livemax")
 
 REQUESTS = Histogram(
     "warmstart_request_seconds",
@@ -32,7 +43,20 @@ STALLED_SECONDS = Gauge(
     "warmstart_stalled_seconds", "Seconds since a part of the service last advanced", ["part"]
 )
 MODEL = Gauge("warmstart_model", "The served model", ["folder", "hash"])
-LAST_CHANGE = Gauge("warmstart_last_change", "Number of the last change applied to the index")
+LAST_CHANGE = prometheus_client.Gauge(
+    "warmstart_last_change",
+    "Number of the last change applied to the index",
+    multiprocess_mode="livemin",
+)
 BATCH = Histogram(
     "warmstart_batch_requests", "Lists computed in one batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
 )
+
+
+def report() -> bytes:
+    """All metrics in the Prometheus text format."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # pyright: ignore[reportUnknownArgumentType]
+    return generate_latest(registry)

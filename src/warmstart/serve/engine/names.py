@@ -57,9 +57,9 @@ class TextArray(Sequence[str]):
         self.content, self.ends = content, ends
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> "TextArray":
-        """Pack some texts."""
-        packed = [text.encode() for text in texts]
+    def of(cls, texts: Iterable[bytes]) -> "TextArray":
+        """Pack some texts, each in UTF-8."""
+        packed = list(texts)
         ends = np.cumsum([len(text) for text in packed], dtype=np.int64)
         return cls(np.frombuffer(b"".join(packed), np.uint8), ends)
 

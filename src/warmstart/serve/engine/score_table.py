@@ -21,7 +21,7 @@ new row, and its old row dies. One thread changes a table while others compute l
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ NOWHERE = -1  # the column of an item that is not in the table
 _COLD_WEIGHT = 0.5  # an item is cold while its clicks weigh less than its text
 _MIN_CHANGED = 8192  # rows that are new, or dead, before a segment is made of the new ones
 
+
 class ScoreTable:
     """Columns of scores: the warm items of the artefact, then cold items.
 
@@ -61,6 +62,7 @@ class ScoreTable:
     Attributes:
         warm: catalogue rows of the warm columns, int64.
         exposure: the cap on the exposure of cold items.
+        as_products: whether the cold scores of the method are products of vectors.
     """
 
     def __init__(
@@ -92,14 +94,15 @@ class ScoreTable:
             **{f"rows.{name}": array for name, array in rows.items()},
         )
         start, self._n_fixed = len(self.warm), 1
-        self.segments = (Segment(trained, start, self._products(rows)),)
-        self._as_products = model.cold_vectors(take_rows(rows, slice(0))) is not None
+        base = Segment(trained, start, self._products(rows))
+        self.as_products = model.cold_vectors(take_rows(rows, slice(0))) is not None
         self._empty = {
             **{name: np.zeros(0, kind) for name, kind in COLD_ARRAYS.items()},
             **{f"rows.{name}": array[:0] for name, array in rows.items()},
             **{name: np.zeros((0, *array.shape), array.dtype) for name, array in example.items()},
         }
-        self.segments += (Segment(GrowableTable(**self._empty), start + len(cold), None),)
+        tail = Segment(GrowableTable(**self._empty), start + len(cold), None)
+        self.segments: tuple[Segment, ...] = (base, tail)
         self._observed = GrowableTable(slot=np.zeros(0, np.int64), **found)
         self._free: list[int] = []  # rows of it that no item uses any more
         columns = np.empty(len(fitted.warm), np.int64)
@@ -113,6 +116,53 @@ class ScoreTable:
     @property
     def _tail(self) -> Segment:
         return self.segments[-1]
+
+    # -- snapshots --
+
+    @property
+    def kept_arrays(self) -> list[str]:
+        """Names of the arrays of a new item that a snapshot keeps."""
+        return [
+            "content",
+            "has_score",
+            "penalty",
+            *(n for n in self._empty if n not in COLD_ARRAYS),
+        ]
+
+    @property
+    def n_new(self) -> int:
+        """Number of new items."""
+        return sum(len(rows) for _, rows in self.current_rows())
+
+    def current_rows(self) -> Iterator[tuple[Segment, np.ndarray]]:
+        """New items by segment: the rows of those that are in the table."""
+        for segment in self.segments[1:]:
+            places = segment.start + np.arange(len(segment))
+            slots = segment.table["slot"][: len(places)]
+            yield segment, np.flatnonzero(self._columns["column"][slots] == places)
+
+    def set_base(
+        self,
+        kept: Mapping[str, np.ndarray],
+        first_slot: int,
+        ties: np.ndarray,
+        products: ProductTable | None,
+    ) -> None:
+        """Place the items of a snapshot, before any other new item.
+
+        Args:
+            kept: the arrays ``kept_arrays``.
+            first_slot: slot of the first item; those of the others follow.
+            ties: hashes of their names.
+            products: vectors whose products are their cold scores.
+        """
+        slots, start = first_slot + np.arange(len(ties)), self.first_new
+        static = cold_arrays(slots, ties, kept["has_score"], kept["penalty"], kept["content"])
+        base = Segment(GrowableTable(**{**kept, **static}), start, products)
+        tail = Segment(GrowableTable(**self._empty), base.end, None)
+        self.segments, self._n_fixed = (self.segments[0], base, tail), 2
+        columns = np.concatenate([self._columns["column"], base.start + np.arange(len(base))])
+        self._columns = GrowableTable(column=columns)
 
     # -- places --
 
@@ -135,7 +185,8 @@ class ScoreTable:
 
     def column(self, slot: int) -> int:
         """The column of an item; ``NOWHERE`` if it is not in the table."""
-        return int(self._columns["column"][slot]) if slot < len(self._columns) else NOWHERE
+        is_known = 0 <= slot < len(self._columns)
+        return int(self._columns["column"][slot]) if is_known else NOWHERE
 
     def columns(self, slots: np.ndarray) -> np.ndarray:
         """The columns of those items that are in the table."""
@@ -170,7 +221,9 @@ class ScoreTable:
 
     # -- changes --
 
-    def add(self, slot: int, tie: int, item: ColdItem, encoding: ItemEncoding) -> None:
+    def add(
+        self, slot: int, tie: int, content: int, item: ColdItem, encoding: ItemEncoding
+    ) -> None:
         """Place an item with its text as it is now; its old row, if it has one, dies.
 
         An item that has a cold score already keeps it if the new text has none.
@@ -185,6 +238,7 @@ class ScoreTable:
         at = self._tail.table.append(
             slot=slot,
             tie=np.uint64(tie),
+            content=np.uint64(content),
             alive=True,
             has_score=item.has_score,
             penalty=item.penalty,
@@ -271,10 +325,7 @@ class ScoreTable:
         """A table with the same items, in which new ones have one segment, without dead rows."""
         new, start = self.segments[self._n_fixed :], self.segments[self._n_fixed].start
         columns = self._columns["column"].copy()
-        taken = []
-        for segment in new:
-            places = segment.start + np.arange(len(segment))
-            taken.append(segment.table.taken(np.flatnonzero(columns[segment.table["slot"]] == places)))
+        taken = [one.table.taken(rows) for one, rows in self.current_rows() if one in new]
         sealed = GrowableTable(
             **{name: np.concatenate([arrays[name] for arrays in taken]) for name in self._empty}
         )
@@ -305,7 +356,7 @@ class ScoreTable:
     ) -> np.ndarray:
         """Scores of some rows of a segment, or of all; NaN: in no list."""
         table, n = segment.table, len(segment)
-        if rows is not None and not self._as_products:  # rows may be wide: they are not copied
+        if rows is not None and not self.as_products:  # rows may be wide: they are not copied
             return self._cold_scores(states, segment)[:, rows]
         at: Any = slice(n) if rows is None else rows
         found = {name: table[name][at] for name in COLD_ARRAYS}
@@ -381,8 +432,8 @@ class ScoreTable:
         self, states: QueryStates, k: int, excluded: Sequence[np.ndarray]
     ) -> list[Candidates]:
         own, found = [columns[columns < len(self.warm)] for columns in excluded], None
-        queries = self._warm_products and self._model.warm_queries(states)
-        if self._warm_products and queries:
+        queries = None if self._warm_products is None else self._model.warm_queries(states)
+        if self._warm_products is not None and queries is not None:
             found = best_products(
                 self._warm_products, queries, k, self._warm_bias, own,
                 lambda rows: self._model.score_warm(states, self._warm_items[rows]),
@@ -404,8 +455,8 @@ class ScoreTable:
     def _best_by_products(self, wanted: "_Wanted") -> list[list[Candidates]] | None:
         """The best items without clicks, then those with clicks; None if products do not tell."""
         segment, states = wanted.segment, wanted.states
-        queries = segment.products and self._model.cold_queries(states)
-        if not segment.products or not queries:
+        queries = None if segment.products is None else self._model.cold_queries(states)
+        if segment.products is None or queries is None:
             return None
         rows, table = segment.table.views("rows."), segment.table
 
@@ -427,15 +478,15 @@ class ScoreTable:
         """The best of some rows of a segment, or of all, from all their scores."""
         segment = wanted.segment
         scores = self._cold_scores(wanted.states, segment, rows)
-        if rows is None:
-            rows = np.arange(scores.shape[1])
-        is_cold = segment.table["prior_weight"][rows] > _COLD_WEIGHT
-        sides = [(np.flatnonzero(~is_cold), wanted.n_warm), (np.flatnonzero(is_cold), wanted.n_cold)]
+        at = np.arange(scores.shape[1]) if rows is None else rows
+        is_cold = segment.table["prior_weight"][at] > _COLD_WEIGHT
+        cold, warm = np.flatnonzero(is_cold), np.flatnonzero(~is_cold)
         found = []
         for line, excluded in zip(scores, wanted.excluded, strict=True):
-            line[np.isin(rows, excluded)] = np.nan
+            line[np.isin(at, excluded)] = np.nan
+            sides = ((warm, wanted.n_warm), (cold, wanted.n_cold))
             best = np.concatenate([side[best_rows(line[side], k)] for side, k in sides])
-            found.append(self._cold_candidates(segment, rows[best], line[best]))
+            found.append(self._cold_candidates(segment, at[best], line[best]))
         return [found]
 
     def _cold_candidates(

@@ -11,7 +11,8 @@ from warmstart.serve.engine.growable import GrowableTable, borrowed
 NEVER = np.float32(-np.inf)
 COLD_ARRAYS = {  # what every row of a segment has, beside its rows, vectors and likely users
     "slot": np.int64,
-    "tie": np.uint64,
+    "tie": np.uint64,  # hash of its name: the order of items with the same score
+    "content": np.uint64,  # hash of what was written; 0 in the training data
     "alive": bool,
     "has_score": bool,
     "penalty": np.float32,
@@ -42,9 +43,9 @@ class Segment:
     """Cold items in consecutive columns.
 
     Args:
-        table: one row for each: the arrays of ``COLD_ARRAYS``, "rows.*", and the encoding ("vectors",
-            and "audience" and "probabilities" if the method simulates users), which the segment of
-            the training data does not have.
+        table: one row for each: the arrays of ``COLD_ARRAYS``, "rows.*", and the encoding
+            ("vectors", and "audience" and "probabilities" if the method simulates users), which the
+            segment of the training data does not have.
         start: column of the first.
         products: vectors whose products are the cold scores; None if all scores are computed.
     """
@@ -62,13 +63,18 @@ class Segment:
 
 
 def cold_arrays(
-    slots: np.ndarray, ties: np.ndarray, has_score: np.ndarray, penalties: np.ndarray
+    slots: np.ndarray,
+    ties: np.ndarray,
+    has_score: np.ndarray,
+    penalties: np.ndarray,
+    contents: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """The arrays of ``COLD_ARRAYS`` for items without clicks."""
     n = len(slots)
     return {
         "slot": slots,
         "tie": ties,
+        "content": np.zeros(n, np.uint64) if contents is None else contents,
         "alive": np.ones(n, bool),
         "has_score": has_score,
         "penalty": penalties,

@@ -38,6 +38,7 @@ class Service:
 
     Args:
         settings: settings of the service.
+        run: names this run of the service, for workers that share a snapshot.
 
     Raises:
         ArtefactError: the model is missing or damaged.
@@ -46,10 +47,10 @@ class Service:
         StoreError: the store cannot be reached.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, run: str = "") -> None:
         self.settings = settings
         self.keys = KeyRing(settings.rate_limit, anonymous_read=settings.anonymous_read)
-        self.loader = Loader(settings)
+        self.loader = Loader(settings, run)
         started, started_with = time.perf_counter(), model_hash(settings.model)
         opened = _existing_store(settings.store)
         try:
@@ -62,6 +63,7 @@ class Service:
             raise
         self.deployment = self.loader.deploy(folder, loaded, self.store, started)
         self._stop = threading.Event()
+        self._reported_model: tuple[str, str] | None = None
         self.encoder = Encoder(self.store, settings)
         self.follower = Follower(self.store, self.loader, self.encoder.queue)
         self._key_follower = KeyFollower(self.store, self.keys)
@@ -171,8 +173,11 @@ class Service:
         metrics.BEHIND.set(self.follower.behind)
         for loop in self.loops:
             metrics.STALLED_SECONDS.labels(loop.name).set(loop.stalled_seconds)
-        metrics.MODEL.clear()
-        metrics.MODEL.labels(deployment.folder.name, deployment.model_hash[:12]).set(1)
+        model = (deployment.folder.name, deployment.model_hash[:12])
+        if self._reported_model not in (None, model):
+            metrics.MODEL.labels(*self._reported_model).set(0)
+        metrics.MODEL.labels(*model).set(1)
+        self._reported_model = model
 
     @property
     def waiting(self) -> int:

@@ -1,5 +1,6 @@
 """The log of changes, which indexes follow, and the notification that there are new ones."""
 
+import sqlite3
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +13,7 @@ from warmstart.serve.storage.tables import changes
 
 PAGE = 2000
 _CHANNEL = "warmstart"
+_LOOK_SECONDS = 0.01  # between two looks at what other processes wrote to an SQLite file
 _KEPT = 1_000_000  # a follower that is further behind rebuilds its index
 
 
@@ -29,6 +31,8 @@ class ChangeLog:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._listening: Any = None
+        self._looking: sqlite3.Connection | None = None
+        self._version = -1
 
     def append(self, connection: sa.Connection, kind: str, names: Iterable[str]) -> None:
         """Append changes in a write transaction."""
@@ -74,9 +78,13 @@ class ChangeLog:
             connection.execute(changes.delete().where(changes.c.number <= last - kept))
 
     def wait(self, seconds: float) -> None:
-        """Block until this process (PostgreSQL: any process) writes, at most ``seconds``."""
+        """Block until any process writes, at most ``seconds``."""
         if not self._database.is_postgres:
-            self._database.written.wait(seconds)  # returns at once after a write since last time
+            end = time.monotonic() + seconds
+            # A write of this process since the last call ends the wait at once.
+            while not self._database.written.wait(_LOOK_SECONDS):
+                if self._others_wrote() or time.monotonic() > end:
+                    break
             self._database.written.clear()
             return
         try:
@@ -97,7 +105,20 @@ class ChangeLog:
             self._listening = None
             time.sleep(min(seconds, 0.5))
 
+    def _others_wrote(self) -> bool:
+        """Whether another connection to the SQLite file has written since the last call."""
+        try:
+            if self._looking is None:
+                path = self._database.url.database or ""
+                self._looking = sqlite3.connect(path, check_same_thread=False)
+            version: int = self._looking.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error:
+            return True  # whoever reads the changes then is told why
+        changed, self._version = version != self._version, version
+        return changed
+
     def close(self) -> None:
-        """Close the connection that waits for notifications."""
-        if self._listening is not None:
-            self._listening.close()
+        """Close the connections that wait for notifications."""
+        for connection in (self._listening, self._looking):
+            if connection is not None:
+                connection.close()

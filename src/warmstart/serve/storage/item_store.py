@@ -1,6 +1,6 @@
 """Items as written, each with the key that owns it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,8 @@ from warmstart.serve.storage.changes import ChangeLog
 from warmstart.serve.storage.database import Database, chunked
 from warmstart.serve.storage.records import Item, WriteOutcome
 from warmstart.serve.storage.tables import encodings, events, items
+
+_PAGE = 20_000
 
 
 class NotAllowedError(WarmstartError):
@@ -120,6 +122,18 @@ class ItemStore:
         with self._database.read() as connection:
             row = connection.execute(sa.select(items).where(items.c.item == name)).first()
         return None if row is None else as_item(row)
+
+    def contents(self) -> Iterator[list[tuple[str, str, bool]]]:
+        """Pages of all items by name: name, content, and whether it is deleted."""
+        last, columns = "", (items.c.item, items.c.content, items.c.deleted)
+        while True:  # a transaction for each page: one for all could last too long
+            query = sa.select(*columns).where(items.c.item > last).order_by(items.c.item)
+            with self._database.read() as connection:
+                page = [tuple(row) for row in connection.execute(query.limit(_PAGE))]
+            if not page:
+                return
+            yield page
+            last = page[-1][0]
 
     def among(self, names: Sequence[str]) -> dict[str, Item]:
         """Those of the given items that were ever written, by name."""

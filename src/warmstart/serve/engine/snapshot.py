@@ -1,0 +1,240 @@
+"""Snapshots: the stored items of an index in files, which processes map and share.
+
+A snapshot belongs to one model, and holds the items that are not in its training data as they were
+when it was written. Whoever opens it compares it with the store (``Loader``), so one that is old,
+or of another store, costs time only; it may be deleted at any time. An item that is deleted is
+erased in the files too.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from warmstart.errors import ArtefactError
+from warmstart.rank.products import ProductTable
+from warmstart.servable import ItemRows
+from warmstart.serve.engine.growable import borrowed
+from warmstart.serve.engine.names import NameTable, TextArray, name_hashes
+from warmstart.storage import atomic_folder, write_text
+
+FORMAT = 1
+_MANIFEST = "snapshot.json"
+_COMPARISON = "comparison.json"
+_ERASED = ("columns.content", "content", "vectors", "codes", "product_vectors")  # and "rows.*"
+_ROWS_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a snapshot differs from a store.
+
+    Attributes:
+        last_change: a change of the store before the comparison.
+        different: names of items of the store that are not in the snapshot as they are there.
+        gone: names of items of the snapshot that the store does not have, or has as deleted.
+    """
+
+    last_change: int
+    different: list[str]
+    gone: list[str]
+
+
+def snapshot_name(model_hash: str, max_exposure: float) -> str:
+    """Name of the folder of the snapshot for a model: it depends on all that the files do."""
+    return hashlib.sha256(f"{FORMAT} {model_hash} {max_exposure!r}".encode()).hexdigest()[:16]
+
+
+def read_comparison(place: Path, run: str) -> Comparison | None:
+    """The comparison that another worker of the same run has made; None if there is none."""
+    try:
+        found = json.loads((place / _COMPARISON).read_text())
+        return Comparison(**found["comparison"]) if run and found["run"] == run else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_comparison(place: Path, run: str, comparison: Comparison) -> None:
+    """Keep a comparison for the other workers of this run."""
+    content = json.dumps({"run": run, "comparison": asdict(comparison)})
+    write_text(place / _COMPARISON, content)
+
+
+def remove_others(folder: Path, name: str) -> None:
+    """Remove all snapshots but the given one and the newest other one, which may be in use."""
+    others = [path.parent for path in folder.glob(f"*/{_MANIFEST}") if path.parent.name != name]
+    for place in sorted(others, key=lambda path: path.stat().st_mtime)[:-1]:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+class Snapshot:
+    """Stored items in mapped files, in the order of the hashes of their names.
+
+    Args:
+        folder: the folder that ``write`` wrote.
+
+    Raises:
+        ArtefactError: the folder has no snapshot, or a damaged one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            manifest = json.loads((folder / _MANIFEST).read_text())
+            if manifest["format"] != FORMAT:
+                raise ArtefactError(f"{folder}: a snapshot of format {manifest['format']}")
+            self._owners: list[str] = manifest["owners"]
+            self.arrays = {name: _mapped(folder / f"{name}.npy") for name in manifest["arrays"]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtefactError(f"{folder}: the snapshot cannot be read: {error}") from None
+        names = TextArray(self.arrays["names.content"], self.arrays["names.ends"])
+        self.names = NameTable(names, self.arrays["names.hashes"])
+        self._columns = TextArray(self.arrays["columns.content"], self.arrays["columns.ends"])
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def owner(self, row: int) -> str:
+        """The owner of an item."""
+        return self._owners[self.arrays["owners"][row]]
+
+    def columns(self, row: int) -> bytes:
+        """The columns of an item, as JSON."""
+        return self._columns.content[self._columns.span(row)].tobytes()
+
+    @cached_property
+    def products(self) -> ProductTable | None:
+        """Vectors whose products are the cold scores, if they are such."""
+        if "codes" not in self.arrays:
+            return None
+        names = ("codes", "scales", "errors", "norms")
+        return ProductTable(
+            self.arrays["product_vectors"], {name: self.arrays[name] for name in names}
+        )
+
+    def table_arrays(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Arrays with one row for each item."""
+        return {name: borrowed(self.arrays[name]) for name in names}
+
+    def compare(
+        self, items: Iterable[Sequence[tuple[str, str, bool]]]
+    ) -> tuple[list[str], list[str]]:
+        """Compare the items with those of a store.
+
+        Args:
+            items: pages of all items of the store: name, content, and whether it was deleted.
+
+        Returns:
+            Names of items of the store that are not here as they are there; and of items here that
+            the store does not have, or has as deleted.
+        """
+        different: list[str] = []
+        is_there = np.zeros(len(self), bool)
+        hashes, contents = self.arrays["names.hashes"], self.arrays["content"]
+        for page in items:
+            found = name_hashes(name for name, _, _ in page)
+            wanted = name_hashes(content for _, content, _ in page)
+            places = np.minimum(hashes.searchsorted(found), len(self) - 1)
+            alive = np.array([not deleted for _, _, deleted in page])
+            same = (hashes[places] == found) & (contents[places] == wanted) & alive
+            is_there[places[same]] = True
+            different += [page[at][0] for at in np.flatnonzero(~same).tolist()]
+        gone = [self.names.names[row] for row in np.flatnonzero(~is_there).tolist()]
+        return different, gone
+
+    def erase(self, row: int) -> None:
+        """Overwrite the columns and the vectors of an item with zeros, for good."""
+        for name in self.arrays:
+            if name in _ERASED or name.startswith("rows."):
+                with suppress(FileNotFoundError):  # a newer snapshot has taken its place
+                    file = np.load(self.folder / f"{name}.npy", mmap_mode="r+")
+                    file[self._columns.span(row) if name == "columns.content" else row] = 0
+                    file.flush()
+
+
+def write_snapshot(
+    folder: Path,
+    parts: Sequence[Mapping[str, np.ndarray]],
+    written: Sequence[tuple[str, str, bytes]],
+    products: Callable[[ItemRows], np.ndarray | None] | None,
+) -> Snapshot:
+    """Write a snapshot in place of the one that a folder has, if any.
+
+    Args:
+        folder: the folder.
+        parts: arrays with one row for each item, in parts.
+        written: name, owner and columns of each item, in the order of the parts.
+        products: ``Servable.cold_vectors``, if the cold scores are products.
+    """
+    names, owners, columns = zip(*written, strict=True)
+    known = sorted(set(owners))
+    code_of = {owner: code for code, owner in enumerate(known)}
+    table = NameTable(names)
+    order = np.argsort(table.hashes, kind="stable")
+    place = np.argsort(order)
+    with atomic_folder(folder, is_ours=_is_ours, files=None, error=ArtefactError) as new:
+        new.chmod(0o700)
+        arrays = {
+            "names.hashes": table.hashes[order],
+            "owners": np.array([code_of[owner] for owner in owners], np.int32)[order],
+        }
+        texts = {
+            "names": TextArray.of(names[at].encode() for at in order.tolist()),
+            "columns": TextArray.of(columns[at] for at in order.tolist()),
+        }
+        for name, text in texts.items():
+            arrays |= {f"{name}.content": text.content, f"{name}.ends": text.ends}
+        for name, array in arrays.items():
+            np.save(new / f"{name}.npy", array)
+        found = [*arrays, *_write_rows(new, parts, place)]
+        if products is not None:
+            found += _write_products(new, found, products)
+        manifest = {"format": FORMAT, "owners": known, "arrays": found}
+        (new / _MANIFEST).write_text(json.dumps(manifest))
+    return Snapshot(folder)
+
+
+def _write_rows(
+    folder: Path, parts: Sequence[Mapping[str, np.ndarray]], place: np.ndarray
+) -> list[str]:
+    for name in parts[0]:
+        shape = (len(place), *parts[0][name].shape[1:])
+        dtype = parts[0][name].dtype
+        file = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape)
+        start = 0
+        for part in parts:
+            for first in range(0, len(part[name]), _ROWS_AT_ONCE):
+                some = part[name][first : first + _ROWS_AT_ONCE]
+                file[place[start : start + len(some)]] = some
+                start += len(some)
+        file.flush()
+    return list(parts[0])
+
+
+def _write_products(
+    folder: Path, names: Sequence[str], products: Callable[[ItemRows], np.ndarray | None]
+) -> list[str]:
+    rows = {name: _mapped(folder / f"{name}.npy") for name in names if name.startswith("rows.")}
+    vectors = products({name.removeprefix("rows."): array for name, array in rows.items()})
+    assert vectors is not None
+    rounded = ProductTable(vectors).rounded
+    arrays = {"product_vectors": vectors, **rounded}
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    return list(arrays)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """Map a file; what is changed in memory stays in this process."""
+    array = np.load(path, mmap_mode=None if path.stat().st_size < 4096 else "c", allow_pickle=False)
+    return np.asarray(array)
+
+
+def _is_ours(folder: Path) -> bool:
+    return (folder / _MANIFEST).is_file()
