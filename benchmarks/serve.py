@@ -3,7 +3,8 @@
     python benchmarks/serve.py fresh MODEL          from POST to the first list that has the item
     python benchmarks/serve.py fresh MODEL --load 200      the same under 200 lists per second
     python benchmarks/serve.py lists --items 20000 --items 1000000
-    python benchmarks/serve.py restart MODEL --items 100000            seconds to rebuild the index
+    python benchmarks/serve.py restart --items 1000000     seconds to start on a full store, memory
+    python benchmarks/serve.py memory MODEL  after 100,000 items came and went, a million clicks
     python benchmarks/serve.py index MODEL                  processor time of a list, without HTTP
 
 The service runs in its own process, on SQLite. The load comes from wrk, which must be installed.
@@ -21,6 +22,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,21 +50,21 @@ _LATENCY = 30  # milliseconds that a list takes under that load, roughly
 
 @contextmanager
 def served(
-    model: Path, store: str, *, environment: dict[str, str] | None = None, encoder: str = ""
+    model: Path, store: str, *, workers: int = 1, encoder: str = ""
 ) -> Iterator[tuple[str, subprocess.Popen]]:
-    """Start a service; gives its base URL and process once it is ready."""
+    """Start a service; gives its base URL and process once all workers are ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {
         **os.environ,
-        **(environment or {}),
         "WARMSTART_ANONYMOUS_READ": "true",
         "WARMSTART_RATE_LIMIT": "1000000/second",
         "WARMSTART_LOG_LEVEL": "WARNING",
     }
     command = [*CLI, "serve", str(model), "--store", store, "--port", str(port)]
     command += ["--encoder", encoder] if encoder else []
+    command += ["--workers", str(workers)] if workers > 1 else []
     process, base = subprocess.Popen(command, env=environment), f"http://127.0.0.1:{port}"
     try:
         while True:
@@ -70,7 +73,7 @@ def served(
                     f"the service ended with code {process.returncode} before it was ready"
                 )
             try:
-                if httpx.get(f"{base}/health/ready").is_success:
+                if httpx.get(f"{base}/health/ready").is_success and _listening(port) == workers:
                     break
             except httpx.TransportError:
                 time.sleep(0.2)
@@ -79,6 +82,12 @@ def served(
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
+
+
+def _listening(port: int) -> int:
+    """The number of sockets that listen on a port: one for each worker."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
 
 
 @contextmanager
@@ -199,54 +208,116 @@ def lists(
     items: Annotated[list[int], typer.Option("--items")],
     folder: Path = Path("bench-models"),
     seconds: int = 15,
+    workers: Annotated[list[int] | None, typer.Option("--workers")] = None,
 ) -> None:
     """Lists of 20 per second, and their latency, by wrk from another process."""
     folder.mkdir(exist_ok=True)
-    for n_items in items:
+    for n_items, number in product(items, workers or [1]):
         model = big_model(folder, n_items)
         with tempfile.TemporaryDirectory() as temporary:
             store, lm = f"sqlite:///{temporary}/store.db", str(folder / "lm")
-            with served(model, store, encoder=lm) as (base, process):
-                memory = Path(f"/proc/{process.pid}/status").read_text()
-                (kib,) = re.findall(r"VmRSS:\s+(\d+)", memory)
-                print(f"{n_items} items, width 64, {int(kib) / 2**20:.2f} GiB:", flush=True)
+            with served(model, store, encoder=lm, workers=number) as (base, process):
+                print(
+                    f"{n_items} items, width 64, {number} workers, {memory(process)}:", flush=True
+                )
                 users = [f"u{number}" for number in range(0, 20_000, 20)]
                 for connections in (1, 8, 32):
                     with wrk(base, users, connections, seconds) as report:
                         print(f"  {connections:2} connections: {report()}", flush=True)
 
 
-@app.command()
-def restart(model: Path, items: int = 100_000, lm: str = "") -> None:
-    """Fill a store with encoded items, then time the start of a service on it."""
-    from warmstart.serve.engine.encodings import encode_texts, pack
-    from warmstart.serve.engine.service import Service
-    from warmstart.serve.settings import Settings
-    from warmstart.serve.storage.records import Item
+def memory(process: subprocess.Popen) -> str:
+    """Memory of a service: proportional set sizes of its processes, and what is private, in MiB."""
+    pids = [process.pid]
+    for pid in pids:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        pids += [int(child) for child in children]
+    total: dict[str, int] = {}
+    for pid in pids:
+        rows = re.findall(
+            r"^(\w+):\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M
+        )
+        for name, kib in rows:
+            total[name] = total.get(name, 0) + int(kib)
+    private = total["Private_Clean"] + total["Private_Dirty"]
+    mib = {name: f"{kib / 1024:.0f}" for name, kib in {**total, "Private": private}.items()}
+    return f"{mib['Pss']} MiB (without files {mib['Pss_Anon']}, private {mib['Private']})"
 
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(model=model, store=f"sqlite:///{folder}/store.db", encoder=lm or None)
-        service = Service(settings)
-        name, rng = service.deployment.model_hash, np.random.default_rng(0)
-        texts = [" ".join(rng.choice(WORDS, 8)) for _ in range(64)]
-        packed = [pack(one.encoding) for one in encode_texts(service.deployment.model, texts)]
-        for start in range(0, items, 5000):
-            page = [
-                Item(f"{10**9 + n}", {"title": texts[n % 64]}, texts[n % 64], str(n), "benchmark")
-                for n in range(start, min(start + 5000, items))
-            ]
-            service.store.items.write(page)
-            service.store.encodings.save(
-                name, [(item, packed[n % 64]) for n, item in enumerate(page, start)]
-            )
-        service.store.close()
-        print("the store is full", flush=True)
-        started = time.perf_counter()
-        again = Service(settings)
-        seconds = time.perf_counter() - started
-        count = again.deployment.index.counts()["items"]
-        print(f"{count} items: started in {seconds:.1f} s", flush=True)
-        again.close()
+
+def fill(store_url: str, model: Path, encoder: str, n_items: int) -> None:
+    """Fill a store with encoded items, without the service."""
+    from warmstart.serve.engine.deployment import Loader
+    from warmstart.serve.engine.encodings import encode_texts, pack
+    from warmstart.serve.settings import Settings
+    from warmstart.serve.storage import tables
+    from warmstart.serve.storage.store import Store
+
+    store = Store(store_url)
+    loaded, name = Loader(Settings(model=model, store=store_url, encoder=encoder or None)).load(
+        model
+    )
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, 8)) for _ in range(512)]
+    examples = [one.encoding for one in encode_texts(loaded, texts)]
+    now = datetime.now(UTC)
+
+    def different(encoding: dict[str, Any]) -> bytes:
+        """An encoding like that of a text, but like no other."""
+        noise = {
+            name: array + rng.normal(scale=0.5 * array.std(), size=array.shape).astype(array.dtype)
+            for name, array in encoding.items()
+            if array.dtype.kind == "f" and name != "probabilities"
+        }
+        return pack({**encoding, **noise})
+
+    for start in range(0, n_items, 20_000):
+        numbers = range(start, min(start + 20_000, n_items))
+        ids = [f"{10**9 + n}" for n in numbers]
+        rows = [
+            {
+                "item": item, "columns": {"title": texts[n % 512]}, "text": texts[n % 512],
+                "content": f"{n:064x}", "owner": "benchmark", "deleted": False, "written": now,
+            }
+            for n, item in zip(numbers, ids, strict=True)
+        ]  # fmt: skip
+        encoded = [
+            {
+                "item": item,
+                "model": name,
+                "content": f"{n:064x}",
+                "arrays": different(examples[n % 512]),
+            }
+            for n, item in zip(numbers, ids, strict=True)
+        ]
+        with store.database.write() as connection:
+            connection.execute(tables.items.insert(), rows)
+            connection.execute(tables.encodings.insert(), encoded)
+    store.close()
+
+
+@app.command()
+def restart(
+    items: int = 1_000_000,
+    folder: Path = Path("bench-models"),
+    workers: Annotated[list[int] | None, typer.Option("--workers")] = None,
+) -> None:
+    """Seconds until a service on a store with many items is ready, and its memory."""
+    folder.mkdir(exist_ok=True)
+    model, lm = big_model(folder, 20_000), str(folder / "lm")
+    with tempfile.TemporaryDirectory() as temporary:
+        store = f"sqlite:///{temporary}/store.db"
+        fill(store, model, lm, items)
+        for number, kind in [(1, "first start"), *((n, "start") for n in workers or [1, 2])]:
+            started = time.perf_counter()
+            with served(model, store, encoder=lm, workers=number) as (base, process):
+                seconds = time.perf_counter() - started
+                users = [f"u{number}" for number in range(0, 20_000, 20)]
+                with wrk(base, users, 8, 5) as report:
+                    lists = report()
+                print(
+                    f"{items} stored items, {number} workers, {kind}: ready after {seconds:.1f} s, "
+                    f"{memory(process)}; {lists}", flush=True,
+                )  # fmt: skip
 
 
 @app.command()

@@ -1,6 +1,8 @@
-"""What the machine has."""
+"""What the machine has, and giving it back."""
 
+import ctypes
 import os
+from contextlib import suppress
 
 
 def physical_memory() -> float:
@@ -8,3 +10,9 @@ def physical_memory() -> float:
     if not hasattr(os, "sysconf"):  # Windows
         return float("inf")
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def return_memory() -> None:
+    """Return freed memory to the system, which the C library keeps for later otherwise."""
+    with suppress(AttributeError, OSError, TypeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)

@@ -19,6 +19,9 @@ def serve(
     store: StoreUrl = None,
     host: Annotated[str | None, Option("--host", help="address to listen on")] = None,
     port: Annotated[int | None, Option("--port", help="port to listen on")] = None,
+    workers: Annotated[
+        int | None, Option("--workers", help="number of processes that answer requests")
+    ] = None,
     models_folder: Annotated[
         Path | None,
         Option("--models-folder", help="models may be swapped in from this folder and below"),
@@ -34,6 +37,7 @@ def serve(
         "store": store,
         "host": host,
         "port": port,
+        "workers": workers,
         "models_folder": models_folder,
         "encoder": encoder,
         "lm": lm,

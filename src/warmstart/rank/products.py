@@ -15,7 +15,7 @@ multiplied in float32. The candidates then are fewer; the best items are the sam
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -76,6 +76,11 @@ class ProductTable:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the vectors, in bytes, as given and rounded."""
+        return self.vectors.nbytes + sum(array.nbytes for array in self.rounded.values())
 
     def candidates(
         self,
@@ -354,21 +359,28 @@ def _round_rows(
 
 @lru_cache(maxsize=8)
 def integers_are_fast(width: int) -> bool:
-    """Whether this machine multiplies matrices of 8 bits faster than float32: it is measured."""
+    """Whether this machine multiplies matrices of 8 bits correctly, and faster than float32.
+
+    Both are tried: torch 2.13 multiplies vectors of width 1 wrongly.
+    """
     rng = np.random.default_rng(0)
     codes = torch.from_numpy(rng.integers(-127, 128, (_BLOCK_ROWS, width), np.int8))
-    query, vectors = codes[:8], codes.numpy().astype(np.float32)
-
-    def seconds(multiply: object) -> float:
-        times = []
-        for _ in range(4):
-            started = time.perf_counter()
-            multiply()  # pyright: ignore[reportCallIssue]
-            times.append(time.perf_counter() - started)
-        return min(times)
-
+    vectors, some, few = codes.numpy().astype(np.float32), codes[:8], codes[:256]
     try:
-        integer = seconds(lambda: _int_mm(query, codes.T))
-    except RuntimeError:  # the build of torch has no such product
+        for queries in (some, some[:1]):
+            right = queries.numpy().astype(int) @ few.numpy().astype(int).T
+            if not np.array_equal(_integer_products(queries, few), right):
+                return False
+        integer = _seconds(lambda: _integer_products(some, codes))
+    except RuntimeError:  # this build of torch has no such product
         return False
-    return integer < seconds(lambda: vectors[:8] @ vectors.T)
+    return integer < _seconds(lambda: vectors[:8] @ vectors.T)
+
+
+def _seconds(multiply: Callable[[], object]) -> float:
+    times = []
+    for _ in range(4):
+        started = time.perf_counter()
+        multiply()
+        times.append(time.perf_counter() - started)
+    return min(times)

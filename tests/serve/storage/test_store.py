@@ -124,7 +124,7 @@ def test_a_write_is_done_completely_or_not_at_all(store, url):
     happened = [Event("e-1", "u", "a", "shop"), Event("e-2", None, "a", "shop")]  # pyright: ignore[reportArgumentType]
     with pytest.raises(StoreError, match="cannot be written"):
         store.events.record(happened)
-    assert store.events.history("u") == []
+    assert store.events.last_items("u", 9) == []
     assert store.changes.latest() == last
     assert store.items.write([item("b")]) == ["created"]  # the store still works
 
@@ -150,7 +150,7 @@ def test_every_text_is_stored(store, text):
     store.items.write([written])
     assert store.items.get(text) == written
     store.events.record([Event(text, text, text, text)])
-    assert store.events.history(text) == [text]
+    assert store.events.last_items(text, 9) == [text]
 
 
 # -- encodings --
@@ -201,8 +201,8 @@ def test_an_event_sent_twice_counts_once(store):
     assert store.events.latest() == last
     assert store.events.record([*happened, Event("e-9", "u-9", "b", "shop")] * 2).new == 1
     assert {click.user for click in store.events.after(0, 9) if click.item == "a"} == {"u-0", "u-1"}
-    assert store.events.history("u-9") == ["b"]
-    assert store.events.history("nobody") == []
+    assert store.events.last_items("u-9", 9) == ["b"]
+    assert store.events.last_items("nobody", 9) == []
 
 
 def test_more_names_than_one_query_may_have(store):
@@ -460,21 +460,21 @@ def test_event_ids_belong_to_their_key(store):
             [Event("order-2", "u", "a", "shop-a"), Event("order-1", "u", "b", "shop-a")]
         )
     assert caught.value.position == 1
-    assert store.events.history("u") == ["a"]
+    assert store.events.last_items("u", 9) == ["a"]
     found = store.events.record(
         [Event("order-2", "w", "c", "shop-a"), Event("order-1", "u", "b", "shop-a")],
         skip_conflicts=True,
     )
     assert (found.new, found.conflicts) == (1, [1])
-    assert store.events.history("w") == ["c"]
+    assert store.events.last_items("w", 9) == ["c"]
 
 
 def test_the_interactions_of_a_user_are_erased(store):
     store.events.record([Event(f"e-{n}", f"u-{n % 2}", f"i-{n}", "s") for n in range(6)])
     last = store.changes.latest()
     assert store.events.erase("u-0") == 3
-    assert store.events.history("u-0") == []
-    assert len(store.events.history("u-1")) == 3
+    assert store.events.last_items("u-0", 9) == []
+    assert len(store.events.last_items("u-1", 9)) == 3
     assert [(one.kind, one.name) for one in store.changes.after(last)] == [("erased", "6:u-0")]
     assert store.events.erase("u-0") == 0
 
@@ -505,7 +505,7 @@ def test_a_store_of_the_last_version_is_upgraded(url):
     engine.dispose()
     with closing(Store(url)) as store:
         assert [key.scope for key in store.keys.all()] == ["backend", "read"]
-        assert store.events.history("u") == ["a", "b"]
+        assert store.events.last_items("u", 9) == ["a", "b"]
         assert store.events.record([Event("e-1", "u", "a", "k-1")]).new == 0
         assert store.events.record([Event("e-1", "v", "c", "k-2")]).new == 1
 

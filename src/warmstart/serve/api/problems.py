@@ -20,6 +20,7 @@ from warmstart.errors import WarmstartError
 from warmstart.serve.api.invalid_requests import shown, wrong_fields
 from warmstart.serve.engine.batcher import BusyError
 from warmstart.serve.engine.encode_queue import QueueFullError
+from warmstart.serve.engine.service import IndexFullError
 from warmstart.serve.storage.database import StoreError
 from warmstart.serve.storage.item_store import NotAllowedError
 from warmstart.serve.storage.keys import AccessError
@@ -77,6 +78,7 @@ _RESPONSES = {
     429: _response(
         "Too many requests with this key, or too many items waiting to be encoded.", **_RETRY
     ),
+    507: _response("There is no memory for more items; nothing was written."),
     503: _response(
         "The store cannot be reached or the service is not ready; nothing was written.", **_RETRY
     ),
@@ -142,6 +144,7 @@ def install(app: FastAPI) -> None:
         HTTPException: _refused,
         AccessError: lambda _, error: denied(error),
         QueueFullError: _busy,
+        IndexFullError: lambda _, error: Problem(507, str(error)),
         BusyError: lambda *_: Problem(503, TOO_MANY_WAITING, headers={"Retry-After": "1"}),
         StoreError: lambda _, e: Problem(503, str(e), headers={"Retry-After": "1"}),
         NotAllowedError: lambda _, e: Problem(403, str(e)),

@@ -1,6 +1,7 @@
 """Read routes: lists, simulated users, items, users, model, status."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import orjson
@@ -33,10 +34,11 @@ from warmstart.serve.api.schemas import (
     Status,
     UserInfo,
 )
-from warmstart.serve.api.threads import TheThreads
+from warmstart.serve.api.threads import TheThreads, Threads
 from warmstart.serve.engine.encodings import encode_texts
 from warmstart.serve.engine.ids import MAX_ID
 from warmstart.serve.engine.index import Entry
+from warmstart.serve.engine.list_maker import MAX_HISTORY
 from warmstart.serve.engine.lists import Hit, ListRequest, UnknownUserError
 from warmstart.serve.engine.service import Service
 from warmstart.serve.storage.database import StoreError
@@ -80,6 +82,9 @@ async def recommend(body: Recommend, request: Request, _: MayRecommend) -> Respo
         wanted = await request.app.state.threads.index.run(lambda: _list_request(service, body))
     else:
         wanted = _list_request(service, body)
+    if wanted.user is not None and service.deployment.index.may_have_forgotten(wanted.user):
+        recorded = await _recorded(service, request.app.state.threads, wanted.user)
+        wanted = replace(wanted, recorded=tuple(recorded))
     try:
         hits = await request.app.state.batcher.recommend(wanted)
     except UnknownUserError as error:
@@ -106,6 +111,11 @@ recommend_route = QuickRoute(
     max_body_size=_MAX_BODY_BYTES,
     generate_unique_id_function=operation_id,
 )
+
+
+async def _recorded(service: Service, threads: Threads, user: str) -> list[str]:
+    """The last items of a user whom the index may have forgotten, the last one last."""
+    return await threads.store.run(lambda: service.store.events.last_items(user, MAX_HISTORY))
 
 
 def _list_request(service: Service, body: Recommend) -> ListRequest:
@@ -327,6 +337,8 @@ async def look_up_user(
     """Look up the positive interactions of a user, in the training data and recorded since."""
     index, name = service.deployment.index, internal_name(service, user, "path.user", "user")
     known, history = index.knows_user(name), await threads.index.run(lambda: index.history(name))
+    if index.may_have_forgotten(name):
+        history = [*dict.fromkeys(await _recorded(service, threads, name))]
     if not known and not history:
         raise Problem(404, "no such user", pointer="path.user", seen=user)
     to_external, shown = external_id(service), _Shown(service, with_columns)

@@ -28,6 +28,7 @@ from warmstart.serve.storage.records import Event
 
 routes = APIRouter(route_class=GuardedRoute)
 _BODY = error_responses(400, 408, 413, 415, 422)
+_ITEMS = _BODY | error_responses(507)
 _ITEM_BYTES = 2**20  # of the body for one item
 
 
@@ -54,7 +55,7 @@ async def _write(
             as_item(service, name, dict(new.columns), caller.key, columns_at.format(position))
             for position, (name, new) in enumerate(zip(names, given, strict=True))
         ]
-        outcomes = service.encoder.write_items(
+        outcomes = service.write_items(
             items, own_only=caller.is_owner, reserved=_reserved(service, names, caller)
         )
         to_external = external_id(service)
@@ -74,7 +75,7 @@ def _reserved(service: Service, names: Sequence[str], caller: Caller) -> list[st
     return [name for name in names if service.deployment.index.is_trained(name)]
 
 
-@routes.post("/items", status_code=202, responses=_BODY, tags=["items"])
+@routes.post("/items", status_code=202, responses=_ITEMS, tags=["items"])
 async def write_items(
     body: NewItems, service: TheService, threads: TheThreads, caller: MayWrite
 ) -> WrittenItems:
@@ -89,7 +90,7 @@ async def write_items(
 
 
 @routes.put(
-    "/items/{item:id}", status_code=202, responses=_BODY, tags=["items"], max_body_size=_ITEM_BYTES
+    "/items/{item:id}", status_code=202, responses=_ITEMS, tags=["items"], max_body_size=_ITEM_BYTES
 )
 async def write_item(
     item: ItemPath, body: ItemColumns, service: TheService, threads: TheThreads, caller: MayWrite

@@ -15,6 +15,7 @@ from warmstart.artefact import read_manifest
 from warmstart.data.ids import Ids
 from warmstart.errors import ArtefactError, ConfigError, UnsupportedError
 from warmstart.lm import CausalLM, TextEncoder
+from warmstart.machine import return_memory
 from warmstart.methods import METHODS, load_model, method
 from warmstart.servable import Servable
 from warmstart.serve.engine import metrics
@@ -39,6 +40,7 @@ from warmstart.storage import read_unchanged
 log = structlog.get_logger("warmstart.serve")
 
 EVENTS_PAGE = 20_000  # interactions that are read at once
+_MAX_THREADS = 4  # of one list: more of them wait for each other longer than they compute
 _PROGRESS = 100_000  # items between two lines of the log
 _FEW = 10_000  # items that may differ from a snapshot before a new one is written
 
@@ -127,6 +129,7 @@ class Loader:
         # for as long as it takes to visit millions of objects.
         gc.collect()
         gc.freeze()
+        return_memory()
         seconds = time.perf_counter() - started
         log.info("model loaded", folder=folder.name, seconds=round(seconds, 3))
         return Deployment(folder, model_hash, model, index, last_change, last_event, seconds)
@@ -151,8 +154,7 @@ class Loader:
         folder = self._settings.index_folder
         if folder is None:
             last = store.changes.latest()  # read first: the follower applies every later change
-            index = self._new_index(model)
-            self._fill(index, model_hash, store)
+            index = self._fill(self._new_index(model), model_hash, store, None)
         else:
             name = snapshot_name(model_hash, self._settings.max_exposure)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -172,16 +174,22 @@ class Loader:
             prior_strength=self._settings.prior_strength,
             max_exposure=self._settings.max_exposure,
             max_owner_share=self._settings.max_owner_share,
-            threads=max(1, (os.cpu_count() or 1) // self._settings.workers),
+            threads=min(os.cpu_count() or 1, _MAX_THREADS),
         )
 
-    def _fill(self, index: Index, model_hash: str, store: Store) -> None:
+    def _fill(self, index: Index, model_hash: str, store: Store, place: Path | None) -> Index:
+        """Read the whole store; items that take more than their memory go to a snapshot."""
         number = 0
         for page in store.all_item_states(model_hash):
             _check_stored_ids("item", page, index.model)
             apply_states(index, model_hash, page, store)
             if (number := number + len(page)) % _PROGRESS < len(page):
                 log.info("index: reading the store", items=number)
+            if place is not None and index.nbytes > self._settings.max_index_gib * 2**30 / 2:
+                snapshot, model = index.save(place), index.model
+                index = self._new_index(model)
+                index.load(snapshot)
+        return index
 
     def _from_snapshot(
         self, place: Path, model: Servable, model_hash: str, store: Store, verify: bool
@@ -191,7 +199,7 @@ class Loader:
             snapshot = Snapshot(place)
         except ArtefactError as error:
             log.info("index: there is no snapshot yet", reason=str(error))
-            self._fill(index, model_hash, store)
+            index = self._fill(index, model_hash, store, place)
         else:
             index.load(snapshot)
             found = None if verify else read_comparison(place, self._run)

@@ -33,6 +33,7 @@ from warmstart.serve.storage.records import Click, Item, ItemState
 _EXAMPLE_TEXT = "the first text"
 _USERS_AT_ONCE = 16
 _RECENT_USERS = 2**16  # whose rows are at hand
+_BYTES_OF_A_NAME = 600  # of an item, in dictionaries
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ class Index:
         self._new_names: dict[int, str] = {}
         self._next_slot = self._n_trained
         self._written: dict[int, Written] = {}
+        self._columns_bytes = 0
         self._base: Snapshot | None = None
         self.clicks = Clicks()
         self._recent_rows: Mapping[bytes, ItemRows] = {}
@@ -253,29 +255,39 @@ class Index:
                 self._add(slot, item, placed)
                 self._lists.forget_likely_users(slot)
             self.table.set_alive(slot, alive=not item.deleted)
-            self._written[slot] = _written(item)
+            self._write(slot, item)
         elif item.deleted:
             self._remove(name, slot)
         elif placed is not None:
             slot = self._slot_for(name)
             is_new = self.table.column(slot) == NOWHERE
-            self._written[slot] = _written(item)  # first: from now on it is listed
+            self._write(slot, item)  # first: from now on it is listed
             self._add(slot, item, placed)
             if is_new and self.clicks.known_users(slot):
                 self.table.set_clicks(slot, self._observe(slot))
         elif self.table.column(slot) != NOWHERE:
-            self._written[slot] = _written(item)  # its text is not encoded yet: the old one counts
+            self._write(slot, item)  # its text is not encoded yet: the old one counts
 
     def _add(self, slot: int, item: Item, placed: "_PlacedItem") -> None:
         content = name_hash(item.content)
         self.table.add(slot, name_hash(item.item), content, placed.cold, placed.encoding)
+
+    def _write(self, slot: int, item: Item | None) -> None:
+        old = self._written.get(slot)
+        self._columns_bytes -= 0 if old is None else len(old.columns)
+        if item is None:
+            self._written.pop(slot, None)
+        else:
+            columns = orjson.dumps(item.columns)
+            self._columns_bytes += len(columns)
+            self._written[slot] = Written(item.owner, columns, item.deleted)
 
     def _remove(self, name: str, slot: int) -> None:
         """Free the memory of a deleted item; if it has interactions, they need its number."""
         if slot == NOWHERE:
             return
         self.table.remove(slot)
-        self._written.pop(slot, None)
+        self._write(slot, None)
         row = slot - self._n_trained
         if self._base is not None and row < len(self._base):
             self._base.erase(row)
@@ -531,6 +543,11 @@ class Index:
         """Whether a user was in the training data."""
         return self.user_row(name) >= 0
 
+    def may_have_forgotten(self, name: str) -> bool:
+        """Whether the store may have interactions of a user that are no longer in memory."""
+        unknown = self.clicks.has_forgotten and not self.knows_user(name)
+        return unknown and not self.clicks.items_of(name)
+
     def history(self, name: str) -> list[str]:
         """Items that a user has interacted with; items of the artefact come first."""
         names = map(self.name, self.history_slots(name, whole=True).tolist())
@@ -555,6 +572,17 @@ class Index:
     def __len__(self) -> int:
         return self.counts()["items"]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the items that came since the start, in bytes; those mapped do not count."""
+        names = len(self._new_names) * _BYTES_OF_A_NAME
+        return self.table.nbytes + self._columns_bytes + names
+
+    @property
+    def item_bytes(self) -> int:
+        """Memory that one more item takes, in bytes, beside its columns."""
+        return self.table.row_bytes + _BYTES_OF_A_NAME
+
     def counts(self) -> dict[str, int]:
         """Numbers of items, of warm, cold (no clicks) and warming (clicked) items, and of users."""
         return {**self.table.counts(), "users": self.n_users}
@@ -566,10 +594,6 @@ class _PlacedItem:
 
     encoding: ItemEncoding
     cold: ColdItem
-
-
-def _written(item: Item) -> Written:
-    return Written(item.owner, orjson.dumps(item.columns), item.deleted)
 
 
 def _as_text(values: Sequence[Any]) -> list[str]:

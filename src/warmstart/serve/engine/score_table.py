@@ -130,6 +130,19 @@ class ScoreTable:
         ]
 
     @property
+    def nbytes(self) -> int:
+        """Memory of new items in bytes, but for those of the snapshot."""
+        new = self.segments[self._n_fixed :]
+        return self._observed.nbytes + sum(segment.nbytes for segment in new)
+
+    @property
+    def row_bytes(self) -> int:
+        """Memory of one new item, in bytes."""
+        arrays = self._empty.values()
+        own = sum(array.dtype.itemsize * int(np.prod(array.shape[1:])) for array in arrays)
+        return 2 * own  # rows move to a segment, whose vectors are rounded too
+
+    @property
     def n_new(self) -> int:
         """Number of new items."""
         return sum(len(rows) for _, rows in self.current_rows())

@@ -57,6 +57,11 @@ class Segment:
         return len(self.table)
 
     @property
+    def nbytes(self) -> int:
+        """Memory of the arrays in bytes."""
+        return self.table.nbytes + (0 if self.products is None else self.products.nbytes)
+
+    @property
     def end(self) -> int:
         """The column after the last one."""
         return self.start + len(self)

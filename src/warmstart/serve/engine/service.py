@@ -10,6 +10,7 @@ Requests for lists wait for none of them.
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -26,11 +27,28 @@ from warmstart.serve.engine.swapper import Swapper
 from warmstart.serve.settings import Settings
 from warmstart.serve.storage.database import existing_store_url
 from warmstart.serve.storage.keys import KeyRing
+from warmstart.serve.storage.records import Item, WriteOutcome
 from warmstart.serve.storage.store import Store
 
 log = structlog.get_logger("warmstart.serve")
 
 _STALLED_SECONDS = 10.0  # after which a part that does not advance makes the service not ready
+
+
+class IndexFullError(Exception):
+    """There is no memory for more items.
+
+    Args:
+        used: memory of the items that came since the start, in GiB.
+        limit: how much they may take.
+    """
+
+    def __init__(self, used: float, limit: float) -> None:
+        super().__init__(
+            f"the items written since the start take {used:.2f} GiB, and these or those that wait "
+            f"might take more than the allowed {limit:g} GiB: delete items, restart the service, "
+            "which moves them into mapped files, or raise max_index_gib"
+        )
 
 
 class Service:
@@ -108,6 +126,23 @@ class Service:
                 reason, name = str(error), swapped.folder
                 log.error("the swapped model is not served", folder=name, error=reason)
         return self.settings.model, self.loader.load(self.settings.model), number
+
+    # -- writes --
+
+    def write_items(
+        self, items: Sequence[Item], *, own_only: bool, reserved: Sequence[str]
+    ) -> list[WriteOutcome]:
+        """Store and queue items, as ``Encoder.write_items``, if they will fit into memory.
+
+        Raises:
+            IndexFullError: they might not; nothing was written.
+        """
+        index, limit = self.deployment.index, self.settings.max_index_gib
+        new = self.waiting + len(items)
+        needed = index.nbytes + new * index.item_bytes + sum(len(item.text) for item in items)
+        if needed > limit * 2**30:
+            raise IndexFullError(index.nbytes / 2**30, limit)
+        return self.encoder.write_items(items, own_only=own_only, reserved=reserved)
 
     # -- start and stop --
 

@@ -142,8 +142,9 @@ class Snapshot:
             wanted = name_hashes(content for _, content, _ in page)
             places = np.minimum(hashes.searchsorted(found), len(self) - 1)
             alive = np.array([not deleted for _, _, deleted in page])
-            same = (hashes[places] == found) & (contents[places] == wanted) & alive
-            is_there[places[same]] = True
+            here = (hashes[places] == found) & alive
+            same = here & (contents[places] == wanted)
+            is_there[places[here]] = True
             different += [page[at][0] for at in np.flatnonzero(~same).tolist()]
         gone = [self.names.names[row] for row in np.flatnonzero(~is_there).tolist()]
         return different, gone

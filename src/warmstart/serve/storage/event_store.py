@@ -90,11 +90,12 @@ class EventStore:
             query = sa.select(sa.func.coalesce(sa.func.max(events.c.number), 0))
             return connection.execute(query).scalar_one()
 
-    def history(self, user: str) -> list[str]:
-        """Items that a user interacted with, sorted by id."""
+    def last_items(self, user: str, limit: int) -> list[str]:
+        """The items of the last interactions of a user, the last one last."""
+        query = sa.select(events.c.item).where(events.c.user == user)
+        query = query.order_by(events.c.number.desc()).limit(limit)
         with self._database.read() as connection:
-            query = sa.select(events.c.item).distinct().where(events.c.user == user)
-            return list(connection.execute(query.order_by(events.c.item)).scalars())
+            return list(connection.execute(query).scalars())[::-1]
 
     def erase(self, user: str) -> int:
         """Delete all interactions of a user for good; return their number."""

@@ -1,0 +1,95 @@
+"""Lists are computed in batches; dear ones never delay plain ones."""
+
+import asyncio
+import threading
+
+import pytest
+
+from warmstart.serve.engine import batcher as module
+from warmstart.serve.engine.batcher import Batcher, BusyError
+from warmstart.serve.engine.lists import ListRequest
+
+
+@pytest.fixture
+def plain(toy_split):
+    return ListRequest(user=str(toy_split.train.user_ids.values[0]))
+
+
+@pytest.fixture
+def dear(plain, toy_split):
+    item = str(toy_split.train.catalogue.item_ids.values[0])
+    return [
+        ListRequest(user=plain.user, explain=True),
+        ListRequest(user=plain.user, k=101),
+        ListRequest(history=(item,)),
+        ListRequest(user="stranger"),
+        ListRequest(user=plain.user, deny=(item,) * 1001),
+    ]
+
+
+def test_a_plain_list_does_not_wait_for_dear_ones(service, plain, dear, monkeypatch):
+    held, compute = threading.Event(), service.deployment.index.recommend
+
+    def slow(requests):
+        if requests[0] != plain:
+            held.wait(20)
+        return compute(requests)
+
+    monkeypatch.setattr(service.deployment.index, "recommend", slow)
+
+    async def ask():
+        batcher = Batcher(service)
+        waiting = [asyncio.create_task(batcher.recommend(request)) for request in dear]
+        await asyncio.sleep(0.05)
+        for _ in range(200):  # enough to be computed in the event loop in the end
+            assert len(await batcher.recommend(plain)) == 10
+        assert not any(task.done() for task in waiting)
+        assert batcher._plain.seconds < module._SHORT_SECONDS
+        held.set()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        batcher.close()
+        return found
+
+    found = asyncio.run(ask())
+    assert len(found[0]) == 10
+    assert found[0][0].evidence is not None
+
+
+def test_too_many_waiting_requests_are_refused(service, plain, monkeypatch):
+    monkeypatch.setattr(module, "_MAX_WAITING", 3)
+    held = threading.Event()
+    monkeypatch.setattr(
+        service.deployment.index,
+        "recommend",
+        lambda requests: held.wait(20) and [[]] * len(requests),
+    )
+
+    async def ask():
+        batcher = Batcher(service)
+        tasks = [asyncio.create_task(batcher.recommend(plain))]
+        await asyncio.sleep(0.05)  # the first is being computed
+        tasks += [asyncio.create_task(batcher.recommend(plain)) for _ in range(5)]
+        await asyncio.sleep(0.05)
+        held.set()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        batcher.close()
+        return found
+
+    found = asyncio.run(ask())
+    assert [type(one) for one in found] == [list] * 4 + [BusyError] * 2
+
+
+def test_an_error_reaches_every_request_of_its_batch(service, plain, monkeypatch):
+    def broken(requests):
+        raise ValueError(f"{len(requests)} requests")
+
+    monkeypatch.setattr(service.deployment.index, "recommend", broken)
+
+    async def ask():
+        batcher = Batcher(service)
+        calls = (batcher.recommend(plain) for _ in range(4))
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        batcher.close()
+        return found
+
+    assert all(isinstance(one, ValueError) for one in asyncio.run(ask()))
