@@ -1,7 +1,7 @@
 """The service: time until a new item is recommended, lists per second, time to start.
 
-    python benchmarks/serve.py fresh MODEL          from POST to the first list that has the item
-    python benchmarks/serve.py fresh MODEL --load 200      the same under 200 lists per second
+    python benchmarks/serve.py fresh MODEL          from POST to the first list that has the item:
+        alone, beside 200 lists a second, beside 8 clients of recommend, and beside 4 of explain
     python benchmarks/serve.py lists --items 20000 --items 1000000
     python benchmarks/serve.py restart --items 1000000     seconds to start on a full store, memory
     python benchmarks/serve.py memory MODEL  after 100,000 items came and went, a million clicks
@@ -37,15 +37,15 @@ WORDS = ["night", "train", "river", "stone", "garden", "letter", "winter", "isla
 LUA = """
 local users = {USERS}
 request = function()
-  local body = string.format('{"user": %s, "k": 20}', users[math.random(#users)])
+  local user = users[math.random(#users)]
+  local body = string.format('{"user": %s, "k": 20, "explain": EXPLAIN}', user)
   return wrk.format("POST", "/v1/recommend", nil, body)
 end
 init = function(args) math.randomseed(os.time()) end
 if PAUSE > 0 then delay = function() return math.random(0, 2 * PAUSE) end end
 wrk.headers["Content-Type"] = "application/json"
 """
-_CONNECTIONS = 20  # of the load during ``fresh``
-_LATENCY = 30  # milliseconds that a list takes under that load, roughly
+_LOAD, _CONNECTIONS = 200, 20  # lists per second during ``fresh``, and connections that ask
 
 
 @contextmanager
@@ -92,7 +92,13 @@ def _listening(port: int) -> int:
 
 @contextmanager
 def wrk(
-    base: str, users: list[Any], connections: int, seconds: int, pause: int = 0
+    base: str,
+    users: list[Any],
+    connections: int,
+    seconds: int,
+    *,
+    pause: int = 0,
+    explain: bool = False,
 ) -> Iterator[Callable[[], str]]:
     """Start a load by wrk; gives a function that waits for its end and returns its report.
 
@@ -100,7 +106,8 @@ def wrk(
     """
     quoted = ", ".join(json.dumps(json.dumps(user)) for user in users)
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(LUA.replace("USERS", quoted).replace("PAUSE", str(pause)))
+        lua = LUA.replace("USERS", quoted).replace("PAUSE", str(pause))
+        script.write(lua.replace("EXPLAIN", json.dumps(explain)))
         script.flush()
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
         command += ["-s", script.name, base]
@@ -144,32 +151,42 @@ def _appears(
 
 
 @app.command()
-def fresh(
-    model: Path,
-    items: int = 200,
-    rate: Annotated[
-        float, typer.Option("--load", help="lists per second during the measurement")
-    ] = 0.0,
-) -> None:
-    """Time from the POST of a new item to the first list that has it: median, 99th percentile."""
+def fresh(model: Path, items: int = 200, workers: int = 1) -> None:
+    """Time from the POST of a new item to the first list that has it, beside several loads."""
     from warmstart.artefact import read_artefact
 
     fitted = read_artefact(model).fitted
     column = fitted.catalogue.text_columns[0]
-    rng = np.random.default_rng(0)
+    users, rng = fitted.user_ids.values[:1000], np.random.default_rng(0)
+    loads: dict[str, dict[str, Any] | None] = {
+        "alone": None,
+        f"{_LOAD} lists/s": {
+            "connections": _CONNECTIONS,
+            "pause": round(1000 * _CONNECTIONS / _LOAD),
+        },
+        "8 clients": {"connections": 8},
+        "4 clients of explain": {"connections": 4, "explain": True},
+    }
     with tempfile.TemporaryDirectory() as folder:
         store = f"sqlite:///{folder}/store.db"
         headers = key_for(store)
-        with served(model, store) as (base, _), httpx.Client(base_url=base, headers=headers) as c:
-            users = fitted.user_ids.values[:1000]
-            pause = round(1000 * _CONNECTIONS / rate) - _LATENCY if rate else 0
-            with wrk(base, users, _CONNECTIONS, 60, pause) if rate else nullcontext() as load:
-                time.sleep(3)
-                times = [_appears(c, fitted, column, number, rng) for number in range(items)]
-                if load is not None:
-                    print(f"  load: {load()}", flush=True)
-    p50, p99 = 1000 * np.quantile(times, [0.5, 0.99])
-    print(f"{len(times)} new items, load {rate:.0f} lists/s: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
+        with (
+            served(model, store, workers=workers) as (base, _),
+            httpx.Client(base_url=base, headers=headers) as client,
+        ):
+            number = 0
+            for name, load in loads.items():
+                seconds = 10 + items // 4
+                with nullcontext() if load is None else wrk(base, users, seconds=seconds, **load):
+                    time.sleep(3)
+                    times = []
+                    for _ in range(items):
+                        times.append(_appears(client, fitted, column, number, rng))
+                        number += 1
+                p50, p99, most = 1000 * np.quantile(times, [0.5, 0.99, 1])
+                print(
+                    f"{name}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest {most:.0f} ms", flush=True
+                )
 
 
 def big_model(folder: Path, n_items: int, n_users: int = 20_000) -> Path:
@@ -318,6 +335,45 @@ def restart(
                     f"{items} stored items, {number} workers, {kind}: ready after {seconds:.1f} s, "
                     f"{memory(process)}; {lists}", flush=True,
                 )  # fmt: skip
+
+
+@app.command("memory")
+def memory_after_changes(model: Path, items: int = 100_000, clicks: int = 1_000_000) -> None:
+    """Memory of a service after many items came and went, and after many clicks on one item."""
+    from warmstart.artefact import read_artefact
+
+    catalogue = read_artefact(model).fitted.catalogue
+    column = catalogue.text_columns[0]
+    with tempfile.TemporaryDirectory() as folder:
+        store = f"sqlite:///{folder}/store.db"
+        headers = key_for(store)
+        with (
+            served(model, store) as (base, process),
+            httpx.Client(base_url=base, headers=headers, timeout=120) as client,
+        ):
+            print(f"at the start: {memory(process)}", flush=True)
+            for start in range(0, items, 1000):
+                rows = [
+                    {"id": f"{10**9 + n}", "columns": {column: WORDS[n % 9] + f" {n}"}}
+                    for n in range(start, start + 1000)
+                ]
+                while client.post("/v1/items", json={"items": rows}).status_code == 429:
+                    time.sleep(1)
+            while client.get("/v1/status").json()["waiting"]:
+                time.sleep(1)
+            print(f"with {items} items more: {memory(process)}", flush=True)
+            for n in range(items):
+                client.delete(f"/v1/items/{10**9 + n}").raise_for_status()
+            while client.get("/v1/status").json()["behind"]:
+                time.sleep(1)
+            print(f"after they were deleted: {memory(process)}", flush=True)
+            item = catalogue.item_ids.values[0]
+            for start in range(0, clicks, 1000):
+                rows = [{"user": f"{10**9 + n}", "item": item} for n in range(start, start + 1000)]
+                client.post("/v1/interactions", json={"interactions": rows}).raise_for_status()
+            while client.get("/v1/status").json()["behind"]:
+                time.sleep(1)
+            print(f"after {clicks} clicks by as many users: {memory(process)}", flush=True)
 
 
 @app.command()

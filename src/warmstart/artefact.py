@@ -18,7 +18,6 @@ import numpy as np
 import polars as pl
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
-from safetensors.torch import load_file
 from scipy import sparse
 
 from warmstart import artefact_format_1 as format_1
@@ -298,6 +297,8 @@ def _mapped(path: Path) -> dict[str, np.ndarray]:
 
     An array that is changed is copied, page by page; the file stays as it is.
     """
+    from safetensors.torch import load_file  # torch, unlike numpy, is given the file's own pages
+
     return {name: tensor.numpy() for name, tensor in load_file(path).items()}
 
 

@@ -750,3 +750,18 @@ def test_without_httpx_it_says_what_to_install():
 def test_a_client_does_not_show_its_key():
     client = Client("http://service", "ws_secret")
     assert "ws_secret" not in repr(client) + repr(vars(client))
+
+
+def test_a_swap_waits_for_the_trial_whatever_the_timeout():
+    """httpx's mock transports ignore timeouts, but requests carry them."""
+    waits = {}
+
+    def answer(request):
+        waits[request.url.path] = request.extensions["timeout"]
+        return httpx.Response(202, json={"status": "ok"})
+
+    with Client("http://service", timeout=3, transport=httpx.MockTransport(answer)) as client:
+        client.swap_model("live")
+        client.delete_item("a")
+    assert waits["/v1/admin/model"] == {"connect": 3, "read": 1860, "write": 3, "pool": 3}
+    assert set(waits["/v1/items/a"].values()) == {3}

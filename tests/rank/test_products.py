@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from warmstart.rank import products
-from warmstart.rank.products import ProductQueries, ProductTable, rounded_vectors
+from warmstart.rank.product_queries import ProductQueries
+from warmstart.rank.products import ProductTable, rounded_vectors
 
 
 @pytest.fixture(params=["integers", "floats"])

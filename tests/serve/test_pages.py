@@ -220,3 +220,18 @@ def test_every_method_of_the_client_is_on_its_page():
     methods = {name for name, made in vars(Client).items() if hasattr(made, "__wrapped__")}
     line = page("client").partition("Methods: ")[2].partition(". ")[0]
     assert set(re.findall(r"`(\w+)`", line)) == methods
+
+
+def test_every_test_that_the_security_page_names_exists():
+    page, folder = Path("docs/serving/security.md").read_text(), Path("tests/serve")
+    named = re.findall(r"`((?:\w+/)*\w*\.py)?(?:::(test_\w+))?`", page)
+    last, missing = "", []
+    for file, function in named:
+        last = file or last
+        if file.startswith("benchmarks/") or not (file or function):
+            continue
+        text = (folder / last).read_text() if (folder / last).is_file() else ""
+        if not text or (function and f"def {function}(" not in text):
+            missing.append(f"{last}::{function}")
+    assert len([function for _, function in named if function]) > 30
+    assert not missing

@@ -37,6 +37,8 @@ from warmstart.client.responses import (
     WrittenItems,
 )
 
+_TRIAL_SECONDS = 1860.0  # the service gives a new model 1,800 to be tried
+
 
 def write_items(
     items: Mapping[str, Mapping[str, Value]] | Mapping[int, Mapping[str, Value]],
@@ -337,13 +339,17 @@ def revoke_key(key: str) -> Request[None]:
 def swap_model(folder: str) -> Request[Health]:
     """Serve another model, on every replica; "swapping" of ``model`` is None once it is served.
 
+    The service tries the model before it answers; its answer may take half an hour, whatever the
+    timeout of the client.
+
     Args:
         folder: of the model, below the service's ``models_folder``.
 
     Raises:
         ServiceError: no swap is allowed or the model is wrong (422), or the request fails.
     """
-    return Request("POST", "/v1/admin/model", body={"folder": json_option(folder, "folder", str)})
+    body = {"folder": json_option(folder, "folder", str)}
+    return Request("POST", "/v1/admin/model", body=body, min_timeout=_TRIAL_SECONDS)
 
 
 def ready() -> Request[bool]:

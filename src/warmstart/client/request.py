@@ -70,6 +70,7 @@ class Request(Generic[Result]):
         body: sent as JSON.
         idempotent: whether it may be sent again if its outcome is unknown.
         retried: whether it may be sent again at all.
+        min_timeout: seconds that its response may take, whatever the client's timeout.
         parse: turns a response, or the error that prevented one, into the result.
 
     Raises:
@@ -83,6 +84,7 @@ class Request(Generic[Result]):
     body: Mapping[str, Any] | None = None
     idempotent: bool = True
     retried: bool = True
+    min_timeout: float = 0.0
     parse: Callable[[Outcome], Any] = json_of
 
     def __post_init__(self) -> None:
@@ -102,7 +104,11 @@ class Request(Generic[Result]):
 
     def build(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
         """The request as httpx sends it."""
-        return http.build_request(self.method, self.url, params=self.query or None, json=self.body)
+        timeout = httpx.Timeout(http.timeout)
+        timeout.read = max(timeout.read or 0.0, self.min_timeout)
+        return http.build_request(
+            self.method, self.url, params=self.query or None, json=self.body, timeout=timeout
+        )
 
 
 @dataclass(frozen=True)

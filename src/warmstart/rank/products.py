@@ -17,7 +17,6 @@ multiplied in float32. The candidates then are fewer; the best items are the sam
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
@@ -25,6 +24,8 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+
+from warmstart.rank.product_queries import ProductQueries
 
 _BLOCK_ROWS = 32_768  # so that the products of a block stay in the cache of a core
 _QUERIES_AT_ONCE = 16
@@ -38,25 +39,6 @@ _int_mm: Any = torch._int_mm  # pyright: ignore[reportPrivateImportUsage]; the o
 
 # fastmath without "ninf" and "nnan": biases may be infinite.
 _kernel = numba.njit(fastmath={"contract", "reassoc"}, nogil=True, cache=True)
-
-
-@dataclass(frozen=True)
-class ProductQueries:
-    """Queries whose scores follow from inner products.
-
-    Attributes:
-        vectors: float32, shape (queries, width).
-        caps: a product above its query's cap stands for any score from the cap to the product;
-            float32, shape (queries,).
-    """
-
-    vectors: np.ndarray
-    caps: np.ndarray
-
-    @classmethod
-    def of(cls, vectors: np.ndarray) -> "ProductQueries":
-        """Queries whose scores are the products."""
-        return cls(vectors, np.full(len(vectors), np.inf, np.float32))
 
 
 class ProductTable:

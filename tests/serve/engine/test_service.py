@@ -649,20 +649,15 @@ def test_columns_are_stored_as_sent(running, texts):
     assert json.dumps(kept, sort_keys=True) == json.dumps(columns, sort_keys=True)
 
 
-def test_waiting_for_counts_does_not_block_other_requests(running, until):
-    """Metrics and status wait for a list in progress; no other request waits for them."""
+def test_nothing_waits_while_changes_are_applied(running, user):
     index = running.app.state.service.deployment.index
-    with index._lock:
-        threads = [
-            threading.Thread(target=running.get, args=[path]) for path in ("/metrics", "/v1/status")
-        ]
-        held = threading.Thread(target=lambda: [thread.start() for thread in threads])
-        held.start()
-        held.join()
-        time.sleep(0.1)
-        assert running.get("/health/live").status_code == 200
-    for thread in threads:
-        thread.join()
+    paths = ["/metrics", "/health/ready", "/v1/status", f"/v1/users/{user}", "/v1/items"]
+    with index._applying:
+        for path in paths:
+            assert running.get(path).status_code == 200
+        for options in ({}, {"explain": True, "k": 200}):
+            asked = running.post("/v1/recommend", json={"user": user, **options})
+            assert asked.status_code == 200
 
 
 def test_many_simulations_do_not_block_other_requests(running, texts):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from warmstart.rank.products import ProductQueries, ProductTable
+from warmstart.rank.product_queries import ProductQueries
+from warmstart.rank.products import ProductTable
 
 _SAMPLE_SIZE = 16384  # scores from which the k-th best is estimated
 
