@@ -18,7 +18,7 @@ from warmstart.serve.settings import Settings
 
 log = structlog.get_logger("warmstart.serve")
 
-_SWITCH_SECONDS = 0.001  # for which a busy thread keeps the interpreter from the event loop
+_SWITCH_SECONDS = 0.0005  # for which a busy thread keeps the interpreter from the event loop
 
 
 def load_application(settings_json: str, run: str, failure: Path) -> Any:

@@ -9,6 +9,7 @@ import warmstart as ws
 from warmstart.artefact import read_manifest
 from warmstart.lm import TextEncoder
 from warmstart.serve.engine import deployment
+from warmstart.serve.engine import snapshot as snapshot_module
 from warmstart.serve.engine.deployment import Loader
 from warmstart.serve.engine.encodings import encode_texts, pack
 from warmstart.serve.engine.lists import ListRequest
@@ -235,6 +236,38 @@ def test_a_new_snapshot_is_written_when_many_items_differ(
     put(store, model, texts[2:], range(20))
     index = same(loader, model, store, settings)
     assert len(index.table.segments[-1]) == 0  # all are mapped
+
+
+@pytest.mark.parametrize("fault", ["folder", "disk"])
+def test_without_room_for_a_snapshot_items_stay_in_memory(
+    fault, settings, model, store, texts, tmp_path, monkeypatch
+):
+    put(store, model, texts)
+    folder = tmp_path / "index"
+    if fault == "folder":
+        folder.write_text("a file")
+    else:
+
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(snapshot_module.np, "save", full)
+    changed = {"index_folder": folder, "max_index_gib": 1e-6}
+    index = build(Loader(settings.model_copy(update=changed)), model, store)
+    assert state_of(index, model) == state_of(build(Loader(settings), model, store), model)
+
+
+def test_items_that_wait_do_not_make_a_new_snapshot_each_time(
+    loader, model, store, texts, settings, monkeypatch
+):
+    monkeypatch.setattr(deployment, "_FEW", 5)
+    put(store, model, texts)
+    store.items.write([item(1000 + number, texts[0]) for number in range(30)])  # not encoded yet
+    trained = [str(name) for name in model.fitted.catalogue.item_ids.values[:20]]
+    store.items.write([Item(name, {"title": "new"}, texts[1], name, "shop") for name in trained])
+    same(loader, model, store, settings)
+    index = same(loader, model, store, settings)
+    assert index.columns(trained[3], ["title"]) == {"title": "new"}
 
 
 def test_old_snapshots_are_removed(settings, model, store, texts, tmp_path):

@@ -19,11 +19,9 @@ _PLAIN_IDS = 1000  # in allow and deny together
 _PAUSE = 0.05  # after a batch of several requests, as a fraction of its time
 _SHORT_SECONDS = 0.003  # a batch that is as short is computed in the event loop
 
-_NEVER_SHORT = float("inf")
-
 
 class BusyError(Exception):
-    """Too many requests are waiting."""
+    """Too many requests are waiting, or the service stops."""
 
 
 class Batcher:
@@ -35,8 +33,8 @@ class Batcher:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._plain, self._dear = _Lane(service, "lists"), _Lane(service, "dear-lists")
-        self._dear.seconds = _NEVER_SHORT
+        self._plain = _Lane(service, "lists", may_be_short=True)
+        self._dear = _Lane(service, "dear-lists", may_be_short=False)
 
     async def recommend(self, request: ListRequest) -> list[Hit]:
         """Compute one list, in a batch with other requests.
@@ -64,19 +62,24 @@ class Batcher:
 class _Lane:
     """Requests that are computed one batch after the other.
 
+    Args:
+        service: service whose index computes the lists.
+        name: name of the thread.
+        may_be_short: whether short batches are computed in the event loop.
+
     Attributes:
         seconds: how long a batch takes at present, a running average.
     """
 
-    def __init__(self, service: Service, name: str) -> None:
-        self._service = service
+    def __init__(self, service: Service, name: str, *, may_be_short: bool) -> None:
+        self._service, self._may_be_short, self._is_closed = service, may_be_short, False
         self._requests: list[tuple[ListRequest, asyncio.Future[list[Hit]]]] = []
         self._thread = ThreadPoolExecutor(1, name)
         self._task: asyncio.Task[None] | None = None
         self.seconds = 1.0
 
     async def recommend(self, request: ListRequest) -> list[Hit]:
-        if len(self._requests) >= _MAX_WAITING:
+        if self._is_closed or len(self._requests) >= _MAX_WAITING:
             raise BusyError
         future: asyncio.Future[list[Hit]] = asyncio.get_running_loop().create_future()
         self._requests.append((request, future))
@@ -85,6 +88,7 @@ class _Lane:
         return await future
 
     def close(self) -> None:
+        self._is_closed = True
         self._thread.shutdown(wait=False)
 
     async def _work(self) -> None:
@@ -95,13 +99,13 @@ class _Lane:
             index, requests = self._service.deployment.index, [request for request, _ in batch]
             started = time.perf_counter()
             try:
-                if self.seconds < _SHORT_SECONDS:
+                if self._may_be_short and self.seconds < _SHORT_SECONDS:
                     lists = index.recommend(requests)
                 else:
                     lists = await loop.run_in_executor(self._thread, index.recommend, requests)
             except Exception as error:  # noqa: BLE001 - passed on to every request
                 lists = [error] * len(batch)
-            self._note(time.perf_counter() - started)
+            self.seconds = 0.9 * self.seconds + 0.1 * (time.perf_counter() - started)
             for (_, future), found in zip(batch, lists, strict=True):
                 if future.cancelled():
                     continue
@@ -112,7 +116,3 @@ class _Lane:
             # Clients that just got their lists ask for the next ones: they form one batch.
             await asyncio.sleep(0 if len(batch) == 1 else _PAUSE * (time.perf_counter() - started))
         self._task = None
-
-    def _note(self, seconds: float) -> None:
-        if self.seconds != _NEVER_SHORT:
-            self.seconds = 0.9 * self.seconds + 0.1 * seconds

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 
 from warmstart.artefact import read_manifest
 from warmstart.data.ids import Ids
@@ -152,15 +152,17 @@ class Loader:
             ConfigError: the store has ids of another type than the model.
         """
         folder = self._settings.index_folder
-        if folder is None:
+        name = snapshot_name(model_hash, self._settings.max_exposure)
+        lock = None if folder is None else _locked(folder, name)
+        if folder is None or lock is None:
             last = store.changes.latest()  # read first: the follower applies every later change
             index = self._fill(self._new_index(model), model_hash, store, None)
         else:
-            name = snapshot_name(model_hash, self._settings.max_exposure)
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with FileLock(folder / f"{name}.lock"):  # the first worker builds it for all
+            try:
                 index, last = self._from_snapshot(folder / name, model, model_hash, store, verify)
-            remove_others(folder, name)
+                remove_others(folder, name)
+            finally:
+                lock.release()
         last_event = 0
         while clicks := store.events.after(last_event, EVENTS_PAGE):
             _check_stored_ids("user", (click.user for click in clicks), model)
@@ -186,38 +188,61 @@ class Loader:
             if (number := number + len(page)) % _PROGRESS < len(page):
                 log.info("index: reading the store", items=number)
             if place is not None and index.nbytes > self._settings.max_index_gib * 2**30 / 2:
-                snapshot, model = index.save(place), index.model
-                index = self._new_index(model)
-                index.load(snapshot)
+                mapped = self._save(index, place)
+                index, place = (index, None) if mapped is None else (mapped, place)
         return index
+
+    def _save(self, index: Index, place: Path) -> Index | None:
+        """Write a snapshot and map it; None if there is no item, or no room on the disk."""
+        if not index.table.n_new:
+            return None
+        try:
+            snapshot = index.save(place)
+        except OSError as error:
+            log.error("the snapshot cannot be written; items stay in memory", error=str(error))
+            return None
+        log.info("index: a snapshot was written", items=len(snapshot))
+        mapped = self._new_index(index.model)
+        mapped.load(snapshot)
+        return mapped
 
     def _from_snapshot(
         self, place: Path, model: Servable, model_hash: str, store: Store, verify: bool
     ) -> tuple[Index, int]:
         index, last = self._new_index(model), store.changes.latest()
         try:
-            snapshot = Snapshot(place)
+            index.load(Snapshot(place))
         except ArtefactError as error:
             log.info("index: there is no snapshot yet", reason=str(error))
             index = self._fill(index, model_hash, store, place)
         else:
-            index.load(snapshot)
             found = None if verify else read_comparison(place, self._run)
-            if found is None:
-                found = Comparison(last, *snapshot.compare(_contents(store, index)))
-            _check_stored_ids("item", found.different, model)
-            for start in range(0, len(found.different), PAGE):
-                names = found.different[start : start + PAGE]
-                apply_states(index, model_hash, store.item_states(model_hash, names), store)
-            index.remove(found.gone)
-            if len(found.different) + len(found.gone) <= max(_FEW, len(snapshot) // 10):
+            found = self._bring_up_to_date(index, last, model_hash, store, found)
+            n_different = len(found.different) + len(found.gone)
+            if n_different <= max(_FEW, index.table.n_new // 10):
                 write_comparison(place, self._run, found)
                 return index, found.last_change
-        if not index.table.n_new:
-            return index, last  # nothing to keep in a snapshot
-        index.save(place)
-        log.info("index: a snapshot was written", items=index.table.n_new)
-        return self._from_snapshot(place, model, model_hash, store, verify=True)
+        mapped = self._save(index, place)
+        if mapped is None:
+            return index, last
+        write_comparison(
+            place, self._run, self._bring_up_to_date(mapped, last, model_hash, store, None)
+        )
+        return mapped, last
+
+    def _bring_up_to_date(
+        self, index: Index, last: int, model_hash: str, store: Store, found: Comparison | None
+    ) -> Comparison:
+        """Compare the snapshot of an index with the store, unless that was done; apply it."""
+        assert index.base is not None
+        if found is None:
+            found = Comparison(last, *index.base.compare(_contents(store, index)))
+        _check_stored_ids("item", found.different, index.model)
+        for start in range(0, len(found.different), PAGE):
+            names = found.different[start : start + PAGE]
+            apply_states(index, model_hash, store.item_states(model_hash, names), store)
+        index.remove(found.gone)
+        return found
 
 
 def apply_states(
@@ -237,6 +262,18 @@ def apply_states(
 def model_ids(model: Servable, kind: IdKind) -> Ids:
     """The ids of a model's users or items."""
     return model.fitted.user_ids if kind == "user" else model.fitted.catalogue.item_ids
+
+
+def _locked(folder: Path, name: str) -> BaseFileLock | None:
+    """Lock a snapshot: the first worker builds it for all. None if the folder cannot be used."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{name}.lock")
+        lock.acquire()
+    except OSError as error:
+        log.error("there can be no snapshot; items stay in memory", error=str(error))
+        return None
+    return lock
 
 
 def _contents(store: Store, index: Index) -> Iterator[list[tuple[str, str, bool]]]:

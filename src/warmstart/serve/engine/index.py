@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ from warmstart.serve.engine.list_maker import MAX_HISTORY, ListMaker
 from warmstart.serve.engine.lists import Hit, ListRequest, UnknownUserError
 from warmstart.serve.engine.names import NameTable, name_hash
 from warmstart.serve.engine.score_table import NOWHERE, ScoreTable
-from warmstart.serve.engine.segment import ColdItem, Observed
+from warmstart.serve.engine.segment import ColdItem
 from warmstart.serve.engine.snapshot import Snapshot, write_snapshot
 from warmstart.serve.engine.texts import TextVectors
 from warmstart.serve.storage.records import Click, Item, ItemState
 
 _EXAMPLE_TEXT = "the first text"
 _USERS_AT_ONCE = 16
+_ITEMS_AT_ONCE = 256  # that are scored by their clicks
 _RECENT_USERS = 2**16  # whose rows are at hand
 _BYTES_OF_A_NAME = 600  # of an item, in dictionaries
 
@@ -104,6 +106,7 @@ class Index:
         table: the scores; replaced as a whole when its rows move.
         texts: the text vectors.
         clicks: interactions since the fit.
+        base: the snapshot that was loaded; None without one.
         user_row: returns the row of a user in the training data, -1 for others.
     """
 
@@ -130,7 +133,7 @@ class Index:
         self._next_slot = self._n_trained
         self._written: dict[int, Written] = {}
         self._columns_bytes = 0
-        self._base: Snapshot | None = None
+        self.base: Snapshot | None = None
         self.clicks = Clicks()
         self._recent_rows: Mapping[bytes, ItemRows] = {}
         ties = self._trained_names.hashes
@@ -150,7 +153,7 @@ class Index:
         table = self.table
         arrays = snapshot.table_arrays(table.kept_arrays)
         table.set_base(arrays, self._n_trained, snapshot.names.hashes, snapshot.products)
-        self._base, self._next_slot = snapshot, self._n_trained + len(snapshot)
+        self.base, self._next_slot = snapshot, self._n_trained + len(snapshot)
 
     def save(self, folder: Path) -> Snapshot:
         """Write a snapshot of the stored items, but for those of the training data."""
@@ -264,7 +267,7 @@ class Index:
             self._write(slot, item)  # first: from now on it is listed
             self._add(slot, item, placed)
             if is_new and self.clicks.known_users(slot):
-                self.table.set_clicks(slot, self._observe(slot))
+                self._update_scores([slot])
         elif self.table.column(slot) != NOWHERE:
             self._write(slot, item)  # its text is not encoded yet: the old one counts
 
@@ -289,8 +292,8 @@ class Index:
         self.table.remove(slot)
         self._write(slot, None)
         row = slot - self._n_trained
-        if self._base is not None and row < len(self._base):
-            self._base.erase(row)
+        if self.base is not None and row < len(self.base):
+            self.base.erase(row)
         if slot in self._new_names and not self.clicks.users(slot):
             del self._new_slots[name], self._new_names[slot]
 
@@ -329,16 +332,19 @@ class Index:
             self._update_scores(items if isinstance(key, int) else ())
 
     def _update_scores(self, slots: Iterable[int]) -> None:
-        for slot in slots:
-            if self.table.column(slot) != NOWHERE:
-                self.table.set_clicks(slot, self._observe(slot))
-
-    def _observe(self, slot: int) -> Observed:
-        """What the clicks of known users tell: their number, and the score by the last of them."""
-        rows = sorted(self.clicks.last_known_users(slot))
-        clicks = (np.ones(len(rows), np.float32), (np.zeros(len(rows), int), rows))
-        matrix = sparse.csr_matrix(clicks, (1, self.n_users))
-        return self.table.observe(matrix, self.clicks.known_users(slot))
+        """Score items by the last known users who clicked them."""
+        placed = [slot for slot in slots if self.table.column(slot) != NOWHERE]
+        for start in range(0, len(placed), _ITEMS_AT_ONCE):
+            some = placed[start : start + _ITEMS_AT_ONCE]
+            users = [sorted(self.clicks.last_known_users(slot)) for slot in some]
+            ends = np.cumsum([0, *map(len, users)])
+            rows = np.array(list(chain(*users)), np.int32)
+            clicks = (np.ones(len(rows), np.float32), rows, ends)
+            matrix = sparse.csr_matrix(clicks, (len(some), self.n_users))
+            numbers = [self.clicks.known_users(slot) for slot in some]
+            observed = self.table.observe(matrix, numbers)
+            for slot, one in zip(some, observed, strict=True):
+                self.table.set_clicks(slot, one)
 
     # -- lists --
 
@@ -411,8 +417,8 @@ class Index:
         found = self._new_slots.get(name)
         if found is None:
             found = self._trained_names.find(name)
-        if found == NOWHERE and self._base is not None:
-            row = self._base.names.find(name)
+        if found == NOWHERE and self.base is not None:
+            row = self.base.names.find(name)
             found = NOWHERE if row < 0 else self._n_trained + row
         return found
 
@@ -421,13 +427,13 @@ class Index:
         if self.is_trained_slot(slot):
             return self._trained_names.names[slot]
         row = slot - self._n_trained
-        if self._base is not None and 0 <= row < len(self._base):
-            return self._base.names.names[row]
+        if self.base is not None and 0 <= row < len(self.base):
+            return self.base.names.names[row]
         return self._new_names.get(slot, "")
 
     def _written_of(self, slot: int) -> Written | None:
         """An item as written; None if only the artefact contains it, or it was deleted."""
-        base, row = self._base, slot - self._n_trained
+        base, row = self.base, slot - self._n_trained
         if slot in self._written or base is None or not 0 <= row < len(base):
             return self._written.get(slot)
         if self.table.column(slot) == NOWHERE:

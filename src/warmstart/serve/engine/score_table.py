@@ -295,20 +295,19 @@ class ScoreTable:
         by_product = table["alive"][row] and table["has_score"][row] and table["observed"][row] < 0
         table.set(row, bias=-table["penalty"][row] if by_product else NEVER)
 
-    def observe(self, clicks: sparse.csr_matrix, number: int) -> Observed:
-        """Compute what scoring an item by its clicks, CSR, shape (1, n_users), needs.
-
-        It is slow and changes nothing.
+    def observe(self, clicks: sparse.csr_matrix, numbers: Sequence[int]) -> list[Observed]:
+        """Compute what scoring items by their clicks needs. It is slow and changes nothing.
 
         Args:
-            clicks: those by which it is scored.
-            number: number of all its clicks by known users.
+            clicks: those by which they are scored, CSR, shape (items, n_users).
+            numbers: number of all clicks by known users, of each item.
         """
-        rows = {}
-        if clicks.nnz and self._observed_names:
-            found = self._model.observed_rows(clicks)
-            rows = {name: array[0] for name, array in found.items()}
-        return Observed(number, rows)
+        found = self._model.observed_rows(clicks) if self._observed_names else {}
+        has_clicks = np.diff(clicks.indptr) > 0
+        return [
+            Observed(number, take_rows(found, at) if has_clicks[at] else {})
+            for at, number in enumerate(numbers)
+        ]
 
     def set_clicks(self, slot: int, observed: Observed) -> None:
         """Give a cold item its observed score; a warm item keeps that of the fit."""

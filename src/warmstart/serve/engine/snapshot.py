@@ -14,11 +14,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from warmstart.errors import ArtefactError
-from warmstart.rank.products import ProductTable
+from warmstart.rank.products import ProductTable, rounded_vectors
 from warmstart.servable import ItemRows
 from warmstart.serve.engine.growable import borrowed
 from warmstart.serve.engine.names import NameTable, TextArray, name_hashes
@@ -151,12 +152,15 @@ class Snapshot:
 
     def erase(self, row: int) -> None:
         """Overwrite the columns and the vectors of an item with zeros, for good."""
-        for name in self.arrays:
-            if name in _ERASED or name.startswith("rows."):
-                with suppress(FileNotFoundError):  # a newer snapshot has taken its place
-                    file = np.load(self.folder / f"{name}.npy", mmap_mode="r+")
-                    file[self._columns.span(row) if name == "columns.content" else row] = 0
-                    file.flush()
+        for name, array in self.arrays.items():
+            if name not in _ERASED and not name.startswith("rows."):
+                continue
+            part = self._columns.span(row) if name == "columns.content" else slice(row, row + 1)
+            path, size = self.folder / f"{name}.npy", array[:1].nbytes
+            with suppress(FileNotFoundError), path.open("r+b") as file:  # else it was replaced
+                start = path.stat().st_size - array.nbytes  # after the header
+                file.seek(start + part.start * size)
+                file.write(bytes((part.stop - part.start) * size))
 
 
 def write_snapshot(
@@ -172,63 +176,85 @@ def write_snapshot(
         parts: arrays with one row for each item, in parts.
         written: name, owner and columns of each item, in the order of the parts.
         products: ``Servable.cold_vectors``, if the cold scores are products.
+
+    Raises:
+        OSError: the files cannot be written; the old snapshot is left as it was.
     """
     names, owners, columns = zip(*written, strict=True)
     known = sorted(set(owners))
     code_of = {owner: code for code, owner in enumerate(known)}
-    table = NameTable(names)
-    order = np.argsort(table.hashes, kind="stable")
-    place = np.argsort(order)
+    hashes = name_hashes(names)
+    order = np.argsort(hashes, kind="stable")
+    texts = {
+        "names": TextArray.of(names[at].encode() for at in order.tolist()),
+        "columns": TextArray.of(columns[at] for at in order.tolist()),
+    }
     with atomic_folder(folder, is_ours=_is_ours, files=None, error=ArtefactError) as new:
         new.chmod(0o700)
-        arrays = {
-            "names.hashes": table.hashes[order],
-            "owners": np.array([code_of[owner] for owner in owners], np.int32)[order],
-        }
-        texts = {
-            "names": TextArray.of(names[at].encode() for at in order.tolist()),
-            "columns": TextArray.of(columns[at] for at in order.tolist()),
-        }
+        writer = _Writer(new)
+        writer.whole("names.hashes", hashes[order])
+        writer.whole("owners", np.array([code_of[owner] for owner in owners], np.int32)[order])
         for name, text in texts.items():
-            arrays |= {f"{name}.content": text.content, f"{name}.ends": text.ends}
-        for name, array in arrays.items():
-            np.save(new / f"{name}.npy", array)
-        found = [*arrays, *_write_rows(new, parts, place)]
-        if products is not None:
-            found += _write_products(new, found, products)
-        manifest = {"format": FORMAT, "owners": known, "arrays": found}
+            writer.whole(f"{name}.content", text.content)
+            writer.whole(f"{name}.ends", text.ends)
+        for start in range(0, len(order), _ROWS_AT_ONCE):
+            block = _rows_of(parts, order[start : start + _ROWS_AT_ONCE])
+            if products is not None:
+                rows = {
+                    name.removeprefix("rows."): array
+                    for name, array in block.items()
+                    if name.startswith("rows.")
+                }
+                vectors = products(rows)
+                assert vectors is not None
+                block |= {"product_vectors": vectors, **rounded_vectors(vectors)}
+            for name, array in block.items():
+                writer.rows(name, array, len(order))
+        writer.close()
+        manifest = {"format": FORMAT, "owners": known, "arrays": writer.names}
         (new / _MANIFEST).write_text(json.dumps(manifest))
     return Snapshot(folder)
 
 
-def _write_rows(
-    folder: Path, parts: Sequence[Mapping[str, np.ndarray]], place: np.ndarray
-) -> list[str]:
-    for name in parts[0]:
-        shape = (len(place), *parts[0][name].shape[1:])
-        dtype = parts[0][name].dtype
-        file = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape)
-        start = 0
-        for part in parts:
-            for first in range(0, len(part[name]), _ROWS_AT_ONCE):
-                some = part[name][first : first + _ROWS_AT_ONCE]
-                file[place[start : start + len(some)]] = some
-                start += len(some)
-        file.flush()
-    return list(parts[0])
+def _rows_of(parts: Sequence[Mapping[str, np.ndarray]], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Rows of the arrays of all parts, by their numbers in all of them together."""
+    found = {
+        name: np.empty((len(rows), *array.shape[1:]), array.dtype)
+        for name, array in parts[0].items()
+    }
+    start = 0
+    for part in parts:
+        end = start + len(next(iter(part.values())))
+        (here,) = np.nonzero((rows >= start) & (rows < end))
+        for name, array in part.items():
+            found[name][here] = array[rows[here] - start]
+        start = end
+    return found
 
 
-def _write_products(
-    folder: Path, names: Sequence[str], products: Callable[[ItemRows], np.ndarray | None]
-) -> list[str]:
-    rows = {name: _mapped(folder / f"{name}.npy") for name in names if name.startswith("rows.")}
-    vectors = products({name.removeprefix("rows."): array for name, array in rows.items()})
-    assert vectors is not None
-    rounded = ProductTable(vectors).rounded
-    arrays = {"product_vectors": vectors, **rounded}
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
-    return list(arrays)
+class _Writer:
+    """Writes arrays as .npy files, row by row: a mapped file on a full disk ends the process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._files = folder, dict[str, BinaryIO]()
+        self.names: list[str] = []
+
+    def whole(self, name: str, array: np.ndarray) -> None:
+        np.save(self._folder / f"{name}.npy", array)
+        self.names.append(name)
+
+    def rows(self, name: str, array: np.ndarray, n: int) -> None:
+        """Append rows to an array of ``n`` rows."""
+        if name not in self._files:
+            file = self._files[name] = (self._folder / f"{name}.npy").open("wb")
+            header = np.lib.format.header_data_from_array_1_0(array)
+            np.lib.format.write_array_header_2_0(file, {**header, "shape": (n, *array.shape[1:])})
+            self.names.append(name)
+        self._files[name].write(np.ascontiguousarray(array).tobytes())
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
 
 
 def _mapped(path: Path) -> np.ndarray:
