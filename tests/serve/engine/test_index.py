@@ -248,7 +248,7 @@ def test_select_list_obeys_its_rules(scores, k, least, most, seed):
     cold = rng.random(len(values)) < 0.5
     ranked = np.flatnonzero(~np.isnan(values))
     ties = rng.permutation(len(values)).astype(np.uint64)
-    candidates = Candidates(ranked, values[ranked], cold[ranked], ties[ranked])
+    candidates = Candidates(ranked, ranked, values[ranked], cold[ranked], ties[ranked])
     chosen = select_list(candidates, lambda _: None, ListRules(k, least, most, 1.0)).columns
     picked = values[chosen]
     equal = np.diff(picked) == 0

@@ -1,8 +1,5 @@
 """Snapshots of the stored items: what is mapped is what the store has."""
 
-import shutil
-
-import numpy as np
 import pytest
 
 import warmstart as ws
@@ -93,7 +90,7 @@ def state_of(index, model):
     columns = [index.columns(name, ["title"]) for name in names]
     similar = None
     if model.text_vectors is not None:
-        found = index.similar(str(model.fitted.catalogue.item_ids.values[0]), 30)
+        found = index.similar(str(model.fitted.catalogue.item_ids.values[1]), 30)
         similar = {name: round(similarity, 4) for name, similarity in found}
     return lists, seen, columns, similar, index.counts()
 
@@ -270,12 +267,64 @@ def test_items_that_wait_do_not_make_a_new_snapshot_each_time(
     assert index.columns(trained[3], ["title"]) == {"title": "new"}
 
 
-def test_old_snapshots_are_removed(settings, model, store, texts, tmp_path):
+def test_what_is_deleted_is_erased_in_a_snapshot_that_another_process_has_written(
+    loader, settings, model, store, texts, monkeypatch
+):
+    """A rolling restart: the old process deletes by the rows of the files that it has mapped."""
+    monkeypatch.setattr(deployment, "_FEW", 5)
+    put(store, model, texts)
+    build(loader, model, store)
+    old = build(loader, model, store)
+    store.items.write([Item(f"a-{n}", {"title": "x" * 200}, texts[0], "c", "o") for n in range(30)])
+    encoded = encode_texts(model, [texts[0]])
+    written = list(store.items.among([f"a-{n}" for n in range(30)]).values())
+    store.encodings.save("model", [(one, pack(encoded[0].encoding)) for one in written])
+    for number in range(20):
+        store.items.delete(f"new-{number}", "o")
+    new = build(loader, model, store)  # in place of the one that is mapped
+    (place,) = [path.parent for path in snapshots(loader)]
+    for number in range(20, 30):
+        assert f"no. {number}".encode() in (place / "columns.content.npy").read_bytes()
+        store.items.delete(f"new-{number}", "o")
+    names = [f"new-{number}" for number in range(20, 30)]
+    assert not old.apply(store.item_states("model", names)).failed
+    for number in range(20, 30):
+        assert f"no. {number}".encode() not in (place / "columns.content.npy").read_bytes()
+    new.apply(store.item_states("model", names))
+    assert state_of(new, model) == state_of(build(Loader(settings), model, store), model)
+    assert len([new.entry(f"a-{n}").columns["title"] for n in range(30)]) == 30
+
+
+def test_an_item_that_another_worker_erases_is_listed_without_columns(
+    settings, model, store, texts, tmp_path
+):
+    rows = [Item(f"a-{n}", {"title": "x" * 500}, texts[0], str(n), "o") for n in range(40)]
+    store.items.write(rows)
+    (encoded,) = encode_texts(model, [texts[0]])
+    store.encodings.save("model", [(row, pack(encoded.encoding)) for row in rows])
+    shared = Loader(settings.model_copy(update={"index_folder": tmp_path / "index"}))
+    first, second = build(shared, model, store), build(shared, model, store)
+    store.items.delete("a-7", "o")
+    first.apply(store.item_states("model", ["a-7"]))
+    assert second.entry("a-7").columns == {}
+    assert second.columns("a-7", ["title"]) == {"title": None}
+    second.apply(store.item_states("model", ["a-7"]))
+    assert second.entry("a-7") is None
+
+
+def test_other_snapshots_of_the_store_are_removed(settings, model, store, texts, tmp_path):
     put(store, model, texts)
     folder = tmp_path / "index"
-    for exposure in (0.1, 0.2, 0.3, 0.4):
-        changed = {"index_folder": folder, "max_exposure": exposure}
-        build(Loader(settings.model_copy(update=changed)), model, store)
-    assert len(list(folder.glob("*/snapshot.json"))) == 2
-    shutil.rmtree(folder)
-    assert np.isfinite(len(build(Loader(settings), model, store)))
+    other = settings.model_copy(update={"index_folder": folder, "store": "sqlite:///other.db"})
+    build(Loader(other), model, store)
+    loaders = [
+        Loader(settings.model_copy(update={"index_folder": folder, "max_exposure": exposure}))
+        for exposure in (0.1, 0.2)
+    ]
+    for loader in loaders:
+        build(loader, model, store)
+    (folder / f".{loaders[0]._snapshot_name('model')}-killed" / "new").mkdir(parents=True)
+    loaders[1].remove_other_snapshots("model")
+    left = {path.parent.name for path in folder.glob("*/snapshot.json")}
+    assert left == {Loader(other)._snapshot_name("model"), loaders[1]._snapshot_name("model")}
+    assert not list(folder.glob(".*-killed"))

@@ -16,12 +16,14 @@ class Candidates:
     """Items that may be in one list, in no order.
 
     Attributes:
+        slots: the items, int64.
         columns: their columns in the score table, int64.
         scores: float32; never NaN.
         is_cold: bool.
         ties: order among items with the same score, the same at any time and place, uint64.
     """
 
+    slots: np.ndarray
     columns: np.ndarray
     scores: np.ndarray
     is_cold: np.ndarray
@@ -29,17 +31,21 @@ class Candidates:
 
     @classmethod
     def joined(cls, parts: Sequence["Candidates"]) -> "Candidates":
-        """All candidates of some parts."""
-        return cls(
-            np.concatenate([part.columns for part in parts]),
-            np.concatenate([part.scores for part in parts]),
-            np.concatenate([part.is_cold for part in parts]),
-            np.concatenate([part.ties for part in parts]),
-        )
+        """All candidates of some parts; of an item that has moved meanwhile, the newer row."""
+        arrays = zip(*(part._arrays for part in parts), strict=True)
+        found = cls(*(np.concatenate(array) for array in arrays))
+        order = np.lexsort((-found.columns, found.slots))
+        first = np.ones(len(order), bool)
+        first[1:] = np.diff(found.slots[order]) > 0
+        return found if first.all() else found.take(order[first])
+
+    @property
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        return self.slots, self.columns, self.scores, self.is_cold, self.ties
 
     def take(self, at: np.ndarray) -> "Candidates":
         """Select candidates by position or mask."""
-        return Candidates(self.columns[at], self.scores[at], self.is_cold[at], self.ties[at])
+        return Candidates(*(array[at] for array in self._arrays))
 
     def best(self, k: int) -> np.ndarray:
         """Positions of the k best candidates, the best first."""

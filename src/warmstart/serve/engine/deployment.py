@@ -152,7 +152,7 @@ class Loader:
             ConfigError: the store has ids of another type than the model.
         """
         folder = self._settings.index_folder
-        name = snapshot_name(model_hash, self._settings.max_exposure)
+        name = self._snapshot_name(model_hash)
         lock = None if folder is None else _locked(folder, name)
         if folder is None or lock is None:
             last = store.changes.latest()  # read first: the follower applies every later change
@@ -160,7 +160,6 @@ class Loader:
         else:
             try:
                 index, last = self._from_snapshot(folder / name, model, model_hash, store, verify)
-                remove_others(folder, name)
             finally:
                 lock.release()
         last_event = 0
@@ -169,6 +168,16 @@ class Loader:
             index.record(clicks)
             last_event = clicks[-1].number
         return index, last, last_event
+
+    def _snapshot_name(self, model_hash: str) -> str:
+        settings = self._settings
+        return snapshot_name(settings.store, model_hash, settings.max_exposure)
+
+    def remove_other_snapshots(self, model_hash: str) -> None:
+        """Remove the snapshots for other models than the one that is served now."""
+        folder = self._settings.index_folder
+        if folder is not None and folder.is_dir():
+            remove_others(folder, self._snapshot_name(model_hash))
 
     def _new_index(self, model: Servable) -> Index:
         return Index(

@@ -19,6 +19,7 @@ import polars as pl
 from scipy import sparse
 
 from warmstart.errors import ArtefactError, UnsupportedError
+from warmstart.machine import return_memory
 from warmstart.servable import ItemEncoding, ItemRows, Servable, item_blocks, take_rows
 from warmstart.serve.engine.clicks import Clicks, User
 from warmstart.serve.engine.encodings import EncodedItem, encode_texts, stack, unpack
@@ -74,6 +75,10 @@ class Written:
     owner: str
     columns: bytes
     is_deleted: bool = False
+
+    def read_columns(self) -> dict[str, Any]:
+        """The columns; none if another worker has just erased them."""
+        return {} if self.columns.startswith(b"\0") else orjson.loads(self.columns)
 
 
 @dataclass(frozen=True)
@@ -195,6 +200,7 @@ class Index:
                     failed[name] = error
             if self.table.needs_compaction:
                 self.table = self.texts.table = self.table.compacted()
+                return_memory()
             return Unapplied(damaged, failed)
 
     def _place_each(
@@ -369,16 +375,19 @@ class Index:
         """
         if self.model.text_vectors is None:
             raise UnsupportedError(f"{self.model.name} cannot compare texts: it does not read them")
-        vector = self.texts.vector(self.slot(name))
+        slot = self.slot(name)
+        vector = self.texts.vector(slot) if self.table.is_alive(slot) else None
         if vector is None:
             raise KeyError(name)
-        return self._nearest(vector, k, without=self.slot(name))
+        return self._nearest(vector, k, without=slot)
 
     def _nearest(
         self, vector: np.ndarray, k: int, without: int = NOWHERE
     ) -> list[tuple[str, float]]:
         found = self.texts.nearest(vector, k, without)
-        return [(self.name(slot), similarity) for slot, similarity in found]
+        named = [(self.name(slot), similarity) for slot, similarity in found.items()]
+        ranked = sorted(named, key=lambda pair: (-pair[1], name_hash(pair[0])))
+        return [(name, similarity) for name, similarity in ranked if name][:k]
 
     def simulate(self, encoded: EncodedItem, k: int) -> dict[str, Any]:
         """Likely users, nearest items and exposure of an item, as if it were added now.
@@ -477,7 +486,7 @@ class Index:
         entry = Entry(
             name=self.name(slot),
             owner=None if written is None else written.owner,
-            columns=None if written is None else orjson.loads(written.columns),
+            columns=None if written is None else written.read_columns(),
             is_deleted=written is not None and written.is_deleted,
             is_scored=False,
             clicks=self.clicks.users(slot),
@@ -503,7 +512,7 @@ class Index:
         """Some columns of an item, as written or else as in the training data; None if missing."""
         slot = self.slot(name)
         written = self._written_of(slot)
-        columns = None if written is None else orjson.loads(written.columns)
+        columns = None if written is None else written.read_columns()
         if not columns and not (written and written.is_deleted):
             columns = self.trained_columns(name)
         return {column: (columns or {}).get(column) for column in wanted}

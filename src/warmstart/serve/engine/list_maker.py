@@ -26,6 +26,7 @@ MAX_HISTORY = 500  # distinct items of a history from which a list is made; the 
 _MAX_COLD_IN_HISTORY = 50  # items that are not warm: each counts through its users
 _USERS_AT_ONCE = 16
 _USERS_OF_AN_ITEM_AT_ONCE = 4096
+_ATTEMPTS = 3  # to look again at items that have changed meanwhile
 _COLD_PER_PLACE = 4  # cold items among which the rule on owners selects, per place of the list
 
 
@@ -60,7 +61,7 @@ class ListMaker:
 
     def _lists(self, asked: Sequence["_Asked"]) -> list[list[Hit] | UnknownUserError]:
         """Lists for users of one kind, or one list with a choice of items."""
-        table, answered = self._index.table, np.ones(len(asked), bool)
+        answered = np.ones(len(asked), bool)
         if asked[0].row >= 0:
             states = self._index.model.user_states(np.array([one.row for one in asked], np.int32))
         else:
@@ -68,35 +69,67 @@ class ListMaker:
             answered = states.answered
             if not answered.any():
                 return [UnknownUserError(one.why_no_list()) for one in asked]
-        k, allow = max(one.request.k for one in asked), asked[0].request.allow
-        excluded = [one.excluded(table) for one in asked]
-        if allow is None:
-            found = table.best(states, k, _COLD_PER_PLACE * k, excluded)
-        else:
-            columns = np.unique(table.columns(self._index.known_slots(allow)))
-            found = [table.candidates(states, np.setdiff1d(columns, excluded[0]))]
+        excluded = [one.excluded() for one in asked]
+        found = self._candidates(asked, states, excluded)
         return [
-            self._list(one, candidates, table) if known else UnknownUserError(one.why_no_list())
-            for one, candidates, known in zip(asked, found, answered.tolist(), strict=True)
+            self._list(one, candidates, left_out) if known else UnknownUserError(one.why_no_list())
+            for one, candidates, left_out, known in zip(
+                asked, found, excluded, answered.tolist(), strict=True
+            )
         ]
 
-    def _list(self, asked: "_Asked", candidates: Candidates, table: ScoreTable) -> list[Hit]:
+    def _candidates(
+        self, asked: Sequence["_Asked"], states: QueryStates, excluded: Sequence[np.ndarray]
+    ) -> list[Candidates]:
+        """The best items of each query; computed again if rows have moved to another table."""
+        table = self._index.table
+        found = self._from_table(table, asked, states, excluded)
+        for _ in range(_ATTEMPTS):
+            if table is self._index.table:
+                break
+            table = self._index.table
+            found = self._from_table(table, asked, states, excluded)
+        return found
+
+    def _from_table(
+        self,
+        table: ScoreTable,
+        asked: Sequence["_Asked"],
+        states: QueryStates,
+        excluded: Sequence[np.ndarray],
+    ) -> list[Candidates]:
+        k, allow = max(one.request.k for one in asked), asked[0].request.allow
+        if allow is None:
+            columns = [table.columns(slots) for slots in excluded]
+            return table.best(states, k, _COLD_PER_PLACE * k, columns)
+        slots = np.setdiff1d(self._index.known_slots(allow), excluded[0])
+        return [table.candidates(states, slots)]
+
+    def _list(self, asked: "_Asked", candidates: Candidates, left_out: np.ndarray) -> list[Hit]:
         request, index = asked.request, self._index
         rules = ListRules(
             request.k, request.cold_share_min, request.cold_share_max, self._max_owner_share
         )
-        chosen = select_list(candidates, lambda column: index.owner(table.slot(column)), rules)
-        slots = [table.slot(column) for column in chosen.columns.tolist()]
-        rows = zip(slots, chosen.scores.tolist(), chosen.is_cold.tolist(), strict=True)
+        # Again: items may have moved to other columns, or been deleted, while scores were computed.
+        is_there = index.table.contains(candidates.slots)
+        kept = candidates.take(is_there & ~np.isin(candidates.slots, left_out))
+        chosen = select_list(kept, index.owner, rules)
+        rows = zip(
+            map(index.name, chosen.slots.tolist()),
+            chosen.slots.tolist(),
+            chosen.scores.tolist(),
+            chosen.is_cold.tolist(),
+            strict=True,
+        )
         return [
             Hit(
-                item=index.name(slot),
+                item=name,
                 score=score,
                 rank=rank,
                 is_cold=is_cold,
                 evidence=self._evidence(asked, slot) if request.explain else None,
             )
-            for rank, (slot, score, is_cold) in enumerate(rows, 1)
+            for rank, (name, slot, score, is_cold) in enumerate((r for r in rows if r[0]), 1)
         ]
 
     def _evidence(self, asked: "_Asked", slot: int) -> dict[str, Any]:
@@ -215,15 +248,15 @@ class _Asked:
             return _last(index.known_slots(request.recorded))
         return index.history_slots(request.user or "", whole=self.row >= 0)
 
-    def excluded(self, table: ScoreTable) -> np.ndarray:
-        """Columns of the items that may not be in the list, ascending."""
+    def excluded(self) -> np.ndarray:
+        """Slots of the items that may not be in the list, int64, ascending."""
         slots = [self._index.known_slots(self.request.deny)]
         if self.request.exclude_seen:
             slots.append(self.history)
             if self.known:
                 seen = self._index.model.fitted.below_threshold
                 slots.append(seen.indices[seen.indptr[self.user] : seen.indptr[self.user + 1]])
-        return np.unique(table.columns(np.concatenate(slots).astype(np.int64)))
+        return np.unique(np.concatenate(slots).astype(np.int64))
 
     def why_no_list(self) -> str:
         """Why no list can be made."""

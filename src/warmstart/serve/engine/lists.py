@@ -81,7 +81,7 @@ def select_list(
 
     Args:
         candidates: at least the k best items that are not cold, and the 4 k best that are.
-        owner: returns the owner of a column, None if it has none.
+        owner: returns the owner of an item, None if it has none.
         rules: rules of the list.
     """
     k, ranked = rules.k, candidates.take(candidates.best(len(candidates.columns)))
@@ -91,7 +91,7 @@ def select_list(
     taken: Counter[str] = Counter()
     within, rest = [], []
     for at in cold:
-        name = owner(int(ranked.columns[at]))
+        name = owner(int(ranked.slots[at]))
         if name is not None:
             taken[name] += 1
         (within if name is None or taken[name] <= per_owner else rest).append(at)

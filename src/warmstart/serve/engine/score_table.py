@@ -45,6 +45,7 @@ from warmstart.serve.engine.segment import (
 
 NOWHERE = -1  # the column of an item that is not in the table
 _COLD_WEIGHT = 0.5  # an item is cold while its clicks weigh less than its text
+_ATTEMPTS = 3  # to look again at items that have changed meanwhile
 _MIN_CHANGED = 8192  # rows that are new, or dead, before a segment is made of the new ones
 
 
@@ -105,6 +106,7 @@ class ScoreTable:
         self.segments: tuple[Segment, ...] = (base, tail)
         self._observed = GrowableTable(slot=np.zeros(0, np.int64), **found)
         self._free: list[int] = []  # rows of it that no item uses any more
+        self._n_stale = 0  # new rows that are no item's row any more
         columns = np.empty(len(fitted.warm), np.int64)
         columns[self.warm], columns[cold] = np.arange(start), start + np.arange(len(cold))
         self._columns = GrowableTable(column=columns)
@@ -189,7 +191,7 @@ class ScoreTable:
         """Whether each item of the training data may be in lists with its text of then: bool."""
         found = np.zeros(len(self._model.fitted.warm), bool)
         trained = self.segments[0].table
-        found[self.warm], found[trained["slot"]] = self._warm_bias == 0, trained["alive"]
+        found[self.warm], found[trained["slot"]] = self._warm_bias == 0, self.segments[0].listed()
         return found
 
     def __len__(self) -> int:
@@ -207,12 +209,12 @@ class ScoreTable:
         found = columns[slots[slots < len(columns)]]
         return found[found != NOWHERE]
 
-    def slot(self, column: int) -> int:
-        """The item in a column."""
-        if column < len(self.warm):
-            return int(self.warm[column])
-        segment, row = self.place(column)
-        return int(segment.table["slot"][row])
+    def contains(self, slots: np.ndarray) -> np.ndarray:
+        """Whether each of some items is in the table: bool."""
+        columns = self._columns["column"]
+        found = slots < len(columns)  # those beyond are about to be added
+        found[found] = columns[slots[found]] != NOWHERE
+        return found
 
     def place(self, column: int) -> tuple[Segment, int]:
         """The segment and the row of a cold item."""
@@ -261,14 +263,14 @@ class ScoreTable:
         )
         self._set_bias(self._tail, at)
         self._set_column(slot, self._tail.start + at)
-        if column != NOWHERE:
-            self._kill(column)
+        if column != NOWHERE:  # last: whoever looks for the item meanwhile finds one of its rows
+            self._abandon(column)
 
     def remove(self, slot: int) -> None:
         """Take an item out of the table."""
         column = self.column(slot)
         if column != NOWHERE:
-            self._kill(column)
+            self._abandon(column)
             self._set_column(slot, NOWHERE)
             segment, row = self.place(column)
             if (at := int(segment.table["observed"][row])) >= 0:
@@ -279,20 +281,24 @@ class ScoreTable:
         column = self.column(slot)
         if column < len(self.warm):
             self._warm_bias[column] = 0 if alive else NEVER
-        elif alive:
-            segment, row = self.place(column)
-            segment.table.set(row, alive=True)
-            self._set_bias(segment, row)
         else:
-            self._kill(column)
+            segment, row = self.place(column)
+            segment.table.set(row, alive=alive)
+            self._set_bias(segment, row)
 
-    def _kill(self, column: int) -> None:
+    def _abandon(self, column: int) -> None:
         segment, row = self.place(column)
-        segment.table.set(row, alive=False, bias=NEVER)
+        segment.table.set(row, stale=True, bias=NEVER)
+        self._n_stale += column >= self.segments[self._n_fixed].start
 
     def _set_bias(self, segment: Segment, row: int) -> None:
         table = segment.table
-        by_product = table["alive"][row] and table["has_score"][row] and table["observed"][row] < 0
+        by_product = (
+            table["alive"][row]
+            and not table["stale"][row]
+            and table["has_score"][row]
+            and table["observed"][row] < 0
+        )
         table.set(row, bias=-table["penalty"][row] if by_product else NEVER)
 
     def observe(self, clicks: sparse.csr_matrix, numbers: Sequence[int]) -> list[Observed]:
@@ -327,11 +333,9 @@ class ScoreTable:
     @property
     def needs_compaction(self) -> bool:
         """Whether ``compacted`` would save much time or memory."""
-        new = self.segments[self._n_fixed :]
-        alive = sum(int(segment.table["alive"].sum()) for segment in new)
-        total = sum(map(len, new))
+        total = sum(map(len, self.segments[self._n_fixed :]))
         grown = len(self._tail) > max(_MIN_CHANGED, (total - len(self._tail)) // 4)
-        return grown or total - alive > max(_MIN_CHANGED, alive)
+        return grown or self._n_stale > max(_MIN_CHANGED, total - self._n_stale)
 
     def compacted(self) -> "ScoreTable":
         """A table with the same items, in which new ones have one segment, without dead rows."""
@@ -342,6 +346,7 @@ class ScoreTable:
             **{name: np.concatenate([arrays[name] for arrays in taken]) for name in self._empty}
         )
         table = copy.copy(self)
+        table._n_stale = 0
         products = self._products(sealed.views("rows."))
         tail = Segment(GrowableTable(**self._empty), start + len(sealed), None)
         table.segments = (
@@ -366,14 +371,32 @@ class ScoreTable:
     def _cold_scores(
         self, states: QueryStates, segment: Segment, rows: np.ndarray | None = None
     ) -> np.ndarray:
-        """Scores of some rows of a segment, or of all; NaN: in no list."""
-        table, n = segment.table, len(segment)
+        """Scores of some rows of a segment, or of all; NaN: in no list.
+
+        Args:
+            states: who asks.
+            segment: the segment.
+            rows: rows of items that may be in lists, unless they were deleted; None takes all rows,
+                of which stale ones are in no list.
+        """
+        table, listed = segment.table, segment.listed()
         if rows is not None and not self.as_products:  # rows may be wide: they are not copied
-            return self._cold_scores(states, segment)[:, rows]
-        at: Any = slice(n) if rows is None else rows
-        found = {name: table[name][at] for name in COLD_ARRAYS}
+            scores = self._all_scores(states, segment, len(table), slice(None))
+            scores[:, ~table["alive"][: scores.shape[1]]] = np.nan
+            return scores[:, rows]
+        at: Any = slice(None) if rows is None else rows
+        scores = self._all_scores(states, segment, len(listed) if rows is None else len(table), at)
+        scores[:, ~(listed if rows is None else table["alive"][rows])] = np.nan
+        return scores
+
+    def _all_scores(
+        self, states: QueryStates, segment: Segment, length: int, at: Any
+    ) -> np.ndarray:
+        """Scores of some of the first rows of a segment, deleted and stale or not."""
+        arrays = segment.table.views(length=length)
+        found = {name: arrays[name][at] for name in COLD_ARRAYS}
         weight, has_score = found["prior_weight"], found["has_score"]
-        if cold := table.views("rows.", n):
+        if cold := segment.table.views("rows.", length):
             scores = self._model.score_item_rows(states, take_rows(cold, at))
         else:
             scores = np.zeros((len(states), len(weight)), np.float32)
@@ -387,7 +410,7 @@ class ScoreTable:
             scores[:, clicked] = part * scores[:, clicked] + (1 - part) * observed
             has_score = has_score.copy()
             has_score[clicked] = True
-        scores[:, ~(found["alive"] & has_score)] = np.nan
+        scores[:, ~has_score] = np.nan
         return scores
 
     def cold_scores_over_users(self, slot: int, users: np.ndarray) -> np.ndarray:
@@ -424,8 +447,18 @@ class ScoreTable:
             parts += self._best_cold(wanted, None) if found is None else found
         return [Candidates.joined(of_query) for of_query in zip(*parts, strict=True)]
 
-    def candidates(self, states: QueryStates, columns: np.ndarray) -> Candidates:
-        """The items in some columns, for one query, but for those that may be in no list."""
+    def candidates(self, states: QueryStates, slots: np.ndarray) -> Candidates:
+        """Some items, for one query, but for those that may be in no list."""
+        columns = self.columns(slots)
+        found = self._candidates(states, columns)
+        for _ in range(_ATTEMPTS):
+            now = self.columns(slots)
+            if np.array_equal(now, columns):
+                break  # no item has moved meanwhile
+            columns, found = now, self._candidates(states, now)
+        return found
+
+    def _candidates(self, states: QueryStates, columns: np.ndarray) -> Candidates:
         warm = columns[columns < len(self.warm)]
         if self._warm_products is None:
             scores = self._warm_scores(states)[0, warm]
@@ -461,8 +494,8 @@ class ScoreTable:
 
     def _warm_candidates(self, columns: np.ndarray, scores: np.ndarray) -> Candidates:
         is_cold = np.zeros(len(columns), bool)
-        found = Candidates(columns, scores, is_cold, self._warm_ties[columns])
-        return found.take(scores > NEVER)
+        slots, ties = self.warm[columns], self._warm_ties[columns]
+        return Candidates(slots, columns, scores, is_cold, ties).take(scores > NEVER)
 
     def _best_by_products(self, wanted: "_Wanted") -> list[list[Candidates]] | None:
         """The best items without clicks, then those with clicks; None if products do not tell."""
@@ -482,7 +515,8 @@ class ScoreTable:
         )  # fmt: skip
         if found is None:
             return None
-        (clicked,) = np.nonzero(table["observed"] >= 0)
+        listed = segment.listed()
+        (clicked,) = np.nonzero(listed & (table["observed"][: len(listed)] >= 0))
         parts = [[self._cold_candidates(segment, *one) for one in found]]
         return parts + (self._best_cold(wanted, clicked) if len(clicked) else [])
 
@@ -506,9 +540,8 @@ class ScoreTable:
     ) -> Candidates:
         table, columns = segment.table, rows + segment.start
         is_cold, ties = table["prior_weight"][rows] > _COLD_WEIGHT, table["tie"][rows]
-        # An item that has moved to another row meanwhile is not listed twice.
-        current = self._columns["column"][table["slot"][rows]] == columns
-        return Candidates(columns, scores, is_cold, ties).take((scores > NEVER) & current)
+        found = Candidates(table["slot"][rows], columns, scores, is_cold, ties)
+        return found.take(scores > NEVER)
 
     # -- one item --
 
@@ -544,9 +577,9 @@ class ScoreTable:
         warm = int((self._warm_bias == 0).sum())
         found = {"items": warm, "warm": warm, "cold": 0, "warming": 0}
         for segment in self.segments:
-            alive = segment.table["alive"]
-            clicked = alive & (segment.table["prior_weight"][: len(alive)] < 1)
-            found["items"] += int(alive.sum())
+            listed = segment.listed()
+            clicked = listed & (segment.table["prior_weight"][: len(listed)] < 1)
+            found["items"] += int(listed.sum())
             found["warming"] += int(clicked.sum())
         found["cold"] = found["items"] - warm - found["warming"]
         return found

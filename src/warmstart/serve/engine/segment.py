@@ -13,7 +13,8 @@ COLD_ARRAYS = {  # what every row of a segment has, beside its rows, vectors and
     "slot": np.int64,
     "tie": np.uint64,  # hash of its name: the order of items with the same score
     "content": np.uint64,  # hash of what was written; 0 in the training data
-    "alive": bool,
+    "alive": bool,  # False: the item was deleted
+    "stale": bool,  # the item has moved to another row, or is gone
     "has_score": bool,
     "penalty": np.float32,
     "prior_weight": np.float32,  # t; 1 without clicks by known users
@@ -56,6 +57,15 @@ class Segment:
     def __len__(self) -> int:
         return len(self.table)
 
+    def listed(self) -> np.ndarray:
+        """Whether each row, of those that there are now, may be in lists: bool.
+
+        An item that moves gets its new row before the old one is stale. So whoever looks at this
+        first, and at later segments afterwards, finds every item at least once.
+        """
+        stale = self.table["stale"].copy()
+        return self.table["alive"][: len(stale)] & ~stale
+
     @property
     def nbytes(self) -> int:
         """Memory of the arrays in bytes."""
@@ -81,6 +91,7 @@ def cold_arrays(
         "tie": ties,
         "content": np.zeros(n, np.uint64) if contents is None else contents,
         "alive": np.ones(n, bool),
+        "stale": np.zeros(n, bool),
         "has_score": has_score,
         "penalty": penalties,
         "prior_weight": np.ones(n, np.float32),

@@ -80,6 +80,7 @@ class Service:
                 opened.close()
             raise
         self.deployment = self.loader.deploy(folder, loaded, self.store, started)
+        self.loader.remove_other_snapshots(self.deployment.model_hash)
         self._stop = threading.Event()
         self._reported_model: tuple[str, str] | None = None
         self.encoder = Encoder(self.store, settings)
@@ -179,6 +180,7 @@ class Service:
             self._stop.wait(self.settings.poll_seconds)
         else:
             self.deployment = new
+            self.loader.remove_other_snapshots(new.model_hash)
             self.encoder.queue_missing(new.model_hash)
 
     # -- health --

@@ -8,7 +8,9 @@ erased in the files too.
 
 import hashlib
 import json
+import os
 import shutil
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -23,7 +25,7 @@ from warmstart.rank.products import ProductTable, rounded_vectors
 from warmstart.servable import ItemRows
 from warmstart.serve.engine.growable import borrowed
 from warmstart.serve.engine.names import NameTable, TextArray, name_hashes
-from warmstart.storage import atomic_folder, write_text
+from warmstart.storage import atomic_folder, folder_version, write_text
 
 FORMAT = 1
 _MANIFEST = "snapshot.json"
@@ -47,9 +49,16 @@ class Comparison:
     gone: list[str]
 
 
-def snapshot_name(model_hash: str, max_exposure: float) -> str:
-    """Name of the folder of the snapshot for a model: it depends on all that the files do."""
-    return hashlib.sha256(f"{FORMAT} {model_hash} {max_exposure!r}".encode()).hexdigest()[:16]
+def snapshot_name(store: str, model_hash: str, max_exposure: float) -> str:
+    """Name of the folder of a snapshot: one part for the store, and one for all else it depends on.
+
+    Args:
+        store: URL of the store.
+        model_hash: hash of the model.
+        max_exposure: the setting.
+    """
+    parts = store, f"{FORMAT} {model_hash} {max_exposure!r}"
+    return "-".join(hashlib.sha256(part.encode()).hexdigest()[:16] for part in parts)
 
 
 def read_comparison(place: Path, run: str) -> Comparison | None:
@@ -68,10 +77,14 @@ def write_comparison(place: Path, run: str, comparison: Comparison) -> None:
 
 
 def remove_others(folder: Path, name: str) -> None:
-    """Remove all snapshots but the given one and the newest other one, which may be in use."""
-    others = [path.parent for path in folder.glob(f"*/{_MANIFEST}") if path.parent.name != name]
-    for place in sorted(others, key=lambda path: path.stat().st_mtime)[:-1]:
-        shutil.rmtree(place, ignore_errors=True)
+    """Remove all other snapshots of the same store, and what processes that were killed have left.
+
+    Files that are mapped stay until they are closed.
+    """
+    store = name.partition("-")[0]
+    for place in folder.iterdir():
+        if place.name != name and place.name.startswith((store, f".{store}")) and place.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
 
 
 class Snapshot:
@@ -85,15 +98,22 @@ class Snapshot:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self._version = folder, folder_version(folder)
+        self._replaced_by: Snapshot | None = None
         try:
             manifest = json.loads((folder / _MANIFEST).read_text())
             if manifest["format"] != FORMAT:
                 raise ArtefactError(f"{folder}: a snapshot of format {manifest['format']}")
             self._owners: list[str] = manifest["owners"]
             self.arrays = {name: _mapped(folder / f"{name}.npy") for name in manifest["arrays"]}
+            self._files = {  # kept open: others may take the place of the folder
+                name: os.open(folder / f"{name}.npy", os.O_RDWR)
+                for name in self.arrays
+                if name in _ERASED or name.startswith("rows.")
+            }
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtefactError(f"{folder}: the snapshot cannot be read: {error}") from None
+        weakref.finalize(self, _close, [*self._files.values()])
         names = TextArray(self.arrays["names.content"], self.arrays["names.ends"])
         self.names = NameTable(names, self.arrays["names.hashes"])
         self._columns = TextArray(self.arrays["columns.content"], self.arrays["columns.ends"])
@@ -151,16 +171,35 @@ class Snapshot:
         return different, gone
 
     def erase(self, row: int) -> None:
-        """Overwrite the columns and the vectors of an item with zeros, for good."""
-        for name, array in self.arrays.items():
-            if name not in _ERASED and not name.startswith("rows."):
-                continue
-            part = self._columns.span(row) if name == "columns.content" else slice(row, row + 1)
-            path, size = self.folder / f"{name}.npy", array[:1].nbytes
-            with suppress(FileNotFoundError), path.open("r+b") as file:  # else it was replaced
-                start = path.stat().st_size - array.nbytes  # after the header
-                file.seek(start + part.start * size)
-                file.write(bytes((part.stop - part.start) * size))
+        """Overwrite the columns and the vectors of an item with zeros, for good.
+
+        They are erased in the files that are mapped here, and in those that have replaced them.
+        """
+        for name, file in self._files.items():
+            array, part = self.arrays[name], slice(row, row + 1)
+            if name == "columns.content":
+                part = self._columns.span(row)
+            size = array[:1].nbytes
+            header = os.fstat(file).st_size - array.nbytes
+            zeros = bytes((part.stop - part.start) * size)
+            os.pwrite(file, zeros, header + part.start * size)
+        newer = self._newer()
+        if newer is not None and (there := newer.names.find(self.names.names[row])) >= 0:
+            newer.erase(there)
+
+    def _newer(self) -> "Snapshot | None":
+        """The snapshot that has taken the place of this one; None if there is none."""
+        version = folder_version(self.folder)
+        if version != self._version:
+            self._version, self._replaced_by = version, None
+            with suppress(ArtefactError):
+                self._replaced_by = Snapshot(self.folder)
+        return self._replaced_by
+
+
+def _close(files: Sequence[int]) -> None:
+    for file in files:
+        os.close(file)
 
 
 def write_snapshot(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from warmstart.rank import top_k
+from warmstart.serve.engine.candidates import best_rows
 from warmstart.serve.engine.score_table import NOWHERE, ScoreTable
 
 
@@ -39,17 +39,14 @@ class TextVectors:
         best = np.argsort(-similarity, kind="stable")[:k].tolist()
         return [(int(others[at[place]]), float(similarity[place])) for place in best]
 
-    def nearest(
-        self, vector: np.ndarray, k: int, without: int = NOWHERE
-    ) -> list[tuple[int, float]]:
-        """The k most similar of all items that may be in lists, best first."""
-        found: list[tuple[int, float]] = []
+    def nearest(self, vector: np.ndarray, k: int, without: int = NOWHERE) -> dict[int, float]:
+        """Items, of all that may be in lists, that include the k most similar, in no order."""
+        found: dict[int, float] = {}  # an item that has moved meanwhile is there once
         for slots, similarity in self._similarities(vector):
             similarity[slots == without] = np.nan
-            best, values = top_k(similarity[None], min(k, max(len(similarity), 1)))
-            pairs = zip(best[0].tolist(), values[0].tolist(), strict=True)
-            found += [(int(slots[at]), value) for at, value in pairs if at >= 0]
-        return sorted(found, key=lambda pair: -pair[1])[:k]
+            rows = best_rows(similarity, k)
+            found |= zip(slots[rows].tolist(), similarity[rows].tolist(), strict=True)
+        return found
 
     def _similarities(self, vector: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Items with their similarities, NaN for those that may be in no list."""
@@ -60,7 +57,7 @@ class TextVectors:
             similarity[~table.trained_in_place] = np.nan
             yield np.arange(len(similarity)), similarity
         for segment in table.segments[1:]:
-            vectors = segment.table["vectors"]
-            similarity = vectors @ vector
-            similarity[~segment.table["alive"][: len(vectors)]] = np.nan
-            yield segment.table["slot"][: len(vectors)], similarity
+            listed = segment.listed()
+            similarity = segment.table["vectors"][: len(listed)] @ vector
+            similarity[~listed] = np.nan
+            yield segment.table["slot"][: len(listed)], similarity
