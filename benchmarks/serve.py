@@ -50,7 +50,12 @@ _LOAD, _CONNECTIONS = 200, 20  # lists per second during ``fresh``, and connecti
 
 @contextmanager
 def served(
-    model: Path, store: str, *, workers: int = 1, encoder: str = ""
+    model: Path,
+    store: str,
+    *,
+    workers: int = 1,
+    encoder: str = "",
+    environment: dict[str, str] | None = None,
 ) -> Iterator[tuple[str, subprocess.Popen]]:
     """Start a service; gives its base URL and process once all workers are ready."""
     with socket.socket() as probe:
@@ -58,6 +63,7 @@ def served(
         port = probe.getsockname()[1]
     environment = {
         **os.environ,
+        **(environment or {}),
         "WARMSTART_ANONYMOUS_READ": "true",
         "WARMSTART_RATE_LIMIT": "1000000/second",
         "WARMSTART_LOG_LEVEL": "WARNING",
