@@ -127,7 +127,7 @@ class Harness:
                 stored = item is not None and item.columns[self.column]
                 items += not (stored and int(stored.split()[-1]) >= int(text.split()[-1]))
             for user, item in writer.clicks:
-                clicks += item not in store.events.history(user)
+                clicks += item not in store.events.last_items(user, 10**6)
         store.close()
         return items, clicks
 
