@@ -519,8 +519,12 @@ def test_a_model_is_tried_in_another_process_before_it_is_announced(swappable, o
     manifest = json.loads((other_model / "manifest.json").read_text())
     manifest["files"]["positives.safetensors"] = file_hash(other_model / "positives.safetensors")
     (other_model / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ConfigError, match=r"'other' cannot be served: .*other is damaged"):
+    with pytest.raises(ConfigError, match=r"'other' cannot be served: .*other is damaged") as error:
         swappable.swapper.announce("other", swappable.deployment)
+    assert str(other_model.parent) not in str(error.value)
+    with pytest.raises(WarmstartError, match="missing") as error:
+        swappable.swapper.announce("missing", swappable.deployment)
+    assert str(other_model.parent) not in str(error.value)
     assert swappable.store.models.latest().number == 1
 
 

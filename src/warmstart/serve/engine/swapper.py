@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from warmstart.artefact import read_manifest
-from warmstart.errors import ConfigError
+from warmstart.errors import ConfigError, WarmstartError
 from warmstart.serve.engine import metrics
 from warmstart.serve.engine.deployment import Deployment, Loader
 from warmstart.serve.engine.encoder import Encoder
@@ -71,7 +71,12 @@ class Swapper:
                 are of another type than those in the store, or the model failed the trial.
             ArtefactError: the folder contains no artefact.
         """
-        self.try_model(self.check(folder, served))
+        try:
+            self.try_model(self.check(folder, served))
+        except WarmstartError as error:
+            # Whoever may swap models need not learn where the server keeps them.
+            error.args = (str(error).replace(f"{self._settings.models_folder}/", ""),)
+            raise
         self._store.models.announce(folder, self._started_with)
 
     def check(self, folder: str, served: Deployment) -> Path:
