@@ -535,8 +535,6 @@ def test_wait_returns_at_once_if_a_write_preceded_it(store):
 
 
 def test_wait_ends_when_another_process_writes(store, url):
-    if not store.is_postgres:
-        pytest.skip("a SQLite store belongs to one process; others are seen by polling")
     store.changes.wait(0.0)
     with closing(Store(url)) as other:
         store.changes.wait(0.1)
