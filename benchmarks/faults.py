@@ -38,7 +38,7 @@ from warmstart.serve.engine.service import Service
 from warmstart.serve.settings import Settings
 from warmstart.serve.storage.keys import make_key
 from warmstart.serve.storage.store import Store
-from warmstart.testing.postgres import server
+from warmstart.testing.postgres import Server, server
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
@@ -185,6 +185,14 @@ def empty_store(kind: str, folder: Path) -> Iterator[str]:
         yield database.url("warmstart")
 
 
+@contextmanager
+def postgres_store(harness: Harness) -> Iterator[tuple[Server, str, str]]:
+    """A server of its own with an empty store; gives it, the URL and an admin token."""
+    with server(harness.folder / "postgres") as database:
+        url = database.url("warmstart")
+        yield database, url, harness.token(url)
+
+
 def kills(harness: Harness, kind: str, times: int) -> None:
     with empty_store(kind, harness.folder) as url:
         token, writers = harness.token(url), []
@@ -202,9 +210,7 @@ def kills(harness: Harness, kind: str, times: int) -> None:
 
 
 def postgres(harness: Harness, times: int = 5) -> None:
-    with server(harness.folder / "postgres") as database:
-        url = database.url("warmstart")
-        token = harness.token(url)
+    with postgres_store(harness) as (database, url, token):
         with served(harness.model, url) as (base, _):
             writer = harness.writer(base, token, "pg")
             headers = {"Authorization": f"Bearer {token}"}
@@ -230,9 +236,7 @@ def postgres(harness: Harness, times: int = 5) -> None:
 
 
 def replicas(harness: Harness) -> None:
-    with server(harness.folder / "postgres") as database:
-        url = database.url("warmstart")
-        token = harness.token(url)
+    with postgres_store(harness) as (_, url, token):
         with served(harness.model, url) as (one, _), served(harness.model, url) as (two, _):
             writers = [harness.writer(one, token, "a"), harness.writer(two, token, "b")]
             # One prefix, so both write the same items; which text came last is unknown afterwards.
@@ -260,9 +264,7 @@ def replicas(harness: Harness) -> None:
 
 
 def frozen(harness: Harness) -> None:
-    with server(harness.folder / "postgres") as database:
-        url = database.url("warmstart")
-        token = harness.token(url)
+    with postgres_store(harness) as (database, url, token):
         headers = {"Authorization": f"Bearer {token}"}
         body = {"user": harness.users[0], "k": 5}
         with served(harness.model, url) as one, served(harness.model, url) as two:
@@ -306,9 +308,7 @@ def frozen(harness: Harness) -> None:
 
 
 def locks(harness: Harness) -> None:
-    with server(harness.folder / "postgres") as database:
-        url = database.url("warmstart")
-        token = harness.token(url)
+    with postgres_store(harness) as (_, url, token):
         headers = {"Authorization": f"Bearer {token}"}
         with served(harness.model, url) as (base, _):
             writer = harness.writer(base, token, "l")

@@ -55,9 +55,13 @@ class Ids:
         """Whether the ids are integers (an empty list counts as strings)."""
         return bool(self.values) and isinstance(self.values[0], int)
 
+    def row(self, value: ExternalId) -> int:
+        """Row number of an id; -1 for an unknown one."""
+        return self._row_of.get(value, -1)
+
     def rows(self, values: Sequence[ExternalId]) -> np.ndarray:
         """Row numbers, int32 of shape (len(values),); -1 for an unknown id."""
-        return np.fromiter((self._row_of.get(v, -1) for v in values), np.int32, len(values))
+        return np.fromiter((self.row(value) for value in values), np.int32, len(values))
 
     def known_rows(self, values: Sequence[ExternalId]) -> np.ndarray:
         """Return row numbers like ``rows``, but raise for an unknown id.

@@ -33,6 +33,7 @@ _CHUNK_ROWS = 256  # that are looked at one by one if any of them may be a candi
 _MIN_ROOM = 4096  # for candidates of a query in one pass
 _ROUNDING = np.float32(1 + 1e-5)  # on bounds, which are themselves computed in float32
 _PRODUCT_ROUNDING = np.float32(4e-6)  # relative error of a product in float32
+_LOWEST = np.float32(-3e38)  # lower than every score
 _ONES, _ZEROS = np.ones(_BLOCK_ROWS, np.float32), np.zeros(_BLOCK_ROWS, np.float32)
 
 _int_mm: Any = torch._int_mm  # pyright: ignore[reportPrivateImportUsage]; the only such product
@@ -195,9 +196,6 @@ def _merged(passes: Sequence[_Pass], query: int, k: int) -> np.ndarray | None:
         for one in passes
     ]
     return np.sort(np.concatenate(kept))
-
-
-_LOWEST = np.float32(-3e38)  # lower than every score
 
 
 @_kernel

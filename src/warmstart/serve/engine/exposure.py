@@ -6,13 +6,10 @@ its score is higher. The penalty of an item is the smallest number that, subtrac
 keeps its exposure within ``max_exposure``.
 """
 
-from typing import Any
-
 import numpy as np
 
-from warmstart.rank.products import ProductTable
 from warmstart.servable import ItemRows, Servable, item_blocks, take_rows
-from warmstart.serve.engine.candidates import best_products
+from warmstart.serve.engine.warm_items import WarmItems
 
 TOP = 20  # length of the list that an item must enter to count as exposed
 _SAMPLE_SIZE = 1000  # users on whom exposure is measured
@@ -25,46 +22,24 @@ class ExposureCap:
 
     Args:
         model: the served model.
-        warm: row numbers of its warm items.
-        warm_items: these items, as its ``warm_items`` returns them.
+        warm: its warm items.
         max_exposure: fraction of users whose top 20 an item may enter before its first click.
-        products: the vectors of the warm items, if warm scores are products.
-        threads: number of threads that compute them.
     """
 
-    def __init__(
-        self,
-        model: Servable,
-        warm: np.ndarray,
-        warm_items: Any,
-        max_exposure: float,
-        products: ProductTable | None,
-        threads: int,
-    ) -> None:
+    def __init__(self, model: Servable, warm: WarmItems, max_exposure: float) -> None:
         n_users = len(model.fitted.user_ids)
         places = np.linspace(0, n_users - 1, min(_SAMPLE_SIZE, n_users))
         sample = np.unique(places.astype(np.int32))
         self._model, self._allowed = model, int(max_exposure * len(sample))
         self._thresholds = np.full(len(sample), np.inf, np.float32)
-        if len(warm):
-            depth = min(TOP, len(warm)) - 1
-            for start in range(0, len(sample), _USERS_AT_ONCE):
-                rows = slice(start, start + _USERS_AT_ONCE)
-                states = model.user_states(sample[rows])
-                queries = None if products is None else model.warm_queries(states)
-                found = None
-                if products is not None and queries is not None:
-                    found = best_products(
-                        products, queries, depth + 1, np.zeros(len(warm), np.float32),
-                        [np.zeros(0, int)] * len(states),
-                        lambda at, states=states: model.score_warm(states, warm_items[at]),
-                        threads,
-                    )  # fmt: skip
-                if found is None:
-                    scores = model.score_warm(states, warm_items)
-                    self._thresholds[rows] = -np.partition(-scores, depth, axis=1)[:, depth]
-                else:
-                    self._thresholds[rows] = [np.sort(s)[-depth - 1] for _, s in found]
+        depth = min(TOP, len(warm))
+        all_items, nothing = np.zeros(len(warm), np.float32), np.zeros(0, np.int64)
+        for start in range(0, len(sample) if depth else 0, _USERS_AT_ONCE):
+            states = model.user_states(sample[start : start + _USERS_AT_ONCE])
+            best = warm.best(states, depth, all_items, [nothing] * len(states))
+            for user, (_, scores) in enumerate(best, start):
+                if len(scores) >= depth:  # else the user has no full list that an item could enter
+                    self._thresholds[user] = np.sort(scores)[-depth]
         self._states = model.user_states(sample)
 
     def margins(self, rows: ItemRows) -> np.ndarray:

@@ -58,6 +58,13 @@ def id_names(given: Sequence[Any], ids: Ids) -> list[str]:
     return [name for name in names if name is not None]
 
 
+def row_of(name: str, ids: Ids) -> int:
+    """Return the row number of an id, given as text; -1 for an unknown one."""
+    if not ids.is_integer:
+        return ids.row(name)
+    return ids.row(int(name)) if _is_plain_integer(name) else -1
+
+
 def first_foreign(names: Iterable[str], ids: Ids) -> str | None:
     """Return the first name that cannot be an id of a model with these ids; None if all can."""
     if not ids.is_integer:

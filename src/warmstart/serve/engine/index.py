@@ -8,7 +8,6 @@ the snapshot, then all others in order of arrival.
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,19 +22,19 @@ from warmstart.machine import return_memory
 from warmstart.servable import ItemEncoding, ItemRows, Servable, item_blocks, take_rows
 from warmstart.serve.engine.clicks import Clicks, User
 from warmstart.serve.engine.encodings import EncodedItem, encode_texts, stack, unpack
+from warmstart.serve.engine.ids import row_of
 from warmstart.serve.engine.list_maker import MAX_HISTORY, ListMaker
 from warmstart.serve.engine.lists import Hit, ListRequest, UnknownUserError
-from warmstart.serve.engine.names import NameTable, name_hash
+from warmstart.serve.engine.names import name_hash, name_hashes
 from warmstart.serve.engine.score_table import NOWHERE, ScoreTable
 from warmstart.serve.engine.segment import ColdItem
+from warmstart.serve.engine.similar_texts import SimilarTexts
 from warmstart.serve.engine.snapshot import Snapshot, write_snapshot
-from warmstart.serve.engine.texts import TextVectors
 from warmstart.serve.storage.records import Click, Item, ItemState
 
 _EXAMPLE_TEXT = "the first text"
 _USERS_AT_ONCE = 16
 _ITEMS_AT_ONCE = 256  # that are scored by their clicks
-_RECENT_USERS = 2**16  # whose rows are at hand
 _BYTES_OF_A_NAME = 600  # of an item, in dictionaries
 
 
@@ -109,10 +108,9 @@ class Index:
 
     Attributes:
         table: the scores; replaced as a whole when its rows move.
-        texts: the text vectors.
+        texts: compares items by their texts.
         clicks: interactions since the fit.
         base: the snapshot that was loaded; None without one.
-        user_row: returns the row of a user in the training data, -1 for others.
     """
 
     def __init__(
@@ -129,10 +127,8 @@ class Index:
         # The first text takes longest: it is encoded here, before requests arrive.
         self._example = encode_texts(model, [_EXAMPLE_TEXT])[0].encoding
         fitted = model.fitted
-        self._user_names = NameTable(_as_text(fitted.user_ids.values))
-        self.user_row = lru_cache(_RECENT_USERS)(self._user_names.find)
-        self._trained_names = NameTable(_as_text(fitted.catalogue.item_ids.values))
-        self._n_trained = len(self._trained_names)
+        self._user_ids, self._item_ids = fitted.user_ids, fitted.catalogue.item_ids
+        self._n_trained = len(self._item_ids)
         self._new_slots: dict[str, int] = {}
         self._new_names: dict[int, str] = {}
         self._next_slot = self._n_trained
@@ -141,10 +137,9 @@ class Index:
         self.base: Snapshot | None = None
         self.clicks = Clicks()
         self._recent_rows: Mapping[bytes, ItemRows] = {}
-        ties = self._trained_names.hashes
+        ties = name_hashes(map(str, self._item_ids.values))
         self.table = ScoreTable(model, prior_strength, max_exposure, ties, self._example, threads)
-        self.texts = TextVectors(model.text_vectors)
-        self.texts.table = self.table
+        self.texts = SimilarTexts(self)
         self._lists = ListMaker(self, max_owner_share)
 
     def prepare(self) -> None:
@@ -166,7 +161,7 @@ class Index:
             table, parts, slots = self.table, [], []
             for segment, rows in table.current_rows():
                 rows = rows[segment.table["slot"][rows] >= self._n_trained]
-                parts.append({name: segment.table[name][rows] for name in table.kept_arrays})
+                parts.append(({name: segment.table[name] for name in table.kept_arrays}, rows))
                 slots += segment.table["slot"][rows].tolist()
             found = ((self.name(slot), self._written_of(slot)) for slot in slots)
             written = [(name, one.owner, one.columns) for name, one in found if one is not None]
@@ -199,7 +194,7 @@ class Index:
                 except Exception as error:  # noqa: BLE001 - it must not stop the other items
                     failed[name] = error
             if self.table.needs_compaction:
-                self.table = self.texts.table = self.table.compacted()
+                self.table = self.table.compacted()
                 return_memory()
             return Unapplied(damaged, failed)
 
@@ -404,7 +399,7 @@ class Index:
             states = self.model.user_states(users[start : start + _USERS_AT_ONCE])
             scores = self.model.score_item_rows(states, rows) - np.float32(cold.penalty)
             ranks += (1 + (table.scores(states) > scores).sum(axis=1)).tolist()
-        names = [self._user_names.names[row] for row in users]
+        names = [str(self._user_ids.values[row]) for row in users]
         probabilities = encoding["probabilities"][:k].tolist()
         return {
             "users": [
@@ -425,7 +420,7 @@ class Index:
         """The number of an item; ``NOWHERE`` if it was never heard of."""
         found = self._new_slots.get(name)
         if found is None:
-            found = self._trained_names.find(name)
+            found = row_of(name, self._item_ids)
         if found == NOWHERE and self.base is not None:
             row = self.base.names.find(name)
             found = NOWHERE if row < 0 else self._n_trained + row
@@ -434,7 +429,7 @@ class Index:
     def name(self, slot: int) -> str:
         """The name of an item; "" if it was deleted."""
         if self.is_trained_slot(slot):
-            return self._trained_names.names[slot]
+            return str(self._item_ids.values[slot])
         row = slot - self._n_trained
         if self.base is not None and 0 <= row < len(self.base):
             return self.base.names.names[row]
@@ -496,12 +491,8 @@ class Index:
         column = table.column(slot)
         if column == NOWHERE:
             return entry
-        entry = replace(
-            entry,
-            is_scored=table.is_scored(slot),
-            click_weight=table.click_weight(slot),
-            exposure_penalty=table.penalty(slot),
-        )
+        is_scored, weight, penalty = table.describe(column)
+        entry = replace(entry, is_scored=is_scored, click_weight=weight, exposure_penalty=penalty)
         if column < table.first_new:
             return entry
         segment, row = table.place(column)
@@ -532,7 +523,7 @@ class Index:
             titles = catalogue.columns.get_column(catalogue.title_column)
             if titles.dtype != pl.String:
                 titles = titles.list.join(" ")
-        names = pl.Series(self._trained_names.names)
+        names = pl.Series(self._item_ids.values).cast(pl.String)
         found = (
             names.str.to_lowercase().str.contains(wanted, literal=True)
             | titles.str.to_lowercase().str.contains(wanted, literal=True)
@@ -548,7 +539,11 @@ class Index:
     @property
     def n_users(self) -> int:
         """Number of users in the training data."""
-        return len(self._user_names)
+        return len(self._user_ids)
+
+    def user_row(self, name: str) -> int:
+        """The row of a user in the training data; -1 for others."""
+        return row_of(name, self._user_ids)
 
     def _user(self, name: str) -> User:
         row = self.user_row(name)
@@ -609,7 +604,3 @@ class _PlacedItem:
 
     encoding: ItemEncoding
     cold: ColdItem
-
-
-def _as_text(values: Sequence[Any]) -> list[str]:
-    return [value if isinstance(value, str) else str(value) for value in values]

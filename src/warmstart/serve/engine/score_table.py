@@ -42,6 +42,7 @@ from warmstart.serve.engine.segment import (
     cold_arrays,
     trained_rows,
 )
+from warmstart.serve.engine.warm_items import WarmItems
 
 NOWHERE = -1  # the column of an item that is not in the table
 _COLD_WEIGHT = 0.5  # an item is cold while its clicks weigh less than its text
@@ -76,15 +77,11 @@ class ScoreTable:
         threads: int = 1,
     ) -> None:
         self._model, self._prior_strength, self._threads = model, prior_strength, threads
-        fitted = model.fitted
-        self.warm, cold = np.flatnonzero(fitted.warm), np.flatnonzero(~fitted.warm)
-        self._warm_items: Any = model.warm_items(self.warm)
-        self._warm_ties, self._warm_bias = ties[self.warm], np.zeros(len(self.warm), np.float32)
-        vectors = model.warm_vectors(self._warm_items)
-        self._warm_products = None if vectors is None else ProductTable(vectors)
-        self.exposure = ExposureCap(
-            model, self.warm, self._warm_items, max_exposure, self._warm_products, threads
-        )
+        fitted, cold = model.fitted, np.flatnonzero(~model.fitted.warm)
+        self._warm = WarmItems(model, threads)
+        self.warm, self._warm_bias = self._warm.rows, np.zeros(len(self._warm), np.float32)
+        self._warm_ties = ties[self.warm]
+        self.exposure = ExposureCap(model, self._warm, max_exposure)
         rows, has_score = trained_rows(model, cold)
         no_clicks = sparse.csr_matrix((0, len(fitted.user_ids)), dtype=np.float32)
         found = model.observed_rows(no_clicks)
@@ -360,13 +357,10 @@ class ScoreTable:
 
     def scores(self, states: QueryStates) -> np.ndarray:
         """Scores of all columns, float32, shape (queries, columns); NaN: in no list."""
-        warm = self._warm_scores(states)
+        warm = self._warm.scores(states) + self._warm_bias
         warm[:, np.isneginf(self._warm_bias)] = np.nan
         cold = [self._cold_scores(states, segment) for segment in self.segments]
         return np.concatenate([warm, *cold], axis=1)
-
-    def _warm_scores(self, states: QueryStates) -> np.ndarray:
-        return self._model.score_warm(states, self._warm_items) + self._warm_bias
 
     def _cold_scores(
         self, states: QueryStates, segment: Segment, rows: np.ndarray | None = None
@@ -438,7 +432,9 @@ class ScoreTable:
         Returns:
             Candidates that include these for each query.
         """
-        parts = [self._best_warm(states, n_warm, excluded)]
+        own = [columns[columns < len(self.warm)] for columns in excluded]
+        best = self._warm.best(states, n_warm, self._warm_bias, own)
+        parts = [[self._warm_candidates(*one) for one in best]]
         for segment in self.segments:
             wanted = _Wanted(states, segment, n_warm, n_cold, excluded)
             if not len(segment):
@@ -460,12 +456,7 @@ class ScoreTable:
 
     def _candidates(self, states: QueryStates, columns: np.ndarray) -> Candidates:
         warm = columns[columns < len(self.warm)]
-        if self._warm_products is None:
-            scores = self._warm_scores(states)[0, warm]
-        else:
-            scores = self._model.score_warm(states, self._warm_items[warm])[0]
-            scores += self._warm_bias[warm]
-        parts = [self._warm_candidates(warm, scores)]
+        parts = [self._warm_candidates(warm, self._warm.scores(states, warm)[0])]
         for segment in self.segments:
             rows = columns[(columns >= segment.start) & (columns < segment.end)] - segment.start
             if len(rows):
@@ -473,29 +464,11 @@ class ScoreTable:
                 parts.append(self._cold_candidates(segment, rows, scores))
         return Candidates.joined(parts)
 
-    def _best_warm(
-        self, states: QueryStates, k: int, excluded: Sequence[np.ndarray]
-    ) -> list[Candidates]:
-        own, found = [columns[columns < len(self.warm)] for columns in excluded], None
-        queries = None if self._warm_products is None else self._model.warm_queries(states)
-        if self._warm_products is not None and queries is not None:
-            found = best_products(
-                self._warm_products, queries, k, self._warm_bias, own,
-                lambda rows: self._model.score_warm(states, self._warm_items[rows]),
-                self._threads,
-            )  # fmt: skip
-        if found is None:
-            scores, found = self._warm_scores(states), []
-            for line, columns in zip(scores, own, strict=True):
-                line[columns] = np.nan
-                rows = best_rows(line, k)
-                found.append((rows, line[rows]))
-        return [self._warm_candidates(*one) for one in found]
-
     def _warm_candidates(self, columns: np.ndarray, scores: np.ndarray) -> Candidates:
         is_cold = np.zeros(len(columns), bool)
         slots, ties = self.warm[columns], self._warm_ties[columns]
-        return Candidates(slots, columns, scores, is_cold, ties).take(scores > NEVER)
+        biased = scores + self._warm_bias[columns]
+        return Candidates(slots, columns, biased, is_cold, ties).take(biased > NEVER)
 
     def _best_by_products(self, wanted: "_Wanted") -> list[list[Candidates]] | None:
         """The best items without clicks, then those with clicks; None if products do not tell."""
@@ -545,32 +518,22 @@ class ScoreTable:
 
     # -- one item --
 
-    def is_scored(self, slot: int) -> bool:
-        """Whether an item can be scored: by the fit, by its text, or by its clicks."""
-        column = self.column(slot)
-        if column < len(self.warm):
-            return True
-        segment, row = self.place(column)
-        clicked = bool(self._observed_names) and segment.table["prior_weight"][row] < 1
-        return bool(clicked or segment.table["has_score"][row])
+    def describe(self, column: int) -> tuple[bool, float, float]:
+        """What the score of an item is made of.
 
-    def click_weight(self, slot: int) -> float:
-        """The weight of observed clicks in the score of an item."""
-        column = self.column(slot)
+        Returns:
+            Whether it can be scored: by the fit, by its text, or by its clicks; the weight of
+            observed clicks; the penalty on its cold score. (True, 1, 0) for a warm item.
+        """
         if column < len(self.warm):
-            return 1.0
+            return True, 1.0, 0.0
         segment, row = self.place(column)
-        weight = float(1 - segment.table["prior_weight"][row])
-        has_score = segment.table["has_score"][row]
-        return weight if has_score or not self._observed_names else float(weight > 0)
-
-    def penalty(self, slot: int) -> float:
-        """The penalty on the cold score of an item; 0 for a warm item."""
-        column = self.column(slot)
-        if column < len(self.warm):
-            return 0.0
-        segment, row = self.place(column)
-        return float(segment.table["penalty"][row])
+        table = segment.table
+        has_score, weight = bool(table["has_score"][row]), float(1 - table["prior_weight"][row])
+        clicked = bool(self._observed_names) and weight > 0
+        if not has_score and self._observed_names:
+            weight = float(clicked)
+        return has_score or clicked, weight, float(table["penalty"][row])
 
     def counts(self) -> dict[str, int]:
         """Numbers of items, and of warm, cold (no clicks) and warming (clicked) ones."""

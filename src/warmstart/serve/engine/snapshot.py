@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self, TypeAlias
 
 import numpy as np
 
@@ -32,6 +32,8 @@ _MANIFEST = "snapshot.json"
 _COMPARISON = "comparison.json"
 _ERASED = ("columns.content", "content", "vectors", "codes", "product_vectors")  # and "rows.*"
 _ROWS_AT_ONCE = 65_536
+
+_Part: TypeAlias = tuple[Mapping[str, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ def _close(files: Sequence[int]) -> None:
 
 def write_snapshot(
     folder: Path,
-    parts: Sequence[Mapping[str, np.ndarray]],
+    parts: Sequence[_Part],
     written: Sequence[tuple[str, str, bytes]],
     products: Callable[[ItemRows], np.ndarray | None] | None,
 ) -> Snapshot:
@@ -212,7 +214,7 @@ def write_snapshot(
 
     Args:
         folder: the folder.
-        parts: arrays with one row for each item, in parts.
+        parts: arrays, and the rows of them that are written: one for each item.
         written: name, owner and columns of each item, in the order of the parts.
         products: ``Servable.cold_vectors``, if the cold scores are products.
 
@@ -230,43 +232,47 @@ def write_snapshot(
     }
     with atomic_folder(folder, is_ours=_is_ours, files=None, error=ArtefactError) as new:
         new.chmod(0o700)
-        writer = _Writer(new)
-        writer.whole("names.hashes", hashes[order])
-        writer.whole("owners", np.array([code_of[owner] for owner in owners], np.int32)[order])
-        for name, text in texts.items():
-            writer.whole(f"{name}.content", text.content)
-            writer.whole(f"{name}.ends", text.ends)
-        for start in range(0, len(order), _ROWS_AT_ONCE):
-            block = _rows_of(parts, order[start : start + _ROWS_AT_ONCE])
-            if products is not None:
-                rows = {
-                    name.removeprefix("rows."): array
-                    for name, array in block.items()
-                    if name.startswith("rows.")
-                }
-                vectors = products(rows)
-                assert vectors is not None
-                block |= {"product_vectors": vectors, **rounded_vectors(vectors)}
-            for name, array in block.items():
-                writer.rows(name, array, len(order))
-        writer.close()
+        with _Writer(new) as writer:
+            writer.whole("names.hashes", hashes[order])
+            writer.whole("owners", np.array([code_of[owner] for owner in owners], np.int32)[order])
+            for name, text in texts.items():
+                writer.whole(f"{name}.content", text.content)
+                writer.whole(f"{name}.ends", text.ends)
+            for start in range(0, len(order), _ROWS_AT_ONCE):
+                block = _rows_of(parts, order[start : start + _ROWS_AT_ONCE])
+                if products is not None:
+                    vectors = products(_item_rows(block))
+                    assert vectors is not None
+                    block |= {"product_vectors": vectors, **rounded_vectors(vectors)}
+                for name, array in block.items():
+                    writer.rows(name, array, len(order))
         manifest = {"format": FORMAT, "owners": known, "arrays": writer.names}
         (new / _MANIFEST).write_text(json.dumps(manifest))
     return Snapshot(folder)
 
 
-def _rows_of(parts: Sequence[Mapping[str, np.ndarray]], rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Rows of the arrays of all parts, by their numbers in all of them together."""
+def _item_rows(arrays: Mapping[str, np.ndarray]) -> ItemRows:
+    """What scoring items needs, of arrays with one row for each."""
+    prefix = "rows."
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def _rows_of(parts: Sequence[_Part], items: np.ndarray) -> dict[str, np.ndarray]:
+    """Rows of some items, by their numbers in all parts together."""
     found = {
-        name: np.empty((len(rows), *array.shape[1:]), array.dtype)
-        for name, array in parts[0].items()
+        name: np.empty((len(items), *array.shape[1:]), array.dtype)
+        for name, array in parts[0][0].items()
     }
     start = 0
-    for part in parts:
-        end = start + len(next(iter(part.values())))
-        (here,) = np.nonzero((rows >= start) & (rows < end))
-        for name, array in part.items():
-            found[name][here] = array[rows[here] - start]
+    for arrays, rows in parts:
+        end = start + len(rows)
+        (here,) = np.nonzero((items >= start) & (items < end))
+        for name, array in arrays.items():
+            found[name][here] = array[rows[items[here] - start]]
         start = end
     return found
 
@@ -291,7 +297,10 @@ class _Writer:
             self.names.append(name)
         self._files[name].write(np.ascontiguousarray(array).tobytes())
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for file in self._files.values():
             file.close()
 

@@ -1,43 +1,47 @@
-"""Text vectors of the items of an index: which items are similar."""
+"""Which items of an index have similar texts."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from warmstart.serve.engine.candidates import best_rows
-from warmstart.serve.engine.score_table import NOWHERE, ScoreTable
+from warmstart.serve.engine.score_table import NOWHERE
+
+if TYPE_CHECKING:
+    from warmstart.serve.engine.index import Index
 
 
-class TextVectors:
-    """Compares items by their texts.
+class SimilarTexts:
+    """Compares items by the vectors of their texts.
 
     Args:
-        trained: unit vectors of the catalogue, float32, shape (n_items, width); None without texts.
+        index: the index that has the items.
     """
 
-    def __init__(self, trained: np.ndarray | None) -> None:
-        self._trained = trained
-        self.table: ScoreTable | None = None
+    def __init__(self, index: "Index") -> None:
+        self._index, self._trained = index, index.model.text_vectors
 
     def vector(self, slot: int) -> np.ndarray | None:
         """The vector of an item, shape (width,); None if it has none."""
-        assert self.table is not None
-        column = self.table.column(slot)
-        if column >= self.table.first_new:
-            segment, row = self.table.place(column)
+        table = self._index.table
+        column = table.column(slot)
+        if column >= table.first_new:
+            segment, row = table.place(column)
             return segment.table["vectors"][row]
-        known = self._trained is not None and column != NOWHERE
-        return self._trained[slot] if known else None  # pyright: ignore[reportOptionalSubscript]
+        return None if self._trained is None or column == NOWHERE else self._trained[slot]
 
     def most_similar(self, slot: int, others: np.ndarray, k: int) -> list[tuple[int, float]]:
         """The k most similar of some items, with their cosine similarities, best first."""
-        own, vectors = self.vector(slot), [self.vector(other) for other in others.tolist()]
-        at = [place for place, vector in enumerate(vectors) if vector is not None]
-        if own is None or not len(own) or not at:
+        own = self.vector(slot)
+        found = {other: self.vector(other) for other in others.tolist()}
+        vectors = {other: vector for other, vector in found.items() if vector is not None}
+        if own is None or not len(own) or not vectors:
             return []
-        similarity = np.stack([vectors[place] for place in at]) @ own  # pyright: ignore
+        similarity = np.stack([*vectors.values()]) @ own
         best = np.argsort(-similarity, kind="stable")[:k].tolist()
-        return [(int(others[at[place]]), float(similarity[place])) for place in best]
+        known = list(vectors)
+        return [(known[at], float(similarity[at])) for at in best]
 
     def nearest(self, vector: np.ndarray, k: int, without: int = NOWHERE) -> dict[int, float]:
         """Items, of all that may be in lists, that include the k most similar, in no order."""
@@ -50,8 +54,7 @@ class TextVectors:
 
     def _similarities(self, vector: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Items with their similarities, NaN for those that may be in no list."""
-        table = self.table
-        assert table is not None
+        table = self._index.table
         if self._trained is not None:
             similarity = self._trained @ vector
             similarity[~table.trained_in_place] = np.nan
