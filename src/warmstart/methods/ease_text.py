@@ -21,7 +21,7 @@ from warmstart.core import FitContext, LanguageModels, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.lm.text_vectors import TextVectors
-from warmstart.rank.product_queries import ProductQueries
+from warmstart.retrieval.queries import ProductQueries
 from warmstart.servable import ItemRows, QueryStates
 from warmstart.similar_users import SimilarUsers
 from warmstart.simulate.calibration import (

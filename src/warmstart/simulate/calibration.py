@@ -38,7 +38,7 @@ from warmstart.data.dataset import Dataset
 from warmstart.data.tasks import RankingTask, Validation, ranking_task
 from warmstart.errors import ConfigError
 from warmstart.rank import Metric, UserScoreFunction, by_user, rank_task
-from warmstart.rank.product_queries import ProductQueries
+from warmstart.retrieval.queries import ProductQueries
 from warmstart.simulate.fusion import MIN_VARIATION
 
 COLD_WEIGHTS = tuple(float(2**exponent) for exponent in np.arange(-4, 4.01, 0.25))

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from warmstart.backbones.base import FactorBackbone
 from warmstart.data.histories import Histories
-from warmstart.rank.product_queries import ProductQueries
+from warmstart.retrieval.queries import ProductQueries
 from warmstart.servable import ItemRows, QueryStates, Servable
 from warmstart.similar_users import SimilarUsers
 from warmstart.simulate.hybrid import HybridScorer, HybridStates, can_score
