@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from warmstart.errors import ConfigError
-from warmstart.train.sampled_softmax import Proposal, sample_rows
+from warmstart.train.sampled_softmax import Proposal, Sampling
 
 
 def generator(seed=0):
@@ -29,7 +29,7 @@ def test_small_probabilities_among_many_rows_are_exact():
 
 def test_positive_rows_come_once_and_are_not_drawn():
     pairs = torch.tensor([5, 2, 5, 9])
-    rows, log_weights, columns = sample_rows(pairs, 50, Proposal(20), generator())
+    rows, log_weights, columns = Sampling(50, Proposal(20), generator()).draw(pairs)
     assert rows[:3].tolist() == [2, 5, 9]
     assert torch.equal(rows[columns], pairs)
     assert (log_weights[:3] == 0).all()
@@ -40,9 +40,9 @@ def test_positive_rows_come_once_and_are_not_drawn():
 def test_the_weighted_sum_is_an_unbiased_estimate():
     logits = torch.randn(200, generator=generator(1)) * 2
     proposal = Proposal(200, logits.exp().sqrt())
-    stream, estimates = generator(2), []
+    sampling, estimates = Sampling(20, proposal, generator(2)), []
     for _ in range(4000):
-        rows, log_weights, _ = sample_rows(torch.tensor([3, 60]), 20, proposal, stream)
+        rows, log_weights, _ = sampling.draw(torch.tensor([3, 60]))
         estimates.append((logits[rows] + log_weights).exp().sum())
     found = torch.stack(estimates)
     error = found.std() / len(found) ** 0.5

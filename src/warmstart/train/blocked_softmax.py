@@ -57,7 +57,8 @@ def blocked_softmax(
 ) -> tuple[Tensor, Tensor]:
     """Compute the logits of some pairs and the log-normaliser of each query.
 
-    Both results have gradients with respect to queries, table and bias, for one backward pass.
+    Both results have gradients with respect to queries, table and bias, for one backward pass. The
+    log-normaliser of an empty table is -inf.
 
     Args:
         queries: float32, shape (batch, width); a temperature is multiplied into them.
@@ -107,7 +108,8 @@ class _Blocks:
     """Splits the rows of a table, and pairs sorted by row."""
 
     def __init__(self, n_rows: int, size: int, queries: Tensor, rows: Tensor) -> None:
-        self.size, self.n_rows = min(size, n_rows), n_rows
+        size = max(1, min(size, n_rows))
+        self.size, self.n_rows = size, n_rows
         self.queries, self.rows = queries, rows
         starts = torch.arange(0, n_rows + size, size, device=rows.device)
         self._bounds = torch.searchsorted(rows, starts).tolist()
@@ -191,7 +193,7 @@ def _logits(
 
 def _check(queries: Tensor, table: Tensor, bias: Tensor | None, fixed: FixedLogits | None) -> None:
     shapes = {"queries": queries.shape, "table": table.shape}
-    fits = queries.ndim == table.ndim == 2 and queries.shape[1] == table.shape[1] and len(table)
+    fits = queries.ndim == table.ndim == 2 and queries.shape[1] == table.shape[1]
     if bias is not None:
         shapes["bias"] = bias.shape
         fits = fits and bias.shape == table.shape[:1]

@@ -11,6 +11,8 @@ Yi et al. 2019. log Z is estimated with a small bias that falls as 1 / n. A step
 gradients and updates for the positive and the drawn rows only.
 """
 
+import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -75,24 +77,31 @@ class Sample(NamedTuple):
     columns: Tensor
 
 
-def sample_rows(
-    pair_rows: Tensor, negatives: int, proposal: Proposal, generator: torch.Generator
-) -> Sample:
-    """Sample the rows of a batch's softmax.
+@dataclass(frozen=True)
+class Sampling:
+    """How the rows of a batch's softmax are sampled.
 
-    Args:
-        pair_rows: int64 rows of the positive pairs, shape (pairs,).
-        negatives: number of draws.
+    Attributes:
+        negatives: number of draws, shared by the batch.
         proposal: the distribution of the draws.
         generator: random generator on the CPU.
+        sparse: whether the rows get sparse gradients, for a row-wise optimiser.
     """
-    device = pair_rows.device
-    positive, columns = pair_rows.unique(return_inverse=True)
-    drawn, log_q = (part.to(device) for part in proposal.draw(negatives, generator))
-    other = ~torch.isin(drawn, positive)
-    log_weights = -(log_q[other] + torch.tensor(float(negatives)).log())
-    rows = torch.cat([positive, drawn[other]])
-    return Sample(rows, torch.cat([log_weights.new_zeros(len(positive)), log_weights]), columns)
+
+    negatives: int
+    proposal: Proposal
+    generator: torch.Generator
+    sparse: bool = False
+
+    def draw(self, pair_rows: Tensor) -> Sample:
+        """Sample the rows of a batch with positive pairs in these rows, int64, shape (pairs,)."""
+        positive, columns = pair_rows.unique(return_inverse=True)
+        draws = self.proposal.draw(self.negatives, self.generator)
+        drawn, log_q = (part.to(pair_rows.device) for part in draws)
+        other = ~torch.isin(drawn, positive)
+        log_weights = -log_q[other] - math.log(self.negatives)
+        rows = torch.cat([positive, drawn[other]])
+        return Sample(rows, torch.cat([log_weights.new_zeros(len(positive)), log_weights]), columns)
 
 
 def gather_rows(table: Tensor, rows: Tensor) -> Tensor:
