@@ -101,8 +101,8 @@ def test_validation_scores_only_the_users_who_ask(lm, world, monkeypatch):
 
 @pytest.mark.parametrize("case", ["frozen", "row-wise"])
 def test_training_lowers_the_loss(case, lm):
-    losses = train(trainee_of(case, lm), epochs=30)["losses"]
-    assert losses[-3:].mean() < 0.8 * losses[:3].mean()
+    losses = train(trainee_of(case, lm), epochs=8)["losses"]
+    assert losses[-3:].mean() < losses[:3].mean() - 0.4
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
     python -m tests.simulate.tuning_worlds ENCODER RESULT.safetensors
 
-runs all of them, under torchrun too, and writes losses and trained parameters. ENCODER is the folder
-of a tiny language model.
+runs all of them, under torchrun too, and writes losses and trained parameters. ENCODER is the
+folder of a tiny language model.
 """
 
 import sys
@@ -25,6 +25,7 @@ from warmstart.train import Schedule, run_epochs
 from warmstart.train.ranks import is_first_process, process_group
 
 WIDTH, LM_WIDTH = 6, 32
+TEXTS = ["the old dragon", "film"]
 LORA = {"lm_tuning": "lora", "lora": {"rank": 2, "alpha": 8, "dropout": 0.0}}
 CASES = {
     "frozen": {},
@@ -144,11 +145,13 @@ def main(encoder, target):
         with trainee.without_whole_lm():
             divided = CASES[case].get("shard_lm", False) and trainee.ranks is not None
             assert all((weight.numel() == 0) == divided for weight in lm.body.parameters())
+            if trainee.tunable is not None:  # as the validation of the start does
+                arrays[f"{case}/encoded at the start"] = trainee.tunable.encode(TEXTS)
             arrays |= {f"{case}/{name}": array for name, array in train(trainee).items()}
         tuned = trainee.finish()
         arrays[f"{case}/whole table"] = trainee.distribution.tokens.table.detach().numpy().copy()
         if tuned is not None:
-            arrays[f"{case}/encoded"] = tuned.encode(["the night train", "stone"])
+            arrays[f"{case}/encoded"] = tuned.encode(TEXTS)
         for name, weight in lm.body.named_parameters():
             assert torch.equal(weight, before[name]), f"{case} changed {name} of the frozen LM"
     for case in RESUMED:

@@ -29,10 +29,13 @@ class ShardedModule:
         self._whole = dict(network.named_parameters())
         device = next(iter(self._whole.values())).device.type
         mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
-        for layers in _lists_of_layers(network):
-            for layer in layers:
-                fully_shard(layer, mesh=mesh)
-        fully_shard(network, mesh=mesh)
+        layers = [layer for layers in _lists_of_layers(network) for layer in layers]
+        for module in (*layers, network):
+            divided = fully_shard(module, mesh=mesh)
+            # The buffers are made at the first use. Made in inference mode, they could not be
+            # trained with afterwards.
+            divided.unshard()
+            divided.reshard()
 
     @contextmanager
     def without_whole_weights(self) -> Iterator[None]:
