@@ -78,20 +78,35 @@ def test_a_frozen_lm_saves_no_activations(lm):
     assert not tunable(batch(lm)).requires_grad
 
 
-def test_sampled_negatives_make_logits_independent_of_the_number_of_users(lm):
-    def logits(negatives):
-        return token_tuning_plan(
-            lm,
-            LoRAConfig(),
-            n_users=10**9,
-            token_width=64,
-            batch_size=2,
-            tokens=8,
-            negatives=negatives,
-        ).logits
+def plan_of(lm, n_users, **more):
+    return token_tuning_plan(
+        lm, LoRAConfig(rank=0), n_users=n_users, token_width=64, batch_size=2, tokens=8, **more
+    )
 
-    assert logits(1000) == 2 * 2 * 1000 * 4
-    assert logits(0) == 2 * 2 * 10**9 * 4
+
+def test_logits_do_not_grow_with_the_number_of_users(lm):
+    assert plan_of(lm, 60_000).logits == 2 * 2 * 60_000 * 4
+    assert plan_of(lm, 10**9).logits == plan_of(lm, 10**7).logits == 2**20 * 4
+    assert plan_of(lm, 10**9, sampled=1000).logits == 2 * 1000 * 4
+    assert plan_of(lm, 10**6, dense_offset=True).logits == 2 * 2 * 10**6 * 4
+
+
+def test_a_row_wise_table_has_one_number_per_row_and_no_gradient(lm):
+    adamw, row_wise = (plan_of(lm, 10**7, row_wise=flag) for flag in (False, True))
+    assert adamw.user_table == row_wise.user_table == 10**7 * 65 * 4
+    assert adamw.gradients - row_wise.gradients == row_wise.user_table
+    small = 2 * 4 * (adamw.head // 4 + 1)
+    assert row_wise.optimiser - small == 10**7 * 2 * 4  # tokens and biases
+    assert adamw.optimiser - small == 2 * adamw.user_table
+    sampled = plan_of(lm, 10**7, row_wise=True, sampled=1000)
+    assert sampled.gradients - row_wise.gradients == 2 * 1000 * 65 * 4
+
+
+def test_processes_share_gradients_and_state_of_the_table(lm):
+    alone, shared = plan_of(lm, 10**6), plan_of(lm, 10**6, processes=4)
+    assert shared.user_table == alone.user_table
+    assert alone.gradients - shared.gradients == alone.user_table * 3 // 4
+    assert alone.optimiser - shared.optimiser == 2 * alone.user_table * 3 // 4
 
 
 def test_the_table_has_a_line_per_purpose_and_the_total(lm):

@@ -11,6 +11,8 @@ from warmstart.simulate.user_tokens import (
     behaviour_guided_loss,
     initial_tokens,
 )
+from warmstart.train.blocked_softmax import FixedLogits
+from warmstart.train.sampled_softmax import Proposal, Sampling
 
 
 def rng(seed=0):
@@ -96,33 +98,70 @@ def test_without_text_the_bias_gives_the_activity_prior():
     )
 
 
-@pytest.mark.parametrize("proposal", [None, torch.arange(1.0, 51)])
-def test_the_sampled_normaliser_is_unbiased(proposal):
+def sampling(negatives, weights=None, seed=0, **more):
+    stream = torch.Generator().manual_seed(seed)
+    return Sampling(negatives, Proposal(50, weights), stream, **more)
+
+
+OFFSETS = {
+    "none": None,
+    "matrix": torch.randn(3, 50, generator=torch.Generator().manual_seed(4)),
+    "product": FixedLogits(
+        torch.randn(3, 2, generator=torch.Generator().manual_seed(5)),
+        torch.randn(50, 2, generator=torch.Generator().manual_seed(6)),
+    ),
+}
+
+
+@pytest.mark.parametrize("weights", [None, torch.arange(1.0, 51)])
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_the_sampled_normaliser_is_unbiased(weights, offset):
     tokens = user_tokens(temperature=1.0, degrees=np.arange(50))
-    queries, generator = tokens.queries(unit(3)).detach(), torch.Generator().manual_seed(0)
-    expected = tokens.loss(queries, positives())
+    queries, offset = tokens.queries(unit(3)).detach(), OFFSETS[offset]
+    expected = tokens.loss(queries, positives(), offset=offset)
     # With many draws log Z is exact up to noise; a wrong correction shifts it by 0.08 or more.
-    sampled = tokens.loss(
-        queries, positives(), negatives=400_000, proposal=proposal, generator=generator
-    )
+    sampled = tokens.loss(queries, positives(), offset=offset, sampling=sampling(400_000, weights))
     torch.testing.assert_close(sampled, expected, atol=0.01, rtol=0)
 
 
-def test_the_sampled_gradient_approaches_the_full_gradient():
-    tokens = user_tokens(temperature=1.0)
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_sampled_gradient_approaches_the_full_gradient(sparse):
+    tokens = user_tokens(temperature=1.0, degrees=np.arange(50))
     queries = tokens.queries(unit(3)).detach()
-    full = torch.autograd.grad(tokens.loss(queries, positives()), tokens.table)[0]
-    generator = torch.Generator().manual_seed(1)
-    sampled = tokens.loss(queries, positives(), negatives=200_000, generator=generator)
-    torch.testing.assert_close(
-        torch.autograd.grad(sampled, tokens.table)[0], full, atol=0.01, rtol=0
-    )
+    learned = [tokens.table, tokens.bias]
+    full = torch.autograd.grad(tokens.loss(queries, positives()), learned)
+    loss = tokens.loss(queries, positives(), sampling=sampling(200_000, seed=1, sparse=sparse))
+    for found, expected in zip(torch.autograd.grad(loss, learned), full, strict=True):
+        assert found.is_sparse == sparse
+        found = found.to_dense() if sparse else found
+        torch.testing.assert_close(found, expected, atol=0.01, rtol=0)
 
 
-def test_sampled_negatives_without_a_generator_are_refused():
-    tokens = user_tokens()
-    with pytest.raises(ConfigError, match="generator"):
-        tokens.loss(tokens.queries(unit(3)), positives(), negatives=5)
+def test_a_sampled_step_leaves_other_users_alone():
+    tokens = user_tokens(degrees=np.arange(50))
+    loss = tokens.loss(tokens.queries(unit(3)), positives(), sampling=sampling(5, sparse=True))
+    loss.backward()
+    users = tokens.table.grad.coalesce().indices()[0]
+    assert set(positives().users.tolist()) <= set(users.tolist())
+    assert len(users) <= 3 + 5
+
+
+def test_blocks_give_the_loss_and_the_gradients_of_all_users_at_once(monkeypatch):
+    tokens = user_tokens(degrees=np.arange(50))
+    product = OFFSETS["product"]
+    found = {}
+    for dense_users in (65_536, 10):
+        monkeypatch.setattr("warmstart.simulate.user_tokens.DENSE_USERS", dense_users)
+        for name, offset in (("none", None), ("product", product)):
+            if dense_users == 65_536 and offset is product:
+                offset = product.queries @ product.table.T
+            tokens.zero_grad()
+            loss = tokens.loss(tokens.queries(unit(3)), positives(), offset=offset)
+            loss.backward()
+            gradients = {key: weight.grad for key, weight in tokens.named_parameters()}
+            found[dense_users, name] = {"loss": loss.detach(), **gradients}
+    for name in ("none", "product"):
+        torch.testing.assert_close(found[65_536, name], found[10, name])
 
 
 def test_training_finds_the_users_and_keeps_the_guidance_targets():

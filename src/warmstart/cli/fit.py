@@ -30,6 +30,7 @@ EXAMPLE = example(
     "warmstart fit splits/ml1m --method text_ridge --out models/ridge",
     "warmstart fit splits/ml1m --method filterllm[lightgcn] --set backbone.width=256 --out m",
     "warmstart fit my-shop --method filterllm --run runs/shop --out models/shop",
+    "torchrun --nproc-per-node 2 -m -- warmstart fit my-shop --method filterllm --out models/shop",
 )
 
 
@@ -60,16 +61,20 @@ def fit(
     the interactions have times, else random-cold), chooses epochs and scales; the second learns
     from all interactions with these choices. --no-choose skips the first fit and uses the settings
     unchanged.
+
+    A tuning may be shared by several processes, on one machine or more, started by torchrun. Each
+    computes the same fit, and the first one saves it.
     """
     from warmstart.data.splits.base import Split
     from warmstart.experiment.choose_settings import choose_settings
     from warmstart.methods import build
     from warmstart.run import Run
+    from warmstart.train.ranks import process_group
 
     name, settings = _method(method, config, overrides)
     model = build(name, settings)
     given = _flat(model.config.model_dump(mode="json"))
-    with progress() as bar:
+    with process_group() as is_first, progress() as bar:
         bar.stage(f"read {data}")
         source = read_data(data)
         models = load_models(model.needs, encoder, lm, bar.encoded)
@@ -85,6 +90,8 @@ def fit(
         model.fit(
             dataset, valid=valid, encoder=models.encoder, lm=models.causal, rng=seed, run=fitting
         )
+        if not is_first:
+            return
         model.save(out)
     seconds = {f"choose: {stage}": t for stage, t in choosing.seconds.items()} | fitting.seconds
     title = f"{model.name} on {dataset.name}: {sum(seconds.values()):.1f} s"

@@ -24,6 +24,7 @@ from warmstart.lm.encode import Progress, TextEncoder
 from warmstart.lm.load import LanguageModel
 from warmstart.lm.texts import TokenBatch
 from warmstart.train.seed import torch_seed
+from warmstart.train.sharded_module import whole
 
 if TYPE_CHECKING:
     from peft import LoraModel
@@ -115,9 +116,12 @@ class TunableLM(nn.Module):
         }
 
     def adapter(self) -> dict[str, np.ndarray]:
-        """Copy the adapter's tensors for an artefact: float32; empty for rank 0."""
+        """Copy the adapter's tensors for an artefact: float32; empty for rank 0.
+
+        If the network is divided between processes, all must call this.
+        """
         return {
-            name: weight.detach().float().cpu().numpy().copy()
+            name: whole(weight.detach()).float().cpu().numpy().copy()
             for name, weight in self.adapter_parameters().items()
         }
 

@@ -190,7 +190,7 @@ class FilterLLM(Simulator):
         trainee = DistributionTrainee(distribution, data, rows, vectors, guides, tunable, config)
         self._distribution, self._adapter = distribution, {}
         self._tune(trainee, data, context)
-        self._tuned = self._texts.rows
+        self._tuned, tunable = self._texts.rows, trainee.finish()
         if tunable is not None:
             self._adapter = tunable.adapter()
             with context.run.stage("encode"):
@@ -215,17 +215,18 @@ class FilterLLM(Simulator):
             if config.ridge is not None:
                 self.fitted.choices["temperature"] = trainee.choose_temperature(validate)
         settings = config.model_dump_json(exclude=_AFTER_TUNING)
-        result = train_stage(
-            context.run,
-            "tune",
-            trainee,
-            Schedule(config.epochs, 1, config.patience, f"cold {METRIC}", keep_start=True),
-            context.rng.spawn(1)[0],
-            depends_on=[settings, data.hash, context.encoder.lm.fingerprint],
-            validate=validate,
-            validated_on=validated_on,
-            code=__name__,
-        )
+        with trainee.without_whole_lm():
+            result = train_stage(
+                context.run,
+                "tune",
+                trainee,
+                Schedule(config.epochs, 1, config.patience, f"cold {METRIC}", keep_start=True),
+                context.rng.spawn(1)[0],
+                depends_on=[settings, data.hash, context.encoder.lm.fingerprint],
+                validate=validate,
+                validated_on=validated_on,
+                code=__name__,
+            )
         if result.metric is not None:
             self.fitted.choices["epochs"] = result.best_epoch
 

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from warmstart.config import Config
 from warmstart.data.dataset import Dataset
+from warmstart.data.queries import Queries
 from warmstart.data.tasks import RankingTask
 from warmstart.lm.load import LanguageModel
 from warmstart.lm.lora import LoRAConfig, TunableLM
@@ -19,16 +21,25 @@ from warmstart.rank import TableScorer, mean_metric
 from warmstart.simulate.memory_plan import TokenTuningPlan, token_tuning_plan
 from warmstart.simulate.user_distribution import UserDistribution
 from warmstart.simulate.user_tokens import (
+    DENSE_USERS,
     PositivePairs,
     UserTokens,
     behaviour_guided_loss,
-    text_distribution_loss,
 )
 from warmstart.train import TorchTrainee, torch_generator
+from warmstart.train.blocked_softmax import FixedLogits
+from warmstart.train.ranks import Ranks
+from warmstart.train.row_wise import RowWiseAdamW
+from warmstart.train.sampled_softmax import Proposal, Sampling
 from warmstart.train.seed import torch_seed
+from warmstart.train.sharded_module import ShardedModule, part_like, whole
+from warmstart.train.table_part import TablePart
+
+T = TypeVar("T")
 
 METRIC = "ndcg@20"
 TEMPERATURES = (100.0, 30.0, 10.0, 3.0, 1.0)
+_LARGE_TABLE = 2**28  # numbers of a table from which its optimiser is row-wise: 1 GB
 _HEAD_L2 = 10.0  # l2 of the regression in initialise_head, for unit text vectors
 
 
@@ -49,8 +60,16 @@ class TokenTuningConfig(Config):
             items, so tokens made from it look better on these than on new items.
         guidance_weight: weight of the behaviour-guided loss. The published weight is .0024 on this
             scale.
-        negatives: users sampled per batch for the softmax normaliser; 0 sums over all users. Used
-            without a ridge head only.
+        negatives: users sampled per batch for the softmax normaliser; 0 sums over all users.
+        proposal_exponent: users are sampled in proportion to (interactions + 1) ^ this; 0 samples
+            uniformly. At 1, the default, the terms of the normaliser are equal when tuning starts,
+            since a user's bias starts at log(interactions + 1).
+        table_optimiser: how user tokens and biases are updated. "adamw" keeps two numbers for each
+            of a token's; "row-wise" keeps one per user (``train.row_wise``), and no gradient has
+            the size of the table. "auto" is "row-wise" if the table is larger than 1 GB, where the
+            state and the gradient of AdamW would take 3 GB more.
+        shard_lm: with "lora", under ``torchrun``: divide the LM's weights between the processes
+            (FSDP) instead of copying them. It has no effect on a process on its own.
         epochs: maximum number of epochs; with validation the best one is kept, or the untuned start
             if it is better than every epoch. 0 turns tuning off.
         patience: epochs without a new best on the cold validation slice before tuning stops.
@@ -70,12 +89,21 @@ class TokenTuningConfig(Config):
     temperature: float = Field(default=10.0, gt=0)
     guidance_weight: float = Field(default=0.01, ge=0)
     negatives: int = Field(default=0, ge=0)
+    proposal_exponent: float = Field(default=1.0, ge=0)
+    table_optimiser: Literal["auto", "adamw", "row-wise"] = "auto"
+    shard_lm: bool = False
     epochs: int = Field(default=3, ge=0)
     patience: int = Field(default=2, ge=1)
     batch_size: int = Field(default=256, ge=1)
     learning_rate: float = Field(default=3e-4, gt=0)
     head_learning_rate: float = Field(default=2e-5, gt=0)
     token_learning_rate: float = Field(default=1e-4, ge=0)
+
+    def updates_row_wise(self, n_users: int) -> bool:
+        """Whether the table of this many users is updated by the row-wise optimiser."""
+        if self.table_optimiser == "auto":
+            return n_users * self.width > _LARGE_TABLE
+        return self.table_optimiser == "row-wise"
 
 
 def initialise_head(tokens: UserTokens, vectors: np.ndarray, guides: np.ndarray) -> None:
@@ -98,6 +126,10 @@ def initialise_head(tokens: UserTokens, vectors: np.ndarray, guides: np.ndarray)
 class DistributionTrainee(TorchTrainee):
     """Trains on the warm items with the distribution loss plus the behaviour-guided loss.
 
+    Under ``torchrun`` all processes train together: each updates its own rows of the user table,
+    and the LM reads its own part of each batch. Before a validation, for a checkpoint, and in
+    ``finish`` every process gets the whole table.
+
     Args:
         distribution: the distribution whose tokens are tuned in place.
         data: texts and training interactions.
@@ -106,6 +138,9 @@ class DistributionTrainee(TorchTrainee):
         guides: their CF vectors, constants, float32, shape (items, at most token width).
         tunable: the LM to tune as well; None keeps it frozen.
         config: learning rates, batch size and weight of the guidance.
+
+    Attributes:
+        sharded: the tuned network, if its weights are divided between the processes.
     """
 
     def __init__(
@@ -122,21 +157,59 @@ class DistributionTrainee(TorchTrainee):
         self.vectors, self.guides = vectors, torch.from_numpy(guides)
         self.targets = data.matrix.T.tocsr()[rows]
         self.tokenized: TokenizedTexts | None = None
-        named = dict(distribution.tokens.named_parameters())
-        table = {name: weight for name, weight in named.items() if name in {"table", "bias"}}
+        self.ranks = Ranks.current()
+        self._part = self._own_part()
+        tokens = distribution.tokens
+        table = {"table": self._part.table}
+        if self._part.bias is not None:
+            table["bias"] = self._part.bias
+        named = dict(tokens.named_parameters())
         head = {name: weight for name, weight in named.items() if name not in table}
         adapter: dict[str, torch.nn.Parameter] = {}
+        self.sharded: ShardedModule | None = None
         if tunable is not None:
             texts = [data.catalogue.texts[row] for row in rows]
             self.tokenized = tokenize(tunable.lm, texts)
+            if config.shard_lm and self.ranks is not None:
+                self.sharded = ShardedModule(tunable.body)
             adapter = tunable.adapter_parameters()
+        self._adapter = list(adapter.values())
+        self.row_wise = config.updates_row_wise(tokens.n_users)
         groups = [
-            {"params": list(table.values()), "lr": config.token_learning_rate},
+            {
+                "params": list(table.values()),
+                "lr": config.token_learning_rate,
+                "row_wise": self.row_wise,
+            },
             {"params": list(head.values()), "lr": config.head_learning_rate},
-            {"params": list(adapter.values()), "lr": config.learning_rate},
+            {"params": self._adapter, "lr": config.learning_rate},
         ]
-        optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
+        optimiser = RowWiseAdamW(groups)
+        self._fused = optimiser.fused(*self._table) if self.row_wise else None
+        self._proposal: Proposal | None = None
+        if config.negatives:
+            weights = None
+            if config.proposal_exponent:
+                counts = torch.from_numpy(data.matrix.getnnz(axis=1))
+                weights = (counts + 1.0) ** config.proposal_exponent
+            self._proposal = Proposal(tokens.n_users, weights)
         super().__init__({**table, **head, **adapter}, optimiser)
+
+    def _own_part(self) -> TablePart:
+        """The rows of the user table that this process updates; they share the table's memory."""
+        tokens = self.distribution.tokens
+        if self.ranks is None:
+            return TablePart(tokens.table, tokens.bias)
+        for tensor in (*tokens.parameters(), self.guides):  # in case the processes differ in a bit
+            self.ranks.broadcast_(tensor.detach())
+        rows = self.ranks.rows(tokens.n_users)
+        table = torch.nn.Parameter(tokens.table.detach()[rows])
+        bias = None if tokens.bias is None else torch.nn.Parameter(tokens.bias.detach()[rows])
+        return TablePart(table, bias, self.ranks, rows)
+
+    @property
+    def _table(self) -> tuple[Tensor, Tensor | None]:
+        return self._part.table, self._part.bias
 
     def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:
         generator = torch_generator(rng)
@@ -157,35 +230,99 @@ class DistributionTrainee(TorchTrainee):
         yield from np.array_split(order, max(1, len(order) // self.config.batch_size))
 
     def _loss(self, batch: np.ndarray, generator: torch.Generator) -> Tensor:
-        tokens, ridge = self.distribution.tokens, self.distribution.ridge
-        if self.tunable is None or self.tokenized is None:
-            pooled = torch.from_numpy(self.vectors[batch])
-        else:
-            pooled = self.tunable(self.tokenized.batch(batch, self.tunable.lm.device)).cpu()
-        queries = tokens.queries(pooled)
+        tokens = self.distribution.tokens
+        queries = tokens.queries(self._pooled(batch))
         targets = self.targets[batch].tocoo()
         positives = PositivePairs(
             torch.from_numpy(targets.row.astype(np.int64)),
             torch.from_numpy(targets.col.astype(np.int64)),
             torch.from_numpy(targets.data),
         )
-        if ridge is None:
-            loss = tokens.loss(
-                queries, positives, negatives=self.config.negatives, generator=generator
-            )
-        else:
-            left_out = torch.from_numpy(ridge.leave_one_out(self.vectors, self.targets, batch))
-            logits = tokens.logits(queries)
-            logits = logits + left_out * self.distribution.ridge_logit_scale
-            loss = text_distribution_loss(
-                logits[positives.rows, positives.users],
-                logits.logsumexp(1),
-                positives.rows,
-                positives.weights,
-            )
+        sampling = None
+        if self._proposal is not None:
+            sampling = Sampling(self.config.negatives, self._proposal, generator, self.row_wise)
+        loss = tokens.loss(
+            queries,
+            positives,
+            offset=self._left_out(batch),
+            sampling=sampling,
+            update=self._fused,
+            part=self._part,
+        )
         guides = self.guides[torch.from_numpy(batch)]
         guided = behaviour_guided_loss(queries[:, : guides.shape[1]], guides)
         return loss + self.config.guidance_weight * guided
+
+    def _pooled(self, batch: np.ndarray) -> Tensor:
+        """Encode a batch of items, with a gradient if the LM is tuned; shape (batch, LM width)."""
+        if self.tunable is None or self.tokenized is None:
+            return torch.from_numpy(self.vectors[batch])
+        device = self.tunable.lm.device
+        if self.ranks is None:
+            return self.tunable(self.tokenized.batch(batch, device)).cpu()
+        own = self.ranks.share(len(batch))
+        # Without a text of its own a process reads another's, since all must run a divided network.
+        texts = batch[own] if own.stop > own.start else batch[:1]
+        pooled = self.tunable(self.tokenized.batch(texts, device)).cpu()
+        return self.ranks.batched(pooled[: own.stop - own.start], own, len(batch))
+
+    def _left_out(self, batch: np.ndarray) -> Tensor | FixedLogits | None:
+        """The ridge's leave-one-out predictions for items of the training, as logits."""
+        ridge, scale = self.distribution.ridge, self.distribution.ridge_logit_scale
+        if ridge is None:
+            return None
+        table = getattr(ridge, "user_table", None)
+        if table is None:
+            return torch.from_numpy(ridge.leave_one_out(self.vectors, self.targets, batch)) * scale
+        vectors = ridge.leave_one_out_vectors(  # pyright: ignore[reportAttributeAccessIssue]
+            self.vectors, self.targets, batch
+        )
+        return FixedLogits(torch.from_numpy(vectors) * scale, torch.from_numpy(table))
+
+    def _update(self) -> None:
+        if self.ranks is not None and self.sharded is None:
+            self.ranks.average_([w.grad for w in self._adapter if w.grad is not None])
+        super()._update()
+
+    # -- what processes that train together exchange --
+
+    def agreed(self, value: T) -> T:
+        return value if self.ranks is None else self.ranks.agreed(value)
+
+    def _gather_table(self) -> None:
+        """Complete the whole table, whose other rows have been updated by other processes."""
+        if self.ranks is not None:
+            for whole_table in (self.distribution.tokens.table, self.distribution.tokens.bias):
+                if whole_table is not None:
+                    self.ranks.gather_rows_(whole_table.detach())
+
+    def _export(self, parameter: Tensor, value: Tensor) -> np.ndarray:
+        if self.ranks is not None and value.ndim and self._is_of_table(parameter):
+            gathered = value.new_empty(self.distribution.tokens.n_users, *value.shape[1:])
+            gathered[self._part.rows] = value
+            value = self.ranks.gather_rows_(gathered)
+        return super()._export(parameter, whole(value))
+
+    def _import(self, parameter: Tensor, array: np.ndarray) -> Tensor:
+        if array.ndim and self._is_of_table(parameter):
+            array = array[self._part.rows]
+        return part_like(array, parameter)
+
+    def _is_of_table(self, parameter: Tensor) -> bool:
+        return any(parameter is part for part in self._table)
+
+    def without_whole_lm(self) -> AbstractContextManager[None]:
+        """Free the LM's whole weights inside the block, if they are divided between processes."""
+        return nullcontext() if self.sharded is None else self.sharded.without_whole_weights()
+
+    def finish(self) -> TunableLM | None:
+        """Complete the whole table in every process; return the tuned LM as a whole."""
+        self._gather_table()
+        if self.sharded is None or self.tunable is None:
+            return self.tunable
+        tuned = TunableLM(self.tunable.lm, self.tunable.config, np.random.default_rng(0))
+        tuned.load_adapter(self.tunable.adapter())
+        return tuned
 
     def validator(
         self, frozen: np.ndarray, data: Dataset, task: RankingTask
@@ -200,14 +337,24 @@ class DistributionTrainee(TorchTrainee):
         ridge = self.distribution.ridge
         vectors = frozen[task.candidates]
         texts = [data.catalogue.texts[item] for item in task.candidates]
-        fixed = 0.0 if ridge is None else ridge.predict(vectors)
+        # Of many users only those are scored who ask.
+        users = None if data.n_users <= DENSE_USERS else np.unique(task.queries.users)
+        fixed = 0.0 if ridge is None else ridge.predict(vectors, users)
         scale = self.distribution.ridge_logit_scale
         tokens_alone = UserDistribution(self.distribution.tokens, None, scale)
 
         def quality() -> float:
+            self._gather_table()
             tuned = vectors if self.tunable is None else self.tunable.encode(texts)
-            table = TableScorer(task.candidates, tokens_alone.user_scores(vectors, tuned) + fixed)
-            return mean_metric(table.score, task, METRIC)
+            scores = tokens_alone.user_scores(vectors, tuned, users) + fixed
+            table = TableScorer(task.candidates, scores)
+
+            def score(queries: Queries, items: np.ndarray) -> np.ndarray:
+                if users is not None:
+                    queries = Queries.of_users(np.searchsorted(users, queries.users))
+                return table.score(queries, items)
+
+            return self.agreed(mean_metric(score, task, METRIC))
 
         return quality
 
@@ -235,6 +382,14 @@ class DistributionTrainee(TorchTrainee):
             batch_size=self.config.batch_size,
             tokens=int(self.tokenized.lengths.max()) if self.tokenized is not None else 1,
             two_layer=self.config.head == "two-layer",
-            # Beside a ridge the loss is over all users.
-            negatives=self.config.negatives if self.distribution.ridge is None else 0,
+            row_wise=self.row_wise,
+            dense_offset=isinstance(self._left_out(np.arange(1)), Tensor),
+            # The positive users of a batch are among the sampled ones.
+            sampled=self.config.negatives and self.config.negatives + self._most_positives(),
+            processes=1 if self.ranks is None else self.ranks.size,
         )
+
+    def _most_positives(self) -> int:
+        """The most positive pairs that a batch can have."""
+        counts = np.sort(np.diff(self.targets.indptr))
+        return int(counts[-self.config.batch_size :].sum())

@@ -4,8 +4,9 @@
 
 Unlike in the public FilterLLM code, the head is signed (no ReLU), the tokens have their own width
 instead of the LM's, the logits have a learned scale, and an optional user bias carries the users'
-activity. For many users, training can sample the normaliser, and top-k processes the table in
-blocks, so that only one block of logits is in memory.
+activity. For many users, training and top-k process the table in blocks, so that only one block of
+logits is in memory; training can sample the normaliser instead, and share the table between
+processes.
 """
 
 import math
@@ -18,8 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from warmstart.errors import ArtefactError, ConfigError, DataError
+from warmstart.train.blocked_softmax import BlockUpdate, FixedLogits, blocked_softmax
+from warmstart.train.sampled_softmax import Sampling, gather_rows
+from warmstart.train.table_part import TablePart
 
-_BLOCK = 65_536  # users per block of logits
+_BLOCK = 65_536  # users per block of logits, in inference
+DENSE_USERS = 65_536
+"""Up to this many users, training computes the logits of all at once, and validation scores all."""
 
 
 @dataclass(frozen=True)
@@ -112,40 +118,104 @@ class UserTokens(nn.Module):
         queries: Tensor,
         positives: PositivePairs,
         *,
-        negatives: int = 0,
-        proposal: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        offset: Tensor | FixedLogits | None = None,
+        sampling: Sampling | None = None,
         item_weights: Tensor | None = None,
+        update: BlockUpdate | None = None,
+        part: TablePart | None = None,
     ) -> Tensor:
         """Compute the text distribution loss of a batch, with a full or a sampled softmax.
+
+        Up to 65,536 users the logits of all users are computed at once, for more in blocks, so that
+        memory does not depend on the number of users. Numbers differ in their last bits only.
 
         Args:
             queries: h, shape (batch, width).
             positives: the positive users of each item.
-            negatives: users sampled for the normaliser, shared by the batch; 0 sums over all users.
-            proposal: sampling probabilities, shape (n_users,); None samples uniformly.
-            generator: random generator of the sample, on the CPU; required with ``negatives``.
+            offset: constant logits that are added: of shape (batch, n_users), or, with memory that
+                does not depend on the number of users, as a product.
+            sampling: how to sample the normaliser; None sums over all users.
             item_weights: see ``text_distribution_loss``.
-
-        Raises:
-            ConfigError: ``negatives`` without ``generator``.
+            update: updates the table during the backward pass, see ``blocked_softmax``; not with
+                ``sampling`` or a matrix as ``offset``.
+            part: the part of the table that this process holds, if several processes share it; all
+                call this method with the same arguments.
         """
-        if not negatives:
-            logits = self.logits(queries)
-            picked = logits[positives.rows, positives.users]
-            log_normalisers = logits.logsumexp(1)
+        part = part or TablePart(self.table, self.bias)
+        queries_of_part, scale = queries, self.log_scale.exp()
+        if part.ranks is not None:
+            queries_of_part, scale = part.ranks.spread(queries * scale), torch.ones(())
+        if sampling is not None:
+            found = self._sampled(queries_of_part * scale, positives, offset, sampling, part)
         else:
-            if generator is None:
-                raise ConfigError("UserTokens.loss: sampled negatives need a generator")
-            sampled, log_weights, columns = _sample(
-                positives.users, self.n_users, negatives, proposal, generator
-            )
-            logits = self.logits(queries, sampled)
-            picked = logits[positives.rows, columns]
-            log_normalisers = (logits + log_weights).logsumexp(1)
+            found = self._full(queries_of_part, scale, positives, offset, update, part)
+        picked, log_normalisers = found
         return text_distribution_loss(
             picked, log_normalisers, positives.rows, positives.weights, item_weights=item_weights
         )
+
+    def _full(
+        self,
+        queries: Tensor,
+        scale: Tensor,
+        positives: PositivePairs,
+        offset: Tensor | FixedLogits | None,
+        update: BlockUpdate | None,
+        part: TablePart,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the logits of the positive pairs and the log-normalisers, over all users."""
+        held, places = part.find(positives.users)
+        pairs = positives.rows[held], places[held]
+        many = self.n_users > DENSE_USERS or update is not None
+        if isinstance(offset, FixedLogits) or (offset is None and many):
+            fixed = None
+            if offset is not None:
+                fixed = FixedLogits(offset.queries, offset.table[part.rows])
+            picked, normalisers = blocked_softmax(
+                queries * scale, part.table, *pairs, bias=part.bias, fixed=fixed, update=update
+            )
+        else:
+            logits = queries @ part.table.T * scale
+            if part.bias is not None:
+                logits = logits + part.bias
+            if offset is not None:
+                logits = logits + offset[:, part.rows]
+            picked, normalisers = logits[pairs], logits.logsumexp(1)
+        return part.combine(picked, held, normalisers)
+
+    def _sampled(
+        self,
+        queries: Tensor,
+        positives: PositivePairs,
+        offset: Tensor | FixedLogits | None,
+        sampling: Sampling,
+        part: TablePart,
+    ) -> tuple[Tensor, Tensor]:
+        """As ``_full``, with a sample of the users; queries are scaled."""
+        sample = sampling.draw(positives.users)
+        held, places = part.find(sample.rows)
+        users, places = sample.rows[held], places[held]
+        position = held.cumsum(0) - 1  # of a sampled user among those that this process holds
+        pair_held = held[sample.columns]
+        gather = gather_rows if sampling.sparse else _indexed
+        bias = sample.log_weights[held]
+        if part.bias is not None:
+            bias = bias + gather(part.bias, places)
+        fixed = None
+        if isinstance(offset, FixedLogits):
+            fixed = FixedLogits(offset.queries, offset.table[users])
+        elif offset is not None:
+            identity = torch.eye(len(queries), dtype=queries.dtype)
+            fixed = FixedLogits(identity, offset[:, users].T)
+        picked, normalisers = blocked_softmax(
+            queries,
+            gather(part.table, places),
+            positives.rows[pair_held],
+            position[sample.columns[pair_held]],
+            bias=bias,
+            fixed=fixed,
+        )
+        return part.combine(picked, pair_held, normalisers)
 
     @torch.no_grad()
     def log_normalisers(self, queries: Tensor, *, block: int = _BLOCK) -> Tensor:
@@ -215,8 +285,7 @@ class UserTokens(nn.Module):
         return tokens
 
     def _rows(self, users: Tensor) -> Tensor:
-        # The backward pass of embedding is much faster than that of indexing.
-        return functional.embedding(users, self.table)
+        return _indexed(self.table, users)
 
 
 def initial_tokens(
@@ -287,34 +356,10 @@ def _linear(inputs: int, outputs: int, rng: np.random.Generator) -> nn.Linear:
     return layer
 
 
-def _sample(
-    positive_users: Tensor,
-    n_users: int,
-    negatives: int,
-    proposal: Tensor | None,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Sample users whose weighted sum is an unbiased estimate of the normaliser Z.
-
-    Each positive user of the batch is included once, with weight 1. The rest of the sum is
-    estimated by sampling with replacement from the proposal Q: a sampled user u has the weight
-    1 / (negatives * Q(u)) (the log-Q correction), or 0 if u is a positive user of the batch.
-
-    Returns:
-        int64 users, float32 log-weights of the same shape (-inf for weight 0), and the position of
-        each positive pair's user among these users.
-    """
-    device = positive_users.device
-    uniform = torch.full((n_users,), 1 / n_users)
-    probabilities = uniform if proposal is None else proposal.float().cpu()
-    probabilities = probabilities / probabilities.sum()
-    drawn = torch.multinomial(probabilities, negatives, replacement=True, generator=generator)
-    positive, columns = positive_users.unique(return_inverse=True)
-    log_weights = -(probabilities[drawn] * negatives).log().to(device)
-    drawn = drawn.to(device)
-    log_weights[torch.isin(drawn, positive)] = -math.inf
-    log_ones = log_weights.new_zeros(len(positive))
-    return torch.cat([positive, drawn]), torch.cat([log_ones, log_weights]), columns
+def _indexed(table: Tensor, users: Tensor) -> Tensor:
+    """Gather rows of a matrix or entries of a vector, with a dense gradient."""
+    # The backward pass of embedding is much faster than that of indexing.
+    return functional.embedding(users, table) if table.ndim == 2 else table[users]
 
 
 def _first_k(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -22,8 +23,11 @@ from rich.progress import Progress
 from warmstart.errors import ConfigError
 from warmstart.process import check_process
 from warmstart.train.checkpoint import Arrays, Checkpoint, read_checkpoint, write_checkpoint
+from warmstart.train.ranks import is_first_process
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Trainee(ABC):
@@ -55,6 +59,10 @@ class Trainee(ABC):
 
     def restore_optimiser(self, state: Arrays) -> None:  # noqa: B027 - nothing to do by default
         """Load the arrays of ``optimiser_state``."""
+
+    def agreed(self, value: T) -> T:
+        """Return what the first process passes, if processes train together; else ``value``."""
+        return value
 
 
 @dataclass(frozen=True)
@@ -126,12 +134,15 @@ def run_epochs(
     check_process()
     seed = int(rng.integers(2**63))
     validated = validate is not None
+    if not is_first_process():
+        folder = None  # the first one keeps the checkpoints, and reads them for all
     settings = f"{settings} seed={seed} {schedule} validated={validated}"
     checkpoint = Checkpoint()
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint = read_checkpoint(folder, settings) or checkpoint
         (folder / "log.jsonl").write_text("".join(_line(row) for row in checkpoint.history))
+    checkpoint, keeps = trainee.agreed((checkpoint, folder is not None))
     epoch = 0
     if checkpoint.history:
         epoch = int(checkpoint.history[-1]["epoch"])
@@ -150,14 +161,16 @@ def run_epochs(
             _warn_of_divergence(checkpoint.history)
             _keep_best(checkpoint, trainee, row, schedule, validated)
             bar.update(task, completed=epoch, description=f"{schedule.metric} {_best(checkpoint)}")
-            if folder is None:
+            if not keeps:
                 continue
-            with (folder / "log.jsonl").open("a") as log:
-                log.write(_line(row))
+            if folder is not None:
+                with (folder / "log.jsonl").open("a") as log:
+                    log.write(_line(row))
             done = _finished(checkpoint, schedule, validated)
-            if done or time.monotonic() - saved >= checkpoint_seconds:
+            if trainee.agreed(done or time.monotonic() - saved >= checkpoint_seconds):
                 checkpoint.state, checkpoint.optimiser = trainee.state(), trainee.optimiser_state()
-                write_checkpoint(folder, settings, checkpoint)
+                if folder is not None:
+                    write_checkpoint(folder, settings, checkpoint)
                 saved = time.monotonic()
     if checkpoint.best_state:
         trainee.restore(checkpoint.best_state)

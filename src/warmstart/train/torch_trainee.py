@@ -87,6 +87,8 @@ class TorchTrainee(Trainee):
         Returns:
             The loss.
         """
+        if not self._n_accumulated:  # before the backward pass, which may update tables
+            self._set_rates()
         loss.backward()
         self._n_accumulated += 1
         if self._n_accumulated == self.steps.accumulate:
@@ -105,12 +107,14 @@ class TorchTrainee(Trainee):
                     tensor.grad /= self._n_accumulated
         if self.steps.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.steps.clip_norm)
-        factor = self.steps.rate_factor(self._n_updates)
-        for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
-            group["lr"] = rate * factor
         self.optimiser.step()
         self._n_updates += 1
         self._discard_gradients()
+
+    def _set_rates(self) -> None:
+        factor = self.steps.rate_factor(self._n_updates)
+        for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
 
     def _discard_gradients(self) -> None:
         """Free the gradients before the next forward pass needs memory."""
@@ -118,16 +122,19 @@ class TorchTrainee(Trainee):
         self._n_accumulated = 0
 
     def state(self) -> Arrays:
-        return {name: _numpy(tensor) for name, tensor in self.parameters.items()}
+        return {
+            name: self._export(tensor, tensor.detach()) for name, tensor in self.parameters.items()
+        }
 
     def restore(self, state: Arrays) -> None:
         with torch.no_grad():
             for name, tensor in self.parameters.items():
-                tensor.copy_(torch.from_numpy(np.asarray(state[name])))
+                tensor.copy_(self._import(tensor, np.asarray(state[name])))
 
     def optimiser_state(self) -> Arrays:
+        numbered = self._numbered_parameters()
         slots = {
-            f"{number}/{name}": _numpy(torch.as_tensor(value))
+            f"{number}/{name}": self._export(numbered[number], torch.as_tensor(value))
             for number, values in self.optimiser.state_dict()["state"].items()
             for name, value in values.items()
         }
@@ -136,14 +143,28 @@ class TorchTrainee(Trainee):
     def restore_optimiser(self, state: Arrays) -> None:
         self._discard_gradients()
         self._n_updates = int(state[_N_UPDATES])
+        numbered = self._numbered_parameters()
         slots: dict[int, dict[str, torch.Tensor]] = {}
         for key, array in state.items():
             if key == _N_UPDATES:
                 continue
             number, _, name = key.partition("/")
-            slots.setdefault(int(number), {})[name] = torch.from_numpy(np.array(array))
+            value = self._import(numbered[int(number)], np.array(array))
+            slots.setdefault(int(number), {})[name] = value
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+
+    def _numbered_parameters(self) -> list[torch.Tensor]:
+        """The parameters in the order in which the optimiser's state numbers them."""
+        return [tensor for group in self.optimiser.param_groups for tensor in group["params"]]
+
+    def _export(self, parameter: torch.Tensor, value: torch.Tensor) -> np.ndarray:
+        """Copy a parameter, or a value that the optimiser keeps for it, for a checkpoint."""
+        return value.cpu().numpy().copy()
+
+    def _import(self, parameter: torch.Tensor, array: np.ndarray) -> torch.Tensor:
+        """Turn an array that ``_export`` returned into the value that this process holds."""
+        return torch.from_numpy(array)
 
 
 def torch_generator(
@@ -151,7 +172,3 @@ def torch_generator(
 ) -> torch.Generator:
     """Create a torch generator seeded by one draw from ``rng``."""
     return torch.Generator(device).manual_seed(int(rng.integers(2**63)))
-
-
-def _numpy(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy().copy()
