@@ -246,7 +246,7 @@ def test_bounds_on_rounding_hold(seed, width):
 
 
 def test_samples_do_not_depend_on_shards_threads_or_batches():
-    rng, vectors, queries, bias = drawn(0, 30_000, 32, 5)
+    _, vectors, queries, bias = drawn(0, 30_000, 32, 5)
     keys = sampling_keys(7, np.arange(5))
     whole = VectorTable(vectors, bias=bias).search(queries, 30, keys=keys, log_normalisers=True)
     shards = in_shards(vectors, bias, [100, 17_001])

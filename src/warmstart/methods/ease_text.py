@@ -70,6 +70,8 @@ class EaseText(RidgeRecommender):
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
+        width = context.encoder.width
+        self.config.ridge.check_size(self.name, int(data.warm.sum()), data.n_users, width)
         self._ease = fit_backbone(self.config.ease, data, context)
         with context.run.stage("encode"):
             self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)

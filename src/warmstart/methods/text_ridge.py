@@ -42,6 +42,8 @@ class TextRidge(RidgeRecommender):
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
+        width = context.encoder.width
+        self.config.check_size(self.name, int(data.warm.sum()), data.n_users, width)
         with context.run.stage("encode"):
             self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
         self._head = fit_ridge(self.config, self._texts.rows, data, context)
