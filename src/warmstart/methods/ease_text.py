@@ -76,6 +76,7 @@ class EaseText(RidgeRecommender):
         with context.run.stage("encode"):
             self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
         self._head = fit_ridge(self.config.ridge, self._texts.rows, data, context)
+        self._keep_features()
         with context.run.stage("calibrate"):
             self._calibration, self.fitted.choices = fit_calibration(
                 self.config,
@@ -119,7 +120,7 @@ class EaseText(RidgeRecommender):
 
     def _state(self) -> dict[str, np.ndarray]:
         return {
-            "vectors": self._texts.rows,
+            **self._ridge_state(),
             **self._calibration.state(),
             **self._head.state(),
             **nest("ease", self._ease.state()),
@@ -129,4 +130,5 @@ class EaseText(RidgeRecommender):
         self._ease = build(self.config.ease).restore(unnest("ease", state))
         self._texts = TextVectors(state["vectors"], self.fitted.lms["encoder"], models.encoder)
         self._head = RidgeHead.restore(self.config.ridge, state)
+        self._features = state.get("features")
         self._calibration = ColdCalibration.restore(state)

@@ -47,6 +47,7 @@ class TextRidge(RidgeRecommender):
         with context.run.stage("encode"):
             self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
         self._head = fit_ridge(self.config, self._texts.rows, data, context)
+        self._keep_features()
 
     def _user_states(self, users: np.ndarray) -> TextRidgeStates:
         known = self.fitted.positives[users][:, self.fitted.warm]
@@ -61,7 +62,7 @@ class TextRidge(RidgeRecommender):
         """Positions among the warm items if these span the solution, else features."""
         if self._spans_fit:
             return (np.cumsum(self.fitted.warm) - 1)[items]
-        return self._head.features(self._texts.rows[items])
+        return self._features_of(items)
 
     def _score_warm(self, states: TextRidgeStates, items: np.ndarray) -> np.ndarray:
         if self._spans_fit:
@@ -88,8 +89,9 @@ class TextRidge(RidgeRecommender):
         return ProductQueries.of(states.mean(lambda own: own.weights.T))
 
     def _state(self) -> dict[str, np.ndarray]:
-        return {"vectors": self._texts.rows, **self._head.state()}
+        return {**self._ridge_state(), **self._head.state()}
 
     def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
         self._texts = TextVectors(state["vectors"], self.fitted.lms["encoder"], models.encoder)
         self._head = RidgeHead.restore(self.config, state)
+        self._features = state.get("features")

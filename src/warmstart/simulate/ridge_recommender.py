@@ -22,6 +22,27 @@ class RidgeRecommender(Servable, TableSimulator):
 
     _texts: TextVectors
     _head: RidgeHead
+    _features: np.ndarray | None = None  # of the catalogue, with a rank, (n_items, rank)
+
+    def _keep_features(self) -> None:
+        """Keep the features of the catalogue if they are short."""
+        if self._head.user_table is not None:
+            self._features = self._features_of_texts(self._texts.rows)
+
+    def _features_of(self, items: np.ndarray) -> np.ndarray:
+        """Features of items of the catalogue, float32, shape (items, width)."""
+        if self._features is not None:
+            return self._features[items]
+        return self._head.features(self._texts.rows[items])
+
+    def _features_of_texts(self, vectors: np.ndarray) -> np.ndarray:
+        blocks = self._head.item_blocks(len(vectors))
+        parts = [self._head.features(vectors[rows]) for rows in blocks]
+        return np.concatenate([self._head.features(vectors[:0]), *parts])
+
+    def _ridge_state(self) -> dict[str, np.ndarray]:
+        features = {} if self._features is None else {"features": self._features}
+        return {"vectors": self._texts.rows, **features}
 
     @property
     def text_vectors(self) -> np.ndarray:
@@ -48,11 +69,11 @@ class RidgeRecommender(Servable, TableSimulator):
 
     def item_rows(self, encoding: ItemEncoding) -> ItemRows:
         """As ``Servable.item_rows``: the features of the texts."""
-        return {"features": self._head.features(encoding["vectors"])}
+        return {"features": self._features_of_texts(encoding["vectors"])}
 
     def cold_rows(self, items: np.ndarray) -> ItemRows:
         """As ``Servable.cold_rows``."""
-        return self.item_rows({"vectors": self._texts.rows[items]})
+        return {"features": self._features_of(items)}
 
     def cold_vectors(self, rows: ItemRows) -> np.ndarray:
         """As ``Servable.cold_vectors``: the features of the texts."""
@@ -102,4 +123,8 @@ class RidgeRecommender(Servable, TableSimulator):
         return found_users(found, found.scores, self.name)
 
     def _add_items(self, items: Catalogue) -> None:
+        start = len(self._texts.rows)
         self._texts.append(items.texts)
+        if self._features is not None:
+            new = self._features_of_texts(self._texts.rows[start:])
+            self._features = np.concatenate([self._features, new])

@@ -368,11 +368,11 @@ class Case:
         return found
 
 
-def all_scores(model: Recommender) -> np.ndarray:
-    """Scores of all items for all users, float32, shape (n_users, n_items)."""
+def all_scores(model: Recommender, n_items: int | None = None) -> np.ndarray:
+    """Scores of all items, or the first ones, for all users: float32, shape (n_users, n_items)."""
     fitted = model.fitted
     users = queries_of(model, rows(len(fitted.user_ids)))
-    return model.score(users, rows(len(fitted.catalogue)))
+    return model.score(users, rows(len(fitted.catalogue) if n_items is None else n_items))
 
 
 def scorer(model: Recommender) -> ScoreFunction:

@@ -20,15 +20,21 @@ from warmstart.testing.new_process import queries_of, recommend_to
 @on_shared_fit
 @for_ability(AddsItems, "add items")
 def abilities_add_keeps_old_scores(case: Case) -> None:
-    """New items are appended, scored as declared and saved; old scores stay bit-identical."""
+    """New items are appended, scored as declared and saved; old scores stay bit-identical.
+
+    Old items are scored on their own: a matrix product may round the score of a pair differently
+    among more items.
+    """
     model: Any = case.loaded()
     n_items = case.scores.shape[1]
     new = case.world.new_items((0, 1, 1, 0))
     added = model.add_items(new)
     assert added["item"].to_list() == new.item_ids.values
     assert added["row"].to_list() == list(range(n_items, n_items + 4))
-    np.testing.assert_array_equal(all_scores(model)[:, :n_items], case.scores)
-    scores = all_scores(model)[:, n_items:]
+    scores = all_scores(model)
+    np.testing.assert_allclose(scores[:, :n_items], case.scores, rtol=1e-4, atol=1e-5)
+    scores = scores[:, n_items:]
+    np.testing.assert_array_equal(all_scores(model, n_items), case.scores)
     scored = case.cls.traits.cold_items != "none"
     assert (np.isfinite(scores) if scored else np.isnan(scores)).all()
     again = load_model(model.save(case.folder("grown")))
