@@ -7,7 +7,8 @@ Each case and size runs in its own process. Memory is the peak during the steps 
 above what the process had before the first one, when the table, its bias and, for "product", the
 user table of a ridge were there: gradients, the state of the optimiser, logits. A case whose plan
 needs more than ``--share`` of the memory of the machine is not run. Seconds are the median of the
-steps after the first, which also makes the state of the optimiser.
+steps after the first, which also makes the state of the optimiser; the fastest step tells more on
+a machine that others use too, and is drawn.
 
 The batch has 64 items with 20 positive users each; tokens have width 64.
 """
@@ -111,6 +112,7 @@ def work(case: str, users: int, steps: int) -> None:
         "table_mb": round(4 * users * (WIDTH + 1) / 1e6, 1),
         "first_step_seconds": round(first, 4),
         "step_seconds": round(statistics.median(seconds), 4),
+        "fastest_step_seconds": round(min(seconds), 4),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1),
     }
     typer.echo(json.dumps(figures))
@@ -201,7 +203,7 @@ def draw(runs: list[dict], target: Path) -> None:
         rows = [row for row in runs if row["case"] == name and "step_seconds" in row]
         sizes = [row["n_users"] for row in rows]
         left.loglog(sizes, [row["beyond_table_mb"] for row in rows], "o-", label=label)
-        right.loglog(sizes, [row["step_seconds"] for row in rows], "o-", label=label)
+        right.loglog(sizes, [row["fastest_step_seconds"] for row in rows], "o-", label=label)
     tables = {row["n_users"]: row["table_mb"] for row in runs if "table_mb" in row}
     left.loglog(list(tables), list(tables.values()), "k:", label="the table itself")
     left.set(xlabel="users", ylabel="MB beyond the table", title="Peak memory of a step")
