@@ -31,7 +31,7 @@ from scipy import sparse
 from warmstart.abilities import AddsItems
 from warmstart.core import Recommender
 from warmstart.data.histories import Histories
-from warmstart.rank.product_queries import ProductQueries
+from warmstart.retrieval.queries import ProductQueries
 from warmstart.similar_users import SimilarUsers
 
 ItemEncoding: TypeAlias = dict[str, np.ndarray]

@@ -9,49 +9,19 @@ from warmstart.backbones.bpr import (
     _BLOCKS,
     Bpr,
     BprConfig,
-    _below,
     _bucket,
-    _sample,
+    _pair_step,
     _softmax_step,
     _update,
-    _xorshift,
 )
-
-
-def test_a_negative_is_never_an_interaction():
-    rng = np.random.default_rng(0)
-    pool = rng.permutation(50).astype(np.int32)
-    seen = np.sort(rng.choice(50, 40, replace=False)).astype(np.int32)
-    drawn, random = [], 12345
-    for _ in range(200):
-        candidates = np.empty(4, np.int32)
-        found, random = _sample(pool, seen, candidates, random)
-        assert found == 4
-        drawn.extend(candidates[1:])
-    assert not set(drawn) & set(seen)
-    counts = np.bincount(drawn, minlength=50)[np.setdiff1d(pool, seen)]
-    assert counts.min() > 30  # 60 expected of each of the ten
-
-
-def test_a_user_with_every_item_gets_no_negative():
-    pool = np.arange(5, dtype=np.int32)
-    found, _ = _sample(pool, pool, np.empty(3, np.int32), 1)
-    assert found == 1
-
-
-def test_numbers_below_n_are_uniform():
-    random, counts = 88172645463325252, np.zeros(7)
-    for _ in range(7000):
-        random = np.uint64(_xorshift(random))
-        counts[_below(random, 7)] += 1
-    assert (np.abs(counts - 1000) < 150).all()
 
 
 def test_blocks_hold_every_interaction_once():
     rng = np.random.default_rng(0)
     rows, columns = rng.integers(0, 20, 300), rng.integers(0, 30, 300)
     user_block, item_block = rng.integers(0, _BLOCKS, 20), rng.integers(0, _BLOCKS, 30)
-    order, starts = _bucket(rows, columns, user_block, item_block)
+    order = np.empty(300, np.int32)
+    starts = _bucket(rows, columns, user_block, item_block, order)
     assert sorted(order) == list(range(300))
     for block in range(_BLOCKS * _BLOCKS):
         inside = order[starts[block] : starts[block + 1]]
@@ -94,8 +64,24 @@ def test_a_step_follows_the_gradient(negatives):
             assert moved_items[row, j] - items[row, j] == pytest.approx(-slope, abs=1e-4)
 
 
-def test_threads_do_not_change_the_result(world):
-    config = BprConfig(width=8, epochs=5)
+def test_a_step_with_one_negative_is_the_step_with_many():
+    rng = np.random.default_rng(0)
+    users, items = (rng.normal(size=(4, 6)).astype(np.float32) for _ in range(2))
+    users[:, -1] = 1
+    x, others, descent = users[2].copy(), items.copy(), np.empty(2, np.float32)
+    candidates = np.array([3, 1], np.int32)
+    step, shrink = np.float32(0.3), np.float32(0.1)
+    expected = _softmax_step(x, others, candidates, descent, 0.5)
+    _update(x, others, candidates, descent, step, shrink, np.empty(6, np.float32))
+    found = _pair_step(users, 2, items, 3, 1, 0.5, step, shrink)
+    assert found == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(users[2], x, rtol=1e-5)
+    np.testing.assert_allclose(items, others, rtol=1e-5)
+
+
+@pytest.mark.parametrize("negatives", [1, 3])
+def test_threads_do_not_change_the_result(world, negatives):
+    config = BprConfig(width=8, epochs=5, negatives=negatives)
     before = numba.get_num_threads()
     results = []
     try:

@@ -16,6 +16,7 @@ from warmstart.run import Run
 from warmstart.simulate.calibration import ColdCalibration
 from warmstart.simulate.fusion import ScoreFusion
 from warmstart.simulate.hybrid import HybridScorer, can_score
+from warmstart.simulate.user_scores import UserScores
 
 CONFIGS = {
     "bpr": BprConfig(width=12, epochs=40, learning_rate=0.2, negatives=4, validate_every=1),
@@ -45,6 +46,8 @@ def everything(world):
 
 
 def append(hybrid, interactions, user_scores=None):
+    if isinstance(user_scores, np.ndarray):
+        user_scores = UserScores(user_scores)
     hybrid.append(hybrid.rows_of(hybrid.backbone.fold_in(interactions), user_scores))
 
 
@@ -88,13 +91,13 @@ def test_a_fusion_weights_both_scorers_and_scales_items_by_their_norm(world, bac
     fusion = ScoreFusion.fit(0.4, 0.5, folded, text)
     hybrid = HybridScorer(backbone, world.data.n_users, fusion)
     append(hybrid, truth, text)
-    before = hybrid.text_scores.copy(), hybrid.folded.copy()
+    before = hybrid.text_scores.values.copy(), hybrid.folded.copy()
     found = cold_scores(hybrid, users).T
     raw = 0.6 * folded / folded.std() + 0.4 * text / text.std()
     norms = np.linalg.norm(raw, axis=1)
     expected = raw * np.sqrt(norms.mean() / norms)[:, None]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
-    np.testing.assert_array_equal(hybrid.text_scores, before[0])
+    np.testing.assert_array_equal(hybrid.text_scores.values, before[0])
     np.testing.assert_array_equal(hybrid.folded, before[1])
 
 

@@ -53,8 +53,9 @@ class ProductRidge(RidgeHead):
 
     user_table: np.ndarray | None = None
 
-    def leave_one_out_vectors(self, vectors, targets, rows):
-        return super().leave_one_out(vectors, targets, rows) @ self.user_table
+    def leave_one_out_features(self, vectors, rows):
+        predicted = super()._left_out(self.targets[rows].toarray(), vectors, rows)
+        return predicted @ self.user_table
 
     def leave_one_out(self, vectors, targets, rows):
         raise AssertionError("this would make an array of the size (batch, n_users)")
@@ -68,6 +69,7 @@ def _ridge(kind, vectors, data, rows):
         return RidgeHead.fit(config, vectors, targets, np.random.default_rng(0))
     head = ProductRidge.fit(config, vectors, targets, np.random.default_rng(0))
     random = np.random.default_rng(1).normal(size=(data.n_users + 2, data.n_users))
+    head.targets = targets
     head.user_table = np.ascontiguousarray(np.linalg.qr(random)[0].T, np.float32)
     return head
 

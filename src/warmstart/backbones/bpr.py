@@ -22,11 +22,12 @@ from pydantic import Field
 from scipy import sparse
 
 from warmstart.backbones.base import FactorTrainee, shape_of
+from warmstart.backbones.negatives import below, draw_unseen, next_random, seen_filter
 from warmstart.backbones.sampled_factor import SampledFactorBackbone, SampledFactorConfig
 from warmstart.backbones.threads import Array, Float, Integer, inlined, kernel, over_rows
 
 _BLOCKS = 4  # blocks of users and of items; also the maximum number of parallel threads
-_TRIES = 100  # extra draws allowed for negatives; then the step uses those found so far
+_DRAWN_AHEAD = 64  # steps whose negatives are drawn together
 
 
 class BprConfig(SampledFactorConfig):
@@ -64,6 +65,7 @@ class _Sgd(FactorTrainee):
         n_users, n_items = shape_of(train)
         self.rows = np.repeat(np.arange(n_users, dtype=np.int32), np.diff(train.indptr))
         self.warm = np.unique(train.indices)
+        self.seen = seen_filter(train)
         scale = 0.1 / np.sqrt(config.width)
         self.users = rng.normal(0, scale, (n_users, config.width)).astype(np.float32)
         self.items = np.zeros((n_items, config.width), np.float32)
@@ -88,97 +90,168 @@ class _Sgd(FactorTrainee):
         item_starts = np.linspace(0, len(shuffled), _BLOCKS + 1).astype(np.int64)
         item_block = np.zeros(shape_of(train)[1], np.int32)
         item_block[shuffled] = np.repeat(np.arange(_BLOCKS), np.diff(item_starts))
-        order, starts = _bucket(self.rows, train.indices, user_block, item_block)
+        order = np.empty(train.nnz, train.indptr.dtype)
+        starts = _bucket(self.rows, train.indices, user_block, item_block, order)
         seeds = rng.integers(1, 2**63, _BLOCKS * _BLOCKS, dtype=np.uint64)
         losses = np.zeros(_BLOCKS * _BLOCKS)
+        step = _pair_blocks if config.negatives == 1 else _softmax_blocks
         for shift in range(_BLOCKS):
             over_rows(
-                _step_blocks, _BLOCKS, shift, order, starts, shuffled, item_starts, seeds,
-                self.rows, train.indices, train.data, train.indptr, self.users, self.items,
+                step, _BLOCKS, shift, order, starts, shuffled, item_starts, seeds, self.rows,
+                train.indices, train.data, train.indptr, self.seen, self.users, self.items,
                 config.learning_rate, config.l2, config.negatives, config.temperature, losses,
             )  # fmt: skip
         yield float(losses.sum() / train.nnz)
 
 
 @kernel
-def _bucket(rows: Array, columns: Array, user_block: Array, item_block: Array) -> tuple:
-    """Return interaction positions sorted by (user block, item block) and each pair's start."""
+def _bucket(
+    rows: Array, columns: Array, user_block: Array, item_block: Array, order: Array
+) -> Array:
+    """Sort positions of interactions by (user block, item block); return each pair's start."""
     starts = np.zeros(_BLOCKS * _BLOCKS + 1, np.int64)
     for k in range(len(rows)):
         starts[user_block[rows[k]] * _BLOCKS + item_block[columns[k]] + 1] += 1
     starts = np.cumsum(starts)
     free = starts[:-1].copy()
-    order = np.empty(len(rows), np.int64)
     for k in range(len(rows)):
         block = user_block[rows[k]] * _BLOCKS + item_block[columns[k]]
         order[free[block]] = k
         free[block] += 1
-    return order, starts
+    return starts
 
 
 @kernel
-def _step_blocks(
+def _pair_blocks(
     first: Integer, last: Integer, shift: Integer, order: Array, starts: Array, shuffled: Array,
     item_starts: Array, seeds: Array, rows: Array, columns: Array, weights: Array, indptr: Array,
-    users: Array, items: Array, rate: Float, l2: Float, negatives: Integer, temperature: Float,
-    losses: Array,
+    seen: Array, users: Array, items: Array, rate: Float, l2: Float, negatives: Integer,
+    temperature: Float, losses: Array,
 ) -> None:  # fmt: skip
-    """Run SGD on user blocks ``first`` to ``last - 1``, each paired with a different item block."""
+    """As ``_softmax_blocks``, for one negative.
+
+    Vectors are indexed, not sliced: a slice counts references, in a number that threads share, and
+    one step would wait for it as long as for its arithmetic.
+    """
+    candidates = np.empty((_DRAWN_AHEAD, 2), np.int32)
+    found = np.empty(_DRAWN_AHEAD, np.int32)
+    shrink = np.float32(rate * l2)
     for user_block in range(first, last):
         item_block = (user_block + shift) % _BLOCKS
         block = user_block * _BLOCKS + item_block
-        random = np.uint64(seeds[block])
-        bucket = order[starts[block] : starts[block + 1]]
-        pool = shuffled[item_starts[item_block] : item_starts[item_block + 1]]
-        for k in range(len(bucket) - 1, 0, -1):
-            random = _xorshift(random)
-            other = _below(random, k + 1)
-            bucket[k], bucket[other] = bucket[other], bucket[k]
-        candidates = np.empty(negatives + 1, np.int32)
-        descent = np.empty(negatives + 1, np.float32)
-        change = np.empty(users.shape[1], np.float32)
-        for k in bucket:
-            user = rows[k]
-            candidates[0] = columns[k]
-            seen = columns[indptr[user] : indptr[user + 1]]
-            found, random = _sample(pool, seen, candidates, random)
-            if found == 1:
-                continue  # no negative found: the user has (nearly) every item of this block
-            x = users[user]
-            losses[block] += weights[k] * _softmax_step(
-                x, items, candidates[:found], descent, temperature
-            )
-            step, shrink = np.float32(rate * weights[k] / temperature), np.float32(rate * l2)
-            _update(x, items, candidates[:found], descent, step, shrink, change)
+        begin, end = starts[block], starts[block + 1]
+        random = _shuffle(order, begin, end, np.uint64(seeds[block]))
+        for at in range(begin, end, _DRAWN_AHEAD):
+            steps = min(_DRAWN_AHEAD, end - at)
+            random = _draw(
+                candidates, found, order, at, steps, rows, seen, indptr, columns, shuffled,
+                item_starts[item_block], item_starts[item_block + 1], random,
+            )  # fmt: skip
+            for n in range(steps):
+                if found[n] == 1:
+                    continue  # the user has (nearly) every item of this block
+                k = order[at + n]
+                losses[block] += weights[k] * _pair_step(
+                    users, int(rows[k]), items, candidates[n, 0], candidates[n, 1], temperature,
+                    np.float32(rate * weights[k] / temperature), shrink,
+                )  # fmt: skip
 
 
 @kernel
-def _sample(pool: Array, seen: Array, candidates: Array, random: Integer) -> tuple:
-    """Fill ``candidates[1:]`` with items of ``pool`` that are not in ``seen`` (sorted).
+def _softmax_blocks(
+    first: Integer, last: Integer, shift: Integer, order: Array, starts: Array, shuffled: Array,
+    item_starts: Array, seeds: Array, rows: Array, columns: Array, weights: Array, indptr: Array,
+    seen: Array, users: Array, items: Array, rate: Float, l2: Float, negatives: Integer,
+    temperature: Float, losses: Array,
+) -> None:  # fmt: skip
+    """Run SGD on user blocks ``first`` to ``last - 1``, each paired with a different item block."""
+    candidates = np.empty((_DRAWN_AHEAD, negatives + 1), np.int32)
+    found = np.empty(_DRAWN_AHEAD, np.int32)
+    descent = np.empty(negatives + 1, np.float32)
+    change = np.empty(users.shape[1], np.float32)
+    shrink = np.float32(rate * l2)
+    for user_block in range(first, last):
+        item_block = (user_block + shift) % _BLOCKS
+        block = user_block * _BLOCKS + item_block
+        begin, end = starts[block], starts[block + 1]
+        random = _shuffle(order, begin, end, np.uint64(seeds[block]))
+        for at in range(begin, end, _DRAWN_AHEAD):
+            steps = min(_DRAWN_AHEAD, end - at)
+            random = _draw(
+                candidates, found, order, at, steps, rows, seen, indptr, columns, shuffled,
+                item_starts[item_block], item_starts[item_block + 1], random,
+            )  # fmt: skip
+            for n in range(steps):
+                if found[n] == 1:
+                    continue
+                k = order[at + n]
+                x, drawn = users[rows[k]], candidates[n, : found[n]]
+                loss = _softmax_step(x, items, drawn, descent, temperature)
+                step = np.float32(rate * weights[k] / temperature)
+                _update(x, items, drawn, descent, step, shrink, change)
+                losses[block] += weights[k] * loss
 
-    Returns how much of ``candidates`` is filled and the next random state.
+
+@kernel
+def _draw(
+    candidates: Array, found: Array, order: Array, at: Integer, steps: Integer, rows: Array,
+    seen: Array, indptr: Array, columns: Array, shuffled: Array, first: Integer, last: Integer,
+    random: Integer,
+) -> Integer:  # fmt: skip
+    """Fill a row of ``candidates`` for each step: its item, then negatives; return the next state.
+
+    They are drawn for several steps together: drawing branches in ways that a processor cannot
+    foresee, and between steps that would keep it from beginning one before the last has ended.
+    ``found`` gets how much of each row is filled.
     """
-    found = 1
-    for _ in range(_TRIES + len(candidates)):
-        if found == len(candidates):
-            break
-        random = _xorshift(random)
-        item = pool[_below(random, len(pool))]
-        if not _holds(seen, item):
-            candidates[found] = item
-            found += 1
-    return found, random
+    for n in range(steps):
+        k = order[at + n]
+        candidates[n, 0], found[n] = columns[k], 1
+        for _ in range(candidates.shape[1] - 1):
+            item, random = draw_unseen(
+                int(rows[k]), seen, indptr, columns, shuffled, first, last - first, random
+            )
+            if item < 0:
+                break
+            candidates[n, found[n]] = item
+            found[n] += 1
+    return random
 
 
 @kernel
-def _holds(seen: Array, item: Integer) -> bool:
-    """Whether sorted ``seen`` contains ``item``; branch-free to avoid branch mispredictions."""
-    low, length = 0, len(seen)
-    while length > 1:
-        half = length // 2
-        low += half * (seen[low + half] <= item)
-        length -= half
-    return length == 1 and seen[low] == item
+def _shuffle(order: Array, begin: Integer, end: Integer, random: Integer) -> Integer:
+    """Shuffle ``order[begin:end]`` and return the next random state."""
+    for k in range(end - begin - 1, 0, -1):
+        random = next_random(random)
+        other = begin + below(random, k + 1)
+        order[begin + k], order[other] = order[other], order[begin + k]
+    return random
+
+
+@inlined
+def _pair_step(
+    users: Array, user: Integer, items: Array, positive: Integer, negative: Integer,
+    temperature: Float, step: Float, shrink: Float,
+) -> Float:  # fmt: skip
+    """Update for one negative, and return -log sigmoid of the margin: BPR.
+
+    What ``_softmax_step`` and ``_update`` do for two candidates, in two passes over the vectors.
+    """
+    width = users.shape[1]
+    margin = np.float32(0)
+    for j in range(width):
+        margin += users[user, j] * (items[positive, j] - items[negative, j])
+    margin /= np.float32(temperature)
+    small = np.exp(-np.abs(margin))
+    descent = step * (small if margin > 0 else np.float32(1)) / (np.float32(1) + small)
+    keep = np.float32(1) - shrink
+    for j in range(width):
+        x, y, z = users[user, j], items[positive, j], items[negative, j]
+        users[user, j] = keep * x + descent * (y - z)
+        items[positive, j] = keep * y + descent * x
+        items[negative, j] = keep * z - descent * x
+    users[user, width - 1] = 1  # the bias column
+    return np.log(np.float32(1) + small) + max(-margin, np.float32(0))
 
 
 @inlined
@@ -229,18 +302,3 @@ def _update(
             y[j] = decay * y[j] + s * x[j]
     for j in range(width - 1):  # the bias column of a user stays 1
         x[j] += change[j]
-
-
-@kernel
-def _xorshift(state: Integer) -> Integer:
-    state = np.uint64(state)
-    state ^= state << np.uint64(13)
-    state ^= state >> np.uint64(7)
-    state ^= state << np.uint64(17)
-    return state
-
-
-@kernel
-def _below(random: Integer, n: Integer) -> Integer:
-    """Map the upper bits of ``random`` to a number in 0..n-1."""
-    return np.int64(((random >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))

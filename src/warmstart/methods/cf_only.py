@@ -68,7 +68,7 @@ class CFOnly(HybridRecommender, FoldsIn):
             CalibrationConfig(),
             hybrid.backbone.score,
             lambda u, i: hybrid.score_cold(u, position[i]),
-            scores_over_users(hybrid.backbone, known, data.n_users),
+            lambda users: scores_over_users(hybrid.backbone, known, users),
             data,
             valid,
         )

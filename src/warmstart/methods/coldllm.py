@@ -48,6 +48,7 @@ from warmstart.simulate.funnel.select import SelectConfig, Shortlist, select
 from warmstart.simulate.funnel.towers import BehaviourTowerConfig, ContentTowerConfig
 from warmstart.simulate.hybrid import HybridConfig, HybridScorer, fit_hybrid
 from warmstart.simulate.simulator import Simulator
+from warmstart.simulate.user_scores import UserScores
 from warmstart.storage import nest, unnest
 
 _SHORTLIST_FIELDS = ("users", "scores", "log_odds")
@@ -109,13 +110,16 @@ class ColdLLM(Simulator):
         return self.traits.needs if judge is None else self.traits.needs | {judge.lm}
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
+        cold, ridge = np.flatnonzero(~data.warm), self.config.filter.ridge
+        self.config.check_table(self.name, len(cold), data.n_users)
+        if ridge is not None:
+            width = context.encoder.width
+            ridge.check_size(self.name, int(data.warm.sum()), data.n_users, width)
         backbone = fit_backbone(self.config.backbone, data, context)
         choices = self.fitted.choices
         choices["backbone"] = backbone.choices
         with context.run.stage("encode"):
             self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
-        cold = np.flatnonzero(~data.warm)
-        self.config.check_table(self.name, len(cold), data.n_users)
         self._funnel, chosen = fit_funnel(
             self.config, self.name, backbone, self._texts, data, context
         )
@@ -195,7 +199,7 @@ class ColdLLM(Simulator):
 
     def _simulate_as_cold(
         self, rows: np.ndarray, cold: np.ndarray, data: Dataset
-    ) -> tuple[sparse.csr_matrix, np.ndarray]:
+    ) -> tuple[sparse.csr_matrix, UserScores]:
         shortlist = None
         if not data.warm[rows].any():
             shortlist = self._shortlist.take(np.searchsorted(cold, rows))
@@ -233,12 +237,12 @@ class ColdLLM(Simulator):
         }
         return {"vectors": vectors, **shortlist}
 
-    def simulate_encoded(self, encoding: ItemEncoding) -> tuple[sparse.csr_matrix, np.ndarray]:
+    def simulate_encoded(self, encoding: ItemEncoding) -> tuple[sparse.csr_matrix, UserScores]:
         """As ``Simulator.simulate_encoded``."""
         user_scores = self._funnel.coupled.user_scores(encoding["vectors"])
         return self._funnel.simulate(_shortlist_of(encoding), user_scores)
 
-    def top_users(self, encoding: ItemEncoding, user_scores: np.ndarray, k: int) -> Interactions:
+    def top_users(self, encoding: ItemEncoding, user_scores: UserScores, k: int) -> Interactions:
         """As ``Simulator.top_users``."""
         return select(self._funnel.select, _shortlist_of(encoding), self.name, k)
 

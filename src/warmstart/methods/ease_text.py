@@ -21,7 +21,7 @@ from warmstart.core import FitContext, LanguageModels, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.lm.text_vectors import TextVectors
-from warmstart.rank.product_queries import ProductQueries
+from warmstart.retrieval.queries import ProductQueries
 from warmstart.servable import ItemRows, QueryStates
 from warmstart.similar_users import SimilarUsers
 from warmstart.simulate.calibration import (
@@ -70,6 +70,8 @@ class EaseText(RidgeRecommender):
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
+        width = context.encoder.width
+        self.config.ridge.check_size(self.name, int(data.warm.sum()), data.n_users, width)
         self._ease = fit_backbone(self.config.ease, data, context)
         with context.run.stage("encode"):
             self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)

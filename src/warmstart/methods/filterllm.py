@@ -45,6 +45,8 @@ from warmstart.data.tasks import RankingTask
 from warmstart.lm.lora import LoRAConfig, TunableLM, encode_with_adapter
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.rank import top_k
+from warmstart.retrieval.found import Found
+from warmstart.retrieval.table import VectorTable
 from warmstart.servable import ItemEncoding
 from warmstart.simulate.distribution_tuning import (
     METRIC,
@@ -61,8 +63,10 @@ from warmstart.simulate.funnel.select import (
 from warmstart.simulate.hybrid import HybridConfig, HybridScorer, fit_hybrid
 from warmstart.simulate.ridge import RidgeConfig, fit_ridge
 from warmstart.simulate.simulator import Simulator
+from warmstart.simulate.table_simulator import TableSimulator
 from warmstart.simulate.top_users import PlattConfig, likely_users, relative_weights
-from warmstart.simulate.user_distribution import UserDistribution
+from warmstart.simulate.user_distribution import UserDistribution, keeps_products
+from warmstart.simulate.user_scores import UserScores, found_users
 from warmstart.simulate.user_tokens import UserTokens, initial_tokens
 from warmstart.storage import nest, unnest
 from warmstart.train import Schedule, train_stage
@@ -123,7 +127,7 @@ PAPER = FilterLLMConfig(
 """Published settings; from the public code where the paper gives none (docs/papers.md)."""
 
 
-class FilterLLM(Simulator):
+class FilterLLM(Simulator, TableSimulator):
     """Simulates users by a distribution over all users, and folds the item into any backbone."""
 
     name = "filterllm"
@@ -135,6 +139,7 @@ class FilterLLM(Simulator):
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
+        self._check_sizes(data, context.encoder.width)
         backbone = fit_backbone(self.config.backbone, data, context)
         self.fitted.choices["backbone"] = backbone.choices
         self._seed = int(context.rng.integers(2**63))
@@ -142,7 +147,6 @@ class FilterLLM(Simulator):
         self._audience_size = self.config.audience_size or mean_audience
         with context.run.stage("encode"):
             self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
-        self.config.check_table(self.name, int((~data.warm).sum()), data.n_users)
         self._fit_distribution(backbone, data, context)
         self._platt = self.config.platt
         cold_task = context.task("cold")
@@ -160,6 +164,16 @@ class FilterLLM(Simulator):
             self.fitted.choices |= chosen
 
     # -- stages of fit --
+
+    def _check_sizes(self, data: Dataset, lm_width: int) -> None:
+        """Refuse what would not fit in memory before any work."""
+        config, ridge = self.config, self.config.ridge
+        width = data.n_users
+        if ridge is not None:
+            ridge.check_size(self.name, int(data.warm.sum()), data.n_users, lm_width)
+        if keeps_products(ridge, data.n_users):
+            width = config.width + (0 if ridge is None else ridge.rank or 0)
+        config.check_table(self.name, int((~data.warm).sum()), width)
 
     def _fit_distribution(self, backbone: Backbone, data: Dataset, context: FitContext) -> None:
         """Fit the ridge in closed form, then tune the tokens (and the LM) by gradient descent."""
@@ -232,11 +246,14 @@ class FilterLLM(Simulator):
 
     def _fit_platt(self, task: RankingTask, n_users: int) -> PlattConfig:
         """Fit probabilities to the labels of the likeliest users of cold validation items."""
-        rows = task.candidates
-        scores = self._distribution.user_scores(self._texts.rows[rows], self._tuned[rows])
-        logits = self._distribution.log_probabilities(scores)
-        logits = logits + np.float32(math.log(self._audience_size))
-        users, top = top_k(logits, min(self.config.users_per_item, n_users))
+        rows, k = task.candidates, min(self.config.users_per_item, n_users)
+        scores = self._distribution.scores(self._texts.rows[rows], self._tuned[rows])
+        if scores.users is not None:
+            found = self._distribution.search(scores, k)
+            users, top = found.rows.astype(np.int32), found.log_probabilities
+        else:
+            users, top = top_k(self._distribution.log_probabilities(scores.values), k)
+        top = top + np.float32(math.log(self._audience_size))
         labelled, labels = labels_on(task, users, n_users)
         shortlist = Shortlist.without_judge(users, top).take(labelled)
         found = fit_coefficients(SelectConfig(rank_by="filter"), shortlist, labels)
@@ -246,53 +263,86 @@ class FilterLLM(Simulator):
 
     def _simulate_as_cold(
         self, rows: np.ndarray, data: Dataset
-    ) -> tuple[sparse.csr_matrix, np.ndarray]:
+    ) -> tuple[sparse.csr_matrix, UserScores]:
         """Simulate interactions of catalogue items, warm ones as if cold; with user scores."""
-        scores = self._distribution.user_scores(self._texts.rows[rows], self._tuned[rows])
-        ridge = self._distribution.ridge
+        distribution, vectors = self._distribution, self._texts.rows
+        scores, ridge = distribution.scores(vectors[rows], self._tuned[rows]), distribution.ridge
         if ridge is not None and data.warm[rows].all():
-            vectors = self._texts.rows
-            scores += ridge.score_as_cold(vectors, rows, data) - ridge.predict(vectors[rows])
+            if scores.users is not None:
+                position = (np.cumsum(data.warm) - 1)[rows]
+                left_out = ridge.leave_one_out_features(vectors[data.warm], position)
+                scores = distribution.product_scores(self._tuned[rows], left_out)
+            else:
+                as_cold = ridge.score_as_cold(vectors, rows, data)
+                scores = UserScores(scores.values + (as_cold - ridge.predict(vectors[rows])))
         return self._to_fold_in(scores), scores
 
-    def _to_fold_in(self, user_scores: np.ndarray) -> sparse.csr_matrix:
-        """Simulate interactions to fold in from user scores, CSR, of the same shape.
+    def _to_fold_in(self, scores: UserScores) -> sparse.csr_matrix:
+        """Simulate interactions to fold in from user scores, CSR, shape (items, n_users).
 
         Sampled users get the weight 1. Likeliest users get weights in proportion to their scores,
         the first of them 1: probabilities are too small beside fold-in's regulariser (docs/log.md).
         """
-        events = self._simulated(user_scores, self.config.users_per_item)
+        n_users, distribution = len(self.fitted.user_ids), self._distribution
+        k = min(self.config.users_per_item, n_users)
+        if scores.users is not None:
+            found = distribution.search(scores, k, self._sampling_seed)
+            events, top = self.simulated(found), distribution.without_bias(found)
+        else:
+            events = self._simulated(scores, k)
+            top = scores.values[events.items, events.users].reshape(len(scores), k)
+        weights = relative_weights(top).ravel()
         if self.config.sample_users:
             weights = np.ones(len(events), np.float32)
-        else:
-            top = user_scores[events.items, events.users]
-            per_item = min(self.config.users_per_item, user_scores.shape[1])
-            weights = relative_weights(top.reshape(len(user_scores), per_item)).ravel()
-        matrix = replace(events, weights=weights).matrix(user_scores.shape[1], len(user_scores))
+        matrix = replace(events, weights=weights).matrix(n_users, len(scores))
         return sparse.csr_matrix(matrix.T)
 
-    def _simulated(self, user_scores: np.ndarray, k: int) -> Interactions:
+    @property
+    def _sampling_seed(self) -> int | None:
+        return self._seed if self.config.sample_users else None
+
+    def _simulated(self, scores: UserScores, k: int) -> Interactions:
+        if scores.users is not None:
+            return self.simulated(self._distribution.search(scores, k, self._sampling_seed))
         return likely_users(
-            self._distribution.log_probabilities(user_scores),
-            min(k, user_scores.shape[1]),
+            self._distribution.log_probabilities(scores.values),
+            min(k, scores.values.shape[1]),
             audience_size=self._audience_size,
             platt=self._platt,
             provenance=self.name,
             rng=np.random.default_rng(self._seed) if self.config.sample_users else None,
         )
 
+    def user_table(self) -> VectorTable | None:
+        """As ``TableSimulator.user_table``: there is one with ``ridge.rank``."""
+        return self._distribution.table if self._distribution.is_product else None
+
+    def user_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """As ``TableSimulator.user_queries``."""
+        return self._distribution.queries(self._distribution.scores(*self._vectors(texts)))
+
+    def sampling_keys_of(self, queries: np.ndarray) -> np.ndarray | None:
+        """As ``TableSimulator.sampling_keys_of``, for ``sample_users``."""
+        seed = self._sampling_seed
+        return None if seed is None else self._distribution.sampling_keys(queries, seed)
+
+    def simulated(self, found: Found) -> Interactions:
+        """As ``TableSimulator.simulated``; weights are probabilities of an interaction."""
+        log_expected = found.log_probabilities + math.log(self._audience_size)
+        return found_users(found, self._platt.probability(log_expected), self.name)
+
     def encode_texts(self, texts: Sequence[str]) -> ItemEncoding:
         """As ``Simulator.encode_texts``: text vectors of the frozen LM, and of a tuned LM."""
         vectors, tuned = self._vectors(texts)
         return {"vectors": vectors, **({"tuned": tuned} if self._adapter else {})}
 
-    def simulate_encoded(self, encoding: ItemEncoding) -> tuple[sparse.csr_matrix, np.ndarray]:
+    def simulate_encoded(self, encoding: ItemEncoding) -> tuple[sparse.csr_matrix, UserScores]:
         """As ``Simulator.simulate_encoded``."""
         vectors = encoding["vectors"]
-        scores = self._distribution.user_scores(vectors, encoding.get("tuned", vectors))
+        scores = self._distribution.scores(vectors, encoding.get("tuned", vectors))
         return self._to_fold_in(scores), scores
 
-    def top_users(self, encoding: ItemEncoding, user_scores: np.ndarray, k: int) -> Interactions:
+    def top_users(self, encoding: ItemEncoding, user_scores: UserScores, k: int) -> Interactions:
         """As ``Simulator.top_users``."""
         return self._simulated(user_scores, k)
 
@@ -303,7 +353,7 @@ class FilterLLM(Simulator):
 
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
         """As ``Simulates.simulate_texts``; weights are probabilities of an interaction."""
-        return self._simulated(self._distribution.user_scores(*self._vectors(texts)), k)
+        return self._simulated(self._distribution.scores(*self._vectors(texts)), k)
 
     def _vectors(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Encode texts by the frozen and by the tuned LM; the same arrays without an adapter."""
@@ -337,6 +387,7 @@ class FilterLLM(Simulator):
         self._audience_size = float(state["audience_size"][0])
         self._platt = self.chosen.platt  # pyright: ignore[reportAttributeAccessIssue]
         self._seed = int(state["seed"][0])
-        self._hybrid = HybridScorer.restore(self.config.backbone, state)
         self._adapter = unnest("adapter", state)
-        self._distribution = UserDistribution.restore(self.config.ridge, state)
+        self._distribution = distribution = UserDistribution.restore(self.config.ridge, state)
+        users = distribution.user_vectors if distribution.is_product else None
+        self._hybrid = HybridScorer.restore(self.config.backbone, state, users)

@@ -14,7 +14,7 @@ from warmstart.core import FitContext, LanguageModels, Traits
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.lm.text_vectors import TextVectors
-from warmstart.rank.product_queries import ProductQueries
+from warmstart.retrieval.queries import ProductQueries
 from warmstart.servable import ItemRows, QueryStates
 from warmstart.similar_users import SimilarUsers
 from warmstart.simulate.ridge import RidgeConfig, RidgeHead, fit_ridge
@@ -42,6 +42,8 @@ class TextRidge(RidgeRecommender):
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
+        width = context.encoder.width
+        self.config.check_size(self.name, int(data.warm.sum()), data.n_users, width)
         with context.run.stage("encode"):
             self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
         self._head = fit_ridge(self.config, self._texts.rows, data, context)

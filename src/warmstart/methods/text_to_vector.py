@@ -83,7 +83,7 @@ class TextToVector(HybridRecommender):
                 self.config,
                 backbone.score,
                 lambda u, i: self._hybrid.score_cold(u, position[i]),
-                scores_over_users(backbone, predicted, data.n_users),
+                lambda users: scores_over_users(backbone, predicted, users),
                 data,
                 context.valid,
                 min_variation=min_variation(data),

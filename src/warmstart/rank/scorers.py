@@ -41,14 +41,18 @@ class TableScorer:
     Attributes:
         rows: item rows of the table, int32, ascending, shape (items,).
         scores: scores of all users, float32, shape (items, n_users).
+        users: row numbers of the users of the table, ascending, if it does not have all.
     """
 
     rows: np.ndarray
     scores: np.ndarray
+    users: np.ndarray | None = None
 
     def score(self, queries: Queries, items: np.ndarray) -> np.ndarray:
         """Look up scores as ``Scorer.score`` returns them; NaN for items not in ``rows``."""
         users = queries.users
+        if self.users is not None:
+            users = np.searchsorted(self.users, users)
         if not len(self.rows):
             return np.full((len(users), len(items)), np.nan, np.float32)
         place = np.minimum(np.searchsorted(self.rows, items), len(self.rows) - 1)

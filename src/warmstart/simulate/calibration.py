@@ -24,6 +24,7 @@ given nor chosen, they stay below the user's highest warm score. Otherwise the l
 highest score of the fit, warm or cold, and scores exceed it by a tenth at most.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -38,14 +39,16 @@ from warmstart.data.dataset import Dataset
 from warmstart.data.tasks import RankingTask, Validation, ranking_task
 from warmstart.errors import ConfigError
 from warmstart.rank import Metric, UserScoreFunction, by_user, rank_task
-from warmstart.rank.product_queries import ProductQueries
+from warmstart.retrieval.queries import ProductQueries
 from warmstart.simulate.fusion import MIN_VARIATION
 
 COLD_WEIGHTS = tuple(float(2**exponent) for exponent in np.arange(-4, 4.01, 0.25))
 USER_STD_EXPONENTS = (0.0, 0.5, 1.0)
 _METRIC = Metric.parse("ndcg@20")
 _MAX_ITEMS = 5000  # maximum number of items per estimate of a standard deviation
+_MANY_USERS, _MAX_ITEMS_OF_MANY = 65_536, 1000  # where users are many, fewer items
 _USERS_AT_ONCE = 512
+_SCORES_AT_ONCE = 2**23  # of reference items: 32 MB
 _NEVER = 1e9  # a variation that no scores reach
 _ROUNDING = 1e-6  # of a sum of numbers of places
 _MIN_ITEMS = 20  # distinct texts that a standard deviation is estimated on
@@ -145,7 +148,7 @@ def fit_calibration(
     config: CalibrationConfig,
     score_warm: UserScoreFunction,
     score_cold: UserScoreFunction,
-    reference: np.ndarray,
+    reference: np.ndarray | Callable[[np.ndarray], np.ndarray],
     data: Dataset,
     valid: Validation | None,
     *,
@@ -158,7 +161,7 @@ def fit_calibration(
         score_warm: scores warm items.
         score_cold: scores cold items, without calibration.
         reference: uncalibrated scores of some cold items for all users, float32, shape
-            (items, n_users).
+            (items, n_users), or a function that returns those of some users, int32 row numbers.
         data: defines the warm items and each user's seen items.
         valid: validation slices. The constants are chosen on "overall", or on "all", if there is a
             slice "cold" too; without cold items there is nothing to choose.
@@ -172,10 +175,8 @@ def fit_calibration(
         ConfigError: ``valid`` has the slice "cold", but none with warm and cold items.
     """
     warm_std, warm_max = _warm_scale(score_warm, data)
-    cold_std = np.std(reference, axis=0, dtype=np.float64)
-    magnitude = np.hypot(cold_std, np.mean(reference, axis=0, dtype=np.float64))
+    cold_std, magnitude, cold_max = _cold_scale(reference, data.n_users)
     cold_std = np.where(cold_std > min_variation * magnitude, cold_std, magnitude)
-    cold_max = reference.max(axis=0, initial=-np.inf)
     median_std = float(np.median(warm_std[warm_std > 0])) if (warm_std > 0).any() else 1.0
 
     def factors(cold_weight: float, exponent: float) -> np.ndarray:
@@ -302,8 +303,8 @@ def reference_items(data: Dataset) -> np.ndarray:
     catalogue = data.catalogue
     cold = np.flatnonzero(~data.warm & catalogue.has_text)
     if len({catalogue.texts[row] for row in cold}) < _MIN_ITEMS:
-        return _evenly(np.flatnonzero(data.warm & catalogue.has_text))
-    return _evenly(cold)
+        return _evenly(np.flatnonzero(data.warm & catalogue.has_text), data)
+    return _evenly(cold, data)
 
 
 def min_variation(data: Dataset) -> float:
@@ -321,9 +322,28 @@ def _below(warm_max: np.ndarray, cold_max: np.ndarray, user_factors: np.ndarray)
     return ColdCalibration(user_factors, limits.astype(np.float32))
 
 
+def _cold_scale(
+    reference: np.ndarray | Callable[[np.ndarray], np.ndarray], n_users: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each user's standard deviation, root mean square and highest score of the items."""
+    if isinstance(reference, np.ndarray):
+        scores_of = lambda users: reference[:, users]  # noqa: E731
+    else:
+        scores_of = reference
+    stds, magnitudes, highest = np.empty(n_users), np.empty(n_users), np.empty(n_users, np.float32)
+    step = max(1, _SCORES_AT_ONCE // max(1, len(scores_of(np.zeros(1, np.int32)))))
+    for start in range(0, n_users, step):
+        users = np.arange(start, min(start + step, n_users), dtype=np.int32)
+        scores = scores_of(users)
+        stds[users] = np.std(scores, axis=0, dtype=np.float64)
+        magnitudes[users] = np.hypot(stds[users], np.mean(scores, axis=0, dtype=np.float64))
+        highest[users] = scores.max(axis=0, initial=-np.inf)
+    return stds, magnitudes, highest
+
+
 def _warm_scale(score_warm: UserScoreFunction, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return each user's standard deviation over unseen warm items, and the highest warm score."""
-    items = _evenly(np.flatnonzero(data.warm))
+    items = _evenly(np.flatnonzero(data.warm), data)
     stds, highest = np.empty(data.n_users), np.empty(data.n_users)
     for start in range(0, data.n_users, _USERS_AT_ONCE):
         users = np.arange(start, min(start + _USERS_AT_ONCE, data.n_users), dtype=np.int32)
@@ -335,7 +355,8 @@ def _warm_scale(score_warm: UserScoreFunction, data: Dataset) -> tuple[np.ndarra
     return stds, highest
 
 
-def _evenly(rows: np.ndarray) -> np.ndarray:
+def _evenly(rows: np.ndarray, data: Dataset) -> np.ndarray:
     """Pick at most ``_MAX_ITEMS`` of the rows, evenly spaced; int32."""
-    places = np.linspace(0, len(rows) - 1, min(_MAX_ITEMS, len(rows))).astype(np.int64)
+    most = _MAX_ITEMS if data.n_users <= _MANY_USERS else _MAX_ITEMS_OF_MANY
+    places = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)
     return rows[places].astype(np.int32)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from warmstart.config import Config
 from warmstart.data.dataset import Dataset
-from warmstart.data.queries import Queries
 from warmstart.data.tasks import RankingTask
 from warmstart.lm.load import LanguageModel
 from warmstart.lm.lora import LoRAConfig, TunableLM
@@ -66,8 +65,8 @@ class TokenTuningConfig(Config):
             since a user's bias starts at log(interactions + 1).
         table_optimiser: how user tokens and biases are updated. "adamw" keeps two numbers for each
             of a token's; "row-wise" keeps one per user (``train.row_wise``), and no gradient has
-            the size of the table. "auto" is "row-wise" if the table is larger than 1 GB, where the
-            state and the gradient of AdamW would take 3 GB more.
+            the size of the table. "auto" is "row-wise" if the table is larger than 1 GB, where
+            AdamW would take 3 GB more, and 5 GB during its update.
         shard_lm: with "lora", under ``torchrun``: divide the LM's weights between the processes
             (FSDP) instead of copying them. It has no effect on a process on its own.
         epochs: maximum number of epochs; with validation the best one is kept, or the untuned start
@@ -271,13 +270,10 @@ class DistributionTrainee(TorchTrainee):
         ridge, scale = self.distribution.ridge, self.distribution.ridge_logit_scale
         if ridge is None:
             return None
-        table = getattr(ridge, "user_table", None)
-        if table is None:
+        if ridge.user_table is None:
             return torch.from_numpy(ridge.leave_one_out(self.vectors, self.targets, batch)) * scale
-        vectors = ridge.leave_one_out_vectors(  # pyright: ignore[reportAttributeAccessIssue]
-            self.vectors, self.targets, batch
-        )
-        return FixedLogits(torch.from_numpy(vectors) * scale, torch.from_numpy(table))
+        features = ridge.leave_one_out_features(self.vectors, batch)
+        return FixedLogits(torch.from_numpy(features) * scale, torch.from_numpy(ridge.user_table))
 
     def _update(self) -> None:
         if self.ranks is not None and self.sharded is None:
@@ -347,14 +343,8 @@ class DistributionTrainee(TorchTrainee):
             self._gather_table()
             tuned = vectors if self.tunable is None else self.tunable.encode(texts)
             scores = tokens_alone.user_scores(vectors, tuned, users) + fixed
-            table = TableScorer(task.candidates, scores)
-
-            def score(queries: Queries, items: np.ndarray) -> np.ndarray:
-                if users is not None:
-                    queries = Queries.of_users(np.searchsorted(users, queries.users))
-                return table.score(queries, items)
-
-            return self.agreed(mean_metric(score, task, METRIC))
+            table = TableScorer(task.candidates, scores, users)
+            return self.agreed(mean_metric(table.score, task, METRIC))
 
         return quality
 

@@ -71,6 +71,11 @@ class ScoreFusion:
         """What the first scorer's scores are multiplied by in the weighted sum."""
         return (1 - self.weight) / self.std_first
 
+    @property
+    def factor_second(self) -> float:
+        """What the second scorer's scores are multiplied by in the weighted sum."""
+        return self.weight / self.std_second
+
     def weighted_sum(
         self, first: np.ndarray, second: np.ndarray, out: np.ndarray | None = None
     ) -> np.ndarray:
@@ -85,7 +90,7 @@ class ScoreFusion:
             return np.divide(first, np.float32(self.std_first), out=out)
         if self.weight == 1:
             return np.divide(second, np.float32(self.std_second), out=out)
-        second = second * np.float32(self.weight / self.std_second)
+        second = second * np.float32(self.factor_second)
         total = np.multiply(first, np.float32(self.factor_first), out=out)
         total += second
         return total
@@ -113,6 +118,7 @@ def choose_fusion(
     rows: np.ndarray,
     first: np.ndarray,
     second: np.ndarray,
+    users: np.ndarray | None = None,
 ) -> tuple[float, float]:
     """Return the pair of weight and norm exponent with the best ndcg@20; ties go to the first pair.
 
@@ -122,12 +128,14 @@ def choose_fusion(
         rows: the scored items, which include the candidates; int32, ascending.
         first: the first scorer's scores over all users, float32, shape (rows, n_users).
         second: the second scorer's scores, of the same shape.
+        users: row numbers of the scored users, ascending, among them those of the task, if not all
+            are scored.
     """
 
     def quality(weight: float, norm_exponent: float) -> float:
         fusion = ScoreFusion.fit(weight, norm_exponent, first, second)
         scales = fusion.item_scales(first, second)[:, None]
-        table = TableScorer(rows, fusion.weighted_sum(first, second) * scales)
+        table = TableScorer(rows, fusion.weighted_sum(first, second) * scales, users)
         return mean_metric(table.score, task, METRIC)
 
     return max(constants, key=lambda pair: quality(*pair))

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from warmstart.backbones.base import FactorBackbone
 from warmstart.data.histories import Histories
-from warmstart.rank.product_queries import ProductQueries
+from warmstart.retrieval.queries import ProductQueries
 from warmstart.servable import ItemRows, QueryStates, Servable
 from warmstart.similar_users import SimilarUsers
 from warmstart.simulate.hybrid import HybridScorer, HybridStates, can_score
@@ -57,14 +57,32 @@ class HybridRecommender(Servable):
 
     def cold_vectors(self, rows: ItemRows) -> np.ndarray | None:
         """None if a cold score is more than the product of two vectors."""
-        hybrid = self._hybrid
-        if not isinstance(hybrid.backbone, FactorBackbone) or hybrid.fusion.weight > 0:
+        if not self._cold_scores_are_products:
             return None
-        return rows["folded"] * rows["item_scales"][:, None]
+        fusion, parts = self._hybrid.fusion, []
+        if fusion.weight < 1:
+            parts.append(rows["folded"] * np.float32(fusion.factor_first))
+        if fusion.weight > 0:
+            parts.append(rows["text_vectors"] * np.float32(fusion.factor_second))
+        return np.concatenate(parts, axis=1) * rows["item_scales"][:, None]
+
+    @property
+    def _cold_scores_are_products(self) -> bool:
+        hybrid = self._hybrid
+        folded = hybrid.fusion.weight == 1 or isinstance(hybrid.backbone, FactorBackbone)
+        text = hybrid.fusion.weight == 0 or hybrid.text_scores.users is not None
+        return folded and text
 
     def cold_queries(self, states: QueryStates) -> ProductQueries | None:
         own: HybridStates | None = states.single
-        return None if own is None else own.calibration.as_queries(own.backbone)
+        if own is None:
+            return None
+        weight, parts = self._hybrid.fusion.weight, []
+        if weight < 1:
+            parts.append(own.backbone)
+        if weight > 0:
+            parts.append(own.text_users)
+        return own.calibration.as_queries(np.concatenate(parts, axis=1))
 
     def observed_rows(self, clicks: sparse.csr_matrix) -> ItemRows:
         return {"folded": self._hybrid.backbone.fold_in(clicks)}

@@ -4,17 +4,20 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from warmstart.abilities import Simulates
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.histories import Histories
 from warmstart.data.interactions import Interactions
 from warmstart.lm.text_vectors import TextVectors
+from warmstart.retrieval.found import Found
+from warmstart.retrieval.table import VectorTable
 from warmstart.servable import ItemEncoding, ItemRows, QueryStates, Servable
 from warmstart.simulate.ridge import RidgeHead
+from warmstart.simulate.table_simulator import TableSimulator
 from warmstart.simulate.top_users import top_users
+from warmstart.simulate.user_scores import found_users
 
 
-class RidgeRecommender(Servable, Simulates):
+class RidgeRecommender(Servable, TableSimulator):
     """A recommender with a ridge head; users are columns of weights, texts are rows of features."""
 
     _texts: TextVectors
@@ -37,9 +40,8 @@ class RidgeRecommender(Servable, Simulates):
         encoding = {"vectors": self._texts.encode(texts)}
         rows = self.item_rows(encoding)
         if audience:
-            scores = rows["features"] @ self._head.weights
-            k = min(audience, scores.shape[1])
-            top = top_users(scores, k, self.name)
+            k = min(audience, len(self.fitted.user_ids))
+            top = self._top_users(rows["features"], k)
             encoding["audience"] = top.users.reshape(len(texts), k)
             encoding["probabilities"] = top.weights.reshape(len(texts), k)
         return encoding, rows
@@ -71,7 +73,7 @@ class RidgeRecommender(Servable, Simulates):
 
     def _user_weights(self, users: np.ndarray) -> np.ndarray:
         """Weights of known users, float32, shape (features, users)."""
-        return self._head.weights[:, users]
+        return self._head.user_weights(users)
 
     def _history_weights(self, histories: Histories) -> np.ndarray:
         """Weights of unknown users, float32, shape (features, histories)."""
@@ -80,7 +82,24 @@ class RidgeRecommender(Servable, Simulates):
 
     def simulate_texts(self, texts: Sequence[str], k: int) -> Interactions:
         """As ``Simulates.simulate_texts``; weights are ridge scores, clipped to (0, 1]."""
-        return top_users(self._head.predict(self._texts.encode(texts)), k, self.name)
+        return self._top_users(self.user_queries(texts), k)
+
+    def _top_users(self, features: np.ndarray, k: int) -> Interactions:
+        if self._head.table is None:
+            return top_users(features @ self._head.weights, k, self.name)
+        return self.simulated(self._head.table.search(features, k))
+
+    def user_table(self) -> VectorTable | None:
+        """As ``TableSimulator.user_table``: there is one if the head has a rank."""
+        return self._head.table
+
+    def user_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """As ``TableSimulator.user_queries``."""
+        return self._head.features(self._texts.encode(texts))
+
+    def simulated(self, found: Found) -> Interactions:
+        """As ``TableSimulator.simulated``."""
+        return found_users(found, found.scores, self.name)
 
     def _add_items(self, items: Catalogue) -> None:
         self._texts.append(items.texts)

@@ -19,6 +19,7 @@ from warmstart.data.interactions import Interactions
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.servable import ItemEncoding, ItemRows, item_blocks, take_rows
 from warmstart.simulate.hybrid_recommender import HybridRecommender
+from warmstart.simulate.user_scores import UserScores
 
 _CALIBRATION = {
     True: "fitted to the users of held-out items",
@@ -36,16 +37,16 @@ class Simulator(HybridRecommender, Simulates):
         """Encode new texts: all language-model outputs that the later steps need."""
 
     @abstractmethod
-    def simulate_encoded(self, encoding: ItemEncoding) -> tuple[sparse.csr_matrix, np.ndarray]:
+    def simulate_encoded(self, encoding: ItemEncoding) -> tuple[sparse.csr_matrix, UserScores]:
         """Turn an encoding into simulated interactions and user scores. Deterministic.
 
         Returns:
             Simulated interactions, CSR with weights in (0, 1], shape (texts, n_users), and the text
-            model's scores of all users, float32, of the same shape.
+            model's scores of all users.
         """
 
     @abstractmethod
-    def top_users(self, encoding: ItemEncoding, user_scores: np.ndarray, k: int) -> Interactions:
+    def top_users(self, encoding: ItemEncoding, user_scores: UserScores, k: int) -> Interactions:
         """Return the k likeliest users of each text, as ``simulate_texts`` does.
 
         Args:
@@ -79,13 +80,18 @@ class Simulator(HybridRecommender, Simulates):
         encoding, n_users = self.encode_texts(texts), len(self.fitted.user_ids)
         blocks = [
             self._encode_block(take_rows(encoding, rows), min(audience, n_users))
-            for rows in item_blocks(max(len(texts), 1), n_users)
+            for rows in item_blocks(max(len(texts), 1), self._numbers_per_item)
         ]
         added, found = (
             {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             for parts in zip(*blocks, strict=True)
         )
         return encoding | added, found
+
+    @property
+    def _numbers_per_item(self) -> int:
+        """How many numbers the text model's scores of an item take."""
+        return self._hybrid.text_scores.values.shape[1]
 
     def _encode_block(
         self, encoding: ItemEncoding, audience: int
@@ -110,8 +116,8 @@ class Simulator(HybridRecommender, Simulates):
         return self._hybrid.scaled_rows(encoding["folded"], encoding["item_scale"][:, 0], scores)
 
     def _add_items(self, items: Catalogue) -> None:
-        n_cold, n_users = len(self._hybrid.folded) + len(items), len(self.fitted.user_ids)
-        self.config.check_table(self.name, n_cold, n_users)
+        n_cold = len(self._hybrid.folded) + len(items)
+        self.config.check_table(self.name, n_cold, self._numbers_per_item)
         encoding, rows = self.encode_items(items.texts)
         self._hybrid.append(rows)
         self._texts.rows = np.concatenate([self._texts.rows, encoding["vectors"]])

@@ -26,6 +26,10 @@ class PlattConfig(Config):
     intercept: float = 0.0
     slope: float = Field(default=1.0, ge=0)
 
+    def probability(self, log_expected: np.ndarray) -> np.ndarray:
+        """Probabilities for log x, float32, of the same shape."""
+        return expit(self.intercept + self.slope * log_expected).astype(np.float32)
+
 
 def top_users(scores: np.ndarray, k: int, provenance: str) -> Interactions:
     """Return the k users with the highest scores for each item, weighted by their scores.
@@ -81,11 +85,11 @@ def likely_users(
         keys = keys + rng.gumbel(size=keys.shape).astype(np.float32)
     users, _ = top_k(keys, k)
     log_expected = np.take_along_axis(log_probabilities, users, axis=1) + math.log(audience_size)
-    probabilities = expit(platt.intercept + platt.slope * log_expected)
+    probabilities = platt.probability(log_expected)
     return Interactions.from_arrays(
         users.ravel(),
         np.repeat(np.arange(n_items), k),
-        weights=np.clip(probabilities, MIN_WEIGHT, 1).ravel().astype(np.float32),
+        weights=np.clip(probabilities, MIN_WEIGHT, 1).ravel(),
         provenance=provenance,
     )
 

@@ -8,12 +8,26 @@ and their logits are added. Without a ridge head this is the published model wit
 repaired.
 """
 
+import zlib
+from functools import cached_property
+
 import numpy as np
 import torch
 
+from warmstart.retrieval.found import Found
+from warmstart.retrieval.table import VectorTable, sampling_keys
 from warmstart.simulate.ridge import RidgeConfig, RidgeHead
-from warmstart.simulate.user_tokens import UserTokens
+from warmstart.simulate.user_scores import UserScores
+from warmstart.simulate.user_tokens import DENSE_USERS, UserTokens
 from warmstart.storage import nest, unnest
+
+
+def keeps_products(ridge: RidgeConfig | None, n_users: int) -> bool:
+    """Whether user scores are kept as products of vectors, not as an array over users.
+
+    They are with a ridge of low rank, and without a ridge where users are many.
+    """
+    return n_users > DENSE_USERS if ridge is None else ridge.rank is not None
 
 
 class UserDistribution:
@@ -60,6 +74,74 @@ class UserDistribution:
             return learned
         learned += self.ridge.predict(frozen, users)
         return learned
+
+    # -- many users: scores are products --
+
+    @property
+    def is_product(self) -> bool:
+        """Whether the scores of all users are kept as products: see ``keeps_products``."""
+        return keeps_products(
+            None if self.ridge is None else self.ridge.config, self.tokens.n_users
+        )
+
+    def scores(self, frozen: np.ndarray, tuned: np.ndarray) -> UserScores:
+        """As ``user_scores`` over all users, as products if ``is_product``."""
+        if not self.is_product:
+            return UserScores(self.user_scores(frozen, tuned))
+        own = [] if self.ridge is None else [self.ridge.features(frozen)]
+        return self.product_scores(tuned, *own)
+
+    def product_scores(self, tuned: np.ndarray, *features: np.ndarray) -> UserScores:
+        """As ``scores``, from the features of the ridge, if there is one; (items, rank)."""
+        with torch.inference_mode():
+            queries = self.tokens.queries(torch.from_numpy(tuned)) * self.tokens.log_scale.exp()
+        learned = queries.numpy() / np.float32(self.ridge_logit_scale)
+        return UserScores(np.concatenate([learned, *features], axis=1), self.user_vectors)
+
+    @cached_property
+    def user_vectors(self) -> np.ndarray:
+        """Vectors of all users, float32, shape (n_users, width of the tokens + rank).
+
+        Tokens less their mean: what a text adds to the logits of all users says nothing.
+        """
+        table = self.tokens.table.detach().numpy()
+        own = [] if self.ridge is None else [self.ridge.user_weights().T]
+        return np.concatenate([table - table.mean(axis=0), *own], axis=1)
+
+    @cached_property
+    def table(self) -> VectorTable:
+        """The users, searched by logits; their biases are those of the tokens."""
+        bias = self.tokens.bias
+        return VectorTable(self.user_vectors, bias=None if bias is None else bias.detach().numpy())
+
+    def search(self, scores: UserScores, k: int, seed: int | None = None) -> Found:
+        """Find each item's k likeliest users, with log-normalisers over all users.
+
+        Args:
+            scores: products, as ``scores`` returns them.
+            k: number of users.
+            seed: samples k different users from the distribution instead, the same ones for the
+                same text in any batch.
+        """
+        queries = self.queries(scores)
+        keys = None if seed is None else self.sampling_keys(queries, seed)
+        return self.table.search(queries, k, log_normalisers=True, keys=keys)
+
+    def queries(self, scores: UserScores) -> np.ndarray:
+        """Queries of ``table``, whose products are logits: float32, shape (items, width)."""
+        return scores.values * np.float32(self.ridge_logit_scale)
+
+    def sampling_keys(self, queries: np.ndarray, seed: int) -> np.ndarray:
+        """Keys to sample users with, the same for the same query in any batch; (queries, 2)."""
+        numbers = [zlib.crc32(np.ascontiguousarray(row).tobytes()) for row in queries]
+        return sampling_keys(seed, np.array(numbers, np.int64))
+
+    def without_bias(self, found: Found) -> np.ndarray:
+        """The user scores of what a search has found: float32, (items, k)."""
+        scores = found.scores
+        if self.tokens.bias is not None:
+            scores = scores - self.tokens.bias.detach().numpy()[found.rows]
+        return scores / np.float32(self.ridge_logit_scale)
 
     def log_probabilities(self, user_scores: np.ndarray) -> np.ndarray:
         """Turn scores of all users into log p(user | text), float32, shape (items, n_users)."""

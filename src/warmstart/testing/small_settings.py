@@ -39,10 +39,17 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "din": {"width": 8, "epochs": 3, "hidden": [8]},
     "content_knn": {"neighbours": 10},
     "text_ridge": _RIDGE,
+    "text_ridge/rank": {**_RIDGE, "rank": 12},
     "text_to_vector": {"backbone": BACKBONE_SETTINGS["ials"], "ridge": _RIDGE},
     "ease_text": {"ease": {"l2": 5}, "ridge": _RIDGE},
     "cf_only": {"backbone": BACKBONE_SETTINGS["bpr"]},
     "filterllm": {"backbone": BACKBONE_SETTINGS["bpr"], "ridge": _RIDGE, "epochs": 3, **_TOKENS},
+    "filterllm/rank": {
+        "backbone": BACKBONE_SETTINGS["ials"],
+        "ridge": {**_RIDGE, "rank": 12},
+        "epochs": 3,
+        **_TOKENS,
+    },
     "filterllm/lora": {
         "backbone": BACKBONE_SETTINGS["ials"],
         "lm_tuning": "lora",

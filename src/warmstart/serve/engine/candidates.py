@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from warmstart.rank.product_queries import ProductQueries
-from warmstart.rank.products import ProductTable
+from warmstart.retrieval.queries import ProductQueries
+from warmstart.retrieval.table import VectorTable
 
 _SAMPLE_SIZE = 16384  # scores from which the k-th best is estimated
 
@@ -53,7 +53,7 @@ class Candidates:
 
 
 def best_products(
-    table: ProductTable,
+    table: VectorTable,
     queries: ProductQueries,
     k: int,
     bias: np.ndarray,
@@ -75,7 +75,7 @@ def best_products(
     Returns:
         None if all scores are needed.
     """
-    found = table.candidates(queries, k, bias, excluded, threads)
+    found = table.candidates(queries, k, excluded, threads, bias)
     kept = [rows for rows in found if rows is not None]
     if len(kept) < len(found):
         return None

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from warmstart.rank.products import ProductTable
+from warmstart.retrieval.table import VectorTable
 from warmstart.servable import ItemEncoding, ItemRows, QueryStates, Servable, take_rows
 from warmstart.serve.engine.candidates import Candidates, best_products, best_rows
 from warmstart.serve.engine.exposure import ExposureCap
@@ -108,9 +108,9 @@ class ScoreTable:
         columns[self.warm], columns[cold] = np.arange(start), start + np.arange(len(cold))
         self._columns = GrowableTable(column=columns)
 
-    def _products(self, rows: ItemRows) -> ProductTable | None:
+    def _products(self, rows: ItemRows) -> VectorTable | None:
         vectors = self._model.cold_vectors(rows) if rows else None
-        return None if vectors is None or not len(vectors) else ProductTable(vectors)
+        return None if vectors is None or not len(vectors) else VectorTable(vectors)
 
     @property
     def _tail(self) -> Segment:
@@ -158,7 +158,7 @@ class ScoreTable:
         kept: Mapping[str, np.ndarray],
         first_slot: int,
         ties: np.ndarray,
-        products: ProductTable | None,
+        products: VectorTable | None,
     ) -> None:
         """Place the items of a snapshot, before any other new item.
 

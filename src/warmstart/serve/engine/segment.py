@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from warmstart.rank.products import ProductTable
+from warmstart.retrieval.table import VectorTable
 from warmstart.servable import ItemRows, Servable
 from warmstart.serve.engine.growable import GrowableTable, borrowed
 
@@ -51,7 +51,7 @@ class Segment:
         products: vectors whose products are the cold scores; None if all scores are computed.
     """
 
-    def __init__(self, table: GrowableTable, start: int, products: ProductTable | None) -> None:
+    def __init__(self, table: GrowableTable, start: int, products: VectorTable | None) -> None:
         self.table, self.start, self.products = table, start, products
 
     def __len__(self) -> int:

@@ -21,13 +21,14 @@ from typing import BinaryIO, Self, TypeAlias
 import numpy as np
 
 from warmstart.errors import ArtefactError
-from warmstart.rank.products import ProductTable, rounded_vectors
+from warmstart.retrieval.rounding import rounded_vectors
+from warmstart.retrieval.table import VectorTable
 from warmstart.servable import ItemRows
 from warmstart.serve.engine.growable import borrowed
 from warmstart.serve.engine.names import NameTable, TextArray, name_hashes
 from warmstart.storage import atomic_folder, folder_version, write_text
 
-FORMAT = 1
+FORMAT = 2
 _MANIFEST = "snapshot.json"
 _COMPARISON = "comparison.json"
 _ERASED = ("columns.content", "content", "vectors", "codes", "product_vectors")  # and "rows.*"
@@ -132,12 +133,12 @@ class Snapshot:
         return self._columns.content[self._columns.span(row)].tobytes()
 
     @cached_property
-    def products(self) -> ProductTable | None:
+    def products(self) -> VectorTable | None:
         """Vectors whose products are the cold scores, if they are such."""
         if "codes" not in self.arrays:
             return None
         names = ("codes", "scales", "errors", "norms")
-        return ProductTable(
+        return VectorTable(
             self.arrays["product_vectors"], {name: self.arrays[name] for name in names}
         )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.rank.products import ProductTable
+from warmstart.retrieval.table import VectorTable
 from warmstart.servable import QueryStates, Servable
 from warmstart.serve.engine.candidates import best_products, best_rows
 
@@ -26,7 +26,7 @@ class WarmItems:
         self.rows = np.flatnonzero(model.fitted.warm)
         self._items: Any = model.warm_items(self.rows)
         vectors = model.warm_vectors(self._items)
-        self._products = None if vectors is None else ProductTable(vectors)
+        self._products = None if vectors is None else VectorTable(vectors)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -45,6 +45,7 @@ from warmstart.simulate.funnel.training_pairs import PairBuilder, training_pairs
 from warmstart.simulate.funnel.yes_no import YesNoJudge
 from warmstart.simulate.fusion import METRIC
 from warmstart.simulate.hybrid import scores_over_users
+from warmstart.simulate.user_scores import UserScores
 from warmstart.storage import nest, unnest
 
 logger = logging.getLogger(__name__)
@@ -142,7 +143,7 @@ class Funnel:
 
     def simulate(
         self, shortlist: Shortlist, user_scores: np.ndarray
-    ) -> tuple[sparse.csr_matrix, np.ndarray]:
+    ) -> tuple[sparse.csr_matrix, UserScores]:
         """Return simulated interactions to fold in, and user scores that include the judge.
 
         Args:
@@ -156,11 +157,11 @@ class Funnel:
         matrix = as_matrix(events, *user_scores.shape)
         if self._judge_ranks(self.select):
             user_scores = with_judge(self.select.judge_weight, shortlist, user_scores)
-        return matrix, user_scores
+        return matrix, UserScores(user_scores)
 
     def score_as_cold(
         self, rows: np.ndarray, shortlist: Shortlist | None, data: Dataset
-    ) -> tuple[sparse.csr_matrix, np.ndarray]:
+    ) -> tuple[sparse.csr_matrix, UserScores]:
         """As ``simulate``, for the items at ``rows`` of the catalogue, all cold or all warm.
 
         Warm items are scored only to estimate standard deviations in a catalogue without cold
@@ -205,10 +206,12 @@ class Funnel:
         if chosen.expected_interactions is not None:
             return chosen
 
+        all_users = np.arange(data.n_users, dtype=np.int32)
+
         def quality_of_fold_in(users_per_item: int) -> float:
             events = relative_to_best(select(chosen, candidates, self.name, users_per_item))
             matrix = as_matrix(events, len(task.candidates), data.n_users)
-            return quality(scores_over_users(backbone, backbone.fold_in(matrix), data.n_users))
+            return quality(scores_over_users(backbone, backbone.fold_in(matrix), all_users))
 
         most = candidates.users.shape[1]
         numbers = sorted({min(number, most) for number in USERS_PER_ITEM})

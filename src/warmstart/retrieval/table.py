@@ -1,0 +1,387 @@
+"""A table of vectors, searched exactly for the highest inner products, on the CPU.
+
+A table is 8-bit codes, which every search reads, and, if given, the vectors themselves in 32 or 16
+bits, of which a search reads only those of candidates. Without them the rounded vectors are the
+table. Results do not depend on the number of threads, queries at once, or shards.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+
+from warmstart.errors import DataError
+from warmstart.machine import available_cores
+from warmstart.retrieval.found import Found, best_first
+from warmstart.retrieval.multiply import QUERIES_AT_ONCE
+from warmstart.retrieval.queries import ProductQueries
+from warmstart.retrieval.rounding import (
+    BLOCK_ROWS,
+    block_maxima,
+    kernel,
+    restored_vectors,
+    rounded_queries,
+    rounded_vectors,
+)
+from warmstart.retrieval.scan import LOWEST, Asked, Part, Pass, noise, scan
+
+_QUERIES_AT_ONCE = 64  # that share a pass over the codes
+_MIN_BLOCKS = 2  # of a thread
+_MIN_ROOM = 4096  # for candidates of a query in one pass
+_NOBODY = np.zeros(0, np.int64)
+
+
+class VectorTable:
+    """Rows of vectors in one or more shards.
+
+    Args:
+        vectors: float32 or float16, shape (rows, width); may be mapped from a file.
+        rounded: what ``rounded_vectors`` returns for them; computed if missing.
+        bias: added to the scores of each row, float32, shape (rows,); -inf leaves a row out.
+    """
+
+    def __init__(
+        self,
+        vectors: np.ndarray,
+        rounded: dict[str, np.ndarray] | None = None,
+        bias: np.ndarray | None = None,
+    ) -> None:
+        arrays = {**(rounded_vectors(vectors) if rounded is None else rounded), "vectors": vectors}
+        if bias is not None:
+            arrays["bias"] = bias
+        self.width = vectors.shape[1]
+        self.shards = (Shard(arrays, self.width, 0),)
+
+    @classmethod
+    def of_shards(cls, shards: Sequence["Shard"]) -> "VectorTable":
+        """A table of some shards, at least one, whose row numbers are kept as they are."""
+        table = cls.__new__(cls)
+        table.shards, table.width = tuple(shards), shards[0].width
+        return table
+
+    def __len__(self) -> int:
+        return sum(len(shard) for shard in self.shards)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for shard in self.shards for array in shard.arrays.values())
+
+    def search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        *,
+        log_normalisers: bool = False,
+        keys: np.ndarray | None = None,
+        excluded: Sequence[np.ndarray] | None = None,
+        threads: int | None = None,
+    ) -> Found:
+        """Find the k best rows of each query, or sample k rows, without storing scores.
+
+        Args:
+            queries: float32, shape (queries, width).
+            k: number of rows, at least 1.
+            log_normalisers: whether to compute log sum exp(score) over all rows, excluded or not:
+                from the exact scores of the candidates, among them the largest ones, and from the
+                scores of the rounded vectors for all others, whose errors cancel out.
+            keys: uint32, shape (queries, 2), see ``sampling_keys``: draws k different rows from
+                softmax(scores), one after the other, instead of the best ones.
+            excluded: row numbers that each query leaves out.
+            threads: None takes all cores of this process.
+
+        Returns:
+            Rows ordered by score (by the order of the draw with ``keys``), equal ones by number.
+
+        Raises:
+            DataError: the queries have another width, or are not finite.
+        """
+        queries = np.ascontiguousarray(queries, np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.width or not np.isfinite(queries).all():
+            raise DataError(
+                f"search: queries must be finite and of shape (queries, {self.width}), got shape "
+                f"{queries.shape}"
+            )
+        asked = ProductQueries.of(queries)
+        left_out = [_NOBODY] * len(queries) if excluded is None else excluded
+        found = list(self._passes(asked, k, left_out, threads, keys, log_normalisers))
+        rows = np.full((len(queries), k), -1, np.int64)
+        scores = np.full((len(queries), k), np.nan, np.float32)
+        ordered_by = np.full((len(queries), k), np.nan)
+        normalisers = np.empty(len(queries))
+        for query, one in enumerate(found):
+            own_keys = None if keys is None else keys[query]
+            at = one.candidates
+            if at is None:
+                best = self._best_of_all(queries[query], k, left_out[query], own_keys)
+            else:
+                best = _best_of(at, self.scores(queries[query], at), k, own_keys)
+            n = len(best[0])
+            rows[query, :n], scores[query, :n], ordered_by[query, :n] = best
+            normalisers[query] = one.log_normaliser
+            if log_normalisers and at is not None and len(at):
+                normalisers[query] += self._correction(queries[query], at, normalisers[query])
+        return Found(
+            rows,
+            scores,
+            normalisers if log_normalisers else None,
+            None if keys is None else ordered_by,
+        )
+
+    def candidates(
+        self,
+        queries: ProductQueries,
+        k: int,
+        excluded: Sequence[np.ndarray],
+        threads: int | None = None,
+        bias: np.ndarray | None = None,
+    ) -> list[np.ndarray | None]:
+        """Find the rows that may be among the k best of each query.
+
+        Args:
+            queries: the queries.
+            k: number of rows, at least 1.
+            excluded: row numbers that each query leaves out.
+            threads: None takes all cores of this process.
+            bias: replaces that of the table, float32, shape (rows,).
+
+        Returns:
+            For each query row numbers, ascending, among them the k best and all that are equal to
+            the last of these; None if so many rows are alike that every score must be looked at.
+        """
+        found = self._passes(queries, k, excluded, threads, None, False, bias)
+        return [one.candidates for one in found]
+
+    def scores(self, query: np.ndarray, rows: np.ndarray, *, rounded: bool = False) -> np.ndarray:
+        """Scores of some rows, each as it is in any search: float32, shape (rows,).
+
+        Args:
+            query: float32, shape (width,).
+            rows: row numbers, ascending.
+            rounded: whether to score by the rounded vectors.
+        """
+        parts = [np.zeros(0, np.float32)]
+        for shard in self.shards:
+            own = rows[np.searchsorted(rows, shard.start) : np.searchsorted(rows, shard.end)]
+            parts.append(shard.scores(query, own - shard.start, rounded))
+        return np.concatenate(parts)
+
+    def _passes(
+        self,
+        queries: ProductQueries,
+        k: int,
+        excluded: Sequence[np.ndarray],
+        threads: int | None,
+        keys: np.ndarray | None,
+        sums_up: bool,
+        bias: np.ndarray | None = None,
+    ) -> Iterator["_Result"]:
+        """Go through the table once for every ``_QUERIES_AT_ONCE`` queries."""
+        parts = [shard.part for shard in self.shards]
+        if bias is not None:
+            parts = [
+                part._replace(bias=bias[shard.start : shard.end])
+                for part, shard in zip(parts, self.shards, strict=True)
+            ]
+        threads = available_cores() if threads is None else threads
+        threads = max(1, min(threads, -(-len(self) // BLOCK_ROWS) // _MIN_BLOCKS))
+        for start in range(0, len(queries.vectors), _QUERIES_AT_ONCE):
+            some = slice(start, start + _QUERIES_AT_ONCE)
+            part = ProductQueries(queries.vectors[some], queries.caps[some])
+            own_keys = np.zeros((0, 2), np.uint32) if keys is None else keys[some]
+            at_once = max(n for n in QUERIES_AT_ONCE if n <= len(part.vectors))
+            asked = _asked(part, excluded[some], own_keys, sums_up, at_once)
+            passes = [_new_pass(len(part.vectors), k) for _ in range(threads)]
+            calls = [
+                _pool(threads - 1).submit(_scan_share, parts, asked, at_once, passes, thread)
+                for thread in range(1, threads)
+            ]
+            _scan_share(parts, asked, at_once, passes, 0)
+            for call in calls:
+                call.result()
+            yield from (_Result(passes, query, k) for query in range(len(part.vectors)))
+
+    def _correction(self, query: np.ndarray, rows: np.ndarray, log_normaliser: float) -> float:
+        """What exact scores of some rows, instead of rounded ones, add to a log-normaliser."""
+        rounded = rounded_queries(query[None])
+        restored = (rounded["codes"][0, : self.width] * rounded["scales"][0]).astype(np.float32)
+        exact, approximate = self.scores(query, rows), self.scores(restored, rows, rounded=True)
+        own, counted = (np.exp(part - log_normaliser).sum() for part in (exact, approximate))
+        return float(np.log(own + max(1 - counted, 0)))
+
+    def _best_of_all(
+        self, query: np.ndarray, k: int, excluded: np.ndarray, keys: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As ``_best_of``, for a query whose candidates had no room: from all scores, in blocks."""
+        best = _NOBODY, np.zeros(0, np.float32), np.zeros(0)
+        for shard in self.shards:
+            for start in range(shard.start, shard.end, 16 * BLOCK_ROWS):
+                rows = np.arange(start, min(start + 16 * BLOCK_ROWS, shard.end))
+                rows = rows[~np.isin(rows, excluded)]
+                rows = np.concatenate([np.sort(best[0]), rows])
+                best = _best_of(rows, self.scores(query, rows), k, keys)
+        return best
+
+
+class Shard:
+    """Consecutive rows of a table.
+
+    Args:
+        arrays: what ``rounded_vectors`` returns, and, each if there is one, the "vectors", the
+            "bias", and the "block_errors" and "block_norms", which are otherwise computed.
+        width: width of the vectors.
+        start: number of the first row.
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray], width: int, start: int) -> None:
+        self.arrays, self.width, self.start = arrays, width, start
+        errors, norms = arrays["errors"], arrays["norms"]
+        self.part = Part(
+            codes=np.asarray(arrays["codes"]),
+            scales=np.asarray(arrays["scales"]),
+            errors=np.asarray(errors),
+            norms=np.asarray(norms),
+            block_errors=np.asarray(_block_maxima(arrays, "errors")),
+            block_norms=_block_maxima(arrays, "norms"),
+            bias=np.asarray(arrays.get("bias", np.zeros(0, np.float32))),
+            start=start,
+        )
+
+    def __len__(self) -> int:
+        return len(self.part.scales)
+
+    @property
+    def end(self) -> int:
+        """The number after that of the last row."""
+        return self.start + len(self)
+
+    def scores(self, query: np.ndarray, rows: np.ndarray, rounded: bool) -> np.ndarray:
+        """Scores of rows, counted from the first of the shard: float32, shape (rows,)."""
+        if "vectors" in self.arrays and not rounded:
+            vectors = np.asarray(self.arrays["vectors"][rows], np.float32)
+        else:
+            vectors = restored_vectors(self.part.codes[rows], self.part.scales[rows], self.width)
+        scores = _products(vectors, query)
+        return scores + self.part.bias[rows] if len(self.part.bias) else scores
+
+
+def _block_maxima(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
+    stored = arrays.get(f"block_{name}")
+    return block_maxima(arrays[name]) if stored is None else np.asarray(stored)
+
+
+class _Result:
+    """What all threads together have found for one query."""
+
+    def __init__(self, passes: Sequence[Pass], query: int, k: int) -> None:
+        self.candidates = _candidates(passes, query, k)
+        with np.errstate(divide="ignore"):
+            logs = [np.float64(one.tops[query]) + np.log(one.sums[query]) for one in passes]
+        self.log_normaliser = float(np.logaddexp.reduce(logs))
+
+
+def _candidates(passes: Sequence[Pass], query: int, k: int) -> np.ndarray | None:
+    """The candidates of all threads, ascending; None if there was no room."""
+    if any(one.counts[query] < 0 for one in passes):
+        return None
+    lowest = passes[0].heaps[query, 0]
+    if len(passes) > 1:
+        lowest = np.sort(np.concatenate([one.heaps[query] for one in passes]))[-k]
+    counts = [(one, one.counts[query]) for one in passes]
+    return np.sort(
+        np.concatenate([one.rows[query, :n][one.upper[query, :n] >= lowest] for one, n in counts])
+    )
+
+
+def _best_of(
+    rows: np.ndarray, scores: np.ndarray, k: int, keys: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k best of some rows: row numbers, scores, and what orders them."""
+    ordered_by = scores.astype(np.float64)
+    if keys is not None:
+        ordered_by += _noises(keys, rows)
+    rows = np.where(scores > LOWEST, rows, -1)
+    best = best_first(rows, ordered_by)[:k]
+    best = best[rows[best] >= 0]
+    return rows[best], scores[best], ordered_by[best]
+
+
+def _asked(
+    queries: ProductQueries,
+    excluded: Sequence[np.ndarray],
+    keys: np.ndarray,
+    sums_up: bool,
+    at_once: int,
+) -> Asked:
+    rounded = rounded_queries(queries.vectors)
+    codes = rounded["codes"]
+    codes = np.pad(codes, ((0, -len(codes) % at_once), (0, 0)))  # as many as a call multiplies
+    return Asked(
+        codes, rounded["scales"], rounded["errors"], rounded["norms"], queries.caps,
+        np.concatenate([_NOBODY, *map(np.sort, excluded)]),
+        np.cumsum([0, *(len(rows) for rows in excluded)]), keys, sums_up,
+    )  # fmt: skip
+
+
+def _new_pass(n_queries: int, k: int) -> Pass:
+    room = max(_MIN_ROOM, 16 * k)
+    return Pass(
+        heaps=np.full((n_queries, k), LOWEST, np.float64),
+        rows=np.empty((n_queries, room), np.int64),
+        upper=np.empty((n_queries, room), np.float64),
+        counts=np.zeros(n_queries, np.int64),
+        tops=np.full(n_queries, LOWEST, np.float32),
+        sums=np.zeros(n_queries, np.float64),
+    )
+
+
+def _scan_share(
+    parts: Sequence[Part], asked: Asked, at_once: int, passes: Sequence[Pass], thread: int
+) -> None:
+    """Go through one thread's share of every shard."""
+    for part in parts:
+        shares = np.linspace(0, len(part.block_errors), len(passes) + 1).astype(int).tolist()
+        first, last = list(pairwise(shares))[thread]
+        scan(part, first, last, asked, (0,) * at_once, passes[thread])
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that are kept: starting some takes longer than a pass over a small table."""
+    return ThreadPoolExecutor(threads, "retrieval")
+
+
+@kernel
+def _products(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Products of a query and each row, summed in float64 in an order that is always the same."""
+    products = np.empty(len(vectors), np.float32)
+    for row in range(len(vectors)):
+        product = 0.0
+        for at in range(len(query)):
+            product += np.float64(vectors[row, at]) * np.float64(query[at])
+        products[row] = product
+    return products
+
+
+@kernel
+def _noises(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    noises = np.empty(len(rows), np.float64)
+    for at in range(len(rows)):
+        noises[at] = noise(rows[at], keys[0], keys[1])
+    return noises
+
+
+def sampling_keys(seed: int, numbers: np.ndarray) -> np.ndarray:
+    """Keys that draw the same rows for the same seed and query number, in any batch.
+
+    Args:
+        seed: at least 0.
+        numbers: a number for each query, such as its position; int, shape (queries,).
+
+    Returns:
+        uint32, shape (queries, 2).
+    """
+    pairs = [np.random.SeedSequence([seed, int(number)]).generate_state(2) for number in numbers]
+    return np.array(pairs, np.uint32).reshape(-1, 2)
