@@ -185,7 +185,7 @@ def product_quantised(rows: np.ndarray, n_bytes: int) -> np.ndarray:
 
     rows = np.ascontiguousarray(rows)
     quantiser = faiss.ProductQuantizer(rows.shape[1], n_bytes, 8)
-    quantiser.cp.min_points_per_centroid = 1  # no warning
+    quantiser.cp.niter, quantiser.cp.min_points_per_centroid = 10, 1
     quantiser.train(rows)
     return quantiser.decode(quantiser.compute_codes(rows))
 
