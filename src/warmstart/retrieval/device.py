@@ -16,8 +16,9 @@ compiler for compute capability 9.0. Nothing has run on a GPU yet, and no speed 
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from threading import Lock
 from typing import Protocol
 
@@ -124,7 +125,8 @@ class _BlockTable:
             raise DataError("search: queries hold NaN or infinity; leave these queries out.")
         if keys is not None and (keys.shape != (len(queries), 2) or keys.dtype != np.uint32):
             raise DataError(
-                f"search: keys are {keys.dtype} {keys.shape}; uint32 ({len(queries)}, 2) are needed."
+                f"search: keys are {keys.dtype} {keys.shape}; uint32 ({len(queries)}, 2) are "
+                "needed."
             )
         if len(excluded) != len(queries):
             raise DataError(
@@ -161,10 +163,10 @@ class DeviceTable(_BlockTable):
         self.centroids = None if centroids is None else Centroids(centroids, self.device)
         self.width = codes.shape[1] if centroids is None else centroids[:, 0].size
         with _current(self.device):
-            on_device = [_resident(array, self.device) for array in (codes, scales)]
+            codes, scales = _resident(codes, self.device), _resident(scales, self.device)
             bias = None if bias is None else _resident(bias, self.device)
-            norms = chunk_norms(*on_device, self.centroids)
-        self._all = Block(*on_device, bias, norms, first_row, self.centroids)
+            norms = chunk_norms(codes, scales, self.centroids)
+        self._all = Block(codes, scales, bias, norms, first_row, self.centroids)
 
     def _blocks(self, n_queries: int) -> Iterator[Block]:
         rows = max(1, _BOUNDS_AT_ONCE // n_queries) * CHUNK
@@ -202,7 +204,8 @@ class StreamedTable(_BlockTable):
         self.width = codes.shape[1] if centroids is None else centroids[:, 0].size
         self._arrays = [codes, scales] + ([] if bias is None else [bias])
         with _current(self.device):
-            self._buffers = [_Buffer(self._arrays, block_rows, self.device) for _ in range(2)]
+            rows = min(block_rows, len(codes))
+            self._buffers = [_Buffer(self._arrays, rows, self.device) for _ in range(2)]
         self._rows, self._searching = block_rows, Lock()
 
     def _blocks(self, n_queries: int) -> Iterator[Block]:
@@ -211,23 +214,23 @@ class StreamedTable(_BlockTable):
             ThreadPoolExecutor(_COPY_THREADS) as copying,
             ThreadPoolExecutor(1) as filling,
         ):
-            buffers = self._buffers
-            starts = range(0, self.n_rows, self._rows)
-            fill = [
-                filling.submit(buffers[0].fill, self._arrays, start, copying) for start in starts[:1]
-            ]
-            for at, start in enumerate(starts):
-                buffer = buffers[at % 2]
-                fill.pop().result()
-                for following in starts[at + 1 : at + 2]:
-                    other = buffers[1 - at % 2]
-                    fill.append(filling.submit(other.fill, self._arrays, following, copying))
+
+            def fill(number: int) -> Future[None]:
+                buffer, start = self._buffers[number % 2], number * self._rows
+                return filling.submit(buffer.fill, self._arrays, start, copying)
+
+            n_blocks = -(-self.n_rows // self._rows)
+            filled = fill(0) if n_blocks else None
+            for number in range(n_blocks):
+                assert filled is not None
+                filled.result()
+                filled = fill(number + 1) if number + 1 < n_blocks else None
+                buffer = self._buffers[number % 2]
                 codes, scales, *bias = buffer.ready()
                 norms = chunk_norms(codes, scales, self.centroids)
-                yield Block(
-                    codes, scales, bias[0] if bias else None, norms,
-                    self.first_row + start, self.centroids,
-                )  # fmt: skip
+                first_row = self.first_row + number * self._rows
+                bias = bias[0] if bias else None
+                yield Block(codes, scales, bias, norms, first_row, self.centroids)
                 buffer.release()
 
 
@@ -239,7 +242,7 @@ class SplitTable:
     """
 
     def __init__(self, tables: Sequence[DeviceTable | StreamedTable]) -> None:
-        for one, other in zip(tables, tables[1:], strict=False):
+        for one, other in pairwise(tables):
             if one.first_row + len(one) != other.first_row:
                 raise DataError(
                     f"SplitTable: a table of rows {one.first_row} to {one.first_row + len(one)} is "

@@ -1,10 +1,10 @@
 """The k best rows of a block, exactly, with one pass over its codes.
 
-    1. A pass bounds the scores of every chunk of 128 rows from above; nothing else is stored.
-    2. The chunks with the highest bounds, some more than k, are scored again in float64. Let t be
-       the k-th best score among their rows.
-    3. If no other chunk's bound reaches t, these are the k best. Else (equal scores, a row with an
-       enormous norm) every chunk whose bound reaches t is scored, in the order of the rows.
+1. A pass bounds the scores of every chunk of 128 rows from above; nothing else is stored.
+2. The chunks with the highest bounds, some more than k, are scored again in float64. Let t be the
+   k-th best score among their rows.
+3. If no other chunk's bound reaches t, these are the k best. Else (equal scores, a row with an
+   enormous norm) every chunk whose bound reaches t is scored, in the order of the rows.
 """
 
 from collections.abc import Sequence

@@ -30,8 +30,10 @@ def chunk_bounds(block: Block, asked: Asked, *, sums: bool) -> tuple[Tensor, Ten
     shape, device = (len(asked), len(block.norms)), block.codes.device
     upper = torch.empty(shape, device=device)
     log_sums = torch.empty(shape, device=device) if sums else None
-    slacks = asked.slacks[:, FLOAT32, None] + asked.vectors.norm(dim=1, keepdim=True) * (
-        _MATMUL_ERRORS[torch.get_float32_matmul_precision()]
+    slacks = (
+        asked.slacks[:, FLOAT32, None]
+        + asked.vectors.norm(dim=1, keepdim=True)
+        * (_MATMUL_ERRORS[torch.get_float32_matmul_precision()])
     )
     step = max(1, _NUMBERS_AT_ONCE // CHUNK // max(len(asked), asked.vectors.shape[1]))
     for first in range(0, shape[1], step):
@@ -46,8 +48,10 @@ def chunk_bounds(block: Block, asked: Asked, *, sums: bool) -> tuple[Tensor, Ten
             numbers = torch.arange(rows.start, rows.stop, device=device) + block.first_row
             scores += gumbel_bound(asked.keys, numbers[None])
         highest = _by_chunk(scores).amax(2)
-        slack = slacks * block.norms[chunks] + highest.abs() * 2.0**-22 + NOISE_SLACK * (
-            asked.keys is not None
+        slack = (
+            slacks * block.norms[chunks]
+            + highest.abs() * 2.0**-22
+            + NOISE_SLACK * (asked.keys is not None)
         )
         upper[:, chunks] = torch.where(highest == -torch.inf, highest, highest + slack)
     return upper, log_sums
