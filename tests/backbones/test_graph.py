@@ -1,14 +1,16 @@
 """The graph backbones against dense reference implementations."""
 
+import numba
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
 
-from warmstart.backbones.graph import Propagate, adjacency, sample_negatives, to_torch
+from warmstart.backbones.graph import sample_negatives
 from warmstart.backbones.lightgcn import LayerMean, LightGcn, LightGcnConfig
 from warmstart.backbones.losses import bpr_loss, sampled_softmax_loss
 from warmstart.backbones.ngcf import Ngcf, NgcfConfig
+from warmstart.backbones.propagation import Batch, Graph, Propagate, adjacency, pair_scores
 from warmstart.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -43,22 +45,61 @@ def test_added_edges_change_the_adjacency():
 
 @pytest.mark.parametrize("layers", [0, 1, 3])
 def test_layer_mean_is_the_dense_polynomial(layers):
-    graph = adjacency(small(np.random.default_rng(0)))
+    matrix = adjacency(small(np.random.default_rng(0)))
     table = torch.randn(11, 4, generator=torch.Generator().manual_seed(0))
-    dense, expected = torch.from_numpy(graph.toarray()), torch.zeros(11, 4)
+    dense, expected = torch.from_numpy(matrix.toarray()), torch.zeros(11, 4)
     for power in range(layers + 1):
         expected += torch.linalg.matrix_power(dense, power) @ table / (layers + 1)
-    found = LayerMean.apply(table, to_torch(graph, CPU), layers)
-    torch.testing.assert_close(found, expected)
+    for users in (np.arange(6), np.array([1, 4])):
+        batch = Batch(Graph(matrix, 6, CPU), users)
+        found = LayerMean.apply(table, batch, layers)
+        torch.testing.assert_close(found, expected[[*users, *range(6, 11)]])
 
 
-def test_gradients_of_the_propagations():
-    graph = to_torch(adjacency(small(np.random.default_rng(0))).astype(np.float64), CPU)
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_gradients_of_the_propagations(layers):
+    matrix = adjacency(small(np.random.default_rng(0))).astype(np.float64)
+    graph = Graph(matrix, 6, CPU)
+    batch = Batch(graph, np.array([1, 2, 5]))
     table = torch.randn(
         11, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True
     )
-    assert torch.autograd.gradcheck(lambda t: Propagate.apply(t, graph), table)
-    assert torch.autograd.gradcheck(lambda t: LayerMean.apply(t, graph, 2), table)
+    assert torch.autograd.gradcheck(lambda t: LayerMean.apply(t, batch, layers), table)
+    assert torch.autograd.gradcheck(lambda t: Propagate.apply(t, graph, None), table)
+    assert torch.autograd.gradcheck(lambda t: Propagate.apply(t, graph, batch), table)
+
+
+def test_scores_of_pairs_and_their_gradients():
+    pairs = small(np.random.default_rng(0))
+    pairs = sparse.csr_matrix(
+        (np.ones(pairs.nnz), pairs.indices[::-1] // 2, pairs.indptr), shape=pairs.shape
+    )  # unsorted, with repeated columns
+    generator = torch.Generator().manual_seed(0)
+    x, y = (
+        torch.randn(n, 3, dtype=torch.float64, generator=generator, requires_grad=True)
+        for n in (6, 5)
+    )
+    rows = np.repeat(np.arange(6), np.diff(pairs.indptr))
+    expected = (x[rows] * y[pairs.indices.astype(np.int64)]).sum(dim=1)
+    torch.testing.assert_close(pair_scores(x, y, pairs), expected)
+    assert torch.autograd.gradcheck(lambda x, y: pair_scores(x, y, pairs), (x, y))
+
+
+@pytest.mark.parametrize("kind", ["lightgcn", "ngcf"])
+@pytest.mark.parametrize("loss", ["softmax", "bpr"])
+def test_threads_do_not_change_the_result(world, kind, loss):
+    backbone, config = {"lightgcn": (LightGcn, LightGcnConfig), "ngcf": (Ngcf, NgcfConfig)}[kind]
+    settings = config(width=8, epochs=3, layers=1, loss=loss, negatives=16, batch_size=100)
+    before, results = numba.get_num_threads(), []
+    try:
+        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+            numba.set_num_threads(threads)
+            found = backbone(settings).fit(world.train, rng=np.random.default_rng(0))
+            results.append(found.vectors)
+    finally:
+        numba.set_num_threads(before)
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    np.testing.assert_array_equal(results[0][1], results[1][1])
 
 
 def test_negatives_are_never_interactions_and_cover_the_pool():

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from tests.simulate.tuning_worlds import CASES, RESUMED, main, train, trainee_of
@@ -86,6 +87,25 @@ def test_a_product_gives_what_the_matrix_of_its_logits_gives(alone):
 def test_a_sampled_loss_is_near_the_full_one(alone):
     full, sampled = of_case(alone, "frozen")["losses"], of_case(alone, "sampled")["losses"]
     np.testing.assert_allclose(sampled.mean(), full.mean(), rtol=0.1)
+
+
+@pytest.mark.parametrize("case", ["product, row-wise", "sampled, product, row-wise"])
+def test_no_step_makes_the_logits_of_all_users(case, lm, monkeypatch):
+    trainee, shapes = trainee_of(case, lm), set()
+    batch, n_users = 7, trainee.distribution.tokens.n_users
+    monkeypatch.setattr("warmstart.train.blocked_softmax.BLOCK_LOGITS", batch * 5)
+
+    class Shapes(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                shapes.add(tuple(result.shape))
+            return result
+
+    with Shapes():
+        trainee.step(trainee._loss(np.arange(batch), torch.Generator()))
+    assert (batch, 5) in shapes
+    assert not shapes & {(batch, n_users), (n_users, batch), (batch * n_users,)}
 
 
 def test_validation_scores_only_the_users_who_ask(lm, world, monkeypatch):

@@ -49,13 +49,13 @@ RESUMED = ("row-wise", "lora", "lora, divided")
 
 
 class ProductRidge(RidgeHead):
-    """A ridge head whose predictions are products with a user table, here of full rank."""
+    """A ridge head whose predictions are products with a user table; its rows are orthonormal."""
 
     user_table: np.ndarray | None = None
 
     def leave_one_out_features(self, vectors, rows):
         predicted = super()._left_out(self.targets[rows].toarray(), vectors, rows)
-        return predicted @ np.linalg.inv(self.user_table).T
+        return predicted @ self.user_table
 
     def leave_one_out(self, vectors, targets, rows):
         raise AssertionError("this would make an array of the size (batch, n_users)")
@@ -68,9 +68,9 @@ def _ridge(kind, vectors, data, rows):
     if kind == "matrix":
         return RidgeHead.fit(config, vectors, targets, np.random.default_rng(0))
     head = ProductRidge.fit(config, vectors, targets, np.random.default_rng(0))
-    random = np.random.default_rng(1).normal(size=(data.n_users, data.n_users))
+    random = np.random.default_rng(1).normal(size=(data.n_users + 2, data.n_users))
     head.targets = targets
-    head.user_table = np.linalg.qr(random)[0].astype(np.float32)
+    head.user_table = np.ascontiguousarray(np.linalg.qr(random)[0].T, np.float32)
     return head
 
 

@@ -1,15 +1,13 @@
-"""Shared parts of the graph backbones: adjacency, propagation and training.
+"""Shared parts of the graph backbones: settings, batches and training.
 
-Propagation multiplies by a symmetric sparse matrix, so its gradient is the same product; the
-autograd functions use this instead of letting torch build a transpose. Every step propagates over
-the whole graph, whatever the batch, so batches are big: a batch consists of whole users, and their
-scores against one shared sample of items are the negatives of all their interactions.
+Every step propagates over nearly the whole graph, whatever the batch (``propagation``), so batches
+are big: a batch consists of whole users, and their scores against one shared sample of items are
+the negatives of all their interactions.
 """
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numba
 import numpy as np
@@ -19,7 +17,8 @@ from scipy import sparse
 from torch.nn import functional
 
 from warmstart.backbones.base import FactorTrainee, shape_of
-from warmstart.backbones.losses import bpr_loss, sampled_softmax_loss, weighted_mean
+from warmstart.backbones.losses import bpr_loss, sampled_softmax_loss
+from warmstart.backbones.propagation import Batch, Graph, adjacency, pair_scores
 from warmstart.backbones.sampled_factor import SampledFactorConfig
 from warmstart.train import TorchTrainee
 
@@ -48,41 +47,6 @@ class GraphConfig(SampledFactorConfig):
     normalised: bool = True
 
 
-def adjacency(train: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Return D^-1/2 (0 R; R' 0) D^-1/2 as float32 CSR, users first; isolated rows stay empty."""
-    graph = sparse.block_array([[None, train], [train.T, None]], format="csr", dtype=np.float32)
-    degree = np.asarray(graph.sum(axis=1)).ravel()
-    scale = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
-    return sparse.csr_matrix(graph.multiply(scale[:, None]).multiply(scale), dtype=np.float32)
-
-
-def to_torch(matrix: sparse.csr_matrix, device: torch.device) -> torch.Tensor:
-    """Copy a scipy CSR matrix to a torch CSR tensor on ``device``."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        warnings.filterwarnings("ignore", "Sparse invariant checks are implicitly disabled")
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(matrix.indptr.astype(np.int64)),
-            torch.from_numpy(matrix.indices.astype(np.int64)),
-            torch.from_numpy(matrix.data),
-            matrix.shape,
-            device=device,
-        )
-
-
-class Propagate(torch.autograd.Function):
-    """Product of a symmetric sparse matrix and vectors; backward is the same product."""
-
-    @staticmethod
-    def forward(ctx: Any, vectors: torch.Tensor, graph: torch.Tensor) -> torch.Tensor:
-        ctx.graph = graph
-        return graph @ vectors
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return ctx.graph @ gradients[0], None
-
-
 class GraphTrainee(TorchTrainee, FactorTrainee):
     """Trains the parameters behind ``propagate`` with Adam on a ranking loss.
 
@@ -109,24 +73,30 @@ class GraphTrainee(TorchTrainee, FactorTrainee):
         super().__init__(parameters, torch.optim.Adam(groups, fused=True))
         self.train, self.config, self.device = train, config, device
         self.warm = np.unique(train.indices)
-        graph = adjacency(train)
-        self.isolated = np.diff(graph.indptr) == 0
-        self.graph = to_torch(graph, device)
+        matrix = adjacency(train)
+        self.isolated = np.diff(matrix.indptr) == 0
+        self.graph = Graph(matrix, shape_of(train)[0], device)
 
     @abstractmethod
-    def propagate(self) -> torch.Tensor:
-        """Compute the final vectors, users first: shape (n_users + n_items, width)."""
+    def propagate(self, batch: Batch) -> torch.Tensor:
+        """Compute the final vectors of a batch: shape (batch users + items, width)."""
 
-    def final(self) -> torch.Tensor:
-        """Compute the vectors to score with: ``propagate``, normalised if ``config.normalised``."""
-        vectors = self.propagate()
-        return functional.normalize(vectors, dim=1) if self.config.normalised else vectors
+    def final(self, users: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute the vectors to score with, of some users and of all items.
+
+        They are those of ``propagate``, normalised if ``config.normalised``.
+        """
+        vectors = self.propagate(Batch(self.graph, users))
+        if self.config.normalised:
+            vectors = functional.normalize(vectors, dim=1)
+        return vectors[: len(users)], vectors[len(users) :]
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        n_users, _ = shape_of(self.train)
         with torch.no_grad():
-            vectors = self.final().cpu().numpy()
-        vectors[self.isolated] = 0
-        users, items = np.split(vectors, [shape_of(self.train)[0]])
+            users, items = (part.cpu().numpy() for part in self.final(np.arange(n_users)))
+        users[self.isolated[:n_users]] = 0
+        items[self.isolated[n_users:]] = 0
         return users.copy(), items.copy()
 
     def epoch(self, rng: np.random.Generator, epoch: int) -> Iterator[float]:
@@ -139,35 +109,31 @@ class GraphTrainee(TorchTrainee, FactorTrainee):
     def _loss(self, users: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         config, pairs = self.config, self.train[users]
         rows = np.repeat(np.arange(len(users)), np.diff(pairs.indptr))
-        vectors = self.final()
-        weights = torch.from_numpy(pairs.data).to(self.device)
-        of_users = vectors.index_select(0, self._index(users))
-        x = of_users.index_select(0, self._index(rows))
-        y = vectors.index_select(0, self._index(pairs.indices, items=True))
-        positive = (x * y).sum(dim=1)
-        squared_norm = weighted_mean((x * x + y * y).sum(dim=1), weights) / 2
+        x, y = self.final(users)
+        weights = self._tensor(pairs.data)
+        positive = pair_scores(x, y, pairs)
+        of_users, of_items = (np.asarray(pairs.sum(axis=axis)).ravel() for axis in (1, 0))
+        squares = torch.dot(self._tensor(of_users), (x * x).sum(dim=1))
+        squares = squares + torch.dot(self._tensor(of_items), (y * y).sum(dim=1))
         if config.loss == "bpr":
             sampled = sample_negatives(
                 rows, pairs.indptr, pairs.indices, self.warm, int(rng.integers(2**31))
             )
-            z = vectors.index_select(0, self._index(sampled, items=True))
-            loss = bpr_loss(positive, (x * z).sum(dim=1), weights, config.temperature)
+            drawn = sparse.csr_matrix((pairs.data, sampled, pairs.indptr), shape=pairs.shape)
+            loss = bpr_loss(positive, pair_scores(x, y, drawn), weights, config.temperature)
         else:
             size = min(config.negatives, len(self.warm))
-            sampled = np.sort(rng.choice(self.warm, size, replace=False))
-            negative = of_users @ vectors.index_select(0, self._index(sampled, items=True)).T
-            false_negatives = torch.from_numpy(
-                np.stack(pairs[:, sampled].nonzero()).astype(np.int64)
-            )
+            sampled = np.sort(rng.choice(self.warm, size, replace=False)).astype(np.int64)
+            negative = x @ y.index_select(0, self._tensor(sampled)).T
+            false_negatives = np.stack(pairs[:, sampled].nonzero()).astype(np.int64)
             loss = sampled_softmax_loss(
-                positive, negative, false_negatives.to(self.device), self._index(rows), weights,
+                positive, negative, self._tensor(false_negatives), self._tensor(rows), weights,
                 config.temperature,
             )  # fmt: skip
-        return loss + config.l2 * squared_norm
+        return loss + config.l2 / 2 * squares / weights.sum()
 
-    def _index(self, numbers: np.ndarray, *, items: bool = False) -> torch.Tensor:
-        shift = shape_of(self.train)[0] if items else 0
-        return torch.from_numpy(numbers.astype(np.int64) + shift).to(self.device)
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device)
 
 
 @numba.njit(nogil=True, cache=True)

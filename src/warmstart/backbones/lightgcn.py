@@ -2,9 +2,8 @@
 
 He, Deng, Wang, Li, Zhang, Wang, "LightGCN: Simplifying and Powering Graph Convolution Network for
 Recommendation", SIGIR 2020, eq. 7-8: the final vectors are the mean over l = 0..L of A^l E, where A
-is the normalised adjacency and E the learned table. The map is a polynomial in a symmetric matrix,
-so its gradient is the map itself. The default loss is the sampled softmax over cosines instead of
-BPR: it ranks much better after fewer epochs.
+is the normalised adjacency and E the learned table. The default loss is the sampled softmax over
+cosines instead of BPR: it ranks much better after fewer epochs.
 """
 
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from scipy import sparse
 
 from warmstart.backbones.base import FactorTrainee, shape_of
 from warmstart.backbones.graph import GraphConfig, GraphTrainee, default_device
+from warmstart.backbones.propagation import Batch
 from warmstart.backbones.sampled_factor import SampledFactorBackbone
 
 
@@ -45,27 +45,31 @@ class _Smoothing(GraphTrainee):
         self.table = torch.tensor(table, dtype=torch.float32, device=device, requires_grad=True)
         super().__init__(train, config, {"table": self.table}, device)
 
-    def propagate(self) -> torch.Tensor:
-        return LayerMean.apply(self.table, self.graph, self.config.layers)  # pyright: ignore
+    def propagate(self, batch: Batch) -> torch.Tensor:
+        return LayerMean.apply(self.table, batch, self.config.layers)  # pyright: ignore
 
 
 class LayerMean(torch.autograd.Function):
-    """Mean of A^l E over l = 0..layers; A is symmetric, so backward is the same map."""
+    """The rows of a batch in the mean of A^l E over l = 0..layers.
+
+    E + A (E + A (E + ...)) is computed from the inside. A is symmetric, so the gradient is the same
+    sum, over the gradient of the batch's rows.
+    """
 
     @staticmethod
-    def forward(ctx: Any, table: torch.Tensor, graph: torch.Tensor, layers: int) -> torch.Tensor:
-        ctx.graph, ctx.layers = graph, layers
-        return layer_mean(table, graph, layers)
+    def forward(ctx: Any, table: torch.Tensor, batch: Batch, layers: int) -> torch.Tensor:
+        ctx.batch, ctx.layers = batch, layers
+        total = table
+        for _ in range(layers - 1):
+            total = batch.graph.times(total, plus=table)
+        total = batch.times(total, plus=table) if layers else batch.select(table)
+        return total.div_(layers + 1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        return layer_mean(gradients[0], ctx.graph, ctx.layers), None, None
-
-
-def layer_mean(table: torch.Tensor, graph: torch.Tensor, layers: int) -> torch.Tensor:
-    """Compute the mean of A^l E over l = 0..layers, for A = ``graph`` and E = ``table``."""
-    total, layer = table, table
-    for _ in range(layers):
-        layer = graph @ layer
-        total = total + layer
-    return total / (layers + 1)
+        batch, layers = ctx.batch, ctx.layers
+        gradient = batch.spread(gradients[0] / (layers + 1))
+        total = batch.transposed_times(gradient, plus=True) if layers else gradient
+        for _ in range(layers - 1):
+            total = batch.graph.times(total, plus=gradient)
+        return total, None, None

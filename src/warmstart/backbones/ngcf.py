@@ -22,7 +22,8 @@ from scipy import sparse
 from torch.nn import functional
 
 from warmstart.backbones.base import FactorTrainee, shape_of
-from warmstart.backbones.graph import GraphConfig, GraphTrainee, Propagate, default_device
+from warmstart.backbones.graph import GraphConfig, GraphTrainee, default_device
+from warmstart.backbones.propagation import Batch, Propagate
 from warmstart.backbones.sampled_factor import SampledFactorBackbone
 
 
@@ -81,14 +82,16 @@ class _Convolution(GraphTrainee):
         rates = {name: slow for name in parameters if name != "table"}
         super().__init__(train, config, parameters, device, rates)
 
-    def propagate(self) -> torch.Tensor:
-        vectors = self.parameters["table"]
-        layers = [vectors]
-        for layer in range(self.config.layers):
-            neighbours = Propagate.apply(vectors, self.graph)
+    def propagate(self, batch: Batch) -> torch.Tensor:
+        vectors, n_layers = self.parameters["table"], self.config.layers
+        layers = [batch.select(vectors)]
+        for layer in range(n_layers):
+            last = layer == n_layers - 1  # only the rows of the batch are needed
+            neighbours = Propagate.apply(vectors, batch.graph, batch if last else None)
             assert isinstance(neighbours, torch.Tensor)
-            mixed = (neighbours + vectors) @ self.parameters[f"sum{layer}"]
-            mixed = mixed + (neighbours * vectors) @ self.parameters[f"product{layer}"]
+            own = layers[-1] if last else vectors
+            mixed = (neighbours + own) @ self.parameters[f"sum{layer}"]
+            mixed = mixed + (neighbours * own) @ self.parameters[f"product{layer}"]
             vectors = functional.leaky_relu(mixed, self.config.leaky_relu_slope)
-            layers.append(vectors)
+            layers.append(vectors if last else batch.select(vectors))
         return torch.cat(layers, dim=1)

@@ -5,7 +5,7 @@ import torch
 from scipy import sparse
 
 from warmstart.backbones.base import Backbone, FactorBackbone, shape_of
-from warmstart.backbones.graph import to_torch
+from warmstart.backbones.propagation import to_torch
 from warmstart.train.seed import torch_seed
 
 

@@ -1,22 +1,24 @@
-"""What a search in a table of vectors found; parts of a table are searched apart and merged."""
+"""What a search finds, and the same from the parts of a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class Found:
-    """The best rows of each query, best first.
+    """The best rows of each query.
+
+    Ordered by score as float32, or by key where there are keys; of equal ones the lower row is
+    first. Places for which there is no row hold -1 and NaN. Rows with the score -inf are not found.
 
     Attributes:
-        rows: int64, shape (queries, k); -1 after the last row that can be found.
-        scores: float32, shape (queries, k); NaN after the last row.
-        log_normalisers: log of the sum of exp(score) over all rows, float64, shape (queries,);
-            None if it was not asked for.
-        keys: for sampled rows the score plus noise that orders them, float64, shape (queries, k);
-            None for rows that are ordered by score.
+        rows: global row numbers, int64, shape (queries, k).
+        scores: float32, shape (queries, k).
+        log_normalisers: log sum exp of the scores of all rows, float64, shape (queries,).
+        keys: scores plus Gumbel noise if rows were sampled, float64, shape (queries, k).
     """
 
     rows: np.ndarray
@@ -37,32 +39,34 @@ class Found:
 
 
 def merge(parts: Sequence[Found], k: int) -> Found:
-    """The k best rows of some parts of a table, as if the parts had been searched together.
+    """Find the k best of a whole table from the k best of its parts.
 
-    Equal scores are ordered by row number, so the order and the grouping of the parts do not
-    matter.
+    The parts are disjoint and were searched with the same queries. The rows, scores and keys do
+    not depend on how parts are grouped or ordered; the normalisers only by rounding.
 
     Args:
-        parts: at least one, all found with the same options; rows are numbers in the whole table.
-        k: number of rows.
+        parts: at least one.
+        k: number of rows, at least 1.
     """
     rows, scores = (
         np.concatenate([getattr(part, name) for part in parts], axis=1)
         for name in ("rows", "scores")
     )
-    keys = parts[0].keys
-    if keys is not None:
-        keys = np.concatenate([part.keys for part in parts if part.keys is not None], axis=1)
-    order = best_first(rows, scores if keys is None else keys)[:, :k]
-    normalisers = parts[0].log_normalisers
-    if normalisers is not None:
-        every = [part.log_normalisers for part in parts if part.log_normalisers is not None]
-        normalisers = np.logaddexp.reduce(every, axis=0)
+    with_keys = [part.keys for part in parts if part.keys is not None]
+    keys = np.concatenate(with_keys, axis=1) if len(with_keys) == len(parts) else None
+    values = scores if keys is None else keys
+    order = best_first(rows, values)[:, :k]
+    missing = ((0, 0), (0, k - order.shape[1]))
+    sums = [part.log_normalisers for part in parts if part.log_normalisers is not None]
+
+    def best(array: np.ndarray, filling: float) -> np.ndarray:
+        return np.pad(np.take_along_axis(array, order, 1), missing, constant_values=filling)
+
     return Found(
-        np.take_along_axis(rows, order, axis=1),
-        np.take_along_axis(scores, order, axis=1),
-        normalisers,
-        None if keys is None else np.take_along_axis(keys, order, axis=1),
+        best(rows, -1),
+        best(scores, np.nan),
+        reduce(np.logaddexp, sums) if len(sums) == len(parts) else None,
+        None if keys is None else best(keys, np.nan),
     )
 
 

@@ -65,8 +65,8 @@ class TokenTuningConfig(Config):
             since a user's bias starts at log(interactions + 1).
         table_optimiser: how user tokens and biases are updated. "adamw" keeps two numbers for each
             of a token's; "row-wise" keeps one per user (``train.row_wise``), and no gradient has
-            the size of the table. "auto" is "row-wise" if the table is larger than 1 GB, where the
-            state and the gradient of AdamW would take 3 GB more.
+            the size of the table. "auto" is "row-wise" if the table is larger than 1 GB, where
+            AdamW would take 3 GB more, and 5 GB during its update.
         shard_lm: with "lora", under ``torchrun``: divide the LM's weights between the processes
             (FSDP) instead of copying them. It has no effect on a process on its own.
         epochs: maximum number of epochs; with validation the best one is kept, or the untuned start

@@ -92,6 +92,6 @@ def token_tuning_plan(
         user_table=n_users * per_user * FLOAT,
         gradients=(small + gradients) * FLOAT,
         optimiser=(small * MOMENTS + state) * FLOAT,
-        activations=saved_bytes(lm, batch_size * tokens) if lora.rank else 0,
+        activations=saved_bytes(lm, -(-batch_size // processes) * tokens) if lora.rank else 0,
         logits=logits * FLOAT,
     )
