@@ -136,7 +136,7 @@ def low_rank_targets(
     basis = rng.standard_normal((shape_of(weighted)[1], columns), dtype=np.float32)
     centred = np.zeros((0, 0), np.float32)
     for number in range(_PASSES + 1):
-        basis = np.linalg.qr(basis)[0]
+        basis = _orthonormal(basis)
         centred = fitted(weighted @ basis)
         centred -= centred.mean(axis=0)
         if number < _PASSES:
@@ -147,3 +147,14 @@ def low_rank_targets(
     targets = weighted @ (basis @ turned)
     rows = fitted(centred @ (turned / np.square(values)))
     return targets.astype(np.float32), rows.astype(np.float32)
+
+
+def _orthonormal(basis: np.ndarray) -> np.ndarray:
+    """Orthonormal columns with the same span, but for directions lost in rounding.
+
+    From the Gram matrix, which for a tall matrix is many times faster than a QR decomposition; the
+    next pass makes up for its errors.
+    """
+    values, vectors = np.linalg.eigh((basis.T @ basis).astype(np.float64))
+    kept = values > 1e-6 * values[-1]
+    return basis @ (vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32)

@@ -1,0 +1,247 @@
+"""The best rows of a table of users by inner product: milliseconds a query, against the memory.
+
+    python benchmarks/top_rows.py --json top-rows.json --plot top-rows.svg
+    python benchmarks/top_rows.py --rows 1e6 --widths 64 --batches 1,32
+
+Systems are timed in turn, ``--rounds`` times, on the same vectors: clustered, with log-normal
+lengths. "limit" is the time in which the machine, as measured at the start with as many threads,
+reads the bytes that a pass over the table needs. Recall counts the exact best 100 (in float64) that
+a system finds. At 1e8 rows the table is generated as 8-bit codes, without vectors (7.6 GB), and
+there are no peers: theirs would not fit.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numba
+import numpy as np
+import torch
+from environment import environment
+
+from warmstart.machine import available_cores
+from warmstart.retrieval.rounding import rounded_vectors
+from warmstart.retrieval.table import Shard, VectorTable, sampling_keys
+
+K = 100
+BLOCK = 65_536
+
+
+@numba.njit(fastmath=True, nogil=True)
+def _sum(values):
+    total = np.float32(0)
+    for at in range(len(values)):
+        total += values[at]
+    return total
+
+
+def read_bandwidth(threads):
+    """Bytes a second that all threads together read, best of 7 passes over 1 GiB."""
+    values = np.ones(2**28, np.float32)
+    parts = np.array_split(values, threads)
+    _sum(values[:10])
+    with ThreadPoolExecutor(threads) as pool:
+        times = []
+        for _ in range(7):
+            started = time.perf_counter()
+            list(pool.map(_sum, parts))
+            times.append(time.perf_counter() - started)
+    return values.nbytes / min(times)
+
+
+def clustered(n, width, rng):
+    centres = rng.normal(size=(1000, width)).astype(np.float32)
+    vectors = np.empty((n, width), np.float32)
+    for start in range(0, n, BLOCK):
+        block = vectors[start : start + BLOCK]
+        block[:] = centres[rng.integers(0, 1000, len(block))]
+        block += rng.standard_normal(block.shape, np.float32)
+        block *= rng.lognormal(0, 0.3, (len(block), 1)).astype(np.float32)
+    return vectors
+
+
+def codes_only(n, width, rng):
+    """A table of random rounded vectors, made block by block."""
+    arrays = {
+        "codes": np.empty((n, width), np.int8),
+        **{name: np.empty(n, np.float32) for name in ("scales", "errors", "norms")},
+    }
+    for start in range(0, n, 2**20):
+        rounded = rounded_vectors(clustered(min(2**20, n - start), width, rng))
+        for name, array in rounded.items():
+            arrays[name][start : start + len(array)] = array
+    return VectorTable.of_shards([Shard(arrays, width, 0)])
+
+
+def blocked(queries, vectors, multiply, select):
+    """Matrix product and selection, block by block."""
+    scores, rows = np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+    for start in range(0, len(vectors), BLOCK):
+        found = select(multiply(queries, vectors[start : start + BLOCK]))
+        scores = np.concatenate([scores, found[0]], axis=1)
+        rows = np.concatenate([rows, found[1] + start], axis=1)
+        best = np.argpartition(-scores, K - 1, axis=1)[:, :K]
+        scores, rows = (np.take_along_axis(array, best, axis=1) for array in (scores, rows))
+    return rows
+
+
+def by_numpy(queries, vectors):
+    def select(scores):
+        best = np.argpartition(-scores, K - 1, axis=1)[:, :K]
+        return np.take_along_axis(scores, best, axis=1), best
+
+    return blocked(queries, vectors, lambda q, v: q @ v.T, select)
+
+
+def by_torch(queries, vectors):
+    def select(scores):
+        values, places = torch.topk(scores, K, dim=1)
+        return values.numpy(), places.numpy()
+
+    multiply = lambda q, v: torch.from_numpy(q) @ torch.from_numpy(v).T  # noqa: E731
+    return blocked(queries, vectors, multiply, select)
+
+
+def peers(vectors, threads):
+    systems = {"numpy": by_numpy, "torch": by_torch}
+    systems = {name: (lambda q, f=f: f(q, vectors)) for name, f in systems.items()}
+    try:
+        import faiss
+    except ImportError:
+        return systems
+    faiss.omp_set_num_threads(threads)
+    width = vectors.shape[1]
+    flat = faiss.IndexFlatIP(width)
+    flat.add(vectors)
+    systems["faiss IndexFlatIP"] = lambda q: flat.search(q, K)[1]
+    sq8 = faiss.IndexScalarQuantizer(
+        width, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    )
+    sq8.train(vectors[:100_000])
+    sq8.add(vectors)
+    systems["faiss SQ8"] = lambda q: sq8.search(q, K)[1]
+    return systems
+
+
+def exact_rows(queries, vectors):
+    best = np.empty((len(queries), K), np.int64)
+    for at, query in enumerate(queries):
+        scores = np.concatenate(
+            [
+                vectors[start : start + BLOCK].astype(np.float64) @ query.astype(np.float64)
+                for start in range(0, len(vectors), BLOCK)
+            ]
+        )
+        best[at] = np.argpartition(-scores, K - 1)[:K]
+    return best
+
+
+def measure(n, width, batches, rounds, threads, bandwidth):
+    rng = np.random.default_rng(0)
+    if n > 3 * 10**7:
+        vectors, table, others = None, codes_only(n, width, rng), {}
+    else:
+        vectors = clustered(n, width, rng)
+        table, others = VectorTable(vectors), peers(vectors, threads)
+    # A query lies near a row: half a row of the table, half noise.
+    some = rng.integers(0, n, max(batches))
+    near = table.shards[0].part
+    rows = near.codes[some, :width] * near.scales[some][:, None]
+    queries = (0.5 * rows + rng.normal(size=rows.shape)).astype(np.float32)
+    found = []
+    for batch in batches:
+        asked = queries[:batch]
+        keys = sampling_keys(0, np.arange(batch))
+        systems = {
+            "warmstart": lambda q: table.search(q, K, threads=threads).rows,
+            "warmstart, log-normalisers": lambda q: (
+                table.search(q, K, threads=threads, log_normalisers=True).rows
+            ),
+            "warmstart, sampled": lambda q, keys=keys: (
+                table.search(q, K, threads=threads, log_normalisers=True, keys=keys).rows
+            ),
+            **others,
+        }
+        times = {name: [] for name in systems}
+        results = {name: search(asked) for name, search in systems.items()}
+        for _ in range(rounds):
+            for name, search in systems.items():
+                started = time.perf_counter()
+                search(asked)
+                times[name].append(time.perf_counter() - started)
+        checked = min(batch, 4)
+        exact = None if vectors is None else exact_rows(asked[:checked], vectors)
+        read = width + 4  # codes and scales; bounds are read for few rows
+        for name, seconds in times.items():
+            per_query = 1e3 * statistics.median(seconds) / batch
+            recall = None
+            if exact is not None and "sampled" not in name:
+                pairs = zip(exact, results[name][:checked], strict=True)
+                recall = float(np.mean([len(set(a) & set(b)) / K for a, b in pairs]))
+            record = {
+                "rows": n, "width": width, "batch": batch, "system": name,
+                "ms_per_query": per_query, "best_ms_per_query": 1e3 * min(seconds) / batch,
+                "of_limit": 1e-3 * per_query * batch * bandwidth / (n * read), "recall": recall,
+            }  # fmt: skip
+            found.append(record)
+            print(
+                f"{n:>11} x {width:<4} batch {batch:<3} {name:<28} {per_query:9.3f} ms a query, "
+                f"{record['of_limit']:6.2f} x limit, recall {recall}",
+                flush=True,
+            )
+    return found
+
+
+def plot(records, path):
+    import matplotlib.pyplot as plt
+
+    sizes = sorted({(r["width"], r["batch"]) for r in records})
+    figure, axes = plt.subplots(1, len(sizes), figsize=(4 * len(sizes), 4), squeeze=False)
+    for axis, (width, batch) in zip(axes[0], sizes, strict=True):
+        own = [r for r in records if (r["width"], r["batch"]) == (width, batch)]
+        for name in dict.fromkeys(r["system"] for r in own):
+            line = [(r["rows"], r["ms_per_query"]) for r in own if r["system"] == name]
+            axis.loglog(*zip(*line, strict=True), marker="o", label=name)
+        axis.set(title=f"width {width}, batch {batch}", xlabel="rows", ylabel="ms a query")
+    axes[0][0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", default="1e6,1e7,1e8")
+    parser.add_argument("--widths", default="64,128")
+    parser.add_argument("--batches", default="1,32")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    bandwidth = read_bandwidth(options.threads)
+    print(f"read bandwidth {bandwidth / 1e9:.1f} GB/s with {options.threads} threads")
+    records = []
+    for rows in options.rows.split(","):
+        for width in options.widths.split(","):
+            if float(rows) > 3e7 and int(width) > 64:
+                continue
+            batches = [int(batch) for batch in options.batches.split(",")]
+            records += measure(
+                int(float(rows)), int(width), batches, options.rounds, options.threads, bandwidth
+            )
+            if options.json:
+                written = {
+                    "environment": environment(), "bandwidth": bandwidth,
+                    "threads": options.threads, "records": records,
+                }  # fmt: skip
+                options.json.write_text(json.dumps(written, indent=1))
+    if options.plot:
+        plot(records, options.plot)
+
+
+if __name__ == "__main__":
+    main()
