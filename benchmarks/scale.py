@@ -78,12 +78,13 @@ def work(n_users, n_items):
     """Everything for one size, in this process."""
     import warmstart as ws
 
-    rng, seconds = np.random.default_rng(0), {}
+    rng, seconds, peaks = np.random.default_rng(0), {}, {}
 
     def timed(name, do):
         started = time.perf_counter()
         result = do()
         seconds[name] = time.perf_counter() - started
+        peaks[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
         return result
 
     *frames, favourites = planted(n_users, n_items, rng)
@@ -109,6 +110,7 @@ def work(n_users, n_items):
             {
                 "users": n_users, "items": n_items, "interactions": len(data.interactions),
                 "seconds": seconds,
+                "peak_mib_so_far": peaks,
                 "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
                 "data_mib": before, "right_users": float(right.mean()),
                 "cold_share": float(lists["is_cold"].mean()),

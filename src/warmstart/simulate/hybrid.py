@@ -143,6 +143,11 @@ class HybridScorer:
         """Name of what ``ItemRows`` have of the text model: user scores, or vectors."""
         return "user_scores" if self.text_scores.users is None else "text_vectors"
 
+    @property
+    def numbers_per_item(self) -> int:
+        """How many numbers ``rows_of`` needs at once for an item."""
+        return max(self.text_scores.values.shape[1], len(self._sample))
+
     def rows_of(self, folded: np.ndarray, user_scores: UserScores | None = None) -> ItemRows:
         """Return what scoring cold items needs.
 
@@ -343,7 +348,7 @@ def fit_hybrid(
     del folded, text_scores
     hybrid = HybridScorer(backbone, data.n_users, fusion, text_users=text.users)
     cold = np.flatnonzero(~data.warm)
-    for block in item_blocks(len(cold), text.values.shape[1]):
+    for block in item_blocks(len(cold), hybrid.numbers_per_item):
         hybrid.append(hybrid.rows_of(*cold_vectors(cold[block])))
 
     def reference_scores(users: np.ndarray) -> np.ndarray:

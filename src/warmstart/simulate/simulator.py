@@ -80,18 +80,13 @@ class Simulator(HybridRecommender, Simulates):
         encoding, n_users = self.encode_texts(texts), len(self.fitted.user_ids)
         blocks = [
             self._encode_block(take_rows(encoding, rows), min(audience, n_users))
-            for rows in item_blocks(max(len(texts), 1), self._numbers_per_item)
+            for rows in item_blocks(max(len(texts), 1), self._hybrid.numbers_per_item)
         ]
         added, found = (
             {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             for parts in zip(*blocks, strict=True)
         )
         return encoding | added, found
-
-    @property
-    def _numbers_per_item(self) -> int:
-        """How many numbers the text model's scores of an item take."""
-        return self._hybrid.text_scores.values.shape[1]
 
     def _encode_block(
         self, encoding: ItemEncoding, audience: int
@@ -117,7 +112,7 @@ class Simulator(HybridRecommender, Simulates):
 
     def _add_items(self, items: Catalogue) -> None:
         n_cold = len(self._hybrid.folded) + len(items)
-        self.config.check_table(self.name, n_cold, self._numbers_per_item)
+        self.config.check_table(self.name, n_cold, self._hybrid.text_scores.values.shape[1])
         encoding, rows = self.encode_items(items.texts)
         self._hybrid.append(rows)
         self._texts.rows = np.concatenate([self._texts.rows, encoding["vectors"]])
