@@ -169,6 +169,8 @@ HARMLESS = {
         "work", used.prompts, 1, cached=True
     ),
     "HubModel.generate_model_card": lambda used: used.hub.generate_model_card(),
+    "TextEncoder.keep": lambda used: used.lm.keep([], np.zeros((0, used.lm.width))),
+    "TextEncoder.missing": lambda used: used.lm.missing(["never encoded before"]),
     "CausalLM.words": lambda used: used.causal.words(),
     "Comparison.find": lambda used: used.comparison.find,
     "Comparison.from_json": lambda used: used.comparison.from_json(used.comparison.to_json()),

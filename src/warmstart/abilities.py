@@ -13,7 +13,7 @@ from scipy import sparse
 from warmstart.arguments import whole_number
 from warmstart.core import Recommender
 from warmstart.data.catalogue import Catalogue
-from warmstart.data.ids import ExternalId, id_column
+from warmstart.data.ids import ExternalId, Ids, id_column
 from warmstart.data.interactions import Interactions
 from warmstart.data.queries import Queries
 from warmstart.data.readers.files import read_items
@@ -63,7 +63,7 @@ class AddsItems(ABC):
             self._add_items(catalogue)
         fitted.extend(catalogue)
         if "texts" in self.traits.reads:
-            _warn_of_no_text(
+            warn_of_no_text(
                 catalogue.has_text,
                 "an item without text is not recommended; fit again with its text, or write its "
                 "text to the service",
@@ -152,21 +152,11 @@ class Simulates(ABC):
             catalogue = fitted.catalogue
             rows = known_items(catalogue.item_ids, items, "simulate")
         rows = np.arange(len(catalogue)) if rows is None else rows
-        _warn_of_no_text(catalogue.has_text[rows], "nothing is simulated for an item without text")
+        warn_of_no_text(catalogue.has_text[rows], "nothing is simulated for an item without text")
         rows = rows[catalogue.has_text[rows]]
         texts = [catalogue.texts[row] for row in rows]
         events = self.simulate_texts(texts, min(k, len(fitted.user_ids)))
-        per_item = len(events) // max(len(texts), 1)
-        return pl.DataFrame(
-            {
-                "item": id_column(catalogue.item_ids, rows[events.items]),
-                "user": id_column(fitted.user_ids, events.users),
-                "weight": events.weights,
-                "rank": np.tile(np.arange(1, per_item + 1, dtype=np.int32), len(texts)),
-                "provenance": pl.Series(events.provenance_names, dtype=pl.String),
-                **events.evidence,
-            }
-        )
+        return simulated_frame(fitted, catalogue.item_ids, rows, events)
 
 
 class Predicts(ABC):
@@ -221,6 +211,30 @@ class Predicts(ABC):
         return scores.reshape(len(queries), len(items))
 
 
+def simulated_frame(
+    fitted: Fitted, item_ids: Ids, rows: np.ndarray, events: Interactions
+) -> pl.DataFrame:
+    """What ``Simulates.simulate`` returns, from the simulated interactions.
+
+    Args:
+        fitted: of the simulator.
+        item_ids: ids of the items.
+        rows: the row in ``item_ids`` of each text that was simulated.
+        events: what ``simulate_texts`` gives for these texts.
+    """
+    per_item = len(events) // max(len(rows), 1)
+    return pl.DataFrame(
+        {
+            "item": id_column(item_ids, rows[events.items]),
+            "user": id_column(fitted.user_ids, events.users),
+            "weight": events.weights,
+            "rank": np.tile(np.arange(1, per_item + 1, dtype=np.int32), len(rows)),
+            "provenance": pl.Series(events.provenance_names, dtype=pl.String),
+            **events.evidence,
+        }
+    )
+
+
 def _as_catalogue(items: Any, fitted: Fitted) -> Catalogue | None:
     """New items in any of the forms of ``_NEW_ITEMS``; None for what is none of them.
 
@@ -237,7 +251,8 @@ def _as_catalogue(items: Any, fitted: Fitted) -> Catalogue | None:
     return read_items(items, catalogue.text_columns, catalogue.item_ids, known)
 
 
-def _warn_of_no_text(has_text: np.ndarray, consequence: str) -> None:
+def warn_of_no_text(has_text: np.ndarray, consequence: str) -> None:
+    """Warn of items without text, if there are any."""
     lacking = int((~has_text).sum())
     if lacking:
         items = "item" if len(has_text) == 1 else "items"

@@ -10,8 +10,9 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import polars as pl
@@ -22,6 +23,9 @@ from warmstart.errors import ArtefactError
 from warmstart.storage import atomic_file, file_hash, write_text
 
 logger = logging.getLogger(__name__)
+
+Work: TypeAlias = Callable[[Sequence[np.ndarray]], Iterable[tuple[np.ndarray, pl.DataFrame]]]
+"""Takes the positions of each shard, and returns them, in any order, with a frame each."""
 
 _FORMAT = 1
 
@@ -62,6 +66,20 @@ class Shards:
         Returns:
             The rows of every piece, computed now or before, in the order of ``keys``.
         """
+        return self.run_all(keys, lambda shards: ((some, work(some)) for some in shards), unit)
+
+    def run_all(self, keys: Sequence[str], work: Work, unit: str) -> pl.DataFrame:
+        """As ``run``, for work on several shards at once, which are stored as they come.
+
+        Args:
+            keys: one per piece, all different.
+            work: takes the positions of all shards and returns each with its frame, as the ``work``
+                of ``run`` would.
+            unit: name of the pieces in the progress bar and the log.
+
+        Returns:
+            As ``run``.
+        """
         keys = list(keys)
         known = {key: self._done[key] for key in keys if key in self._done}
         if known:
@@ -71,12 +89,7 @@ class Shards:
         started, done, total = time.perf_counter(), 0, len(keys) - len(known)
         with _progress() as bar:
             task = bar.add_task(unit, total=total, speed="")
-            for start in range(0, len(keys), self.size):
-                positions = np.arange(start, min(start + self.size, len(keys)))
-                positions = positions[[keys[position] not in known for position in positions]]
-                if len(positions) == 0:
-                    continue
-                made = work(positions)
+            for positions, made in work(self._unknown(keys, known)):
                 names = pl.Series(
                     [keys[position] for position in made["position"]], dtype=pl.String
                 )
@@ -91,13 +104,23 @@ class Shards:
                     *(unit, done, total, speed, (total - done) / speed),
                 )
         if not frames:
-            return work(np.zeros(0, np.int64))
+            return next(iter(work([np.zeros(0, np.int64)])))[1]
         place = pl.DataFrame(
             {"key": list(keys), "position": np.arange(len(keys), dtype=np.int64)},
             schema={"key": pl.String, "position": pl.Int64},
         )
         found = pl.concat(frames).join(place, on="key", how="inner", maintain_order="left")
         return found.drop("key").sort("position", maintain_order=True)
+
+    def _unknown(self, keys: list[str], known: Collection[str]) -> list[np.ndarray]:
+        """The positions of each shard that is not stored, without pieces that are."""
+        shards = []
+        for start in range(0, len(keys), self.size):
+            positions = np.arange(start, min(start + self.size, len(keys)))
+            positions = positions[[keys[position] not in known for position in positions]]
+            if len(positions):
+                shards.append(positions)
+        return shards
 
     def _write(self, keys: list[str], frame: pl.DataFrame) -> None:
         if self.folder is None:

@@ -45,7 +45,7 @@ def add(
     with progress() as bar:
         bar.stage(f"load {model}")
         version = folder_version(model)
-        loaded = load_for_texts(model, encoder, lm)
+        loaded, _ = load_for_texts(model, encoder, lm)
         adder = require(loaded, AddsItems, "add items")
         new = read_new_items(items, loaded)
         bar.stage(f"add {len(new)} items")

@@ -9,6 +9,7 @@ from warmstart.cli import (
     backup,
     compare,
     data,
+    encode,
     evaluate,
     export,
     fit,
@@ -49,7 +50,7 @@ def _options(
 
 app.add_typer(data.app, name="data")
 app.add_typer(keys.app, name="keys")
-for module in (split, fit, evaluate, compare, simulate, add, recommend, export, serve):
+for module in (split, encode, fit, evaluate, compare, simulate, add, recommend, export, serve):
     app.command(epilog=module.EXAMPLE)(module.command)
 app.command(epilog=backup.BACKUP_EXAMPLE)(backup.backup)
 app.command(epilog=backup.RESTORE_EXAMPLE)(backup.restore)

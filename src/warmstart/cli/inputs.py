@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from warmstart.data.dataset import Dataset
     from warmstart.data.ids import ExternalId, Ids
     from warmstart.data.splits.base import Split
-    from warmstart.lm.encode import Progress
+    from warmstart.lm.encode import Progress, TextEncoder
     from warmstart.serve.storage.store import Store
 
 
@@ -84,8 +84,12 @@ def load_models(
     return LanguageModels(**found)
 
 
-def load_for_texts(folder: Path, encoder: str | None, lm: str | None) -> "Recommender":
+def load_for_texts(
+    folder: Path, encoder: str | None, lm: str | None
+) -> "tuple[Recommender, TextEncoder | None]":
     """Load a saved model that will encode new texts, and check its language models.
+
+    Returns the model, and its text encoder if it has one.
 
     Args:
         folder: the artefact.
@@ -100,7 +104,7 @@ def load_for_texts(folder: Path, encoder: str | None, lm: str | None) -> "Recomm
 
     specs = read_manifest(folder)["lms"]
     if not specs:
-        return load_model(folder)
+        return load_model(folder), None
     from warmstart.lm import CausalLM, TextEncoder
 
     found: dict[str, Any] = {}
@@ -109,7 +113,7 @@ def load_for_texts(folder: Path, encoder: str | None, lm: str | None) -> "Recomm
         found["encoder"] = TextEncoder.from_spec(specs["encoder"], **given)
     if "causal" in specs:
         found["lm"] = CausalLM.from_spec(specs["causal"], **_free_settings("--lm", lm))
-    return load_model(folder, **found)
+    return load_model(folder, **found), found.get("encoder")
 
 
 def _free_settings(option: str, source: str | None) -> dict[str, Any]:

@@ -74,6 +74,24 @@ RunFolder = Annotated[
     Path | None,
     Option("--run", help="folder for checkpoints: an interrupted command resumes from there"),
 ]
+RayAddress = Annotated[
+    str | None,
+    Option(
+        "--ray",
+        metavar="ADDRESS|local",
+        help="share the work among the machines of a Ray cluster, given as HOST:PORT, of which "
+        "this machine is a part; local starts Ray on this machine alone",
+    ),
+]
+RayWorkers = Annotated[
+    int | None,
+    Option(
+        "--workers",
+        min=1,
+        help="with --ray: workers on all machines together  [default: one for each GPU, or else "
+        "for every four cores]",
+    ),
+]
 Config = Annotated[Path | None, Option("--config", help="TOML file with settings")]
 Overrides = Annotated[
     list[str] | None,

@@ -1,7 +1,7 @@
 """``warmstart simulate``."""
 
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,8 @@ from warmstart.cli.options import (
     Json,
     ModelFolder,
     NewItems,
+    RayAddress,
+    RayWorkers,
     RunFolder,
     TableOut,
     TextEncoderSource,
@@ -27,10 +29,12 @@ from warmstart.cli.output import (
     write_frame,
     write_json,
 )
+from warmstart.errors import ConfigError
 
 EXAMPLE = example(
     "warmstart simulate models/shop --items new.jsonl -k 20 --json audience.json",
     "warmstart simulate models/shop --items all.parquet --run work --out audience.parquet",
+    "warmstart simulate models/shop --items all.parquet --ray 10.0.0.1:6379 --out audience.parquet",
 )
 
 
@@ -42,6 +46,17 @@ def simulate(
     out: TableOut = None,
     encoder: TextEncoderSource = None,
     lm: CausalLMSource = None,
+    ray: RayAddress = None,
+    by: Annotated[
+        Literal["items", "users"] | None,
+        Option(
+            "--by",
+            help="with --ray: what is divided among the workers. items: each holds the whole "
+            "model; users: each holds some users, for models that no machine can hold, of methods "
+            "whose users are rows of a table  [default: items]",
+        ),
+    ] = None,
+    workers: RayWorkers = None,
     json: Json = None,
 ) -> None:
     """Simulate the k likeliest users of new items from their texts. The model does not change.
@@ -53,20 +68,35 @@ def simulate(
     from warmstart.artefact import read_manifest
     from warmstart.shards import Shards
 
+    if ray is None and (by is not None or workers is not None):
+        raise ConfigError(f"{'--workers' if by is None else '--by'} applies with --ray only")
     with progress() as bar:
         bar.stage(f"load {model}")
-        loaded = load_for_texts(model, encoder, lm)
+        loaded, text_encoder = load_for_texts(model, encoder, lm)
         simulator = require(loaded, Simulates, "simulate")
         new = read_new_items(items, loaded)
         bar.stage(f"simulate {len(new)} items")
+        shards, keys = Shards(run, f"{read_manifest(model)['files']} k={k}"), _keys(new)
+        if ray is None:
 
-        def work(rows: np.ndarray) -> pl.DataFrame:
-            frame = simulator.simulate(new.take(rows), k)
-            positions = new.item_ids.rows(frame["item"].to_list()).astype(np.int64)
-            return frame.insert_column(0, pl.Series("position", positions))
+            def work(rows: np.ndarray) -> pl.DataFrame:
+                frame = simulator.simulate(new.take(rows), k)
+                positions = new.item_ids.rows(frame["item"].to_list()).astype(np.int64)
+                return frame.insert_column(0, pl.Series("position", positions))
 
-        settings = f"{read_manifest(model)['files']} k={k}"
-        simulated = Shards(run, settings).run(_keys(new), work, "items").drop("position")
+            simulated = shards.run(keys, work, "items")
+        else:
+            from warmstart.distributed.cluster import cluster
+            from warmstart.distributed.simulation import by_items
+            from warmstart.distributed.user_shards import by_users
+
+            with cluster(ray, workers) as places:
+                if by == "users":
+                    share = by_users(simulator, text_encoder, new, k, places, bar.encoded)
+                else:
+                    share = by_items(simulator, text_encoder, new, k, places)
+                simulated = shards.run_all(keys, share, "items")
+        simulated = simulated.drop("position")
     if out is None:
         shown = with_titles(simulated, new)
         print_table(frame_table(shown.columns, shown.rows()))

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -35,6 +35,18 @@ def cache_folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "warmstart"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "warmstart"
+
+
+class Cache(Protocol):
+    """What an encoder needs of a cache."""
+
+    def read(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
+        """Return the vectors of the keys that are present."""
+        ...
+
+    def write(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
+        """Store float32 vectors of shape (keys, width)."""
+        ...
 
 
 class VectorCache:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from warmstart.errors import ConfigError
-from warmstart.lm.cache import VectorCache, cache_folder
+from warmstart.lm.cache import Cache, VectorCache, cache_folder
 from warmstart.lm.load import LanguageModel, LMConfig, load_language_model
 from warmstart.lm.reference import load_referenced
 from warmstart.lm.texts import check_texts, tokenize
@@ -51,7 +51,7 @@ class TextEncoder:
         self.lm = lm
         self.progress = progress
         self.folder = None if folder is None else Path(folder)
-        self.cache = None
+        self.cache: Cache | None = None
         if use_cache:
             file = (self.folder or cache_folder()) / "embeddings" / f"{lm.fingerprint[:32]}.sqlite"
             self.cache = VectorCache(file, lm.width)
@@ -122,11 +122,35 @@ class TextEncoder:
             vectors[rows_of[text]] = vector
         return vectors
 
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """The texts that ``encode`` would compute: distinct, not blank, and not in the cache.
+
+        Raises:
+            DataError: an entry is not a string.
+        """
+        check_texts(texts)
+        distinct, missing = list(dict.fromkeys(text for text in texts if text.strip())), []
+        for start in range(0, len(distinct), _SLAB):
+            some = distinct[start : start + _SLAB]
+            cached = {} if self.cache is None else self.cache.read([text_key(t) for t in some])
+            missing += [text for text in some if text_key(text) not in cached]
+        return missing
+
+    def keep(self, texts: Sequence[str], vectors: np.ndarray) -> None:
+        """Put vectors that were computed elsewhere into the cache.
+
+        Args:
+            texts: distinct texts.
+            vectors: what this encoder gives for them, float32, shape (texts, width).
+        """
+        if self.cache is not None:
+            self.cache.write([text_key(text) for text in texts], vectors)
+
     def _vectors(
         self, texts: list[str], progress: Progress | None
     ) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each of the distinct texts with its vector, from the cache if present."""
-        keys = {text: _key(text) for text in texts}
+        keys = {text: text_key(text) for text in texts}
         cached = {} if self.cache is None else self.cache.read(list(keys.values()))
         missing = [text for text in texts if keys[text] not in cached]
         for text in texts:
@@ -137,7 +161,7 @@ class TextEncoder:
             yield pair
             pending.append(pair)
             if len(pending) >= _SAVE or done == len(missing):
-                self._save(pending, keys)
+                self.keep([text for text, _ in pending], np.stack([v for _, v in pending]))
                 pending = []
             if progress is not None and (done % self.lm.batch_size == 0 or done == len(missing)):
                 progress(done, len(missing))
@@ -164,12 +188,9 @@ class TextEncoder:
                 "%d of %d texts were cut to %d tokens", n_cut, len(texts), self.lm.spec.max_tokens
             )
 
-    def _save(self, pairs: list[tuple[str, np.ndarray]], keys: dict[str, bytes]) -> None:
-        if self.cache is not None:
-            self.cache.write([keys[text] for text, _ in pairs], np.stack([v for _, v in pairs]))
 
-
-def _key(text: str) -> bytes:
+def text_key(text: str) -> bytes:
+    """The key of a text in the cache."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 

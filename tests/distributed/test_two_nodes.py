@@ -1,0 +1,131 @@
+"""Two nodes in separate processes give what one process gives, also if workers are killed."""
+
+import os
+import signal
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.cli.test_commands import done, run
+from warmstart.data.readers.files import read_dataset
+from warmstart.distributed.cluster import cluster
+from warmstart.distributed.simulation import by_items, with_positions
+from warmstart.distributed.user_shards import by_users
+from warmstart.lm import load_encoder
+from warmstart.shards import Shards
+
+pytestmark = pytest.mark.ray
+
+K, SIZE = 5, 4  # users per item; items per shard, so that there are ten shards
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("WARMSTART_CACHE", str(tmp_path / "cache"))
+
+
+def kill_one(nodes, kind):
+    """End a worker as the system does if memory runs out."""
+    pids = nodes.workers(kind)
+    assert len(pids) == 2
+    os.kill(pids[0], signal.SIGKILL)
+
+
+def one_process(shop):
+    def work(rows):
+        return with_positions(shop.model.simulate(shop.new.take(rows), K), shop.new)
+
+    return Shards(None, "", SIZE).run(keys(shop), work, "items")
+
+
+def keys(shop):
+    return [str(item) for item in shop.new.item_ids.values]
+
+
+def with_a_kill(work, nodes, kind):
+    """Do work, and kill a worker after the first shard."""
+
+    def killing(shards):
+        for number, finished in enumerate(work(shards)):
+            if number == 0:
+                kill_one(nodes, kind)
+            yield finished
+
+    return killing
+
+
+def test_encoding_on_two_nodes_with_a_killed_worker(nodes, shop, monkeypatch, tmp_path, capfd):
+    kept, original = [], type(shop.encoder).keep
+
+    def keep(encoder, texts, vectors):
+        original(encoder, texts, vectors)
+        if not kept:
+            kill_one(nodes, "EncodingWorker")
+        kept.append(len(texts))
+
+    monkeypatch.setattr("warmstart.distributed.encoding._TEXTS", 10)
+    monkeypatch.setattr(type(shop.encoder), "keep", keep)
+    out = tmp_path / "vectors.parquet"
+    given = ("encode", shop.root / "data", "--encoder", shop.root / "lm")
+    text = done(*given, "--ray", nodes.address, "--out", out)
+    assert capfd.readouterr().out == ""  # Ray writes nothing to the stdout of the process
+    texts = read_dataset(shop.root / "data").catalogue.texts
+    n = len(set(texts))
+    assert text.startswith(f"{n} of {n} texts encoded")
+    assert sum(kept) == n
+    expected = load_encoder(shop.config, use_cache=False).encode(texts)
+    found = np.stack(pl.read_parquet(out)["vector"].to_list())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert done(*given).startswith(f"0 of {n} texts encoded")
+
+
+def test_by_items_with_a_killed_worker(nodes, shop):
+    with cluster(nodes.address) as places:
+        assert len({place.node for place in places}) == 2
+        work = by_items(shop.model, shop.encoder, shop.new, K, places)
+        found = Shards(None, "", SIZE).run_all(
+            keys(shop), with_a_kill(work, nodes, "SimulationWorker"), "items"
+        )
+    assert_same(found, one_process(shop))
+
+
+def test_by_users_with_a_killed_worker(nodes, shop):
+    with cluster(nodes.address) as places:
+        work = by_users(shop.model, shop.encoder, shop.new, K, places)
+        found = Shards(None, "", SIZE).run_all(
+            keys(shop), with_a_kill(work, nodes, "UserShard"), "items"
+        )
+    assert_same(found, one_process(shop))
+
+
+def assert_same(found, expected):
+    exact = pl.exclude("weight")
+    assert found.select(exact).equals(expected.select(exact))
+    np.testing.assert_allclose(found["weight"], expected["weight"], rtol=1e-5)
+
+
+def test_the_command_prints_what_one_process_prints(nodes, shop, capfd):
+    given = ("simulate", shop.root / "model", "--items", shop.root / "new.jsonl", "-k", K)
+    given += ("--encoder", shop.root / "lm")
+    expected = done(*given)
+    found = run(*given, "--ray", nodes.address, "--by", "users", "--workers", "3")
+    assert found.code == 0, found.err
+    assert found.out == expected
+    assert capfd.readouterr().out == ""
+
+
+def test_an_unreachable_address_is_one_line(shop):
+    given = ("encode", shop.root / "data", "--encoder", shop.root / "lm")
+    found = run(*given, "--ray", "127.0.0.1:1")
+    assert found.code == 2
+    assert "warmstart: --ray 127.0.0.1:1: no Ray cluster can be reached" in found.err
+    assert "Traceback" not in found.err
+
+
+def test_another_version_on_a_node_is_an_error(nodes, shop, monkeypatch):
+    monkeypatch.setattr("warmstart.distributed.cluster.__version__", "0.0.1")
+    given = ("encode", shop.root / "data", "--encoder", shop.root / "lm")
+    found = run(*given, "--ray", nodes.address)
+    assert found.code == 2
+    assert "this process has 0.0.1; install the same version on all machines" in found.err
