@@ -252,15 +252,15 @@ def test_rows_that_are_all_left_out_and_tables_without_rows():
 
 def test_blocks_shards_batches_and_slices_change_nothing(where, monkeypatch):
     rng = np.random.default_rng(7)
-    codes, scales, bias, queries = world(rng, 5000, 64, 7)
-    codes[2000:4000] = codes[:2000]  # ties between blocks
-    scales[2000:4000], bias[2000:4000] = scales[:2000], bias[:2000]
-    excluded = [rng.choice(5000, 50, replace=False) for _ in range(7)]
+    codes, scales, bias, queries = world(rng, 2500, 64, 7)
+    codes[1000:2000] = codes[:1000]  # ties between blocks
+    scales[1000:2000], bias[1000:2000] = scales[:1000], bias[:1000]
+    excluded = [rng.choice(2500, 50, replace=False) for _ in range(7)]
     whole = DeviceTable(codes, scales, bias, device=where)
     halves = [
-        DeviceTable(codes[:1700], scales[:1700], bias[:1700], device=where),
+        DeviceTable(codes[:900], scales[:900], bias[:900], device=where),
         StreamedTable(
-            codes[1700:], scales[1700:], bias[1700:], device=where, first_row=1700, block_rows=512
+            codes[900:], scales[900:], bias[900:], device=where, first_row=900, block_rows=512
         ),
     ]
     streamed = StreamedTable(codes, scales, bias, device=where, block_rows=1024)
@@ -280,7 +280,7 @@ def test_blocks_shards_batches_and_slices_change_nothing(where, monkeypatch):
                 found.log_normalisers, search(other).log_normalisers, rtol=1e-6
             )
         with monkeypatch.context() as patch:
-            patch.setattr(device_module, "_BOUNDS_AT_ONCE", 40)
+            patch.setattr(device_module, "_BOUNDS_AT_ONCE", 30)
             patch.setattr(device_module, "_QUERIES_AT_ONCE", 3)
             patch.setattr(device_search, "_SCORES_AT_ONCE", 10_000)
             assert_same(found, search(whole))

@@ -47,6 +47,8 @@ class Excluded:
 
     def mask(self, scores: Tensor, chunks: Tensor, block: Block, first_query: int) -> None:
         """Set to -inf the scores, shape (queries, chunks, CHUNK), of rows that are left out."""
+        if self.most == 0:
+            return
         rows, query = self.rows - block.first_row, self.queries - first_query
         here = (rows >= 0) & (rows < len(block)) & (query >= 0) & (query < len(chunks))
         rows, query = rows[here], query[here]
