@@ -4,6 +4,7 @@ import numpy as np
 
 from tests.contract.planted import Parity
 from warmstart.abilities import FoldsIn
+from warmstart.retrieval.queries import ProductQueries
 from warmstart.servable import Servable
 
 
@@ -82,6 +83,21 @@ class ServesOtherScores(ServedParity):
 class ServesOtherWarmScores(ServedParity):
     def _score_warm(self, states, items):
         return np.tanh(super()._score_warm(states, items))
+
+
+class ServesProducts(ServedParity):
+    """Correct: scores are products of vectors of width 1."""
+
+    def cold_vectors(self, rows):
+        return rows["parity"][:, None].astype(np.float32)
+
+    def cold_queries(self, states):
+        return ProductQueries.of(states.mean(lambda own: own[:, None].astype(np.float32)))
+
+
+class ServesProductsOnAnotherScale(ServesProducts):
+    def cold_vectors(self, rows):
+        return 2 * super().cold_vectors(rows)
 
 
 class RestoresOtherRows(ServedParity):

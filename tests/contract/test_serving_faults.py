@@ -10,6 +10,7 @@ from warmstart.testing.contract import CHECKS, run_contract
 FAULTS = [
     (planted.ServesOtherScores, "abilities_serve_the_scores_of_the_library"),
     (planted.ServesOtherWarmScores, "abilities_serve_the_scores_of_the_library"),
+    (planted.ServesProductsOnAnotherScale, "abilities_serve_products_that_are_scores"),
     (planted.RestoresOtherRows, "abilities_serve_the_scores_of_the_library"),
     (planted.RowsDependOnBatch, "abilities_serve_an_item_alone_as_among_others"),
     (planted.ClicksCountAgainst, "abilities_serve_clicks_to_similar_users"),
@@ -21,8 +22,9 @@ FAULTS = [
 ]
 
 
-def test_a_sound_method_passes_all(tmp_path):
-    run_contract(planted.ServedParity, folder=tmp_path)
+@pytest.mark.parametrize("cls", [planted.ServedParity, planted.ServesProducts])
+def test_a_sound_method_passes_all(cls, tmp_path):
+    run_contract(cls, folder=tmp_path)
 
 
 @pytest.mark.parametrize(("cls", "check"), FAULTS)

@@ -68,6 +68,34 @@ def abilities_serve_the_scores_of_the_library(case: Case) -> None:
 
 
 @on_shared_fit
+def abilities_serve_products_that_are_scores(case: Case) -> None:
+    """Where scores are said to be products of vectors, they are: on the same scale, up to caps."""
+    model = _served(case)
+    if model is None:
+        return
+    fitted = model.fitted
+    states = model.user_states(case.world.active_users)
+    warm = model.warm_items(np.flatnonzero(fitted.warm).astype(np.int32))
+    cold = model.cold_rows(
+        np.flatnonzero(~fitted.warm & fitted.catalogue.has_text).astype(np.int32)
+    )
+    if cold:
+        cold = take_rows(cold, model.can_score(cold))
+    sides = [(model.warm_vectors(warm), model.warm_queries, lambda: model.score_warm(states, warm))]
+    if cold:
+        scores = lambda: model.score_item_rows(states, cold)  # noqa: E731
+        sides.append((model.cold_vectors(cold), model.cold_queries, scores))
+    for vectors, queries_of, score in sides:
+        queries = None if vectors is None else queries_of(states)
+        if vectors is None or queries is None:
+            continue
+        products, found = queries.vectors @ vectors.T, score()
+        free = products <= queries.caps[:, None]
+        assert_close(found[free], products[free])
+        assert (found[~free] <= products[~free] + 1e-5).all()
+
+
+@on_shared_fit
 def abilities_serve_an_item_alone_as_among_others(case: Case) -> None:
     """An item has the same encoding and rows alone as among others; none at all are allowed."""
     model = _served(case)
