@@ -42,18 +42,22 @@ def over_rows(function: Callable[..., None], rows: int, *arguments: Any) -> None
         UnsupportedError: this process was forked from one that had used warmstart.
     """
     check_process()
-    threads = _threads()
-    if threads == 1 or rows == 1:
+    threads = min(_threads(), rows)
+    if threads <= 1:
         function(0, rows, *arguments)
         return
     size = max(1, rows // (threads * _CHUNKS))
-    with ThreadPoolExecutor(threads) as pool:
-        calls = [
-            pool.submit(function, begin, min(begin + size, rows), *arguments)
-            for begin in range(0, rows, size)
-        ]
-    for call in calls:
-        call.result()
+    begins = iter(range(0, rows, size))  # shared: the interpreter gives each number to one thread
+
+    def work() -> None:
+        for begin in begins:
+            function(begin, min(begin + size, rows), *arguments)
+
+    with ThreadPoolExecutor(threads - 1) as pool:
+        others = [pool.submit(work) for _ in range(threads - 1)]
+        work()
+    for other in others:
+        other.result()
 
 
 def _threads() -> int:
