@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from warmstart.backbones.ease import Ease, EaseConfig
+from warmstart.backbones.ease import Ease, EaseConfig, upper_gram
 from warmstart.errors import UnsupportedError
 
 
@@ -55,6 +55,12 @@ def test_a_history_scores_by_the_dense_formula(shape):
     everyone, items = np.arange(shape[0]), np.arange(shape[1])
     found = ease.score_states(known, ease.warm_items(items))
     np.testing.assert_allclose(found, ease.score(everyone, items), atol=1e-5)
+
+
+def test_the_upper_gram_matrix_is_that_of_the_dense_product():
+    x = sparse.random(40, 25, 0.3, "csr", random_state=np.random.default_rng(0), dtype=np.float32)
+    expected = x.toarray().astype(np.float64)
+    np.testing.assert_allclose(upper_gram(x), np.triu(expected @ expected.T), rtol=1e-12)
 
 
 def test_the_diagonal_is_zero():

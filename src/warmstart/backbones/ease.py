@@ -9,8 +9,8 @@ P = (I - XᵀMX)/λ and XP = MX:
 
     score(u, i) = X[u, i] - (M X)[u, i] / P[i, i],    P[i, i] = (1 - xᵢᵀ M xᵢ) / λ
 
-so neither P nor B is ever formed. Fitting is counted as min(users, items)² x 16 bytes of memory; a
-fitted model keeps a quarter of that.
+so neither P nor B is ever formed. Fitting is counted as min(users, items)² x 12 bytes of memory; a
+fitted model keeps a third of that.
 
 Column i of B is the ridge regression of item i's column on all other columns. A new item is
 regressed on the warm columns in the same way, so fold-in gives exactly the column that EASE would
@@ -37,6 +37,7 @@ from warmstart.backbones.base import (
     shape_of,
 )
 from warmstart.backbones.limits import check_finite
+from warmstart.backbones.threads import Array, Integer, kernel, over_rows
 from warmstart.config import Config
 from warmstart.errors import NotFittedError, UnsupportedError
 
@@ -91,16 +92,16 @@ class Ease(Backbone):
     ) -> Self:
         train = check_train(self.name, train)
         side = min(shape_of(train))
-        # Bytes per cell: 8 of the sparse Gram matrix, 8 of the inverse in float64, 4 in float32.
-        gib = 20 * side**2 / 2**30
+        # Bytes per cell: 8 of the Gram matrix, whose place the inverse takes, and 4 in float32.
+        gib = 12 * side**2 / 2**30
         if gib > self.config.max_memory_gib:
             raise UnsupportedError(
                 f"backbone ease: {side} rows need {gib:.1f} GiB, max_memory_gib allows "
                 f"{self.config.max_memory_gib}; raise it or choose another backbone"
             )
         self._train, self._users_of_items = train, None
-        gram = train @ train.T if self._over_users else train.T @ train
-        inverse = ridge_inverse(gram.toarray().astype(np.float64), self.config.l2)
+        gram = upper_gram(train if self._over_users else train.T.tocsr())
+        inverse = ridge_inverse(gram, self.config.l2)
         if self._over_users:
             self._diagonal = (1 - _quadratic(inverse, train)) / self.config.l2
         else:
@@ -245,11 +246,43 @@ class EaseItems:
     columns: sparse.csc_matrix | None
 
 
+def upper_gram(matrix: sparse.csr_matrix) -> np.ndarray:
+    """Compute the upper triangle of XXᵀ densely: float64, (rows, rows), zero below the diagonal.
+
+    A sparse product takes longer and more memory, since few of the numbers are zero.
+
+    Args:
+        matrix: X, CSR with sorted indices.
+    """
+    other = matrix.T.tocsr()
+    gram = np.zeros((shape_of(matrix)[0],) * 2)
+    over_rows(
+        _gram_rows, len(gram), matrix.indptr, matrix.indices, matrix.data, other.indptr,
+        other.indices, other.data, gram,
+    )  # fmt: skip
+    return gram
+
+
+@kernel
+def _gram_rows(
+    first: Integer, last: Integer, indptr: Array, indices: Array, data: Array,
+    other_indptr: Array, other_indices: Array, other_data: Array, gram: Array,
+) -> None:  # fmt: skip
+    for row in range(first, last):
+        for k in range(indptr[row], indptr[row + 1]):
+            middle, weight = indices[k], np.float64(data[k])
+            for m in range(other_indptr[middle + 1] - 1, other_indptr[middle] - 1, -1):
+                column = other_indices[m]
+                if column < row:
+                    break  # columns are sorted
+                gram[row, column] += weight * other_data[m]
+
+
 def ridge_inverse(gram: np.ndarray, l2: float) -> np.ndarray:
     """Compute (gram + l2 I)⁻¹ by Cholesky, in the dtype of ``gram``, which is overwritten.
 
     Args:
-        gram: positive semi-definite, float32 or float64, C order.
+        gram: positive semi-definite, float32 or float64, C order; only its upper triangle is read.
         l2: above 0, and not too small for that dtype.
     """
     gram[np.diag_indices_from(gram)] += l2
@@ -269,9 +302,23 @@ def ridge_inverse(gram: np.ndarray, l2: float) -> np.ndarray:
 
 def _quadratic(inverse: np.ndarray, train: sparse.csr_matrix) -> np.ndarray:
     """Compute xᵢᵀ M xᵢ for every item column xᵢ: float64, shape (n_items,)."""
-    columns = train.tocsc()
-    result = np.empty(shape_of(train)[1])
-    for start in range(0, len(result), _BLOCK):
-        block = columns[:, start : start + _BLOCK].astype(np.float64)
-        result[start : start + _BLOCK] = block.multiply(inverse @ block).sum(axis=0)
+    columns = train.T.tocsr()
+    result = np.empty(shape_of(columns)[0])
+    over_rows(
+        _quadratic_rows, len(result), columns.indptr, columns.indices, columns.data, inverse, result
+    )
     return result
+
+
+@kernel
+def _quadratic_rows(
+    first: Integer, last: Integer, indptr: Array, indices: Array, data: Array, inverse: Array,
+    result: Array,
+) -> None:  # fmt: skip
+    """Add up the entries of M between the users of an item; all others are multiplied by zero."""
+    for row in range(first, last):
+        total = 0.0
+        for k in range(indptr[row], indptr[row + 1]):
+            for m in range(indptr[row], indptr[row + 1]):
+                total += data[k] * data[m] * inverse[indices[k], indices[m]]
+        result[row] = total
