@@ -65,7 +65,7 @@ def implicit_als(data, quality, width, epochs, alpha, l2):
     from implicit.als import AlternatingLeastSquares  # pyright: ignore[reportMissingImports]
 
     model = AlternatingLeastSquares(
-        factors=width, iterations=epochs, regularization=l2, alpha=alpha, calculate_training_loss=0
+        factors=width, iterations=epochs, regularization=l2, alpha=alpha, calculate_training_loss=False
     )
     return _fit_implicit(model, data, quality, epochs)
 
@@ -97,12 +97,12 @@ def cornac_bpr(data, quality, width, epochs, learning_rate, l2):
     return [seconds], [quality(users @ items.T)]
 
 
-def recbole_lightgcn(data, quality, width, epochs, layers, learning_rate, l2, batch_size):
+def recbole(data, quality, model, width, epochs, learning_rate, batch_size, **settings):
     import tempfile
 
     from recbole.config import Config  # pyright: ignore[reportMissingImports]
     from recbole.data import create_dataset, data_preparation  # pyright: ignore[reportMissingImports]
-    from recbole.model.general_recommender import LightGCN  # pyright: ignore[reportMissingImports]
+    from recbole.model import general_recommender  # pyright: ignore[reportMissingImports]
     from recbole.trainer import Trainer  # pyright: ignore[reportMissingImports]
 
     with tempfile.TemporaryDirectory() as folder:
@@ -115,8 +115,6 @@ def recbole_lightgcn(data, quality, width, epochs, layers, learning_rate, l2, ba
             "data_path": folder,
             "checkpoint_dir": folder,
             "embedding_size": width,
-            "n_layers": layers,
-            "reg_weight": l2,
             "learning_rate": learning_rate,
             "train_batch_size": batch_size,
             "epochs": epochs,
@@ -124,18 +122,23 @@ def recbole_lightgcn(data, quality, width, epochs, layers, learning_rate, l2, ba
             "use_gpu": False,
             "show_progress": False,
             "state": "ERROR",
+            **settings,
         }
-        config = Config(model="LightGCN", dataset="planted", config_dict=settings)
+        config = Config(model=model, dataset="planted", config_dict=settings)
         dataset = create_dataset(config)
         train, _, _ = data_preparation(config, dataset)
-        model = LightGCN(config, train.dataset)
-        trainer, seconds = Trainer(config, model), []
+        network = getattr(general_recommender, model)(config, train.dataset)
+        trainer, seconds = Trainer(config, network), []
         for epoch in range(epochs):
             started = time.perf_counter()
             trainer._train_epoch(train, epoch, show_progress=False)
             seconds.append(time.perf_counter() - started)
-        model.eval()
-        vectors = [part.detach().numpy() for part in model.forward()]
+        network.eval()
+        if model == "BPR":
+            parts = (network.user_embedding.weight, network.item_embedding.weight)
+        else:
+            parts = network.forward()
+        vectors = [part.detach().numpy() for part in parts]
         tables = []
         for field, table, n in zip(("user_id", "item_id"), vectors, data.shape, strict=True):
             rows = [int(token[1:]) for token in dataset.field2id_token[field][1:]]
@@ -151,7 +154,7 @@ SYSTEMS = {
     "implicit_bpr": implicit_bpr,
     "implicit_als": implicit_als,
     "cornac_bpr": cornac_bpr,
-    "recbole_lightgcn": recbole_lightgcn,
+    "recbole": recbole,
 }
 
 
