@@ -65,7 +65,11 @@ def implicit_als(data, quality, width, epochs, alpha, l2):
     from implicit.als import AlternatingLeastSquares  # pyright: ignore[reportMissingImports]
 
     model = AlternatingLeastSquares(
-        factors=width, iterations=epochs, regularization=l2, alpha=alpha, calculate_training_loss=0
+        factors=width,
+        iterations=epochs,
+        regularization=l2,
+        alpha=alpha,
+        calculate_training_loss=False,
     )
     return _fit_implicit(model, data, quality, epochs)
 

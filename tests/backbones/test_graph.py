@@ -10,7 +10,14 @@ from warmstart.backbones.graph import sample_negatives
 from warmstart.backbones.lightgcn import LayerMean, LightGcn, LightGcnConfig
 from warmstart.backbones.losses import bpr_loss, sampled_softmax_loss
 from warmstart.backbones.ngcf import Ngcf, NgcfConfig
-from warmstart.backbones.propagation import Batch, Graph, Propagate, adjacency, pair_scores
+from warmstart.backbones.propagation import (
+    Batch,
+    Graph,
+    Propagate,
+    adjacency,
+    pair_scores,
+    to_torch,
+)
 from warmstart.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -54,6 +61,26 @@ def test_layer_mean_is_the_dense_polynomial(layers):
         batch = Batch(Graph(matrix, 6, CPU), users)
         found = LayerMean.apply(table, batch, layers)
         torch.testing.assert_close(found, expected[[*users, *range(6, 11)]])
+
+
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_torch_multiplies_as_the_kernels_do(layers):
+    """The way of CUDA, on the CPU."""
+    matrix = adjacency(small(np.random.default_rng(0)))
+    generator, results = torch.Generator().manual_seed(0), []
+    table = torch.randn(11, 4, generator=generator)
+    weights = torch.randn(8, 4, generator=generator)
+    for by_torch in (False, True):
+        graph = Graph(matrix, 6, CPU)
+        graph.torch_matrix = to_torch(matrix, CPU) if by_torch else None
+        batch = Batch(graph, np.array([0, 2, 5]))
+        vectors = table.clone().requires_grad_()
+        mean = LayerMean.apply(vectors, batch, layers)
+        product = Propagate.apply(vectors, graph, batch)
+        everything = Propagate.apply(vectors, graph, None)
+        ((mean + product) * weights).sum().add((everything**2).sum()).backward()
+        results.append([mean, product, everything, vectors.grad])
+    torch.testing.assert_close(*results)
 
 
 @pytest.mark.parametrize("layers", [0, 1, 3])

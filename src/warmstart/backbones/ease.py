@@ -302,9 +302,23 @@ def ridge_inverse(gram: np.ndarray, l2: float) -> np.ndarray:
 
 def _quadratic(inverse: np.ndarray, train: sparse.csr_matrix) -> np.ndarray:
     """Compute xᵢᵀ M xᵢ for every item column xᵢ: float64, shape (n_items,)."""
-    columns = train.tocsc()
-    result = np.empty(shape_of(train)[1])
-    for start in range(0, len(result), _BLOCK):
-        block = columns[:, start : start + _BLOCK].astype(np.float64)
-        result[start : start + _BLOCK] = block.multiply(inverse @ block).sum(axis=0)
+    columns = train.T.tocsr()
+    result = np.empty(shape_of(columns)[0])
+    over_rows(
+        _quadratic_rows, len(result), columns.indptr, columns.indices, columns.data, inverse, result
+    )
     return result
+
+
+@kernel
+def _quadratic_rows(
+    first: Integer, last: Integer, indptr: Array, indices: Array, data: Array, inverse: Array,
+    result: Array,
+) -> None:  # fmt: skip
+    """Add up the entries of M between the users of an item; all others are multiplied by zero."""
+    for row in range(first, last):
+        total = 0.0
+        for k in range(indptr[row], indptr[row + 1]):
+            for m in range(indptr[row], indptr[row + 1]):
+                total += data[k] * data[m] * inverse[indices[k], indices[m]]
+        result[row] = total

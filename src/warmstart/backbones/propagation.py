@@ -51,17 +51,20 @@ class Graph:
         matrix: CSR, without entries between two users or two items.
         n_users: number of users.
         device: where the vectors are.
+
+    Attributes:
+        torch_matrix: the matrix on the device, if torch multiplies; None on the CPU.
     """
 
     def __init__(self, matrix: sparse.csr_matrix, n_users: int, device: torch.device) -> None:
         self.matrix, self.n_users, self.device = matrix, n_users, device
         self.all = np.arange(shape_of(matrix)[0])
-        self._on_device = None if device.type == "cpu" else to_torch(matrix, device)
+        self.torch_matrix = None if device.type == "cpu" else to_torch(matrix, device)
 
     def times(self, vectors: torch.Tensor, plus: torch.Tensor | None = None) -> torch.Tensor:
         """Compute A v, or A v + plus: shape (users + items, width)."""
-        if self._on_device is not None:
-            product = self._on_device @ vectors
+        if self.torch_matrix is not None:
+            product = self.torch_matrix @ vectors
             return product if plus is None else product + plus
         out = torch.zeros_like(vectors) if plus is None else plus.clone()
         _add_product(self.matrix, self.all, vectors, out)
@@ -92,7 +95,7 @@ class Batch:
 
     def times(self, vectors: torch.Tensor, plus: torch.Tensor | None = None) -> torch.Tensor:
         """Compute these rows of A v, or of A v + plus, from all rows of ``vectors``."""
-        if self.graph.device.type != "cpu":
+        if self.graph.torch_matrix is not None:
             return self.select(self.graph.times(vectors, plus))
         if plus is None:
             out = vectors.new_zeros(len(self.rows), vectors.shape[1])
@@ -106,7 +109,7 @@ class Batch:
 
         Without ``plus`` it is the gradient of ``times``.
         """
-        if self.graph.device.type != "cpu":
+        if self.graph.torch_matrix is not None:
             return self.graph.times(full, full if plus else None)
         n_users, out = self.graph.n_users, full.clone() if plus else torch.zeros_like(full)
         _add_product(self.graph.matrix, self.graph.all[:n_users], full, out)

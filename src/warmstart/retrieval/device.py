@@ -407,11 +407,12 @@ def _one_below_the_other(parts: Sequence[Found]) -> Found:
         arrays = [getattr(part, name) for part in parts]
         return None if arrays[0] is None else np.concatenate(arrays)
 
-    rows, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in _ALWAYS)
-    return Found(rows, scores, stacked("log_normalisers"), stacked("keys"))
-
-
-_ALWAYS = ("rows", "scores")
+    return Found(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        stacked("log_normalisers"),
+        stacked("keys"),
+    )
 
 
 def _current(device: torch.device) -> AbstractContextManager[object]:

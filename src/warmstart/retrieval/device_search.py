@@ -74,15 +74,16 @@ class Best:
 
     def then(self, later: "Best", k: int) -> "Best":
         """The k best of these and others; all rows of the others are higher numbers."""
-        pairs = zip(self._fields(), later._fields(), strict=True)
+        pairs = zip(self.fields(), later.fields(), strict=True)
         return Best(*(torch.cat(pair, dim=1) for pair in pairs)).first(k)
 
     def first(self, k: int) -> "Best":
         """The k best; of equal ones those that stand first."""
         columns = _best_columns(self.values, min(k, self.values.shape[1]))
-        return Best(*(field.gather(1, columns) for field in self._fields()))
+        return Best(*(field.gather(1, columns) for field in self.fields()))
 
-    def _fields(self) -> tuple[Tensor, Tensor, Tensor]:
+    def fields(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All of them, in the order of the arguments."""
         return self.values, self.rows, self.scores
 
     def found(self, k: int, log_normalisers: Tensor | None, sampled: bool) -> Found:
@@ -119,7 +120,7 @@ def search_block(
         _best_of(block, asked.some(some), chunks[some], k, excluded, some.start)
         for some in _slices(len(asked), max(1, _SCORES_AT_ONCE // CHUNK // n))
     ]
-    best = Best(*map(torch.cat, zip(*(part._fields() for part in best), strict=True)))
+    best = Best(*map(torch.cat, zip(*(part.fields() for part in best), strict=True)))
     if n < n_chunks:
         enough = best.values[:, -1:]
         reached = (bounds[:, -1:] >= enough) & (bounds[:, -1:] > _MISSING)
@@ -129,7 +130,7 @@ def search_block(
             chunks = reaching.nonzero().flatten()[None]
             whole = _best_of(block, asked.some(some), chunks, k, excluded, query)
             best.values[query] = _MISSING
-            for field, value in zip(best._fields(), whole._fields(), strict=True):
+            for field, value in zip(best.fields(), whole.fields(), strict=True):
                 field[some, : value.shape[1]] = value
     return best, None if log_sums is None else _log_sum_exp(log_sums)
 
