@@ -2,7 +2,8 @@
 
     python benchmarks/user_table_quality.py --data citeulike-a --parts citeulike-a/coldllm_split \
         --json OUT.json --plot OUT.svg
-    python benchmarks/user_table_quality.py --data ml-1m --gamma 1 --json OUT.json --plot OUT.svg
+    python benchmarks/user_table_quality.py --data ml-1m --gamma 1 --max-width 512 \
+        --json OUT.json --plot OUT.svg
 
 The scores of the closed-form head (``simulate/ridge.py``, rbf) are approximated by tables of so
 many bytes a user, with their padding and 2 bytes for a user's scale:
@@ -19,14 +20,13 @@ Columns: ndcg@20 of cold items of validation (choices) and test, as a share of t
 the paired 95 % bootstrap interval over users of the difference on test; the share if the best 80
 are re-scored exactly; the share of an item's exact best 50 users found among 50 and 200. Controls:
 ``content_knn``, SVD of the interactions without texts, and cold items with each other's texts.
-Finished rows are kept in ``--cache``, so an interrupted run goes on.
+Finished rows are kept in ``--cache``, so an interrupted run goes on; remove the folder after a
+change of this file.
 """
 
 import argparse
 import hashlib
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -35,6 +35,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
+from environment import environment
 from scipy import sparse
 
 import warmstart as ws
@@ -203,7 +204,7 @@ class Study:
         self.tasks = {part: self.split.tasks(part)["cold"] for part in ("valid", "test")}
         self.cold = np.unique(np.concatenate([t.candidates for t in self.tasks.values()]))
         self.histories = sparse.csr_matrix(self.train.matrix[:, self.train.warm], dtype=np.float32)
-        key = f"{self.split.hash} {self.config} {self.max_width}"
+        key = f"{self.split.hash} {arguments.gamma} {arguments.l2} {self.max_width}"
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
         self.folder = arguments.cache / f"{data.name}-{name}"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -397,7 +398,8 @@ def plot(rows, full, file, title):
     axes.axhline(full, color="grey", linewidth=1)
     axes.axhline(0.97 * full, color="grey", linewidth=1, linestyle=":", label="97 % of full width")
     axes.set(xscale="log", xlabel="bytes a user", ylabel=f"cold {METRIC}, validation", title=title)
-    axes.set_xticks(BYTES, [str(n) for n in BYTES])
+    sizes = (*BYTES, 2048, 4096)
+    axes.set_xticks(sizes, [str(n) for n in sizes])
     axes.minorticks_off()
     axes.legend(fontsize=8)
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
@@ -434,13 +436,7 @@ def main():
         "ridge": study.config.model_dump(),
         "full": {part: values.mean() for part, values in full.items()},
         "history": {"mean": lengths.mean(), "longest": int(lengths.max())},
-        "environment": {
-            "warmstart": ws.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "cores": os.cpu_count(),
-        },
+        "environment": environment(),
         "rows": rows,
     }
     arguments.json.write_text(json.dumps(result, indent=1, default=float) + "\n")
