@@ -29,7 +29,7 @@ import typer
 from warmstart.data.sources.synthetic import synthetic_items
 from warmstart.distributed.cluster import cluster
 from warmstart.distributed.encoding import encode_missing
-from warmstart.distributed.user_shards import DistributedTable
+from warmstart.distributed.table import DistributedTable
 from warmstart.lm import load_encoder
 from warmstart.retrieval.found import merge
 from warmstart.retrieval.table import VectorTable

@@ -57,6 +57,9 @@ def cluster(address: str, workers: int | None = None) -> Iterator[list[Place]]:
         UnsupportedError: the extra ``ray`` is not installed, or a machine has another version of
             warmstart, Ray or Python, or lacks warmstart.
     """
+    host, _, port = address.rpartition(":")
+    if address != LOCAL and not (host and port.isdecimal()):
+        raise ConfigError(f"--ray {address!r}; allowed: HOST:PORT of a Ray cluster, or {LOCAL}")
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address == LOCAL and "RAY_AUTH_MODE" not in os.environ:
@@ -111,8 +114,6 @@ def _connect(ray: Any, address: str) -> None:
         ray.init("local", num_cpus=available_cores(), include_dashboard=False, **quiet)
         return
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ConfigError(f"--ray {address!r}; allowed: HOST:PORT of a Ray cluster, or {LOCAL}")
     try:  # Ray itself repeats for half a minute, with many lines
         socket.create_connection((host, int(port)), timeout=_SECONDS).close()
     except (OSError, OverflowError) as error:
