@@ -26,13 +26,13 @@ def written(request, tmp_path):
 
 
 def test_it_scores_as_it_did(written):
-    """Bit for bit; only the cold item without text is no longer scored."""
+    """Up to the rounding of another processor; the cold item without text is no longer scored."""
     folder, scores = written
     loaded = all_scores(load_model(folder))
     textless = checkerboard().textless[1]
     assert np.isnan(loaded[:, textless]).all()
     kept = np.arange(scores.shape[1]) != textless
-    np.testing.assert_array_equal(loaded[:, kept], scores[:, kept])
+    np.testing.assert_allclose(loaded[:, kept], scores[:, kept], rtol=2e-5, atol=2e-5)
 
 
 def test_it_takes_new_items_and_is_saved_in_the_present_format(written, tmp_path):

@@ -1,7 +1,9 @@
 """A cluster of two nodes for all tests here, and a model that can be simulated with on it."""
 
+import logging
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -16,11 +18,12 @@ from warmstart.testing.tiny_lm import tiny_encoder
 
 @pytest.fixture(scope="session")
 def nodes():
-    ray = pytest.importorskip("ray", reason="needs the extra ray")
-    from warmstart.distributed.cluster import _connect
-
+    if find_spec("ray") is None:
+        pytest.skip("needs the extra ray")
     with two_nodes() as started:
-        _connect(ray, started.address)
+        import ray  # reads the environment that two_nodes sets
+
+        ray.init(started.address, log_to_driver=False, logging_level=logging.ERROR)
         ends = time.monotonic() + SECONDS
         while sum(node["Alive"] for node in ray.nodes()) < 2 and time.monotonic() < ends:
             time.sleep(0.2)

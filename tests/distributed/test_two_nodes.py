@@ -10,12 +10,13 @@ import pytest
 from tests.cli.test_commands import done, run
 from warmstart.data.readers.files import read_dataset
 from warmstart.distributed.cluster import cluster
+from warmstart.distributed.cluster import places as spread_places
 from warmstart.distributed.simulation import by_items, with_positions
 from warmstart.distributed.user_shards import by_users
 from warmstart.lm import load_encoder
 from warmstart.shards import Shards
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
 K, SIZE = 5, 4  # users per item; items per shard, so that there are ten shards
 
@@ -43,16 +44,16 @@ def keys(shop):
     return [str(item) for item in shop.new.item_ids.values]
 
 
-def with_a_kill(work, nodes, kind):
-    """Do work, and kill a worker after the first shard."""
+def and_then(work, harm):
+    """Do work, and some harm after the first shard."""
 
-    def killing(shards):
+    def harmed(shards):
         for number, finished in enumerate(work(shards)):
             if number == 0:
-                kill_one(nodes, kind)
+                harm()
             yield finished
 
-    return killing
+    return harmed
 
 
 def test_encoding_on_two_nodes_with_a_killed_worker(nodes, shop, monkeypatch, tmp_path, capfd):
@@ -80,23 +81,66 @@ def test_encoding_on_two_nodes_with_a_killed_worker(nodes, shop, monkeypatch, tm
     assert done(*given).startswith(f"0 of {n} texts encoded")
 
 
-def test_by_items_with_a_killed_worker(nodes, shop):
+def by_items_on_two_nodes(nodes, shop, between=lambda work: work):
     with cluster(nodes.address) as places:
         assert len({place.node for place in places}) == 2
         work = by_items(shop.model, shop.encoder, shop.new, K, places)
-        found = Shards(None, "", SIZE).run_all(
-            keys(shop), with_a_kill(work, nodes, "SimulationWorker"), "items"
-        )
-    assert_same(found, one_process(shop))
+        return Shards(None, "", SIZE).run_all(keys(shop), between(work), "items")
 
 
-def test_by_users_with_a_killed_worker(nodes, shop):
+def test_by_items(nodes, shop):
+    assert_same(by_items_on_two_nodes(nodes, shop), one_process(shop))
+
+
+@pytest.mark.slow
+def test_by_items_with_a_killed_worker(nodes, shop):
+    def killing(work):
+        return and_then(work, lambda: kill_one(nodes, "SimulationWorker"))
+
+    assert_same(by_items_on_two_nodes(nodes, shop, killing), one_process(shop))
+
+
+def test_by_users_with_a_killed_worker_prints_what_one_process_prints(
+    nodes, shop, monkeypatch, capfd
+):
+    written, original = [], Shards._write
+
+    def write(*arguments):
+        original(*arguments)
+        if not written:
+            kill_one(nodes, "UserShard")
+        written.append(arguments)
+
+    given = ("simulate", shop.root / "model", "--items", shop.root / "new.jsonl", "-k", K)
+    given += ("--encoder", shop.root / "lm")
+    monkeypatch.setattr(Shards.__init__, "__defaults__", (SIZE,))
+    expected = done(*given)
+    monkeypatch.setattr(Shards, "_write", write)
+    assert done(*given, "--ray", nodes.address, "--by", "users") == expected
+    assert len(written) == len(shop.new) / SIZE
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_the_work_of_a_dead_node_is_done_on_the_others(nodes, shop):
+    """The third node dies, as if its machine lost its power."""
+    import ray
+
+    nodes.join()
+    third = nodes.processes[-1]
     with cluster(nodes.address) as places:
+        while len(places) < 3:
+            places = alive_places(ray)
         work = by_users(shop.model, shop.encoder, shop.new, K, places)
-        found = Shards(None, "", SIZE).run_all(
-            keys(shop), with_a_kill(work, nodes, "UserShard"), "items"
-        )
+        dying = and_then(work, lambda: nodes.end(third, signal.SIGKILL))
+        found = Shards(None, "", SIZE).run_all(keys(shop), dying, "items")
     assert_same(found, one_process(shop))
+
+
+def alive_places(ray):
+    return spread_places(
+        [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]], None
+    )
 
 
 def assert_same(found, expected):
@@ -105,17 +149,7 @@ def assert_same(found, expected):
     np.testing.assert_allclose(found["weight"], expected["weight"], rtol=1e-5)
 
 
-def test_the_command_prints_what_one_process_prints(nodes, shop, capfd):
-    given = ("simulate", shop.root / "model", "--items", shop.root / "new.jsonl", "-k", K)
-    given += ("--encoder", shop.root / "lm")
-    expected = done(*given)
-    found = run(*given, "--ray", nodes.address, "--by", "users", "--workers", "3")
-    assert found.code == 0, found.err
-    assert found.out == expected
-    assert capfd.readouterr().out == ""
-
-
-def test_an_unreachable_address_is_one_line(shop):
+def test_an_unreachable_address_is_one_line(nodes, shop):
     given = ("encode", shop.root / "data", "--encoder", shop.root / "lm")
     found = run(*given, "--ray", "127.0.0.1:1")
     assert found.code == 2

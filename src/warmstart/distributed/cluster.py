@@ -4,8 +4,9 @@ import logging
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ LOCAL = "local"
 _SECONDS = 10  # to reach the address
 _CORES_OF_A_WORKER = 4
 _ENVIRONMENT = {
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # errors are raised; logs would stand among the progress
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the default of later versions; avoids a warning
 }
@@ -39,7 +41,7 @@ class Place:
 
 @contextmanager
 def cluster(address: str, workers: int | None = None) -> Iterator[list[Place]]:
-    """Connect to Ray inside the block.
+    """Connect to Ray inside the block, where whatever is printed goes to stderr.
 
     Args:
         address: HOST:PORT of a cluster of which this machine is a part, or "local", which starts
@@ -55,6 +57,9 @@ def cluster(address: str, workers: int | None = None) -> Iterator[list[Place]]:
         UnsupportedError: the extra ``ray`` is not installed, or a machine has another version of
             warmstart, Ray or Python, or lacks warmstart.
     """
+    host, _, port = address.rpartition(":")
+    if address != LOCAL and not (host and port.isdecimal()):
+        raise ConfigError(f"--ray {address!r}; allowed: HOST:PORT of a Ray cluster, or {LOCAL}")
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address == LOCAL and "RAY_AUTH_MODE" not in os.environ:
@@ -64,13 +69,15 @@ def cluster(address: str, workers: int | None = None) -> Iterator[list[Place]]:
         import ray
     except ImportError:
         raise missing_extra("ray", "ray") from None
-    _connect(ray, address)
-    try:
-        machines = [node for node in ray.nodes() if node["Alive"]]
-        _check_versions(ray, machines)
-        yield places([(node["NodeID"], node["Resources"]) for node in machines], workers)
-    finally:
-        ray.shutdown()
+    # Ray prints that a worker died; stdout is for results.
+    with redirect_stdout(sys.stderr):
+        try:
+            _connect(ray, address)
+            machines = [node for node in ray.nodes() if node["Alive"]]
+            _check_versions(ray, machines)
+            yield places([(node["NodeID"], node["Resources"]) for node in machines], workers)
+        finally:
+            ray.shutdown()
 
 
 def places(machines: list[tuple[str, dict[str, float]]], workers: int | None) -> list[Place]:
@@ -107,8 +114,6 @@ def _connect(ray: Any, address: str) -> None:
         ray.init("local", num_cpus=available_cores(), include_dashboard=False, **quiet)
         return
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ConfigError(f"--ray {address!r}; allowed: HOST:PORT of a Ray cluster, or {LOCAL}")
     try:  # Ray itself repeats for half a minute, with many lines
         socket.create_connection((host, int(port)), timeout=_SECONDS).close()
     except (OSError, OverflowError) as error:
@@ -116,8 +121,12 @@ def _connect(ray: Any, address: str) -> None:
     try:
         ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        kind = UnsupportedError if "ersion mismatch" in str(error) else ConfigError
-        raise kind(f"--ray {address}: {error}") from None
+        if "ersion mismatch" in str(error):
+            raise UnsupportedError(f"--ray {address}: {error}") from None
+        raise ConfigError(
+            f"--ray {address}: {error}; a cluster that asks for a token needs RAY_AUTH_MODE=token "
+            "and its RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH here too"
+        ) from None
 
 
 def _check_versions(ray: Any, machines: list[dict[str, Any]]) -> None:

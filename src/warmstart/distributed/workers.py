@@ -30,9 +30,10 @@ def start_actors(kind: type, places: Sequence[Place], sent: Sequence[Any]) -> li
 
     remote = ray.remote(kind)
     return [
-        # Without num_cpus an actor needs a core to be placed, and none to go on: after the loss
-        # of a machine, its workers find room on those that are left.
+        # No core is reserved: after the loss of a machine, its workers find room on those that are
+        # left.
         remote.options(
+            num_cpus=0,
             max_restarts=-1,
             max_task_retries=_REPEATS,
             num_gpus=place.gpus,

@@ -1,5 +1,6 @@
 """A Ray cluster of two nodes in separate processes, with a port, folder and token of its own."""
 
+import ctypes
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ SECONDS = 120  # until a node is there, on a busy machine
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -29,17 +31,19 @@ class Nodes:
 
     address: str
     folder: str
+    memory: int
     processes: list[subprocess.Popen] = field(default_factory=list)
 
     def start(self, *options: str) -> None:
         """Start a node with some options of ``ray start``."""
         command = [str(Path(sys.executable).parent / "ray"), "start", *options, "--block"]
-        command += ["--num-cpus=1", "--object-store-memory=200000000", "--disable-usage-stats"]
+        command += ["--num-cpus=1", f"--object-store-memory={self.memory}", "--disable-usage-stats"]
         command += ["--node-ip-address=127.0.0.1"]
         with open(f"{self.folder}/node-{len(self.processes)}.log", "w") as log:
             process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=os.environ, start_new_session=True
-            )
+                command, stdout=log, stderr=log, env=os.environ, start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )  # fmt: skip
         self.processes.append(process)
 
     def join(self) -> None:
@@ -48,15 +52,12 @@ class Nodes:
 
     def workers(self, name: str) -> list[int]:
         """Pids of the actors of a class."""
-        found = {}
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                title = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-                owned = self.folder.encode() in (path / "environ").read_bytes()
-            except OSError:
-                continue
-            if title.startswith(f"ray::{name}") and owned:
-                found[int(path.name)] = title
+        found = []
+        for pid in {pid for process in self.processes for pid in tree(process.pid)}:
+            with suppress(OSError):
+                title = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if title.startswith(b"ray::" + name.encode()):
+                    found.append(pid)
         return sorted(found)
 
     def end(self, process: subprocess.Popen, how: signal.Signals = signal.SIGTERM) -> None:
@@ -67,6 +68,12 @@ class Nodes:
                     os.kill(pid, how)
         process.send_signal(how)
         process.wait(SECONDS)
+
+
+def _end_with_parent() -> None:
+    """Let Linux end this process if the one that started it ends, however it does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def tree(pid: int) -> list[int]:
@@ -85,15 +92,15 @@ def tree(pid: int) -> list[int]:
 
 
 @contextmanager
-def two_nodes() -> Iterator[Nodes]:
-    """Start two nodes, and end them."""
+def two_nodes(memory: int = 200_000_000) -> Iterator[Nodes]:
+    """Start two nodes of one core, with an object store of some bytes each, and end them."""
     before = {name: os.environ.get(name) for name in (*ENVIRONMENT, "PYTHONPATH")}
     os.environ.update(ENVIRONMENT, PYTHONPATH=str(_SOURCE))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # The names of sockets in it are limited to 107 bytes.
-    nodes = Nodes(f"127.0.0.1:{port}", tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    nodes = Nodes(f"127.0.0.1:{port}", tempfile.mkdtemp(prefix="ray-", dir="/tmp"), memory)
     try:
         nodes.start(
             "--head", f"--port={port}", f"--temp-dir={nodes.folder}", "--include-dashboard=false"
