@@ -137,6 +137,19 @@ def test_the_work_of_a_dead_node_is_done_on_the_others(nodes, shop):
     assert_same(found, one_process(shop))
 
 
+@pytest.mark.slow
+def test_a_node_that_has_just_died_is_left_out(nodes):
+    nodes.join()
+    third = nodes.processes[-1]
+    n_places = 0
+    while n_places < 3:
+        with cluster(nodes.address) as places:
+            n_places = len(places)
+    nodes.end(third, signal.SIGKILL)
+    with cluster(nodes.address) as places:
+        assert len(places) == 2
+
+
 def alive_places(ray):
     return spread_places(
         [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]], None

@@ -14,6 +14,8 @@ from warmstart.errors import ConfigError, UnsupportedError, missing_extra
 from warmstart.machine import available_cores
 from warmstart.version import __version__
 
+logger = logging.getLogger(__name__)
+
 LOCAL = "local"
 _SECONDS = 10  # to reach the address
 _CORES_OF_A_WORKER = 4
@@ -74,7 +76,7 @@ def cluster(address: str, workers: int | None = None) -> Iterator[list[Place]]:
         try:
             _connect(ray, address)
             machines = [node for node in ray.nodes() if node["Alive"]]
-            _check_versions(ray, machines)
+            machines = _of_this_version(ray, machines)
             yield places([(node["NodeID"], node["Resources"]) for node in machines], workers)
         finally:
             ray.shutdown()
@@ -129,8 +131,11 @@ def _connect(ray: Any, address: str) -> None:
         ) from None
 
 
-def _check_versions(ray: Any, machines: list[dict[str, Any]]) -> None:
-    """Check that all machines have the warmstart of this process."""
+def _of_this_version(ray: Any, machines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Check that machines have the warmstart of this process; leaves out those that are gone.
+
+    Ray takes some seconds to notice that a machine is gone, and lists it until then.
+    """
 
     def version() -> str | None:  # a local function travels as code, so it needs no warmstart there
         try:
@@ -145,13 +150,22 @@ def _check_versions(ray: Any, machines: list[dict[str, Any]]) -> None:
         .remote()
         for node in machines
     ]
-    for node, found in zip(machines, ray.get(tasks), strict=True):
+    answered = []
+    for node, task in zip(machines, tasks, strict=True):
+        address = node["NodeManagerAddress"]
+        try:
+            found = ray.get(task)
+        except (ray.exceptions.WorkerCrashedError, ray.exceptions.TaskUnschedulableError):
+            logger.warning("--ray: machine %s of the cluster does not answer: left out", address)
+            continue
         if found != __version__:
             has = "no warmstart" if found is None else f"warmstart {found}"
             raise UnsupportedError(
-                f"--ray: machine {node['NodeManagerAddress']} of the cluster has {has}, this "
-                f"process has {__version__}; install the same version on all machines"
+                f"--ray: machine {address} of the cluster has {has}, this process has "
+                f"{__version__}; install the same version on all machines"
             )
+        answered.append(node)
+    return answered
 
 
 def on_node(node: str, *, soft: bool = True) -> Any:

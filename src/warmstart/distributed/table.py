@@ -10,7 +10,8 @@ all shards found, and that process only k rows a query. A killed worker is given
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -75,13 +76,14 @@ class DistributedTable:
         Raises:
             UnsupportedError: a batch ended a worker several times.
         """
-        running: deque[Any] = deque()
+        running: deque[tuple[Any, Callable[[], Any]]] = deque()
         for queries, keys in batches:
-            running.append(self._submit(queries, k, keys))
+            submit = partial(self._submit, queries, k, keys)
+            running.append((submit(), submit))
             if len(running) == _BATCHES_AT_ONCE:
-                yield result_of(running.popleft())
+                yield result_of(*running.popleft())
         while running:
-            yield result_of(running.popleft())
+            yield result_of(*running.popleft())
 
     def _submit(self, queries: np.ndarray, k: int, keys: np.ndarray | None) -> Any:
         import ray

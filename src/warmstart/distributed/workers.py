@@ -2,10 +2,13 @@
 
 Ray starts a killed actor again, on another machine if its own is gone, sends it what it was made
 of, and repeats the pieces that it had. A piece that ends every worker is given up after some
-attempts, since it will hardly ever fit into memory.
+attempts, since it will hardly ever fit into memory. Until Ray has noticed that a machine is gone,
+its workers only cannot be reached; such pieces are handed over again for some minutes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -14,6 +17,8 @@ from warmstart.errors import UnsupportedError, WarmstartError
 
 _AHEAD = 2  # pieces that a worker has: one in work, one that waits
 _REPEATS = 3  # of a piece whose worker was killed
+_PAUSE = 1.0  # seconds between attempts to reach a worker
+_PATIENCE = 300.0  # seconds until a worker that cannot be reached is given up
 
 
 def start_actors(kind: type, places: Sequence[Place], sent: Sequence[Any]) -> list[Any]:
@@ -72,42 +77,53 @@ def spread(
 
     waiting = enumerate(pieces)
     actors = start_actors(kind, places, [sent] * len(places))
-    running: dict[Any, tuple[int, Any]] = {}
+    running: dict[Any, tuple[int, tuple, Any]] = {}
 
     def submit(actor: Any) -> None:
         for number, piece in islice(waiting, 1):
-            running[actor.work.remote(*piece)] = (number, actor)
+            running[actor.work.remote(*piece)] = (number, piece, actor)
 
     for actor in actors * _AHEAD:
         submit(actor)
     while running:
         finished = ray.wait(list(running), num_returns=1)[0][0]
-        number, actor = running.pop(finished)
-        result = result_of(finished)
+        number, piece, actor = running.pop(finished)
+        result = result_of(finished, partial(actor.work.remote, *piece))
         submit(actor)
         yield number, result
 
 
-def result_of(reference: Any) -> Any:
+def result_of(reference: Any, again: Callable[[], Any]) -> Any:
     """Wait for the result of a task.
+
+    Args:
+        reference: of the result.
+        again: hands the task over again, and returns the new reference; called if a worker could
+            not be reached.
 
     Raises:
         WarmstartError: raised by the task.
-        UnsupportedError: the task ended every worker that tried it.
+        UnsupportedError: the task ended every worker that tried it, or a worker could not be
+            reached for minutes.
     """
     import ray
-    from ray.exceptions import RayError, RayTaskError
+    from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
-    try:
-        return ray.get(reference)
-    except RayTaskError as error:
-        if isinstance(error.cause, WarmstartError):
-            raise error.cause from None
-        if isinstance(error.cause, RayError):  # of a task whose result it needs
-            raise _lost(error.cause) from None
-        raise
-    except RayError as error:
-        raise _lost(error) from None
+    ends = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return ray.get(reference)
+        except RayError as error:
+            # The cause of a task's error is what it raised, or what befell a task that it needs.
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            if isinstance(cause, WarmstartError):
+                raise cause from None
+            if not isinstance(cause, RayError):
+                raise
+            if not isinstance(cause, ActorUnavailableError) or time.monotonic() > ends:
+                raise _lost(cause) from None
+        time.sleep(_PAUSE)
+        reference = again()
 
 
 def _lost(error: Exception) -> UnsupportedError:
