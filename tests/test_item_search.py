@@ -87,7 +87,7 @@ def test_evaluate(model, split, searched):
         for metric, values in result.values.items():
             np.testing.assert_allclose(one.values[metric], values, atol=0.02)
         for fact in ("answered", "scored", "short_lists"):
-            assert getattr(one, fact) == getattr(result, fact)
+            assert getattr(one.facts, fact) == getattr(result.facts, fact)
     for name in ("cold", "warm"):
         assert found.value(name, "ndcg@20") == pytest.approx(expected.value(name, "ndcg@20"))
 

@@ -464,7 +464,11 @@ class Recommender(ABC):
         Returns:
             None if the scores of the method are no products of vectors, or the candidates so few
             that a search gains nothing.
+
+        Raises:
+            UnsupportedError: this process was forked from one that had used warmstart.
         """
+        check_process()
         return None
 
     @property

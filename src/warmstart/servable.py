@@ -33,6 +33,7 @@ from warmstart.core import Recommender
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.item_search import SMALLEST, ItemSearch, Side
+from warmstart.process import check_process
 from warmstart.retrieval.queries import ProductQueries
 from warmstart.retrieval.table import VectorTable
 from warmstart.similar_users import SimilarUsers
@@ -304,6 +305,7 @@ class Servable(Recommender, AddsItems):
 
     def item_search(self, candidates: np.ndarray, *, smallest: int = SMALLEST) -> ItemSearch | None:
         """As ``Recommender.item_search``; fewer candidates than ``smallest`` need none."""
+        check_process()
         if len(candidates) < smallest:
             return None
         warm = self.fitted.warm[candidates]
