@@ -11,7 +11,7 @@ from warmstart.retrieval import multiply, table
 from warmstart.retrieval.found import merge
 from warmstart.retrieval.queries import ProductQueries
 from warmstart.retrieval.rounding import BLOCK_ROWS, rounded_queries, rounded_vectors
-from warmstart.retrieval.scan import noise
+from warmstart.retrieval.softmax import noise
 from warmstart.retrieval.table import Shard, VectorTable, sampling_keys
 
 WIDTHS = st.sampled_from([1, 2, 16, 64, 130])
