@@ -277,9 +277,9 @@ def _scan(lists: _Lists, first: int, last: int, asked: _Asked, at_once: tuple, f
 
 
 @_exact
-def _scale(bits: np.uint16) -> np.float32:
-    """The number of a float16, which numba does not know."""
-    wide = np.uint32(bits)
+def _scale(bits: np.ndarray, row: int) -> np.float32:
+    """The scale of a row, a float16, which numba does not know."""
+    wide = np.uint32(bits[row])
     sign = np.uint32((wide & np.uint32(0x8000)) << np.uint32(16))
     rest = np.uint32((wide & np.uint32(0x7FFF)) << np.uint32(13))
     return np.uint32(sign | rest).view(np.float32) * np.float32(2.0**112)
@@ -288,7 +288,7 @@ def _scale(bits: np.uint16) -> np.float32:
 @_exact
 def _write_scales(bits: np.ndarray, row: int, count: int, scales: np.ndarray) -> None:
     for lane in range(count):
-        scales[lane] = _scale(bits[row + lane])
+        scales[lane] = _scale(bits, row + lane)
 
 
 @_exact
@@ -316,11 +316,11 @@ def _write_scores(
 def _scores(lists: _Lists, rows: np.ndarray, products: np.ndarray, query: int) -> np.ndarray:
     """The scores of some rows for a query, as a pass computes them: float32, shape (rows,)."""
     scores = np.empty(len(rows), np.float32)
-    for at, row in enumerate(rows):
-        total = np.float32(0)
+    for at in range(len(rows)):
+        row, total = rows[at], np.float32(0)
         for place in range(lists.items.shape[1]):
             total += products[lists.items[row, place], query]
-        scores[at] = total * _scale(lists.scales[row])
+        scores[at] = total * _scale(lists.scales, row)
         if len(lists.bias):
             scores[at] += lists.bias[row]
     return scores

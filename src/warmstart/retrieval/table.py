@@ -40,6 +40,7 @@ from warmstart.retrieval.scan import Asked, Part, scan
 
 _QUERIES_AT_ONCE = 64  # that share a pass over the codes
 _MIN_BLOCKS = 2  # of a thread
+_OF_BLOCKS = ("block_errors", "block_norms")  # of whole shards; computed again for a part
 
 
 class VectorTable:
@@ -77,6 +78,17 @@ class VectorTable:
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         return sum(array.nbytes for shard in self.shards for array in shard.arrays.values())
+
+    def part(self, start: int, end: int) -> "VectorTable":
+        """The rows with the numbers from ``start`` to ``end`` - 1, which they keep."""
+        shards = []
+        for shard in self.shards:
+            first, last = max(start, shard.start), min(end, shard.end)
+            if first < last or not len(self):
+                own = slice(first - shard.start, last - shard.start)
+                arrays = {n: a[own] for n, a in shard.arrays.items() if n not in _OF_BLOCKS}
+                shards.append(Shard(arrays, self.width, first))
+        return VectorTable.of_shards(shards)
 
     def search(
         self,
@@ -241,6 +253,9 @@ class Shard:
             bias=np.asarray(arrays.get("bias", np.zeros(0, np.float32))),
             start=start,
         )
+
+    def __reduce__(self) -> tuple:
+        return Shard, (self.arrays, self.width, self.start)
 
     def __len__(self) -> int:
         return len(self.part.scales)
