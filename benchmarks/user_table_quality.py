@@ -8,13 +8,13 @@
 The scores of the closed-form head (``simulate/ridge.py``, rbf) are approximated by tables of so
 many bytes a user, with their padding and 2 bytes for a user's scale:
 
-float32, float16, int8, 4, 2, 1 bit   low-rank rows (``simulate/low_rank.py``); 4 bits and fewer after
-    a random rotation; 1 bit is read by a least-squares decoder
+float32, float16, int8, 4, 2, 1 bit   low-rank rows (``simulate/low_rank.py``); 4 bits and fewer
+    after a random rotation; 1 bit is read by a least-squares decoder
 PQ          product quantisation of these rows by faiss (Jegou et al. 2011), 256 centroids a byte
 items       numbers of items of the user's history, all or the few whose sum is nearest to that of
-    all (``retrieval/fewer_items.py``). A new text x gets one number for each item, (K + l2 I)^-1 k(x), and a
-    user's score is the sum over his items; "items, width" takes these numbers from the low-rank
-    form instead
+    all (``retrieval/fewer_items.py``). A new text x gets one number for each item,
+    (K + l2 I)^-1 k(x), and a user's score is the sum over his items; "items, width" takes these
+    numbers from the low-rank form instead
 
 Columns: ndcg@20 of cold items of validation (choices) and test, as a share of the full width, with
 the paired 95 % bootstrap interval over users of the difference on test; the share if the best 80

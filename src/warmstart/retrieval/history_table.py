@@ -256,24 +256,32 @@ def _multiply(
 @kernel
 def _scan(lists: _Lists, first: int, last: int, asked: _Asked, at_once: tuple, found: Pass) -> None:
     """Go through rows ``first`` to ``last - 1``; ``found`` is changed."""
-    sums = np.empty((GROUP, len(at_once)), np.float32)
+    block = np.empty((GROUP, len(at_once)), np.float32)
     scores, scales = np.empty(GROUP, np.float32), np.empty(GROUP, np.float32)
+    lowest, n_queries = np.full(len(at_once), np.inf, np.float32), len(found.tops)
+    lowest[:n_queries] = LOWEST
+    looks_at_all = asked.sums_up or len(asked.keys) > 0
     for row in range(first, last, GROUP):
         count = min(GROUP, last - row)
-        add_lists(asked.products, lists.items, row, sums, at_once)
+        add_lists(asked.products, lists.items, row, block, at_once)
         _write_scales(lists.scales, row, count, scales)
-        for query in range(len(found.tops)):
-            _write_scores(sums, query, scales, lists.bias, row, count, scores)
+        _finish_scores(block, scales, lists.bias, row, count, at_once)
+        if not (looks_at_all or _any_reaches(block, lowest, at_once)):
+            continue
+        for query in range(n_queries):
+            for lane in range(GROUP):
+                scores[lane] = block[lane, query]
             if asked.sums_up:
                 sum_up(scores, query, found.tops, found.sums)
-            lowest = np.float32(found.heaps[query, 0])
             if len(asked.keys):
                 key, other_key = asked.keys[query, 0], asked.keys[query, 1]
-                enough = np.nextafter(lowest, np.float32(-np.inf))  # not above the key in float64
+                # In float32 the lowest key may have been rounded up.
+                enough = np.nextafter(lowest[query], np.float32(-np.inf))
                 if any_sampled(scores, lists.start + row, key, other_key, enough):
                     _sample(lists.start + row, count, scores, asked, query, found)
-            elif any_above(scores, lowest):
+            elif any_above(scores, lowest[query]):
                 _consider(lists.start + row, count, scores, asked, query, found)
+            lowest[query] = found.heaps[query, 0]
 
 
 @_exact
@@ -292,24 +300,30 @@ def _write_scales(bits: np.ndarray, row: int, count: int, scales: np.ndarray) ->
 
 
 @_exact
-def _write_scores(
-    sums: np.ndarray,
-    query: int,
-    scales: np.ndarray,
-    bias: np.ndarray,
-    row: int,
-    count: int,
-    scores: np.ndarray,
+def _finish_scores(
+    block: np.ndarray, scales: np.ndarray, bias: np.ndarray, row: int, count: int, at_once: tuple
 ) -> None:
-    """Write the scores of up to 16 rows; -inf after the last one."""
-    own, first = np.uint64(query), np.uint64(row)
+    """Turn the sums of up to 16 rows into scores; -inf after the last one."""
+    first, n_queries = np.uint64(row), np.uint64(len(at_once))
     for lane in range(ROW_LANES):
-        scores[lane] = sums[lane, own] * scales[lane]
-    if count < GROUP:
-        scores[count:] = -np.inf
+        for query in range(n_queries):
+            block[lane, query] *= scales[lane]
     if len(bias):
         for lane in range(np.uint64(count)):
-            scores[lane] += bias[first + lane]
+            for query in range(n_queries):
+                block[lane, query] += bias[first + lane]
+    if count < GROUP:
+        block[count:] = -np.inf
+
+
+@kernel
+def _any_reaches(block: np.ndarray, lowest: np.ndarray, at_once: tuple) -> bool:
+    """Whether any score reaches the lowest that its query keeps."""
+    found = False
+    for lane in range(ROW_LANES):
+        for query in range(np.uint64(len(at_once))):
+            found |= block[lane, query] >= lowest[query]
+    return bool(found)
 
 
 @_exact
