@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from warmstart.retrieval.multiply import GROUP
+from warmstart.retrieval.rounding import GROUP
 
 _LANES = 8
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
