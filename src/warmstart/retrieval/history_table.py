@@ -35,6 +35,7 @@ from warmstart.retrieval.best import (
     new_pass,
 )
 from warmstart.retrieval.found import Found
+from warmstart.retrieval.group_scores import any_above, any_sampled
 from warmstart.retrieval.rounding import GROUP, kernel
 from warmstart.retrieval.row_sums import (
     ITEMS_AT_ONCE,
@@ -42,7 +43,7 @@ from warmstart.retrieval.row_sums import (
     add_lists,
     multiply_items,
 )
-from warmstart.retrieval.softmax import ROW_LANES, any_above, any_sampled, noise, sum_up
+from warmstart.retrieval.softmax import ROW_LANES, noise, sum_up
 
 _MIN_ROWS = 8192  # of a thread
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from warmstart.retrieval.best import LOWEST, Pass, add
+from warmstart.retrieval.group_scores import any_sampled, write_scores
 from warmstart.retrieval.multiply import multiply
 from warmstart.retrieval.rounding import BLOCK_ROWS, GROUP, kernel
-from warmstart.retrieval.scores import write_scores
-from warmstart.retrieval.softmax import any_sampled, noise, sum_up
+from warmstart.retrieval.softmax import noise, sum_up
 
 
 class Part(NamedTuple):
