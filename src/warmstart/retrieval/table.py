@@ -98,12 +98,7 @@ class VectorTable:
         Raises:
             DataError: the queries have another width, or are not finite.
         """
-        queries = np.ascontiguousarray(queries, np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.width or not np.isfinite(queries).all():
-            raise DataError(
-                f"search: queries must be finite and of shape (queries, {self.width}), got shape "
-                f"{queries.shape}"
-            )
+        queries = self.checked(queries)
         asked = ProductQueries.of(queries)
         left_out = [_NOBODY] * len(queries) if excluded is None else excluded
         found = list(self._passes(asked, k, left_out, threads, keys, log_normalisers))
@@ -129,6 +124,20 @@ class VectorTable:
             normalisers if log_normalisers else None,
             None if keys is None else ordered_by,
         )
+
+    def checked(self, queries: np.ndarray) -> np.ndarray:
+        """The queries as a float32 array in the order of C.
+
+        Raises:
+            DataError: they have another width, or are not finite.
+        """
+        queries = np.ascontiguousarray(queries, np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.width or not np.isfinite(queries).all():
+            raise DataError(
+                f"search: queries must be finite and of shape (queries, {self.width}), got shape "
+                f"{queries.shape}"
+            )
+        return queries
 
     def candidates(
         self,
@@ -257,13 +266,18 @@ class Shard:
         """The number after that of the last row."""
         return self.start + len(self)
 
+    def vectors(self, rows: np.ndarray, rounded: bool = False) -> np.ndarray:
+        """The vectors of rows, counted from the first of the shard: float32, shape (rows, width).
+
+        Those of a table without vectors are the rounded ones.
+        """
+        if "vectors" in self.arrays and not rounded:
+            return np.asarray(self.arrays["vectors"][rows], np.float32)
+        return restored_vectors(self.part.codes[rows], self.part.scales[rows], self.width)
+
     def scores(self, query: np.ndarray, rows: np.ndarray, rounded: bool) -> np.ndarray:
         """Scores of rows, counted from the first of the shard: float32, shape (rows,)."""
-        if "vectors" in self.arrays and not rounded:
-            vectors = np.asarray(self.arrays["vectors"][rows], np.float32)
-        else:
-            vectors = restored_vectors(self.part.codes[rows], self.part.scales[rows], self.width)
-        scores = _products(vectors, query)
+        scores = _products(self.vectors(rows, rounded), query)
         return scores + self.part.bias[rows] if len(self.part.bias) else scores
 
 
