@@ -35,7 +35,6 @@ _SAMPLE_PER_LIST = 64  # rows for each centroid, from which all are trained
 _LEAST_SAMPLE = 16_384
 _PQ_SAMPLE_PER_CENTROID = 64
 _PQ_CENTROIDS = 256
-_PQ_STEPS = 10  # of k-means
 _MOST_LISTS = 16_384
 _DIGEST_ROWS = 4096
 _QUERIES_AT_ONCE = 1024
@@ -313,7 +312,7 @@ def _new_index(faiss: Any, width: int, config: IVFConfig) -> Any:
     kind = {
         "float16": "IVF{n},SQfp16",
         "int8": "IVF{n},SQ8",
-        "pq": f"RR{-(-width // m) * m},IVF{{n}},PQ{m}x8",
+        "pq": f"RR{-(-width // m) * m},IVF{{n}},PQ{m}x8np",  # np: codes in no order, which would take minutes
     }[config.storage].format(n=config.n_lists)
     index = faiss.index_factory(width, kind, faiss.METRIC_INNER_PRODUCT)
     lists = faiss.downcast_index(faiss.extract_index_ivf(index))
@@ -322,7 +321,6 @@ def _new_index(faiss: Any, width: int, config: IVFConfig) -> Any:
         training = lists.pq.cp
         training.seed, training.min_points_per_centroid = config.seed, 1
         training.max_points_per_centroid = _PQ_SAMPLE_PER_CENTROID
-        training.niter = _PQ_STEPS
     return index
 
 
