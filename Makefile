@@ -21,7 +21,7 @@ demo: .venv/ready
 	$(BIN)/python -m warmstart.demo
 
 test: .venv/ready
-	$(QUIET) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(QUIET) $(BIN)/python -m pytest -n $(JOBS)
 
 check: .venv/ready
 	$(BIN)/ruff check .

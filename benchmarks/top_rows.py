@@ -148,8 +148,8 @@ def measure(n, width, batches, rounds, threads, bandwidth):
         table, others = VectorTable(vectors), peers(vectors, threads)
     # A query lies near a row: half a row of the table, half noise.
     some = rng.integers(0, n, max(batches))
-    near = table.shards[0].part
-    rows = near.codes[some, :width] * near.scales[some][:, None]
+    near = table.shards[0].arrays
+    rows = near["codes"][some, :width] * near["scales"][some][:, None]
     queries = (0.5 * rows + rng.normal(size=rows.shape)).astype(np.float32)
     found = []
     for batch in batches:

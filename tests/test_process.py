@@ -99,6 +99,7 @@ def used(tmp_path_factory):
 WORK = {
     "Recommender.fit": lambda used: Popular().fit(used.data),
     "Recommender.recommend": lambda used: used.model.recommend([used.user], 2),
+    "Recommender.item_search": lambda used: used.model.item_search(used.rows),
     "Recommender.save": lambda used: used.model.save(used.folder / "model"),
     "Recommender.score": lambda used: used.model.score(Queries.of_users(used.rows), used.rows),
     "AddsItems.add_items": lambda used: used.model.add_items(used.new),

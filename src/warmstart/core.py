@@ -29,9 +29,10 @@ from warmstart.data.queries import Queries, QueryKind
 from warmstart.data.tasks import RankingTask, Validation, ranking_task
 from warmstart.errors import ConfigError, DataError, NotFittedError, UnsupportedError
 from warmstart.fitted import Fitted
+from warmstart.item_search import ItemSearch
 from warmstart.lists import OnUnknown, known_items, ranked_lists, requested_lists
 from warmstart.process import check_process
-from warmstart.rank import of_own_candidates, top_k
+from warmstart.rank import ListFunction, of_own_candidates, top_k
 from warmstart.run import Run
 from warmstart.similar_users import score_by_similar_users, similar_users
 
@@ -233,6 +234,17 @@ class Recommender(ABC):
         method that does not answer histories by itself prefers them. A query of which nothing is
         known gets NaN.
         """
+        by_user, by_history = self._ways(queries)
+        scores = np.full((len(queries), len(items)), np.nan, np.float32)
+        if by_user.any():
+            scores[by_user] = self._score_users(queries.users[by_user], items)
+        if queries.histories is not None and by_history.any():
+            histories = queries.histories.take(by_history)
+            scores[by_history] = self._score_histories(histories, items)
+        return scores
+
+    def _ways(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """Which queries are scored as known users, and which by history: bool, (queries,) each."""
         by_user, histories = queries.users >= 0, queries.histories
         by_history = np.zeros(len(queries), bool)
         if histories is not None and "history" in self.answers:
@@ -242,12 +254,7 @@ class Recommender(ABC):
             by_history = by_history & ~by_user
         if "user" not in self.answers:
             by_user[:] = False
-        scores = np.full((len(queries), len(items)), np.nan, np.float32)
-        if by_user.any():
-            scores[by_user] = self._score_users(queries.users[by_user], items)
-        if histories is not None and by_history.any():
-            scores[by_history] = self._score_histories(histories.take(by_history), items)
-        return scores
+        return by_user, by_history
 
     def _score_own_candidates(self, queries: Queries, items: np.ndarray) -> np.ndarray:
         """As ``_score`` for items of each query, shape (queries, c); the default gathers them."""
@@ -387,12 +394,17 @@ class Recommender(ABC):
             scores = self._score_own_candidates(queries, items)
         else:
             scores = self._score(queries, items)
-        if "texts" in self.traits.reads:
-            fitted = self.fitted
-            unknown = ~fitted.warm[items] & ~fitted.catalogue.has_text[items]
-            if unknown.any():
-                scores[np.broadcast_to(unknown, scores.shape)] = np.nan
+        unknown = self._unknown(items)
+        if unknown.any():
+            scores[np.broadcast_to(unknown, scores.shape)] = np.nan
         return scores
+
+    def _unknown(self, items: np.ndarray) -> np.ndarray:
+        """Whether nothing is known of items: cold ones without text, where texts are learned."""
+        fitted = self.fitted
+        if "texts" not in self.traits.reads:
+            return np.zeros(items.shape, bool)
+        return ~fitted.warm[items] & ~fitted.catalogue.has_text[items]
 
     def _check_answers(self, queries: Queries) -> None:
         """Check that the method can answer queries.
@@ -442,6 +454,22 @@ class Recommender(ABC):
             choose = self._controlled_list
             return controlled_lists(self.fitted, queries, candidates, scores, k, masked, choose)
         return top_k(scores, k, masked=masked, tie_order=tie_order, tie_shift=tie_shift)
+
+    def item_search(self, candidates: np.ndarray) -> ItemSearch | None:
+        """Prepare a search for the best of many candidates, faster than scoring all of them.
+
+        Args:
+            candidates: int32 row numbers, shape (candidates,).
+
+        Returns:
+            None if the scores of the method are no products of vectors, or the candidates so few
+            that a search gains nothing.
+
+        Raises:
+            UnsupportedError: this process was forked from one that had used warmstart.
+        """
+        check_process()
+        return None
 
     @property
     def chosen(self) -> Config:
@@ -516,7 +544,7 @@ class Recommender(ABC):
         if only_cold:
             candidates = candidates[~fitted.warm[candidates]]
         return ranked_lists(
-            self.top_items,
+            self._lists_of(candidates, requested.queries),
             fitted,
             requested,
             candidates,
@@ -524,6 +552,13 @@ class Recommender(ABC):
             exclude_seen=exclude_seen,
             memory_mb=memory_mb,
         )
+
+    def _lists_of(self, candidates: np.ndarray, queries: Queries) -> ListFunction:
+        """What makes the lists of ``recommend``: a search where there is one, or ``top_items``."""
+        search = None if queries.controls is not None else self.item_search(candidates)
+        if search is None:
+            return self.top_items
+        return lambda some, _, k, masked: search.top_items(some, k, masked=masked)[:2]
 
     def portable_config(self) -> dict[str, Any]:
         """The configuration as plain values, without folders of this machine."""

@@ -31,7 +31,11 @@ from scipy import sparse
 from warmstart.abilities import AddsItems
 from warmstart.core import Recommender
 from warmstart.data.histories import Histories
+from warmstart.data.queries import Queries
+from warmstart.item_search import SMALLEST, ItemSearch, Side
+from warmstart.process import check_process
 from warmstart.retrieval.queries import ProductQueries
+from warmstart.retrieval.table import VectorTable
 from warmstart.similar_users import SimilarUsers
 
 ItemEncoding: TypeAlias = dict[str, np.ndarray]
@@ -298,6 +302,48 @@ class Servable(Recommender, AddsItems):
             rows: ``observed_rows``.
         """
         return states.mean(lambda own: self._score_observed_rows(own, rows))
+
+    def item_search(self, candidates: np.ndarray, *, smallest: int = SMALLEST) -> ItemSearch | None:
+        """As ``Recommender.item_search``; fewer candidates than ``smallest`` need none."""
+        check_process()
+        if len(candidates) < smallest:
+            return None
+        warm = self.fitted.warm[candidates]
+        sides, scorable = [], np.zeros(len(candidates), bool)
+        for at, cold in ((np.flatnonzero(warm), False), (np.flatnonzero(~warm), True)):
+            can_score, vectors = self._scorable_vectors(candidates[at], cold)
+            can_score = can_score & ~self._unknown(candidates[at])
+            scorable[at] = can_score
+            if not can_score.any():
+                continue
+            if vectors is None:
+                return None
+            bias = None if can_score.all() else np.where(can_score, 0, -np.inf).astype(np.float32)
+            of_states = self.cold_queries if cold else self.warm_queries
+            sides.append(Side(at, VectorTable(vectors, bias=bias), of_states))
+        return ItemSearch(self.score, self._states_of, candidates, scorable, sides)
+
+    def _scorable_vectors(
+        self, items: np.ndarray, cold: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Which warm or cold items have a score, bool, and the vectors of all, if there are any."""
+        if not len(items):
+            return np.zeros(0, bool), None
+        if not cold:
+            return np.ones(len(items), bool), self.warm_vectors(self.warm_items(items))
+        rows = self.cold_rows(items)
+        if not rows:
+            return np.zeros(len(items), bool), None
+        return self.can_score(rows), self.cold_vectors(rows)
+
+    def _states_of(self, queries: Queries) -> Iterator[tuple[np.ndarray, QueryStates]]:
+        """Positions of the queries of which something is known, and their states."""
+        by_user, by_history = map(np.flatnonzero, self._ways(queries))
+        if len(by_user):
+            yield by_user, self.user_states(queries.users[by_user])
+        if queries.histories is not None and len(by_history):
+            similar = SimilarUsers(self.fitted.positives)
+            yield by_history, self.history_states(queries.histories.take(by_history), similar)
 
     def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         return self._score_states(self.user_states(users), items)

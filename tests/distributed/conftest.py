@@ -1,7 +1,9 @@
 """A cluster of two nodes for all tests here, and a model that can be simulated with on it."""
 
+import fcntl
 import logging
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -16,11 +18,14 @@ from warmstart.testing.ray_nodes import SECONDS, two_nodes
 from warmstart.testing.tiny_lm import tiny_encoder
 
 
-@pytest.fixture(scope="session")
-def nodes():
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory, worker_id):
+    """The cluster; other processes of the test run wait, since nodes start late if all are busy."""
     if find_spec("ray") is None:
         pytest.skip("needs the extra ray")
-    with two_nodes() as started:
+    alone = worker_id == "master"
+    shared = tmp_path_factory.getbasetemp() if alone else tmp_path_factory.getbasetemp().parent
+    with open(shared / "ray.lock", "w") as lock, two_nodes_after(lock) as started:
         import ray  # reads the environment that two_nodes sets
 
         ray.init(started.address, log_to_driver=False, logging_level=logging.ERROR)
@@ -28,6 +33,13 @@ def nodes():
         while sum(node["Alive"] for node in ray.nodes()) < 2 and time.monotonic() < ends:
             time.sleep(0.2)
         ray.shutdown()
+        yield started
+
+
+@contextmanager
+def two_nodes_after(lock):
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with two_nodes() as started:
         yield started
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import numpy as np
 import polars as pl
@@ -10,13 +11,13 @@ import pytest
 from tests.cli.test_commands import done, run
 from warmstart.data.readers.files import read_dataset
 from warmstart.distributed.cluster import cluster
-from warmstart.distributed.cluster import places as spread_places
 from warmstart.distributed.simulation import by_items, with_positions
 from warmstart.distributed.user_shards import by_users
 from warmstart.lm import load_encoder
 from warmstart.shards import Shards
+from warmstart.testing.ray_nodes import SECONDS
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.ray
 
 K, SIZE = 5, 4  # users per item; items per shard, so that there are ten shards
 
@@ -124,13 +125,9 @@ def test_by_users_with_a_killed_worker_prints_what_one_process_prints(
 @pytest.mark.slow
 def test_the_work_of_a_dead_node_is_done_on_the_others(nodes, shop):
     """The third node dies, as if its machine lost its power."""
-    import ray
-
-    nodes.join()
-    third = nodes.processes[-1]
+    third = join(nodes)
     with cluster(nodes.address) as places:
-        while len(places) < 3:
-            places = alive_places(ray)
+        assert len(places) == 3
         work = by_users(shop.model, shop.encoder, shop.new, K, places)
         dying = and_then(work, lambda: nodes.end(third, signal.SIGKILL))
         found = Shards(None, "", SIZE).run_all(keys(shop), dying, "items")
@@ -139,21 +136,22 @@ def test_the_work_of_a_dead_node_is_done_on_the_others(nodes, shop):
 
 @pytest.mark.slow
 def test_a_node_that_has_just_died_is_left_out(nodes):
-    nodes.join()
-    third = nodes.processes[-1]
-    n_places = 0
-    while n_places < 3:
-        with cluster(nodes.address) as places:
-            n_places = len(places)
+    third = join(nodes)
     nodes.end(third, signal.SIGKILL)
     with cluster(nodes.address) as places:
         assert len(places) == 2
 
 
-def alive_places(ray):
-    return spread_places(
-        [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]], None
-    )
+def join(nodes):
+    """Let a third node join, and wait until it is there."""
+    nodes.join()
+    ends = time.monotonic() + SECONDS
+    while time.monotonic() < ends:
+        with cluster(nodes.address) as places:
+            if len(places) == 3:
+                return nodes.processes[-1]
+        time.sleep(0.5)
+    raise TimeoutError(f"no third node after {SECONDS} s")
 
 
 def assert_same(found, expected):

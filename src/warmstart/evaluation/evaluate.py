@@ -31,7 +31,7 @@ from warmstart.evaluation.ranking_result import RankingMeasure, control_metrics,
 from warmstart.evaluation.slice_result import SliceResult
 from warmstart.evaluation.strata import CalibrationBin, calibration
 from warmstart.process import check_process
-from warmstart.rank import ListFunction, Progress, Ranking, Scorer, rank_task
+from warmstart.rank import ListFunction, ListSearch, Progress, Ranking, Scorer, rank_task
 
 logger = logging.getLogger(__name__)
 
@@ -250,6 +250,7 @@ class _Answers:
                 task,
                 k if overall is None or self.top_items else max(k, _CALIBRATION_DEPTH),
                 top_items=self.top_items,
+                search=scorer.search(task),
                 memory_mb=memory_mb,
                 seed=tie_seed,
                 progress=progress,
@@ -323,7 +324,7 @@ def peak_memory_mb() -> float:
 
 
 class _Timed:
-    """Wraps a scorer and adds up the seconds spent in ``score``."""
+    """Wraps a scorer and adds up the seconds spent in ``score``, or in a search instead."""
 
     def __init__(self, model: Scorer | Recommender) -> None:
         self.model = model
@@ -334,6 +335,22 @@ class _Timed:
         scores = self.model.score(queries, items)
         self.seconds += time.perf_counter() - started
         return scores
+
+    def search(self, task: RankingTask) -> ListSearch | None:
+        """The search for lists of a task's candidates, if the model has one for them."""
+        if task.candidates.ndim != 1 or not isinstance(self.model, Recommender):
+            return None
+        search = self.model.item_search(task.candidates)
+        if search is None:
+            return None
+
+        def timed(*arguments: Any, **options: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            started = time.perf_counter()
+            found = search.top_items(*arguments, **options)
+            self.seconds += time.perf_counter() - started
+            return found
+
+        return timed
 
 
 def _control(split: Split, control: Control | dict[str, Any] | None) -> Control | None:

@@ -4,6 +4,7 @@ from warmstart.rank.metrics import METRICS, Metric
 from warmstart.rank.ranking import (
     BYTES_PER_PAIR,
     ListFunction,
+    ListSearch,
     Progress,
     Ranking,
     masked_candidates,
@@ -25,6 +26,7 @@ __all__ = [
     "BYTES_PER_PAIR",
     "METRICS",
     "ListFunction",
+    "ListSearch",
     "Metric",
     "Progress",
     "Ranking",

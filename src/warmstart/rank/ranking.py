@@ -28,6 +28,8 @@ from warmstart.rank.selection import as_float32, random_order, top_k
 Progress: TypeAlias = Callable[[str, int, int], None]
 ListFunction: TypeAlias = Callable[..., tuple[np.ndarray, np.ndarray]]
 """``Recommender.top_items``: makes the lists of queries whose controls change the ranking."""
+ListSearch: TypeAlias = Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""``ItemSearch.top_items``: finds the best of some candidates, and how many could be ranked."""
 
 # Bytes per pair of a block: 4 for the scores, 4 for a float32 copy, 4 for the scorer's arrays.
 BYTES_PER_PAIR = 12
@@ -102,6 +104,7 @@ def rank_task(
     k: int,
     *,
     top_items: ListFunction | None = None,
+    search: ListSearch | None = None,
     memory_mb: float = 256,
     seed: int = 0,
     progress: Progress | None = None,
@@ -118,6 +121,8 @@ def rank_task(
         k: length of the lists; they end earlier where there are fewer items.
         top_items: makes the lists instead of ``score``, for queries with controls; a function like
             ``Recommender.top_items``.
+        search: finds the lists of ``score`` without all scores; a function like
+            ``ItemSearch.top_items``, for the candidates of the task. Not used with ties "middle".
         memory_mb: memory of a block in MiB at ``BYTES_PER_PAIR`` bytes per pair; a block has at
             least one query. Sorting takes up to 26 MB more, and the lists themselves add to it.
         seed: seed of the tie order.
@@ -140,7 +145,7 @@ def rank_task(
         rows = np.arange(start, min(start + step, n_queries))
         part = task.take(rows)
         ties = {"tie_order": order if order.ndim == 1 else order[rows], "tie_shift": shift[rows]}
-        blocks.append(_rank_block(score, part, places, top_items, ties))
+        blocks.append(_rank_block(score, part, places, top_items, search, ties))
         if progress is not None:
             progress(task.name, int(rows[-1]) + 1, n_queries)
     items, best, hits, n_ranked = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
@@ -202,6 +207,7 @@ def _rank_block(
     task: RankingTask,
     places: int,
     top_items: ListFunction | None,
+    search: ListSearch | None,
     ties: dict[str, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Rank one block: items and scores of the ranks, hits, and numbers of ranked items.
@@ -214,6 +220,10 @@ def _rank_block(
         found = top_items(task.queries, task.candidates, places, masked=masked, **ties)
         positions, best = found
         n_ranked = (positions >= 0).sum(axis=1)
+        scores = None
+    elif search is not None and task.ties != "middle":
+        found = search(task.queries, places + 1, masked=masked, **ties)
+        positions, best, n_ranked = found
         scores = None
     else:
         scores = _scores(score, task)

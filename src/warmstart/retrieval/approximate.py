@@ -107,7 +107,7 @@ class ApproximateTable:
             raise DataError("ApproximateTable: the table has no rows that can be found")
         config = (IVFConfig() if config is None else config).resolved(n_rows)
         _check_rows(config, n_rows)
-        with_bias = any(len(shard.part.bias) for shard in table.shards)
+        with_bias = any("bias" in shard.arrays for shard in table.shards)
         index = _new_index(faiss, table.width + with_bias, config)
         with _threads(faiss, threads):
             sample = _sample(table, config, n_rows, with_bias)
@@ -327,10 +327,10 @@ def _new_index(faiss: Any, width: int, config: IVFConfig) -> Any:
 def _blocks(table: VectorTable) -> Iterator[tuple[Shard, np.ndarray]]:
     """The rows that can be found, in blocks; numbers are counted from the first of a shard."""
     for shard in table.shards:
-        bias = shard.part.bias
+        bias = shard.arrays.get("bias")
         for start in range(0, len(shard), _BLOCK):
             rows = np.arange(start, min(start + _BLOCK, len(shard)))
-            yield shard, rows[bias[rows] > -np.inf] if len(bias) else rows
+            yield shard, rows if bias is None else rows[bias[rows] > -np.inf]
 
 
 def _sample(table: VectorTable, config: IVFConfig, n_rows: int, with_bias: bool) -> np.ndarray:
@@ -358,8 +358,9 @@ def _with_bias(shard: Shard, rows: np.ndarray, with_bias: bool) -> np.ndarray:
     vectors = shard.vectors(rows)
     if not with_bias:
         return np.ascontiguousarray(vectors)
-    bias = shard.part.bias[rows] if len(shard.part.bias) else np.zeros(len(rows), np.float32)
-    return np.concatenate([vectors, bias[:, None]], axis=1)
+    bias = shard.arrays.get("bias")
+    own = np.zeros(len(rows), np.float32) if bias is None else bias[rows]
+    return np.concatenate([vectors, own[:, None]], axis=1)
 
 
 def _digest(table: VectorTable) -> str:
@@ -367,9 +368,9 @@ def _digest(table: VectorTable) -> str:
     digest = hashlib.sha256(f"{len(table)} {table.width}".encode())
     for shard in table.shards:
         rows = np.linspace(0, len(shard) - 1, min(len(shard), _DIGEST_ROWS)).astype(np.int64)
-        part = shard.part
-        for array in (part.codes, part.scales, part.bias):
-            digest.update(array[rows].tobytes() if len(array) else b"")
+        for name in ("codes", "scales", "bias"):
+            if name in shard.arrays:
+                digest.update(shard.arrays[name][rows].tobytes())
     return digest.hexdigest()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from warmstart.retrieval.multiply import GROUP, multiply
 from warmstart.retrieval.rounding import BLOCK_ROWS, kernel
+from warmstart.retrieval.scores import write_scores
 
 _LANES = np.uint64(GROUP)
 LOWEST = np.float32(-3e38)  # lower than every score
@@ -21,7 +22,7 @@ _2_TO_MINUS_32 = 2.0**-32
 
 
 class Part(NamedTuple):
-    """Consecutive rows of a table; see ``rounding``.
+    """Consecutive rows of a table, a multiple of 16; see ``rounding``.
 
     ``bias`` is added to scores; it may be empty. ``start`` is the number of the first row.
     """
@@ -81,10 +82,10 @@ def scan(part: Part, first: int, last: int, asked: Asked, at_once: tuple, found:
         at_once: a tuple whose length is the number of queries that are multiplied together.
         found: what was found before.
     """
-    codes, scales, bias, n_queries = part.codes, part.scales, part.bias, len(asked.scales)
+    codes, scales, n_queries = part.codes, part.scales, len(asked.scales)
     products = np.empty((len(at_once), GROUP), np.int32)
     scores, enough = np.empty(GROUP, np.float32), np.empty(len(at_once), np.float32)
-    rest = np.zeros((GROUP, codes.shape[1]), np.int8)
+    biased, no_bias = len(part.bias) > 0, np.zeros(GROUP, np.float32)
     for block in range(first, last):
         begin, end = block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, len(scales))
         for first_query in range(0, n_queries, len(at_once)):
@@ -92,25 +93,27 @@ def scan(part: Part, first: int, last: int, asked: Asked, at_once: tuple, found:
             for number in range(n_now):
                 enough[number] = _enough(part, block, asked, first_query + number, found)
             for row in range(begin, end, GROUP):
-                count = min(GROUP, end - row)
-                if count == GROUP:
-                    multiply(codes, row, asked.codes, first_query, products, at_once)
-                else:
-                    rest[:count] = codes[row : row + count]
-                    multiply(rest, 0, asked.codes, first_query, products, at_once)
+                multiply(codes, row, asked.codes, first_query, products, at_once)
                 for number in range(n_now):
-                    query = first_query + number
+                    query, least = first_query + number, enough[number]
                     scale = asked.scales[query]
-                    _write_scores(products, number, scales, scale, bias, row, count, scores)
+                    if biased:
+                        reached = write_scores(
+                            products, number, scale, scales, row, part.bias, row, least, scores
+                        )
+                    else:
+                        reached = write_scores(
+                            products, number, scale, scales, row, no_bias, 0, least, scores
+                        )
                     if asked.sums_up:
                         _sum_up(scores, query, found.tops, found.sums)
                     if len(asked.keys):
                         key, other_key = asked.keys[query, 0], asked.keys[query, 1]
-                        if _any_sampled(scores, part.start + row, key, other_key, enough[number]):
-                            _sample(part, row, count, scores, asked, query, found)
+                        if _any_sampled(scores, part.start + row, key, other_key, least):
+                            _sample(part, row, scores, asked, query, found)
                             enough[number] = _enough(part, block, asked, query, found)
-                    elif _any_above(scores, enough[number]):
-                        _consider(part, row, count, scores, asked, query, found)
+                    elif reached:
+                        _consider(part, row, scores, asked, query, found)
                         enough[number] = _enough(part, block, asked, query, found)
 
 
@@ -128,31 +131,6 @@ def _enough(part: Part, block: int, asked: Asked, query: int, found: Pass) -> np
 
 
 @kernel
-def _write_scores(
-    products: np.ndarray,
-    number: int,
-    scales: np.ndarray,
-    scale: np.float32,
-    bias: np.ndarray,
-    row: int,
-    count: int,
-    scores: np.ndarray,
-) -> None:
-    """Write the scores of up to 16 rows; -inf after the last one."""
-    first, line, lanes = np.uint64(row), np.uint64(number), np.uint64(count)
-    if count < GROUP:
-        scores[count:] = -np.inf
-        for lane in range(lanes):
-            scores[lane] = np.float32(products[line, lane]) * (scales[first + lane] * scale)
-    else:
-        for lane in range(_LANES):
-            scores[lane] = np.float32(products[line, lane]) * (scales[first + lane] * scale)
-    if len(bias):
-        for lane in range(lanes):
-            scores[lane] += bias[first + lane]
-
-
-@kernel
 def _any_above(scores: np.ndarray, enough: np.float32) -> bool:
     found = False
     for lane in range(_LANES):
@@ -162,10 +140,10 @@ def _any_above(scores: np.ndarray, enough: np.float32) -> bool:
 
 @kernel
 def _consider(
-    part: Part, row: int, count: int, scores: np.ndarray, asked: Asked, query: int, found: Pass
+    part: Part, row: int, scores: np.ndarray, asked: Asked, query: int, found: Pass
 ) -> None:
     """Add those of some rows that may be among the best."""
-    for lane in range(count):
+    for lane in range(GROUP):
         slack = _slack(part, row + lane, asked, query)
         highest = scores[lane] + slack
         if highest >= found.heaps[query, 0] and scores[lane] > LOWEST:
@@ -176,10 +154,10 @@ def _consider(
 
 @kernel
 def _sample(
-    part: Part, row: int, count: int, scores: np.ndarray, asked: Asked, query: int, found: Pass
+    part: Part, row: int, scores: np.ndarray, asked: Asked, query: int, found: Pass
 ) -> None:
     """Add those of some rows that may be among the sampled ones."""
-    for lane in range(count):
+    for lane in range(GROUP):
         if scores[lane] <= LOWEST:
             continue
         slack = _slack(part, row + lane, asked, query)

@@ -15,7 +15,7 @@ import numpy as np
 from warmstart.errors import DataError
 from warmstart.machine import available_cores
 from warmstart.retrieval.found import Found, best_first
-from warmstart.retrieval.multiply import QUERIES_AT_ONCE
+from warmstart.retrieval.multiply import GROUP, QUERIES_AT_ONCE
 from warmstart.retrieval.queries import ProductQueries
 from warmstart.retrieval.rounding import (
     BLOCK_ROWS,
@@ -188,12 +188,7 @@ class VectorTable:
         bias: np.ndarray | None = None,
     ) -> Iterator["_Result"]:
         """Go through the table once for every ``_QUERIES_AT_ONCE`` queries."""
-        parts = [shard.part for shard in self.shards]
-        if bias is not None:
-            parts = [
-                part._replace(bias=bias[shard.start : shard.end])
-                for part, shard in zip(parts, self.shards, strict=True)
-            ]
+        parts = [part for shard in self.shards for part in shard.parts(bias)]
         threads = available_cores() if threads is None else threads
         threads = max(1, min(threads, -(-len(self) // BLOCK_ROWS) // _MIN_BLOCKS))
         for start in range(0, len(queries.vectors), _QUERIES_AT_ONCE):
@@ -246,25 +241,44 @@ class Shard:
 
     def __init__(self, arrays: dict[str, np.ndarray], width: int, start: int) -> None:
         self.arrays, self.width, self.start = arrays, width, start
-        errors, norms = arrays["errors"], arrays["norms"]
-        self.part = Part(
-            codes=np.asarray(arrays["codes"]),
-            scales=np.asarray(arrays["scales"]),
-            errors=np.asarray(errors),
-            norms=np.asarray(norms),
-            block_errors=np.asarray(_block_maxima(arrays, "errors")),
-            block_norms=_block_maxima(arrays, "norms"),
-            bias=np.asarray(arrays.get("bias", np.zeros(0, np.float32))),
-            start=start,
-        )
+        self.block_errors = _block_maxima(arrays, "errors")
+        self.block_norms = _block_maxima(arrays, "norms")
 
     def __len__(self) -> int:
-        return len(self.part.scales)
+        return len(self.arrays["scales"])
 
     @property
     def end(self) -> int:
         """The number after that of the last row."""
         return self.start + len(self)
+
+    def parts(self, bias: np.ndarray | None = None) -> list[Part]:
+        """Parts for ``scan``: groups of 16 rows, and the rest, filled up with rows of score -inf.
+
+        Args:
+            bias: of all rows of the table, instead of that of the shard.
+        """
+        own = self.arrays.get("bias") if bias is None else bias[self.start : self.end]
+        biases = np.zeros(0, np.float32) if own is None else np.asarray(own)
+        whole = len(self) - len(self) % GROUP
+        blocks = -(-whole // BLOCK_ROWS)
+        codes, scales, errors, norms = (
+            self.arrays[name] for name in ("codes", "scales", "errors", "norms")
+        )
+        groups = Part(
+            codes[:whole], scales[:whole], errors[:whole], norms[:whole],
+            self.block_errors[:blocks], self.block_norms[:blocks], biases[:whole], self.start,
+        )  # fmt: skip
+        if whole == len(self):
+            return [_fixed(groups)]
+        lost, lengths = _filled_up(errors[whole:], 0), _filled_up(norms[whole:], 0)
+        added = biases[whole:] if len(biases) else np.zeros(len(self) - whole, np.float32)
+        rest = Part(
+            _filled_up(codes[whole:], 0), _filled_up(scales[whole:], 0), lost, lengths,
+            block_maxima(lost), block_maxima(lengths), _filled_up(added, -np.inf),
+            self.start + whole,
+        )  # fmt: skip
+        return [_fixed(groups), _fixed(rest)]
 
     def vectors(self, rows: np.ndarray, rounded: bool = False) -> np.ndarray:
         """The vectors of rows, counted from the first of the shard: float32, shape (rows, width).
@@ -273,12 +287,27 @@ class Shard:
         """
         if "vectors" in self.arrays and not rounded:
             return np.asarray(self.arrays["vectors"][rows], np.float32)
-        return restored_vectors(self.part.codes[rows], self.part.scales[rows], self.width)
+        codes, scales = self.arrays["codes"][rows], self.arrays["scales"][rows]
+        return restored_vectors(np.asarray(codes), np.asarray(scales), self.width)
 
     def scores(self, query: np.ndarray, rows: np.ndarray, rounded: bool) -> np.ndarray:
         """Scores of rows, counted from the first of the shard: float32, shape (rows,)."""
         scores = _products(self.vectors(rows, rounded), query)
-        return scores + self.part.bias[rows] if len(self.part.bias) else scores
+        return scores + self.arrays["bias"][rows] if "bias" in self.arrays else scores
+
+
+def _fixed(part: Part) -> Part:
+    """With read-only views, so that the scan is compiled once for arrays and for mapped files."""
+    views = {name: np.asarray(array).view() for name, array in part._asdict().items()
+             if name != "start"}  # fmt: skip
+    for view in views.values():
+        view.flags.writeable = False
+    return part._replace(**views)
+
+
+def _filled_up(array: np.ndarray, value: float) -> np.ndarray:
+    missing = [(0, GROUP - len(array)), *[(0, 0)] * (array.ndim - 1)]
+    return np.pad(array, missing, constant_values=value)
 
 
 def _block_maxima(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:

@@ -13,8 +13,9 @@ from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.rank import mean_metric
+from warmstart.retrieval.queries import ProductQueries
 from warmstart.run import stage_key
-from warmstart.servable import ItemEncoding, ItemRows, Servable
+from warmstart.servable import ItemEncoding, ItemRows, QueryStates, Servable
 from warmstart.similar_users import SimilarUsers
 
 METRIC = "ndcg@10"
@@ -88,6 +89,20 @@ class SequenceRecommender(Servable, FoldsIn):
 
     def _score_item_rows(self, states: np.ndarray, rows: ItemRows) -> np.ndarray:
         return states @ rows["vectors"].T
+
+    def warm_vectors(self, items: np.ndarray) -> np.ndarray:
+        """As ``Servable.warm_vectors``: every score is a product of two vectors."""
+        return items
+
+    def warm_queries(self, states: QueryStates) -> ProductQueries:
+        return ProductQueries.of(states.mean(lambda own: own))
+
+    def cold_vectors(self, rows: ItemRows) -> np.ndarray:
+        """Zeros for items that cannot be scored."""
+        return np.nan_to_num(rows["vectors"])
+
+    def cold_queries(self, states: QueryStates) -> ProductQueries:
+        return self.warm_queries(states)
 
     def observed_rows(self, clicks: sparse.csr_matrix) -> ItemRows:
         """Vectors of the items, folded in from the states of the users who clicked them."""

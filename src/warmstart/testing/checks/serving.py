@@ -9,6 +9,7 @@ from warmstart.abilities import Simulates, require
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.errors import UnsupportedError
+from warmstart.rank import top_k
 from warmstart.servable import ItemRows, OtherItems, QueryStates, Servable, take_rows
 from warmstart.similar_users import SimilarUsers
 from warmstart.testing.case import Case, all_scores, rows
@@ -93,6 +94,41 @@ def abilities_serve_products_that_are_scores(case: Case) -> None:
         free = products <= queries.caps[:, None]
         assert_close(found[free], products[free])
         assert (found[~free] <= products[~free] + 1e-5).all()
+
+
+@on_shared_fit
+def abilities_search_for_the_lists_of_all_scores(case: Case) -> None:
+    """A search gives each query, known or not, the list that all scores give, and the same ties."""
+    model = _served(case)
+    if model is None:
+        return
+    candidates = rows(len(model.fitted.catalogue))[1:]
+    search = model.item_search(candidates, smallest=0)
+    if search is None:
+        return
+    n_users = len(model.fitted.user_ids)
+    for queries in (Queries.of_users(rows(n_users)), _asked(case, model)[1][0]):
+        masked = sparse.random_array(
+            (len(queries), len(candidates)), density=0.2, rng=np.random.default_rng(0)
+        )
+        masked = sparse.csr_matrix(masked > 0)
+        shift = np.arange(len(queries)) % len(candidates)
+        scores = model.score(queries, candidates)
+        for k in (1, 7, len(candidates) + 2):
+            expected, best = top_k(scores, k, masked=masked, tie_shift=shift)
+            found = search.top_items(queries, k, masked=masked, tie_shift=shift)
+            assert_close(found[1], best)
+            differ = (found[0] != expected) & ~_nearly_tied(best)
+            assert not differ.any(), "a search found another item"
+            ranked = ~np.isnan(scores) & ~masked.toarray()
+            np.testing.assert_array_equal(found[2], ranked.sum(axis=1))
+
+
+def _nearly_tied(best: np.ndarray) -> np.ndarray:
+    """Places whose score differs from a neighbour's by rounding only, or which are the last."""
+    close = np.abs(np.diff(best, axis=1)) <= 1e-5 * np.maximum(np.abs(best[:, 1:]), 1e-3)
+    last = np.ones((len(best), 1), bool)
+    return np.hstack([close, last]) | np.hstack([~last, close])
 
 
 @on_shared_fit
