@@ -1,6 +1,7 @@
 """``warmstart simulate``."""
 
 import hashlib
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from warmstart.cli.options import (
 from warmstart.cli.output import (
     frame_table,
     print_line,
+    print_note,
     print_table,
     progress,
     with_titles,
@@ -30,6 +32,8 @@ from warmstart.cli.output import (
     write_json,
 )
 from warmstart.errors import ConfigError
+
+_MEASURED_ITEMS = 100  # searched exactly too, to measure the recall of an approximate search
 
 EXAMPLE = example(
     "warmstart simulate models/shop --items new.jsonl -k 20 --json audience.json",
@@ -57,6 +61,25 @@ def simulate(
         ),
     ] = None,
     workers: RayWorkers = None,
+    approximate: Annotated[
+        Path | None,
+        Option(
+            "--approximate",
+            metavar="FOLDER",
+            help="search the users approximately, by an index in this folder, which the first "
+            "command builds (extra ann); for methods whose users are rows of a table and whose "
+            "weights are scores. Prints the share of the exact users that is found",
+        ),
+    ] = None,
+    probes: Annotated[
+        int | None,
+        Option(
+            "--probes",
+            min=1,
+            help="with --approximate: lists of the index that each item reads; more find more "
+            "and take longer  [default: 64]",
+        ),
+    ] = None,
     json: Json = None,
 ) -> None:
     """Simulate the k likeliest users of new items from their texts. The model does not change.
@@ -70,17 +93,29 @@ def simulate(
 
     if ray is None and (by is not None or workers is not None):
         raise ConfigError(f"{'--workers' if by is None else '--by'} applies with --ray only")
+    if approximate is None and probes is not None:
+        raise ConfigError("--probes applies with --approximate only")
+    if approximate is not None and ray is not None:
+        raise ConfigError("--approximate and --ray exclude each other")
     with progress() as bar:
         bar.stage(f"load {model}")
         loaded, text_encoder = load_for_texts(model, encoder, lm)
         simulator = require(loaded, Simulates, "simulate")
         new = read_new_items(items, loaded)
+        settings, simulated_of = f"{read_manifest(model)['files']} k={k}", simulator.simulate
+        users = None
+        if approximate is not None:
+            from warmstart.simulate.approximate_users import ApproximateUsers
+
+            bar.stage(f"index the users in {approximate}")
+            users = ApproximateUsers(loaded, approximate, probes)
+            settings, simulated_of = f"{settings} {users.settings}", users.simulate
         bar.stage(f"simulate {len(new)} items")
-        shards, keys = Shards(run, f"{read_manifest(model)['files']} k={k}"), _keys(new)
+        shards, keys = Shards(run, settings), _keys(new)
         if ray is None:
 
             def work(rows: np.ndarray) -> pl.DataFrame:
-                frame = simulator.simulate(new.take(rows), k)
+                frame = simulated_of(new.take(rows), k)
                 positions = new.item_ids.rows(frame["item"].to_list()).astype(np.int64)
                 return frame.insert_column(0, pl.Series("position", positions))
 
@@ -97,12 +132,15 @@ def simulate(
                     share = by_items(simulator, text_encoder, new, k, places)
                 simulated = shards.run_all(keys, share, "items")
         simulated = simulated.drop("position")
+        recall = None if users is None else users.recall(new, k, _MEASURED_ITEMS)
     if out is None:
         shown = with_titles(simulated, new)
         print_table(frame_table(shown.columns, shown.rows()))
     else:
         write_frame(out, simulated)
         print_line(str(out))
+    if recall is not None:
+        print_note(f"approximate search: {recall:.1%} of the exact users were found")
     write_json(json, "simulate", model_description(loaded), simulated.to_dicts())
 
 

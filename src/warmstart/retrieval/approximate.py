@@ -203,7 +203,8 @@ class ApproximateTable:
         exact = self.table.search(queries, k, threads=threads).rows
         pairs = list(zip(found, exact, strict=True))
         hits = sum(len(np.intersect1d(one[one >= 0], other)) for one, other in pairs)
-        recall = hits / max(int((exact >= 0).sum()), 1)
+        wanted = int((exact >= 0).sum())
+        recall = hits / wanted if wanted else 1.0
         logger.info(
             "recall@%d of the approximate search is %.4f on %d queries, with %d of %d lists",
             k, recall, len(queries), min(self.n_probes, self._lists.nlist), self._lists.nlist,
