@@ -48,8 +48,9 @@ class IVFConfig(Config):
         n_lists: lists that the rows are divided into; None takes about 4 times the square root of
             their number, at most 16,384. Training takes 256 x n_lists x width bytes.
         n_probes: lists that a query reads. More find more and take longer.
-        storage: what the index keeps of a row: "float16", 2 bytes a dimension; "int8", 1 byte; or
-            "pq", product quantisation to ``pq_bytes``. Each takes 8 bytes more for the row number.
+        storage: what the index keeps of a row: "float16", 2 bytes a dimension; "int8", 1 byte, in
+            256 steps between the extremes of that dimension; or "pq", product quantisation to
+            ``pq_bytes``. A bias is one more dimension, a row number 8 bytes more.
         pq_bytes: bytes of a row with "pq".
         seed: of the sample that is trained on, and of the first centroids.
     """
