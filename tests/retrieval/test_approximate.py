@@ -1,4 +1,4 @@
-"""An approximate search finds what the exact one finds if it reads everything, and says how much."""
+"""An approximate search finds what the exact one finds if it reads all rows; else some."""
 
 import sys
 

@@ -311,10 +311,11 @@ def _check_rows(config: IVFConfig, n_rows: int) -> None:
 def _new_index(faiss: Any, width: int, config: IVFConfig) -> Any:
     """An untrained index; a rotation spreads what varies over all parts of a quantised vector."""
     m = config.pq_bytes
+    # "np" leaves out polysemous training, which takes minutes and serves another search.
     kind = {
         "float16": "IVF{n},SQfp16",
         "int8": "IVF{n},SQ8",
-        "pq": f"RR{-(-width // m) * m},IVF{{n}},PQ{m}x8np",  # np: codes in no order, which would take minutes
+        "pq": f"RR{-(-width // m) * m},IVF{{n}},PQ{m}x8np",
     }[config.storage].format(n=config.n_lists)
     index = faiss.index_factory(width, kind, faiss.METRIC_INNER_PRODUCT)
     lists = faiss.downcast_index(faiss.extract_index_ivf(index))

@@ -29,18 +29,18 @@ class ApproximateUsers:
     """
 
     def __init__(self, model: Any, folder: Path, n_probes: int | None = None) -> None:
+        self.model: Any = model
         table = model.user_table() if isinstance(model, TableSimulator) else None
         if table is None:
             raise UnsupportedError(
-                f"{model.name} cannot simulate approximately: its users are no rows of a table, as "
-                "with text_ridge, ease_text and ridge.rank"
+                f"{self.model.name} cannot simulate approximately: its users are no rows of a table, as "
+                "those of text_ridge with rank or of ease_text with ridge.rank"
             )
-        if model.needs_log_normalisers:
+        if self.model.needs_log_normalisers:
             raise UnsupportedError(
-                f"{model.name} cannot simulate approximately: its weights are probabilities among "
+                f"{self.model.name} cannot simulate approximately: its weights are probabilities among "
                 "all users, whose sum takes the exact search"
             )
-        self.model = model
         if has_index(folder):
             self.index = ApproximateTable.open(folder, table)
         else:
