@@ -1,8 +1,8 @@
 """``warmstart simulate``."""
 
 import hashlib
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
@@ -11,10 +11,13 @@ from typer import Option
 from warmstart.cli.inputs import load_for_texts, model_description, read_new_items
 from warmstart.cli.options import (
     CausalLMSource,
+    IndexFolder,
     Json,
     ModelFolder,
     NewItems,
+    Probes,
     RayAddress,
+    RayDivision,
     RayWorkers,
     RunFolder,
     TableOut,
@@ -51,35 +54,10 @@ def simulate(
     encoder: TextEncoderSource = None,
     lm: CausalLMSource = None,
     ray: RayAddress = None,
-    by: Annotated[
-        Literal["items", "users"] | None,
-        Option(
-            "--by",
-            help="with --ray: what is divided among the workers. items: each holds the whole "
-            "model; users: each holds some users, for models that no machine can hold, of methods "
-            "whose users are rows of a table  [default: items]",
-        ),
-    ] = None,
+    by: RayDivision = None,
     workers: RayWorkers = None,
-    approximate: Annotated[
-        Path | None,
-        Option(
-            "--approximate",
-            metavar="FOLDER",
-            help="search the users approximately, by an index in this folder, which the first "
-            "command builds (extra ann); for methods whose users are rows of a table and whose "
-            "weights are scores. Prints the share of the exact users that is found",
-        ),
-    ] = None,
-    probes: Annotated[
-        int | None,
-        Option(
-            "--probes",
-            min=1,
-            help="with --approximate: lists of the index that each item reads; more find more "
-            "and take longer  [default: 64]",
-        ),
-    ] = None,
+    approximate: IndexFolder = None,
+    probes: Probes = None,
     json: Json = None,
 ) -> None:
     """Simulate the k likeliest users of new items from their texts. The model does not change.
@@ -91,11 +69,11 @@ def simulate(
     from warmstart.artefact import read_manifest
     from warmstart.shards import Shards
 
-    if ray is None and (by is not None or workers is not None):
-        raise ConfigError(f"{'--workers' if by is None else '--by'} applies with --ray only")
-    if approximate is None and probes is not None:
-        raise ConfigError("--probes applies with --approximate only")
-    if approximate is not None and ray is not None:
+    if ray is None:
+        _check_unused("--ray", {"--by": by, "--workers": workers})
+    if approximate is None:
+        _check_unused("--approximate", {"--probes": probes})
+    elif ray is not None:
         raise ConfigError("--approximate and --ray exclude each other")
     with progress() as bar:
         bar.stage(f"load {model}")
@@ -142,6 +120,13 @@ def simulate(
     if recall is not None:
         print_note(f"approximate search: {recall:.1%} of the exact users were found")
     write_json(json, "simulate", model_description(loaded), simulated.to_dicts())
+
+
+def _check_unused(needed: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that do nothing without another one, which was not given."""
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(f"{name} applies with {needed} only")
 
 
 def _keys(items: Any) -> list[str]:

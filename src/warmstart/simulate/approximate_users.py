@@ -33,13 +33,13 @@ class ApproximateUsers:
         table = model.user_table() if isinstance(model, TableSimulator) else None
         if table is None:
             raise UnsupportedError(
-                f"{self.model.name} cannot simulate approximately: its users are no rows of a table, as "
-                "those of text_ridge with rank or of ease_text with ridge.rank"
+                f"{self.model.name} cannot simulate approximately: its users are no rows of a "
+                "table, as those of text_ridge with rank or of ease_text with ridge.rank"
             )
         if self.model.needs_log_normalisers:
             raise UnsupportedError(
-                f"{self.model.name} cannot simulate approximately: its weights are probabilities among "
-                "all users, whose sum takes the exact search"
+                f"{self.model.name} cannot simulate approximately: its weights are probabilities "
+                "among all users, whose sum takes the exact search"
             )
         if has_index(folder):
             self.index = ApproximateTable.open(folder, table)
