@@ -8,13 +8,13 @@
 The scores of the closed-form head (``simulate/ridge.py``, rbf) are approximated by tables of so
 many bytes a user, with their padding and 2 bytes for a user's scale:
 
-float32, float16, int8, 4, 2, 1 bit   low-rank rows (``low_rank_targets``); 4 bits and fewer after
-    a random rotation; 1 bit is read by a least-squares decoder
+float32, float16, int8, 4, 2, 1 bit   low-rank rows (``simulate/low_rank.py``); 4 bits and fewer
+    after a random rotation; 1 bit is read by a least-squares decoder
 PQ          product quantisation of these rows by faiss (Jegou et al. 2011), 256 centroids a byte
 items       numbers of items of the user's history, all or the few whose sum is nearest to that of
-    all (``fewer_items``). A new text x gets one number for each item, (K + l2 I)^-1 k(x), and a
-    user's score is the sum over his items; "items, width" takes these numbers from the low-rank
-    form instead
+    all (``retrieval/fewer_items.py``). A new text x gets one number for each item,
+    (K + l2 I)^-1 k(x), and a user's score is the sum over his items; "items, width" takes these
+    numbers from the low-rank form instead
 
 Columns: ndcg@20 of cold items of validation (choices) and test, as a share of the full width, with
 the paired 95 % bootstrap interval over users of the difference on test; the share if the best 80
@@ -33,10 +33,10 @@ from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-import numba
 import numpy as np
 from environment import environment
 from scipy import sparse
+from scipy.sparse.linalg import svds
 
 import warmstart as ws
 from warmstart.backbones.ease import ridge_inverse
@@ -44,116 +44,13 @@ from warmstart.data.queries import Queries
 from warmstart.evaluation.significance import paired_intervals
 from warmstart.methods import build
 from warmstart.rank import TableScorer, rank_task
+from warmstart.retrieval.fewer_items import fewer_items
+from warmstart.retrieval.history_table import HistoryTable
+from warmstart.simulate.low_rank import low_rank_targets
 from warmstart.simulate.ridge import RidgeConfig, rbf
 
 METRIC, K, AUDIENCE = "ndcg@20", 20, 50
 BYTES = (16, 32, 48, 64, 96, 128, 256, 512, 1024)
-
-
-# -- the low-rank form --
-
-
-def low_rank_targets(
-    smooth: Callable[[np.ndarray], np.ndarray],
-    interactions: sparse.csr_matrix,
-    width: int,
-    rng: np.random.Generator,
-    *,
-    activity_power: float = 0.5,
-    passes: int = 2,
-    extra: int = 32,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find ``width`` targets that replace the users in a ridge, and the rows that replace users.
-
-    With Y the interactions (items x users), S the symmetric smoother of the ridge (fitted values
-    S Y) and D = diag(activity^-power), the rows span the right singular vectors V of the centred
-    fitted values (I - 11'/n) S Y D: reduced-rank regression (Izenman 1975). They are found by
-    randomised subspace iteration (Halko, Martinsson and Tropp 2011), which needs sparse products
-    and ridge solves of about ``width`` columns, so memory is (items + users) x width.
-
-    A ridge fitted to ``targets`` gives f(text); score(text, user) = f(text) . row(user), where
-    row(user) is the sum of ``item_rows`` over the history (V / D = Y' S U / sigma). So users who
-    were not in the fit have rows, and a sample of the users will do for the fit.
-
-    Args:
-        smooth: fitted values of the ridge for targets, float32, (items, columns) to the same shape.
-        interactions: binary, CSR, shape (items, users).
-        width: number of targets.
-        rng: draws the start.
-        activity_power: users count by activity^(-2 power).
-        passes: subspace iterations.
-        extra: more columns than ``width`` during the iterations.
-
-    Returns:
-        (targets, item_rows), float32, both of shape (items, width).
-    """
-    activity = np.maximum(np.asarray(interactions.sum(axis=0)).ravel(), 1)
-    damping = sparse.diags_array((activity**-activity_power).astype(np.float32))
-    weighted = sparse.csr_array(interactions @ damping)
-    back = sparse.csr_array(weighted.T)
-    columns = min(width + extra, *weighted.shape)
-    basis = rng.standard_normal((weighted.shape[1], columns), dtype=np.float32)
-    for step in range(passes + 1):
-        basis = np.linalg.qr(basis)[0]
-        fitted = smooth(weighted @ basis)
-        fitted -= fitted.mean(axis=0)
-        if step < passes:
-            basis = back @ smooth(fitted)
-    _, values, right = np.linalg.svd(fitted, full_matrices=False)
-    turned, values = right[:width].T, values[:width]
-    return weighted @ (basis @ turned), smooth(fitted @ (turned / values**2))
-
-
-# -- fewer items --
-
-
-@numba.njit(cache=True)
-def fewer_items(
-    starts: np.ndarray, items: np.ndarray, products: np.ndarray, most: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Keep of each history the items whose sum has, greedily, the best cosine with that of all.
-
-    Args:
-        starts: where each user's items start, shape (users + 1,).
-        items: histories of item numbers, concatenated.
-        products: dot products of the item rows, in the metric of the scores, (items, items).
-        most: items kept.
-
-    Returns:
-        Items, int32, shape (users, most), -1 where there are fewer; and the factor by which the sum
-        of the kept items comes nearest to that of all, float32, shape (users,).
-    """
-    n_users = len(starts) - 1
-    kept, scale = np.full((n_users, most), -1, np.int32), np.ones(n_users, np.float32)
-    for user in range(n_users):
-        history = items[starts[user] : starts[user + 1]]
-        size = len(history)
-        if size <= most:
-            kept[user, :size] = history
-            continue
-        with_all, with_kept = np.zeros(size, np.float32), np.zeros(size, np.float32)
-        for i in range(size):
-            for j in range(size):
-                with_all[i] += products[history[i], history[j]]
-        free = np.ones(size, np.bool_)
-        overlap, square = np.float32(0), np.float32(1e-12)
-        for place in range(most):
-            best, chosen = np.float32(-np.inf), 0
-            for i in range(size):
-                if free[i]:
-                    own = products[history[i], history[i]]
-                    norm = np.sqrt(max(square + 2 * with_kept[i] + own, np.float32(1e-12)))
-                    cosine = (overlap + with_all[i]) / norm
-                    if cosine > best:
-                        best, chosen = cosine, i
-            item, free[chosen] = history[chosen], False
-            overlap += with_all[chosen]
-            square += 2 * with_kept[chosen] + products[item, item]
-            for i in range(size):
-                with_kept[i] += products[item, history[i]]
-            kept[user, place] = item
-        scale[user] = overlap / square
-    return kept, scale
 
 
 # -- quantised rows --
@@ -322,16 +219,11 @@ class Study:
 
     def by_items(self, most, width):
         rows = self.arrays["item_rows"][:, :width] * self.arrays["spread"][:width]
-        histories = self.histories
-        kept, scale = fewer_items(histories.indptr, histories.indices, rows @ rows.T, most)
-        there = kept >= 0
-        starts = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
-        values = np.repeat(scale.astype(np.float16).astype(np.float32), there.sum(axis=1))
-        table = sparse.csr_matrix((values, kept[there], starts), shape=histories.shape)
+        table = HistoryTable(*fewer_items(self.histories, rows, most), rows)
         numbers = self.arrays["item_numbers"]
         if width is not None:
             numbers = self.arrays["texts"][:, :width] @ self.arrays["item_rows"][:, :width].T
-        return (table @ numbers.T).T
+        return (table.matrix() @ numbers.T).T
 
     def controls(self) -> Iterator[tuple[str, float, float, Callable[[], np.ndarray]]]:
         """What stands beside the tables; bytes are those of the uncut history or 0."""
@@ -355,10 +247,8 @@ class Study:
 
     def svd(self, width):
         interactions = self.histories.T.tocsr()
-        targets, rows = low_rank_targets(
-            np.copy, interactions, width, np.random.default_rng(0), activity_power=0
-        )
-        return self.arrays["item_numbers"] @ targets @ (self.histories @ rows).T
+        users = svds(interactions, width, random_state=0)[2]
+        return self.arrays["item_numbers"] @ (interactions @ users.T) @ users
 
     def measured(self, name, n_bytes, mean, score, full):
         file = self.folder / (hashlib.sha256(f"{name} {n_bytes}".encode()).hexdigest() + ".json")

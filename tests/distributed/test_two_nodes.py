@@ -14,6 +14,7 @@ from warmstart.distributed.cluster import cluster
 from warmstart.distributed.simulation import by_items, with_positions
 from warmstart.distributed.user_shards import by_users
 from warmstart.lm import load_encoder
+from warmstart.methods import build
 from warmstart.shards import Shards
 from warmstart.testing.ray_nodes import SECONDS
 
@@ -34,9 +35,9 @@ def kill_one(nodes, kind):
     os.kill(pids[0], signal.SIGKILL)
 
 
-def one_process(shop):
+def one_process(shop, model=None):
     def work(rows):
-        return with_positions(shop.model.simulate(shop.new.take(rows), K), shop.new)
+        return with_positions((model or shop.model).simulate(shop.new.take(rows), K), shop.new)
 
     return Shards(None, "", SIZE).run(keys(shop), work, "items")
 
@@ -120,6 +121,15 @@ def test_by_users_with_a_killed_worker_prints_what_one_process_prints(
     assert done(*given, "--ray", nodes.address, "--by", "users") == expected
     assert len(written) == len(shop.new) / SIZE
     assert capfd.readouterr().out == ""
+
+
+def test_by_users_where_users_are_items(nodes, shop):
+    data = read_dataset(shop.root / "data")
+    model = build("text_ridge", {"rank": 12, "items_per_user": 3}).fit(data, encoder=shop.encoder)
+    with cluster(nodes.address) as places:
+        work = by_users(model, shop.encoder, shop.new, K, places)
+        found = Shards(None, "", SIZE).run_all(keys(shop), work, "items")
+    assert_same(found, one_process(shop, model))
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """A search finds what a full multiplication finds, whatever the blocks, threads and shards."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from warmstart.retrieval import multiply, table
 from warmstart.retrieval.found import merge
 from warmstart.retrieval.queries import ProductQueries
 from warmstart.retrieval.rounding import BLOCK_ROWS, rounded_queries, rounded_vectors
-from warmstart.retrieval.scan import noise
+from warmstart.retrieval.softmax import noise
 from warmstart.retrieval.table import Shard, VectorTable, sampling_keys
 
 WIDTHS = st.sampled_from([1, 2, 16, 64, 130])
@@ -122,6 +124,19 @@ def test_a_search_is_exact_and_independent_of_threads_and_shards(
     merged = merge([merge(apart[:2], k), apart[2]], k)
     np.testing.assert_array_equal(merged.rows, found.rows)
     np.testing.assert_array_equal(merged.scores, found.scores)
+
+
+def test_parts_keep_their_rows_and_go_into_other_processes():
+    _, vectors, queries, bias = drawn(0, 30_000, 16, 3)
+    table = VectorTable.of_shards(in_shards(vectors, bias, [9000]))
+    found = table.search(queries, 20)
+    parts = [table.part(0, 5000), table.part(5000, 22_000), table.part(22_000, 30_000)]
+    copies = [pickle.loads(pickle.dumps(part)) for part in parts]
+    assert [len(part.shards) for part in copies] == [1, 2, 1]
+    merged = merge([part.search(queries, 20) for part in copies], 20)
+    np.testing.assert_array_equal(merged.rows, found.rows)
+    np.testing.assert_array_equal(merged.scores, found.scores)
+    assert len(pickle.dumps(table)) < 1.1 * table.nbytes
 
 
 @settings(max_examples=20, deadline=None)

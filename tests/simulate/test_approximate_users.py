@@ -69,8 +69,9 @@ def test_an_index_of_an_earlier_fit_is_refused(shop, tmp_path):
 @pytest.mark.parametrize(
     ("method", "settings", "message"),
     [
-        ("text_ridge", {}, "no rows of a table"),
-        ("popular", {}, "no rows of a table"),
+        ("text_ridge", {}, "no vectors"),
+        ("text_ridge", {"rank": 8, "items_per_user": 5}, "no vectors"),
+        ("popular", {}, "no vectors"),
         (
             "filterllm",
             {"ridge": {"rank": 8}, "width": 8, "epochs": 0, "backbone": {"kind": "ials"}},
@@ -78,7 +79,7 @@ def test_an_index_of_an_earlier_fit_is_refused(shop, tmp_path):
         ),
     ],
 )
-def test_methods_without_a_table_or_with_probabilities_are_refused(
+def test_methods_without_vectors_or_with_probabilities_are_refused(
     method, settings, message, shop, tmp_path
 ):
     model = build(method, settings)

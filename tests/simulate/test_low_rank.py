@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from warmstart.errors import UnsupportedError
+from warmstart.errors import ConfigError, UnsupportedError
+from warmstart.methods import build
 from warmstart.simulate import low_rank
 from warmstart.simulate.low_rank import KernelSystem, RidgeSystem, low_rank_targets
 from warmstart.simulate.ridge import RidgeConfig, RidgeHead
@@ -131,6 +132,82 @@ def test_a_solution_too_large_is_refused_with_advice():
     with pytest.raises(UnsupportedError, match=r"lower ridge\.rank"):
         RidgeConfig(rank=4096).check_size("text_ridge", 100_000, 1_000_000, 384)
     RidgeConfig(kernel="linear").check_size("text_ridge", 100_000, 1_000_000, 384)
+
+
+# -- users as items of their histories --
+
+
+def with_items(world, kind, most, rank=8):
+    vectors, targets = world
+    config = RidgeConfig(**KINDS[kind], rank=rank, items_per_user=most)
+    return RidgeHead.fit(config, vectors, targets, np.random.default_rng(RNG))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_users_as_whole_histories_score_as_users_as_vectors(world, kind):
+    vectors, targets = world
+    _, expected = heads(world, kind, 8)
+    head = with_items(world, kind, 40)
+    assert head.user_table is None
+    histories, rows = sparse.csr_matrix(targets.T[:4]), np.array([0, 17])
+    for users in (None, np.array([3, 1])):
+        scores = head.predict(vectors[:9], users)
+        np.testing.assert_allclose(scores, expected.predict(vectors[:9], users), atol=1e-4)
+    scores, by_vectors = (
+        one.features(vectors) @ one.history_weights(histories, vectors, np.arange(80))
+        for one in (head, expected)
+    )
+    np.testing.assert_allclose(scores, by_vectors, atol=1e-4)
+    scores, by_vectors = (one.leave_one_out(vectors, targets, rows) for one in (head, expected))
+    np.testing.assert_allclose(scores, by_vectors, atol=1e-3)
+    found = head.table.search(head.features(vectors[:2]), 5)
+    np.testing.assert_array_equal(
+        found.rows, expected.table.search(expected.features(vectors[:2]), 5).rows
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_predictions_of_left_out_items_spread_alike_in_all_targets(world, kind):
+    head = with_items(world, kind, 3)
+    left_out = head.leave_one_out_features(world[0], np.arange(80))
+    np.testing.assert_allclose(left_out.std(axis=0), 1, atol=1e-2)
+
+
+def test_more_items_of_a_user_come_closer_to_all(world):
+    vectors, _ = world
+    expected = with_items(world, "rbf", 40).predict(vectors)
+    errors = [
+        np.linalg.norm(with_items(world, "rbf", most).predict(vectors) - expected)
+        for most in (1, 3, 6, 12)
+    ]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.25 * errors[0]
+
+
+def test_cut_histories_are_cut_alike_for_users_of_the_fit_and_others(world):
+    vectors, targets = world
+    head = with_items(world, "rbf", 3)
+    histories = sparse.csr_matrix(targets.T[:6])
+    assert head.user_items.shape == (40, 3)
+    found = head.history_weights(histories, vectors, np.arange(80))
+    np.testing.assert_array_equal(found, head.user_weights(np.arange(6)))
+    restored = RidgeHead.restore(head.config, head.state())
+    np.testing.assert_array_equal(
+        restored.history_weights(histories, vectors, np.arange(80)), found
+    )
+    np.testing.assert_array_equal(restored.predict(vectors[:5]), head.predict(vectors[:5]))
+
+
+def test_settings_of_items_that_cannot_be_are_refused():
+    with pytest.raises(ConfigError, match="items_per_user needs a rank"):
+        build("text_ridge", {"items_per_user": 31})
+    for name in ("filterllm", "text_to_vector"):
+        with pytest.raises(ConfigError, match="ridge: items_per_user is for text_ridge"):
+            build(name, {"ridge": {"rank": 8, "items_per_user": 31}})
+    RidgeConfig(rank=256, items_per_user=31).check_size("text_ridge", 65_535, 10**8, 384)
+    config = RidgeConfig(rank=256, items_per_user=31)
+    with pytest.raises(UnsupportedError, match=r"31 items .*, 11\.7 GiB.*lower ridge\.items_per"):
+        config.check_size("text_ridge", 65_536, 10**8, 384)
 
 
 def test_a_saved_head_predicts_the_same(world):

@@ -108,7 +108,7 @@ IndexFolder = Annotated[
         metavar="FOLDER",
         help="search the users approximately, by an index in this folder, which the first command "
         "builds (extra ann), and print the share of the exact users that it finds; for methods "
-        "whose users are rows of a table and whose weights are scores",
+        "whose users are vectors in a table and whose weights are scores",
     ),
 ]
 Probes = Annotated[

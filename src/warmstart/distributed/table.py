@@ -20,13 +20,11 @@ import numpy as np
 from warmstart.distributed.cluster import Place
 from warmstart.distributed.workers import received, result_of, start_actors
 from warmstart.retrieval.found import Found, merge
-from warmstart.retrieval.table import Shard, VectorTable
+from warmstart.retrieval.history_table import HistoryTable
+from warmstart.retrieval.table import VectorTable
 
 _MERGED_AT_ONCE = 4
 _BATCHES_AT_ONCE = 4  # that are searched at the same time: while one is merged, others are searched
-_COMPUTED = ("block_errors", "block_norms")  # of whole shards; computed again for a part
-
-ShardRows = list[tuple[int, dict[str, np.ndarray]]]
 
 
 class UserShard:
@@ -34,8 +32,7 @@ class UserShard:
 
     def __init__(self, threads: int, gpus: int, sent: list[Any]) -> None:
         self.threads = threads
-        width, parts = received(sent)
-        self.table = VectorTable.of_shards([Shard(arrays, width, at) for at, arrays in parts])
+        self.table: VectorTable | HistoryTable = received(sent)
 
     def search(self, queries: np.ndarray, k: int, keys: np.ndarray | None) -> Found:
         """As ``VectorTable.search`` with log-normalisers."""
@@ -50,7 +47,7 @@ class DistributedTable:
         places: of the workers.
     """
 
-    def __init__(self, table: VectorTable, places: Sequence[Place]) -> None:
+    def __init__(self, table: VectorTable | HistoryTable, places: Sequence[Place]) -> None:
         import ray
 
         def merged(k: int, *parts: Found) -> Found:
@@ -58,9 +55,7 @@ class DistributedTable:
 
         places = places[: max(len(table), 1)]
         ends = np.linspace(0, len(table), len(places) + 1).astype(int).tolist()
-        self.parts = [
-            ray.put((table.width, rows_between(table, start, end))) for start, end in pairwise(ends)
-        ]
+        self.parts = [ray.put(table.part(start, end)) for start, end in pairwise(ends)]
         self.actors = start_actors(UserShard, places, self.parts)
         self._merged = ray.remote(merged).options(num_cpus=0, max_retries=-1)
 
@@ -98,15 +93,3 @@ class DistributedTable:
                 self._merged.remote(k, *group) if len(group) > 1 else group[0] for group in groups
             ]
         return found[0]
-
-
-def rows_between(table: VectorTable, start: int, end: int) -> ShardRows:
-    """The arrays of some rows, with the number of the first row of each part."""
-    parts: ShardRows = []
-    for shard in table.shards:
-        first, last = max(start, shard.start), min(end, shard.end)
-        if first < last or not len(table):
-            own = slice(first - shard.start, last - shard.start)
-            arrays = {n: a[own] for n, a in shard.arrays.items() if n not in _COMPUTED}
-            parts.append((first, arrays))
-    return parts

@@ -61,7 +61,7 @@ from warmstart.simulate.funnel.select import (
     labels_on,
 )
 from warmstart.simulate.hybrid import HybridConfig, HybridScorer, fit_hybrid
-from warmstart.simulate.ridge import RidgeConfig, fit_ridge
+from warmstart.simulate.ridge import RidgeConfig, VectorRidgeConfig, fit_ridge
 from warmstart.simulate.simulator import Simulator
 from warmstart.simulate.table_simulator import TableSimulator
 from warmstart.simulate.top_users import PlattConfig, likely_users, relative_weights
@@ -99,7 +99,7 @@ class FilterLLMConfig(TokenTuningConfig, HybridConfig):
     """
 
     backbone: BackboneConfig = Field(default_factory=BprConfig)
-    ridge: RidgeConfig | None = Field(default_factory=RidgeConfig)
+    ridge: VectorRidgeConfig | None = Field(default_factory=RidgeConfig)
     ridge_logit_scale: float = Field(default=20.0, gt=0)
     users_per_item: int = Field(default=50, ge=1)
     sample_users: bool = False

@@ -31,7 +31,7 @@ from warmstart.simulate.calibration import (
 )
 from warmstart.simulate.hybrid import HybridScorer, scores_over_users
 from warmstart.simulate.hybrid_recommender import HybridRecommender
-from warmstart.simulate.ridge import RidgeConfig, RidgeHead
+from warmstart.simulate.ridge import RidgeConfig, RidgeHead, VectorRidgeConfig
 from warmstart.storage import nest, unnest
 
 
@@ -44,7 +44,7 @@ class TextToVectorConfig(CalibrationConfig):
     """
 
     backbone: BackboneConfig = Field(default_factory=BprConfig)
-    ridge: RidgeConfig = Field(default_factory=RidgeConfig)
+    ridge: VectorRidgeConfig = Field(default_factory=RidgeConfig)
 
 
 class TextToVector(HybridRecommender):

@@ -16,7 +16,8 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-GROUP = 16  # rows of a call
+from warmstart.retrieval.rounding import GROUP
+
 QUERIES_AT_ONCE = (1, 2, 4)
 _ROWS_AT_ONCE = {1: 8, 2: 4, 4: 2}  # 8 sums of 8 numbers: half of the registers of AVX2
 _CODES_AT_ONCE = 16

@@ -13,6 +13,7 @@ ROUNDING = np.float32(1 + 1e-5)  # on bounds, which are themselves computed in f
 PRODUCT_ROUNDING = np.float32(4e-6)  # relative error of a product in float32
 LANES = 16  # the width of codes and queries is a multiple of it
 BLOCK_ROWS = 4096  # rows with a common bound of their errors and norms
+GROUP = 16  # rows that a pass takes together
 _LARGEST_SUM = 2**31 - 1
 
 # fastmath without "ninf" and "nnan": biases may be infinite.

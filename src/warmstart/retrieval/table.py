@@ -6,31 +6,42 @@ table. Results do not depend on the number of threads, queries at once, or shard
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from warmstart.errors import DataError
 from warmstart.machine import available_cores
-from warmstart.retrieval.found import Found, best_first
-from warmstart.retrieval.multiply import GROUP, QUERIES_AT_ONCE
+from warmstart.retrieval.best import (
+    NOBODY,
+    Best,
+    Pass,
+    best_of,
+    candidates_of,
+    found_of,
+    in_threads,
+    left_out,
+    log_normaliser_of,
+    new_pass,
+)
+from warmstart.retrieval.found import Found
+from warmstart.retrieval.multiply import QUERIES_AT_ONCE
 from warmstart.retrieval.queries import ProductQueries
 from warmstart.retrieval.rounding import (
     BLOCK_ROWS,
+    GROUP,
     block_maxima,
     kernel,
     restored_vectors,
     rounded_queries,
     rounded_vectors,
 )
-from warmstart.retrieval.scan import LOWEST, Asked, Part, Pass, noise, scan
+from warmstart.retrieval.scan import Asked, Part, scan
 
 _QUERIES_AT_ONCE = 64  # that share a pass over the codes
 _MIN_BLOCKS = 2  # of a thread
-_MIN_ROOM = 4096  # for candidates of a query in one pass
-_NOBODY = np.zeros(0, np.int64)
+_OF_BLOCKS = ("block_errors", "block_norms")  # of whole shards; computed again for a part
 
 
 class VectorTable:
@@ -69,6 +80,17 @@ class VectorTable:
         """Bytes of all arrays."""
         return sum(array.nbytes for shard in self.shards for array in shard.arrays.values())
 
+    def part(self, start: int, end: int) -> "VectorTable":
+        """The rows with the numbers from ``start`` to ``end`` - 1, which they keep."""
+        shards = []
+        for shard in self.shards:
+            first, last = max(start, shard.start), min(end, shard.end)
+            if first < last or not len(self):
+                own = slice(first - shard.start, last - shard.start)
+                arrays = {n: a[own] for n, a in shard.arrays.items() if n not in _OF_BLOCKS}
+                shards.append(Shard(arrays, self.width, first))
+        return VectorTable.of_shards(shards)
+
     def search(
         self,
         queries: np.ndarray,
@@ -100,30 +122,20 @@ class VectorTable:
         """
         queries = self.checked(queries)
         asked = ProductQueries.of(queries)
-        left_out = [_NOBODY] * len(queries) if excluded is None else excluded
-        found = list(self._passes(asked, k, left_out, threads, keys, log_normalisers))
-        rows = np.full((len(queries), k), -1, np.int64)
-        scores = np.full((len(queries), k), np.nan, np.float32)
-        ordered_by = np.full((len(queries), k), np.nan)
-        normalisers = np.empty(len(queries))
-        for query, one in enumerate(found):
-            own_keys = None if keys is None else keys[query]
-            at = one.candidates
+        excluded = [NOBODY] * len(queries) if excluded is None else excluded
+        best, normalisers = [], []
+        for query, one in enumerate(
+            self._passes(asked, k, excluded, threads, keys, log_normalisers)
+        ):
+            own_keys, at = None if keys is None else keys[query], one.candidates
+            normalisers.append(one.log_normaliser)
             if at is None:
-                best = self._best_of_all(queries[query], k, left_out[query], own_keys)
-            else:
-                best = _best_of(at, self.scores(queries[query], at), k, own_keys)
-            n = len(best[0])
-            rows[query, :n], scores[query, :n], ordered_by[query, :n] = best
-            normalisers[query] = one.log_normaliser
-            if log_normalisers and at is not None and len(at):
+                best.append(self._best_of_all(queries[query], k, excluded[query], own_keys))
+                continue
+            best.append(best_of(at, self.scores(queries[query], at), k, own_keys))
+            if log_normalisers and len(at):
                 normalisers[query] += self._correction(queries[query], at, normalisers[query])
-        return Found(
-            rows,
-            scores,
-            normalisers if log_normalisers else None,
-            None if keys is None else ordered_by,
-        )
+        return found_of(best, k, normalisers if log_normalisers else None, sampled=keys is not None)
 
     def checked(self, queries: np.ndarray) -> np.ndarray:
         """The queries as a float32 array in the order of C.
@@ -197,14 +209,8 @@ class VectorTable:
             own_keys = np.zeros((0, 2), np.uint32) if keys is None else keys[some]
             at_once = max(n for n in QUERIES_AT_ONCE if n <= len(part.vectors))
             asked = _asked(part, excluded[some], own_keys, sums_up, at_once)
-            passes = [_new_pass(len(part.vectors), k) for _ in range(threads)]
-            calls = [
-                _pool(threads - 1).submit(_scan_share, parts, asked, at_once, passes, thread)
-                for thread in range(1, threads)
-            ]
-            _scan_share(parts, asked, at_once, passes, 0)
-            for call in calls:
-                call.result()
+            passes = [new_pass(len(part.vectors), k) for _ in range(threads)]
+            in_threads(partial(_scan_share, parts, asked, at_once, passes), threads)
             yield from (_Result(passes, query, k) for query in range(len(part.vectors)))
 
     def _correction(self, query: np.ndarray, rows: np.ndarray, log_normaliser: float) -> float:
@@ -217,15 +223,15 @@ class VectorTable:
 
     def _best_of_all(
         self, query: np.ndarray, k: int, excluded: np.ndarray, keys: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As ``_best_of``, for a query whose candidates had no room: from all scores, in blocks."""
-        best = _NOBODY, np.zeros(0, np.float32), np.zeros(0)
+    ) -> Best:
+        """As ``best_of``, for a query whose candidates had no room: from all scores, in blocks."""
+        best = Best(NOBODY, np.zeros(0, np.float32), np.zeros(0))
         for shard in self.shards:
             for start in range(shard.start, shard.end, 16 * BLOCK_ROWS):
                 rows = np.arange(start, min(start + 16 * BLOCK_ROWS, shard.end))
                 rows = rows[~np.isin(rows, excluded)]
-                rows = np.concatenate([np.sort(best[0]), rows])
-                best = _best_of(rows, self.scores(query, rows), k, keys)
+                rows = np.concatenate([np.sort(best.rows), rows])
+                best = best_of(rows, self.scores(query, rows), k, keys)
         return best
 
 
@@ -243,6 +249,9 @@ class Shard:
         self.arrays, self.width, self.start = arrays, width, start
         self.block_errors = _block_maxima(arrays, "errors")
         self.block_norms = _block_maxima(arrays, "norms")
+
+    def __reduce__(self) -> tuple:
+        return Shard, (self.arrays, self.width, self.start)
 
     def __len__(self) -> int:
         return len(self.arrays["scales"])
@@ -319,36 +328,8 @@ class _Result:
     """What all threads together have found for one query."""
 
     def __init__(self, passes: Sequence[Pass], query: int, k: int) -> None:
-        self.candidates = _candidates(passes, query, k)
-        with np.errstate(divide="ignore"):
-            logs = [np.float64(one.tops[query]) + np.log(one.sums[query]) for one in passes]
-        self.log_normaliser = float(np.logaddexp.reduce(logs))
-
-
-def _candidates(passes: Sequence[Pass], query: int, k: int) -> np.ndarray | None:
-    """The candidates of all threads, ascending; None if there was no room."""
-    if any(one.counts[query] < 0 for one in passes):
-        return None
-    lowest = passes[0].heaps[query, 0]
-    if len(passes) > 1:
-        lowest = np.sort(np.concatenate([one.heaps[query] for one in passes]))[-k]
-    counts = [(one, one.counts[query]) for one in passes]
-    return np.sort(
-        np.concatenate([one.rows[query, :n][one.upper[query, :n] >= lowest] for one, n in counts])
-    )
-
-
-def _best_of(
-    rows: np.ndarray, scores: np.ndarray, k: int, keys: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The k best of some rows: row numbers, scores, and what orders them."""
-    ordered_by = scores.astype(np.float64)
-    if keys is not None:
-        ordered_by += _noises(keys, rows)
-    rows = np.where(scores > LOWEST, rows, -1)
-    best = best_first(rows, ordered_by)[:k]
-    best = best[rows[best] >= 0]
-    return rows[best], scores[best], ordered_by[best]
+        self.candidates = candidates_of(passes, query, k)
+        self.log_normaliser = log_normaliser_of(passes, query)
 
 
 def _asked(
@@ -363,21 +344,8 @@ def _asked(
     codes = np.pad(codes, ((0, -len(codes) % at_once), (0, 0)))  # as many as a call multiplies
     return Asked(
         codes, rounded["scales"], rounded["errors"], rounded["norms"], queries.caps,
-        np.concatenate([_NOBODY, *map(np.sort, excluded)]),
-        np.cumsum([0, *(len(rows) for rows in excluded)]), keys, sums_up,
+        *left_out(excluded), keys, sums_up,
     )  # fmt: skip
-
-
-def _new_pass(n_queries: int, k: int) -> Pass:
-    room = max(_MIN_ROOM, 16 * k)
-    return Pass(
-        heaps=np.full((n_queries, k), LOWEST, np.float64),
-        rows=np.empty((n_queries, room), np.int64),
-        upper=np.empty((n_queries, room), np.float64),
-        counts=np.zeros(n_queries, np.int64),
-        tops=np.full(n_queries, LOWEST, np.float32),
-        sums=np.zeros(n_queries, np.float64),
-    )
 
 
 def _scan_share(
@@ -390,12 +358,6 @@ def _scan_share(
         scan(part, first, last, asked, (0,) * at_once, passes[thread])
 
 
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that are kept: starting some takes longer than a pass over a small table."""
-    return ThreadPoolExecutor(threads, "retrieval")
-
-
 @kernel
 def _products(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
     """Products of a query and each row, summed in float64 in an order that is always the same."""
@@ -406,14 +368,6 @@ def _products(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
             product += np.float64(vectors[row, at]) * np.float64(query[at])
         products[row] = product
     return products
-
-
-@kernel
-def _noises(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    noises = np.empty(len(rows), np.float64)
-    for at in range(len(rows)):
-        noises[at] = noise(rows[at], keys[0], keys[1])
-    return noises
 
 
 def sampling_keys(seed: int, numbers: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from warmstart.arguments import whole_number
 from warmstart.data.catalogue import Catalogue
 from warmstart.errors import DataError, UnsupportedError
 from warmstart.retrieval.approximate import ApproximateTable, has_index
+from warmstart.retrieval.table import VectorTable
 from warmstart.simulate.table_simulator import TableSimulator
 
 
@@ -31,10 +32,10 @@ class ApproximateUsers:
     def __init__(self, model: Any, folder: Path, n_probes: int | None = None) -> None:
         self.model: Any = model
         table = model.user_table() if isinstance(model, TableSimulator) else None
-        if table is None:
+        if not isinstance(table, VectorTable):
             raise UnsupportedError(
-                f"{self.model.name} cannot simulate approximately: its users are no rows of a "
-                "table, as those of text_ridge with rank or of ease_text with ridge.rank"
+                f"{self.model.name} cannot simulate approximately: its users are no "
+                "vectors, as those of text_ridge with rank or of ease_text with ridge.rank"
             )
         if self.model.needs_log_normalisers:
             raise UnsupportedError(

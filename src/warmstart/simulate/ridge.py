@@ -10,16 +10,17 @@ The rbf predictions for the warm items need no kernel: K (K + λI)⁻¹ Y = Y - 
 more warm items than ``landmarks``, a random sample of that many spans the solution (subset of
 regressors, Smola and Schölkopf 2000), so that memory stays at landmarks x (landmarks + users)
 floats. For many users ``rank`` replaces them by a few targets (``low_rank``), so that it stays at
-landmarks^2 + users x rank floats.
+landmarks^2 + users x rank floats. A user's row is then a sum over the history, so for very many
+users ``items_per_user`` keeps a few items of each history in its place.
 """
 
 import hashlib
 from collections.abc import Callable
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 from safetensors.numpy import load_file, save_file
 from scipy import linalg, sparse
 from scipy.linalg import lapack
@@ -30,11 +31,15 @@ from warmstart.config import Config
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
 from warmstart.errors import ConfigError, UnsupportedError
+from warmstart.retrieval.fewer_items import fewer_items
+from warmstart.retrieval.history_table import HistoryTable, number_type
 from warmstart.retrieval.table import VectorTable
 from warmstart.simulate.low_rank import KernelSystem, RidgeSystem, low_rank_targets
 from warmstart.storage import atomic_file
 
 _BLOCK = 1024
+_ARRAYS = ("centres", "weights", "item_rows", "user_table", "user_items", "user_scales")
+_MIN_SPREAD = 1e-12
 
 
 class RidgeConfig(Config):
@@ -50,6 +55,11 @@ class RidgeConfig(Config):
             default the kernel matrix takes 1.6 GB.
         rank: numbers kept for each user; None keeps the whole solution, a weight for each user and
             centre. 256 keep 94 % of its cold ndcg@20 on CiteULike-a, 512 98 % (``low_rank``).
+        items_per_user: with ``rank``, keeps at most so many items of each user's history in place
+            of ``rank`` numbers: those whose sum is nearest to that of all (``fewer_items``). A user
+            takes 2 bytes an item, 4 from 65,536 warm items on, and 2 more; 31 keep 99 % of the cold
+            ndcg@20 on CiteULike-a (docs/log.md). The recommender then holds what users did, item by
+            item, as its histories do anyway.
         max_weights_gib: memory limit in GiB for the whole solution, or for the rows of users.
     """
 
@@ -58,7 +68,14 @@ class RidgeConfig(Config):
     gamma: float = Field(default=0.5, gt=0)
     landmarks: int = Field(default=20_000, ge=1)
     rank: int | None = Field(default=None, ge=1)
+    items_per_user: int | None = Field(default=None, ge=1)
     max_weights_gib: float = Field(default=8.0, gt=0)
+
+    @model_validator(mode="after")
+    def _items_need_a_rank(self) -> Self:
+        if self.items_per_user is not None and self.rank is None:
+            raise ValueError("items_per_user needs a rank, the width of the items' vectors")
+        return self
 
     def check_size(self, who: str, n_warm: int, n_users: int, width: int) -> None:
         """Check that the solution stays within its memory limit.
@@ -73,14 +90,30 @@ class RidgeConfig(Config):
             UnsupportedError: it needs more than ``max_weights_gib``.
         """
         height = self.rank or (width if self.kernel == "linear" else min(n_warm, self.landmarks))
-        gib = height * n_users * 4 / 2**30
-        if gib <= self.max_weights_gib:
-            return
+        kept, n_bytes = f"{height} numbers", 4 * height
         advice = "set ridge.rank to 256 or less" if self.rank is None else "lower ridge.rank"
-        raise UnsupportedError(
-            f"{who}: the ridge head keeps {height} numbers for each of {n_users} users, "
-            f"{gib:.1f} GiB; max_weights_gib allows {self.max_weights_gib}: {advice}, or raise it"
+        if self.items_per_user is not None:
+            kept = f"{self.items_per_user} items"
+            n_bytes = np.dtype(number_type(n_warm)).itemsize * self.items_per_user + 2
+            advice = "lower ridge.items_per_user"
+        gib = n_bytes * n_users / 2**30
+        if gib > self.max_weights_gib:
+            raise UnsupportedError(
+                f"{who}: the ridge head keeps {kept} for each of {n_users} users, {gib:.1f} GiB; "
+                f"max_weights_gib allows {self.max_weights_gib}: {advice}, or raise it"
+            )
+
+
+def _without_items(config: RidgeConfig) -> RidgeConfig:
+    if config.items_per_user is not None:
+        raise ValueError(
+            "items_per_user is for text_ridge, ease_text and coldllm: this method needs vectors"
         )
+    return config
+
+
+VectorRidgeConfig = Annotated[RidgeConfig, AfterValidator(_without_items)]
+"""Settings of a head for methods that need a vector of each user, or of what takes its place."""
 
 
 class RidgeHead:
@@ -94,7 +127,9 @@ class RidgeHead:
             item's own interactions; float32, shape (items,). None after ``restore``.
         item_rows: what each item of the fit adds to the rows of its users, float32, shape (items,
             rank); None without ``rank``.
-        user_table: rows of users, float32, shape (n_users, rank); None without ``rank``.
+        user_table: rows of users, float32, shape (n_users, rank); None without ``rank``, and with
+            ``items_per_user``.
+        user_items, user_scales: users as in ``HistoryTable``, with ``items_per_user``; else None.
         targets: what the head was fitted to, float32, shape (items, rank); None without ``rank``,
             and after ``restore``.
     """
@@ -108,9 +143,12 @@ class RidgeHead:
         item_rows: np.ndarray | None = None,
         user_table: np.ndarray | None = None,
         targets: np.ndarray | None = None,
+        user_items: np.ndarray | None = None,
+        user_scales: np.ndarray | None = None,
     ) -> None:
         self.config = config
         self.item_rows, self.user_table, self.targets = item_rows, user_table, targets
+        self.user_items, self.user_scales = user_items, user_scales
         self.centres = centres
         self.weights = weights
         self.leverage = leverage
@@ -177,9 +215,33 @@ class RidgeHead:
             penalty = _penalty(config, centres)
             system = RidgeSystem(lambda rows: rbf(vectors[rows], centres, config.gamma), n, penalty)
         targets, item_rows = low_rank_targets(system.fitted, interactions, rank, rng)
-        user_table = np.asarray(interactions.T.tocsr() @ item_rows, np.float32)
-        weights = system.solve(targets)
-        return cls(config, centres, weights, system.leverage, item_rows, user_table, targets)
+        weights, histories = system.solve(targets), interactions.T.tocsr()
+        head = cls(config, centres, weights, system.leverage, item_rows, targets=targets)
+        if config.items_per_user is None:
+            head.user_table = np.asarray(histories @ item_rows, np.float32)
+        else:
+            head._scale_by_spread(vectors)
+            head.user_items, head.user_scales = head._fewer_items(histories)
+        return head
+
+    def _scale_by_spread(self, vectors: np.ndarray) -> None:
+        """Scale the targets so that predictions of items that are left out spread alike in all.
+
+        Then products of rows of items are in the metric of the scores.
+        """
+        assert self.item_rows is not None
+        assert self.targets is not None
+        blocks = self.item_blocks(len(vectors))
+        rows = (np.arange(len(vectors))[block] for block in blocks)
+        left_out = np.concatenate([self.leave_one_out_features(vectors, own) for own in rows])
+        spread = np.maximum(left_out.std(axis=0), _MIN_SPREAD)
+        self.targets, self.weights = self.targets / spread, self.weights / spread
+        self.item_rows = self.item_rows * spread
+
+    def _fewer_items(self, histories: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+        assert self.item_rows is not None
+        assert self.config.items_per_user is not None
+        return fewer_items(histories, self.item_rows, self.config.items_per_user)
 
     def history_weights(
         self, histories: sparse.csr_matrix, vectors: np.ndarray, warm: np.ndarray
@@ -199,6 +261,8 @@ class RidgeHead:
         """
         known, config = histories[:, warm], self.config
         if self.item_rows is not None:
+            if self.user_items is not None:
+                known = HistoryTable(*self._fewer_items(known), self.item_rows).matrix()
             return np.ascontiguousarray((known @ self.item_rows).T, np.float32)
         if self.spans_fit(len(warm)):
             if self._inverse is None:
@@ -234,7 +298,7 @@ class RidgeHead:
             linear; with ``rank`` the predicted targets.
         """
         kernel = self._kernel(vectors)
-        return kernel if self.user_table is None else kernel @ self.weights
+        return kernel @ self.weights if self.is_low_rank else kernel
 
     def _kernel(self, vectors: np.ndarray) -> np.ndarray:
         if self.config.kernel == "linear":
@@ -243,9 +307,12 @@ class RidgeHead:
 
     def user_weights(self, users: np.ndarray | None = None) -> np.ndarray:
         """The factor of the scores that depends on the users: float32, (width, users or all)."""
+        chosen = slice(None) if users is None else users
+        if self._histories is not None:
+            return (self._histories.matrix(chosen) @ self._histories.item_vectors).T
         if self.user_table is not None:
-            return (self.user_table if users is None else self.user_table[users]).T
-        return self.weights if users is None else self.weights[:, users]
+            return self.user_table[chosen].T
+        return self.weights[:, chosen]
 
     def predict(self, vectors: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
         """Score users (all if None) for text vectors; float32, shape (items, users)."""
@@ -263,7 +330,7 @@ class RidgeHead:
     def spans_fit(self, n_warm: int) -> bool:
         """Whether all ``n_warm`` items of the fit span the solution: see ``fitted_scores``."""
         spans = self.config.kernel == "rbf" and len(self.centres) == n_warm
-        return spans and self.user_table is None
+        return spans and not self.is_low_rank
 
     def fitted_scores(
         self, histories: sparse.csr_matrix, weights: np.ndarray, rows: np.ndarray
@@ -283,9 +350,20 @@ class RidgeHead:
         return scores
 
     @cached_property
-    def table(self) -> VectorTable | None:
+    def table(self) -> VectorTable | HistoryTable | None:
         """The rows of users, to be searched; None without ``rank``."""
-        return None if self.user_table is None else VectorTable(self.user_table)
+        return self._histories if self.user_table is None else VectorTable(self.user_table)
+
+    @cached_property
+    def _histories(self) -> HistoryTable | None:
+        if self.user_items is None or self.user_scales is None or self.item_rows is None:
+            return None
+        return HistoryTable(self.user_items, self.user_scales, self.item_rows)
+
+    @property
+    def is_low_rank(self) -> bool:
+        """Whether the head has a ``rank``, so that users are rows of a table."""
+        return self.user_table is not None or self.user_items is not None
 
     def leave_one_out(
         self, vectors: np.ndarray, targets: sparse.csr_matrix, rows: np.ndarray
@@ -302,8 +380,8 @@ class RidgeHead:
         Returns:
             float32, shape (rows, n_users).
         """
-        if self.user_table is not None:
-            return self.leave_one_out_features(vectors, rows) @ self.user_table.T
+        if self.is_low_rank:
+            return self.leave_one_out_features(vectors, rows) @ self.user_weights()
         return self._left_out(targets[rows].toarray(), vectors, rows)
 
     def leave_one_out_features(self, vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -355,16 +433,13 @@ class RidgeHead:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays that ``restore`` needs."""
-        arrays = {"centres": self.centres, "weights": self.weights}
-        if self.item_rows is not None and self.user_table is not None:
-            arrays |= {"item_rows": self.item_rows, "user_table": self.user_table}
-        return arrays
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        return {name: array for name, array in arrays.items() if array is not None}
 
     @classmethod
     def restore(cls, config: RidgeConfig, state: dict[str, np.ndarray]) -> "RidgeHead":
         """Rebuild a head from ``state``, without leverages and targets."""
-        names = ("centres", "weights", "item_rows", "user_table")
-        return cls(config, **{name: state[name] for name in names if name in state})
+        return cls(config, **{name: state[name] for name in _ARRAYS if name in state})
 
 
 def fit_ridge(

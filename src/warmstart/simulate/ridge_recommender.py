@@ -9,6 +9,7 @@ from warmstart.data.histories import Histories
 from warmstart.data.interactions import Interactions
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.retrieval.found import Found
+from warmstart.retrieval.history_table import HistoryTable
 from warmstart.retrieval.table import VectorTable
 from warmstart.servable import ItemEncoding, ItemRows, QueryStates, Servable
 from warmstart.simulate.ridge import RidgeHead
@@ -27,7 +28,7 @@ class RidgeRecommender(Servable, TableSimulator):
 
     def _keep_features(self) -> None:
         """Keep the features of the catalogue if they are short."""
-        if self._head.user_table is not None:
+        if self._head.is_low_rank:
             self._features = self._features_of_texts(self._texts.rows)
 
     def _features_of(self, items: np.ndarray) -> np.ndarray:
@@ -111,7 +112,7 @@ class RidgeRecommender(Servable, TableSimulator):
             return top_users(features @ self._head.weights, k, self.name)
         return self.simulated(self._head.table.search(features, k))
 
-    def user_table(self) -> VectorTable | None:
+    def user_table(self) -> VectorTable | HistoryTable | None:
         """As ``TableSimulator.user_table``: there is one if the head has a rank."""
         return self._head.table
 

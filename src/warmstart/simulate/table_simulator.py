@@ -9,6 +9,7 @@ import numpy as np
 from warmstart.abilities import Simulates
 from warmstart.data.interactions import Interactions
 from warmstart.retrieval.found import Found
+from warmstart.retrieval.history_table import HistoryTable
 from warmstart.retrieval.table import VectorTable
 
 
@@ -26,7 +27,7 @@ class TableSimulator(Simulates):
     needs_log_normalisers: ClassVar[bool] = True
 
     @abstractmethod
-    def user_table(self) -> VectorTable | None:
+    def user_table(self) -> VectorTable | HistoryTable | None:
         """One row for each user; None if the scores are no products of short vectors."""
 
     @abstractmethod

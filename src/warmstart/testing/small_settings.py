@@ -40,6 +40,7 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "content_knn": {"neighbours": 10},
     "text_ridge": _RIDGE,
     "text_ridge/rank": {**_RIDGE, "rank": 12},
+    "text_ridge/items": {**_RIDGE, "rank": 12, "items_per_user": 10},
     "text_to_vector": {"backbone": BACKBONE_SETTINGS["ials"], "ridge": _RIDGE},
     "ease_text": {"ease": {"l2": 5}, "ridge": _RIDGE},
     "cf_only": {"backbone": BACKBONE_SETTINGS["bpr"]},
