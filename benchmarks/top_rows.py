@@ -2,12 +2,16 @@
 
     python benchmarks/top_rows.py --json top-rows.json --plot top-rows.svg
     python benchmarks/top_rows.py --rows 1e6 --widths 64 --batches 1,32
+    python benchmarks/top_rows.py --rows 1e6 --widths 64 --approximate --json approximate.json
 
 Systems are timed in turn, ``--rounds`` times, on the same vectors: clustered, with log-normal
 lengths. "limit" is the time in which the machine, as measured at the start with as many threads,
 reads the bytes that a pass over the table needs. Recall counts the exact best 100 (in float64) that
 a system finds. At 1e8 rows the table is generated as 8-bit codes, without vectors (7.6 GB), and
 there are no peers: theirs would not fit.
+
+With --approximate the systems are the exact search and the inverted indices of faiss (extra ann),
+each at several numbers of lists read; recall is that of 100 queries.
 """
 
 import argparse
@@ -23,10 +27,17 @@ import torch
 from environment import environment
 
 from warmstart.machine import available_cores
+from warmstart.retrieval.approximate import ApproximateTable, IVFConfig
 from warmstart.retrieval.rounding import rounded_vectors
 from warmstart.retrieval.table import Shard, VectorTable, sampling_keys
 
 K = 100
+INDICES = [
+    IVFConfig(storage="float16"),
+    IVFConfig(storage="int8"),
+    *(IVFConfig(storage="pq", pq_bytes=n) for n in (16, 32, 64)),
+]
+PROBES = [16, 64, 256]
 BLOCK = 65_536
 
 
@@ -139,6 +150,56 @@ def exact_rows(queries, vectors):
     return best
 
 
+def queries_near(table, n, rng):
+    """Queries that lie near a row: half a row of the table, half noise."""
+    shard = table.shards[0]
+    rows = shard.vectors(rng.integers(0, len(shard), n), rounded=True)
+    return (0.5 * rows + rng.normal(size=rows.shape)).astype(np.float32)
+
+
+def measure_approximate(n, width, batches, rounds, threads):
+    rng = np.random.default_rng(0)
+    table = VectorTable(clustered(n, width, rng))
+    queries = queries_near(table, max(100, *batches), rng)
+    found = []
+
+    def measured(name, search, **facts):
+        for batch in batches:
+            search(queries[:batch], K, threads=threads)
+            times = []
+            for _ in range(rounds):
+                started = time.perf_counter()
+                search(queries[:batch], K, threads=threads)
+                times.append(time.perf_counter() - started)
+            per_query = 1e3 * statistics.median(times) / batch
+            record = {"rows": n, "width": width, "batch": batch, "system": name}
+            found.append(record | {"ms_per_query": per_query, **facts})
+            print(
+                f"{n:>11} x {width:<4} batch {batch:<3} {name:<28} {per_query:9.3f} ms a query, "
+                f"recall {facts['recall']:.4f}, {facts['bytes_per_row']:.0f} bytes a row, "
+                f"built in {facts['build_seconds']:.1f} s",
+                flush=True,
+            )
+
+    read = width + 4
+    measured("warmstart", table.search, recall=1.0, bytes_per_row=read, build_seconds=0.0)
+    for config in INDICES:
+        started = time.perf_counter()
+        index = ApproximateTable.build(table, config, threads=threads)
+        seconds = time.perf_counter() - started
+        name = config.storage + (f" {config.pq_bytes}" if config.storage == "pq" else "")
+        for n_probes in PROBES:
+            index.n_probes = n_probes
+            measured(
+                f"ivf {name}, {n_probes} of {index.config.n_lists}",
+                index.search,
+                recall=index.recall(queries[:100], K, threads=threads),
+                bytes_per_row=index.nbytes / n,
+                build_seconds=seconds,
+            )
+    return found
+
+
 def measure(n, width, batches, rounds, threads, bandwidth):
     rng = np.random.default_rng(0)
     if n > 3 * 10**7:
@@ -146,11 +207,7 @@ def measure(n, width, batches, rounds, threads, bandwidth):
     else:
         vectors = clustered(n, width, rng)
         table, others = VectorTable(vectors), peers(vectors, threads)
-    # A query lies near a row: half a row of the table, half noise.
-    some = rng.integers(0, n, max(batches))
-    near = table.shards[0].arrays
-    rows = near["codes"][some, :width] * near["scales"][some][:, None]
-    queries = (0.5 * rows + rng.normal(size=rows.shape)).astype(np.float32)
+    queries = queries_near(table, max(batches), rng)
     found = []
     for batch in batches:
         asked = queries[:batch]
@@ -218,6 +275,7 @@ def main():
     parser.add_argument("--batches", default="1,32")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--approximate", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
@@ -230,9 +288,11 @@ def main():
             if float(rows) > 3e7 and int(width) > 64:
                 continue
             batches = [int(batch) for batch in options.batches.split(",")]
-            records += measure(
-                int(float(rows)), int(width), batches, options.rounds, options.threads, bandwidth
-            )
+            asked = int(float(rows)), int(width), batches, options.rounds, options.threads
+            if options.approximate:
+                records += measure_approximate(*asked)
+            else:
+                records += measure(*asked, bandwidth)
             if options.json:
                 written = {
                     "environment": environment(), "bandwidth": bandwidth,

@@ -222,13 +222,13 @@ def simulated_frame(
         rows: the row in ``item_ids`` of each text that was simulated.
         events: what ``simulate_texts`` gives for these texts.
     """
-    per_item = len(events) // max(len(rows), 1)
+    before = np.searchsorted(events.items, events.items)  # interactions of items before
     return pl.DataFrame(
         {
             "item": id_column(item_ids, rows[events.items]),
             "user": id_column(fitted.user_ids, events.users),
             "weight": events.weights,
-            "rank": np.tile(np.arange(1, per_item + 1, dtype=np.int32), len(rows)),
+            "rank": (np.arange(1, len(events) + 1) - before).astype(np.int32),
             "provenance": pl.Series(events.provenance_names, dtype=pl.String),
             **events.evidence,
         }

@@ -1,7 +1,7 @@
 """Arguments and options that several commands share, and the examples in their help."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Argument, Option
 
@@ -83,6 +83,15 @@ RayAddress = Annotated[
         "this machine is a part; local starts Ray on this machine alone",
     ),
 ]
+RayDivision = Annotated[
+    Literal["items", "users"] | None,
+    Option(
+        "--by",
+        help="with --ray: what is divided among the workers. items: each holds the whole model; "
+        "users: each holds some users, for models that no machine can hold, of methods whose users "
+        "are rows of a table  [default: items]",
+    ),
+]
 RayWorkers = Annotated[
     int | None,
     Option(
@@ -90,6 +99,25 @@ RayWorkers = Annotated[
         min=1,
         help="with --ray: workers on all machines together  [default: one for each GPU, or else "
         "for every four cores]",
+    ),
+]
+IndexFolder = Annotated[
+    Path | None,
+    Option(
+        "--approximate",
+        metavar="FOLDER",
+        help="search the users approximately, by an index in this folder, which the first command "
+        "builds (extra ann), and print the share of the exact users that it finds; for methods "
+        "whose users are vectors in a table and whose weights are scores",
+    ),
+]
+Probes = Annotated[
+    int | None,
+    Option(
+        "--probes",
+        min=1,
+        help="with --approximate: lists of the index that each item reads; more find more and take "
+        "longer  [default: 64]",
     ),
 ]
 Config = Annotated[Path | None, Option("--config", help="TOML file with settings")]

@@ -37,6 +37,11 @@ def print_table(table: Table) -> None:
     console.print(table)
 
 
+def print_note(text: str) -> None:
+    """Print a remark about the result as one line on stderr."""
+    _stderr().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_problem(text: str) -> None:
     """Print a problem as one line on stderr."""
     one_line = " ".join(text.split())

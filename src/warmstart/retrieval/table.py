@@ -120,12 +120,7 @@ class VectorTable:
         Raises:
             DataError: the queries have another width, or are not finite.
         """
-        queries = np.ascontiguousarray(queries, np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.width or not np.isfinite(queries).all():
-            raise DataError(
-                f"search: queries must be finite and of shape (queries, {self.width}), got shape "
-                f"{queries.shape}"
-            )
+        queries = self.checked(queries)
         asked = ProductQueries.of(queries)
         excluded = [NOBODY] * len(queries) if excluded is None else excluded
         best, normalisers = [], []
@@ -141,6 +136,20 @@ class VectorTable:
             if log_normalisers and len(at):
                 normalisers[query] += self._correction(queries[query], at, normalisers[query])
         return found_of(best, k, normalisers if log_normalisers else None, sampled=keys is not None)
+
+    def checked(self, queries: np.ndarray) -> np.ndarray:
+        """The queries as a float32 array in the order of C.
+
+        Raises:
+            DataError: they have another width, or are not finite.
+        """
+        queries = np.ascontiguousarray(queries, np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.width or not np.isfinite(queries).all():
+            raise DataError(
+                f"search: queries must be finite and of shape (queries, {self.width}), got shape "
+                f"{queries.shape}"
+            )
+        return queries
 
     def candidates(
         self,
@@ -280,14 +289,19 @@ class Shard:
         )  # fmt: skip
         return [_fixed(groups), _fixed(rest)]
 
+    def vectors(self, rows: np.ndarray, rounded: bool = False) -> np.ndarray:
+        """The vectors of rows, counted from the first of the shard: float32, shape (rows, width).
+
+        Those of a table without vectors are the rounded ones.
+        """
+        if "vectors" in self.arrays and not rounded:
+            return np.asarray(self.arrays["vectors"][rows], np.float32)
+        codes, scales = self.arrays["codes"][rows], self.arrays["scales"][rows]
+        return restored_vectors(np.asarray(codes), np.asarray(scales), self.width)
+
     def scores(self, query: np.ndarray, rows: np.ndarray, rounded: bool) -> np.ndarray:
         """Scores of rows, counted from the first of the shard: float32, shape (rows,)."""
-        if "vectors" in self.arrays and not rounded:
-            vectors = np.asarray(self.arrays["vectors"][rows], np.float32)
-        else:
-            codes, scales = self.arrays["codes"][rows], self.arrays["scales"][rows]
-            vectors = restored_vectors(np.asarray(codes), np.asarray(scales), self.width)
-        scores = _products(vectors, query)
+        scores = _products(self.vectors(rows, rounded), query)
         return scores + self.arrays["bias"][rows] if "bias" in self.arrays else scores
 
 

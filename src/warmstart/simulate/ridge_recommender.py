@@ -21,6 +21,7 @@ from warmstart.simulate.user_scores import found_users
 class RidgeRecommender(Servable, TableSimulator):
     """A recommender with a ridge head; users are columns of weights, texts are rows of features."""
 
+    needs_log_normalisers = False  # weights are scores
     _texts: TextVectors
     _head: RidgeHead
     _features: np.ndarray | None = None  # of the catalogue, with a rank, (n_items, rank)

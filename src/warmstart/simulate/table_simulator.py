@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,7 +19,12 @@ class TableSimulator(Simulates):
     If it does, ``simulate_texts`` gives what ``simulated`` makes of a search of ``user_table`` for
     ``user_queries``, with log-normalisers and the keys of ``sampling_keys_of``. Parts of the table
     may be searched apart and merged (``retrieval.found.merge``).
+
+    Attributes:
+        needs_log_normalisers: whether ``simulated`` needs log-normalisers over all users.
     """
+
+    needs_log_normalisers: ClassVar[bool] = True
 
     @abstractmethod
     def user_table(self) -> VectorTable | HistoryTable | None:
