@@ -15,7 +15,10 @@ def environment() -> dict:
         else os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("warmstart", "numpy", "numba", "torch", "faiss-cpu")},
+        **{
+            name: _version(name)
+            for name in ("warmstart", "numpy", "numba", "torch", "faiss-cpu", "ray")
+        },
         "commit": _commit(),
         "load": os.getloadavg(),
     }

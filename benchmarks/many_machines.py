@@ -14,9 +14,7 @@ network is its memory.
 import json
 import os
 import pickle
-import platform
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from environment import environment
 
 from warmstart.data.sources.synthetic import synthetic_items
 from warmstart.distributed.cluster import cluster
@@ -34,7 +33,6 @@ from warmstart.lm import load_encoder
 from warmstart.retrieval.found import merge
 from warmstart.retrieval.table import VectorTable
 from warmstart.testing.ray_nodes import two_nodes
-from warmstart.version import __version__
 
 WIDTH, K, BATCH = 64, 20, 256
 
@@ -155,22 +153,6 @@ def bytes_of(table, queries):
         "query_per_item": len(pickle.dumps(batch, 5)) / BATCH,
         "found_per_item": len(pickle.dumps(found, 5)) / BATCH,
         "merge_of_4_seconds_per_item": (time.perf_counter() - started) / BATCH,
-    }
-
-
-def environment():
-    import ray
-
-    return {
-        "warmstart": __version__,
-        "ray": ray.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg(),
-        "command": " ".join(sys.argv[1:]),
     }
 
 

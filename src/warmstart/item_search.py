@@ -5,7 +5,7 @@ the few items that can be among the best of a query (``retrieval.table``); only 
 the method itself. So lists are those of all scores, up to rounding.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,9 +61,9 @@ class ItemSearch:
     """Makes lists of some candidates.
 
     Args:
-        score: ``Recommender.score``.
         states: gives the states of queries: pairs of the queries' positions and their states, for
             those of which something is known.
+        score: scores items, int32 row numbers, for such states: float32, shape (states, items).
         candidates: int32 row numbers.
         scorable: bool, shape (candidates,): the others have no score for any query.
         sides: those that can be scored, warm and cold.
@@ -71,13 +71,13 @@ class ItemSearch:
 
     def __init__(
         self,
-        score: Callable[[Queries, np.ndarray], np.ndarray],
-        states: Callable[[Queries], Iterator[tuple[np.ndarray, Any]]],
+        states: Callable[[Queries], Iterable[tuple[np.ndarray, Any]]],
+        score: Callable[[Any, np.ndarray], np.ndarray],
         candidates: np.ndarray,
         scorable: np.ndarray,
         sides: list[Side],
     ) -> None:
-        self._score, self._states, self._sides = score, states, sides
+        self._states, self._score, self._sides = states, score, sides
         self.candidates, self._scorable = candidates, scorable
 
     def top_items(
@@ -119,8 +119,12 @@ class ItemSearch:
         self, queries: Queries, k: int, masked: sparse.csr_matrix, order: np.ndarray,
         shift: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-        at = self._best(queries, k, masked)
-        scores = self._score(queries, self.candidates[at])
+        groups = list(self._states(queries))
+        at = self._best(groups, k, masked)
+        scores = np.full((len(queries), len(at)), np.nan, np.float32)
+        for rows, states in groups:
+            scores[rows] = self._score(states, self.candidates[at])
+        scores[:, ~self._scorable[at]] = np.nan
         # Places in the tie order, rotated for each query, among these candidates alone.
         place = (order[at] + shift[:, None]) % len(self.candidates)
         among = np.argsort(np.argsort(place, axis=1), axis=1)
@@ -129,10 +133,12 @@ class ItemSearch:
         n_ranked = known * (self._scorable.sum() - masked @ self._scorable.astype(np.int64))
         return np.append(at, -1)[positions].astype(np.int32), best, n_ranked
 
-    def _best(self, queries: Queries, k: int, masked: sparse.csr_matrix) -> np.ndarray:
+    def _best(
+        self, groups: Sequence[tuple[np.ndarray, Any]], k: int, masked: sparse.csr_matrix
+    ) -> np.ndarray:
         """Positions of candidates among which are the k best of each query."""
         found = [np.zeros(0, np.int64)]
-        for rows, states in self._states(queries):
+        for rows, states in groups:
             for side in self._sides:
                 best = side.best(states, k, masked[rows])
                 if best is None:

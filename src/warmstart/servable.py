@@ -22,7 +22,7 @@ A service need not compute all scores of a method that says which vectors they a
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -321,7 +321,9 @@ class Servable(Recommender, AddsItems):
             bias = None if can_score.all() else np.where(can_score, 0, -np.inf).astype(np.float32)
             of_states = self.cold_queries if cold else self.warm_queries
             sides.append(Side(at, VectorTable(vectors, bias=bias), of_states))
-        return ItemSearch(self.score, self._states_of, candidates, scorable, sides)
+        similar = cache(lambda: SimilarUsers(self.fitted.positives))  # made if a history comes
+        states = partial(self._states_of, similar=similar)
+        return ItemSearch(states, self._score_states, candidates, scorable, sides)
 
     def _scorable_vectors(
         self, items: np.ndarray, cold: bool
@@ -336,14 +338,17 @@ class Servable(Recommender, AddsItems):
             return np.zeros(len(items), bool), None
         return self.can_score(rows), self.cold_vectors(rows)
 
-    def _states_of(self, queries: Queries) -> Iterator[tuple[np.ndarray, QueryStates]]:
+    def _states_of(
+        self, queries: Queries, similar: Callable[[], SimilarUsers]
+    ) -> Iterator[tuple[np.ndarray, QueryStates]]:
         """Positions of the queries of which something is known, and their states."""
+        self._check_answers(queries)
         by_user, by_history = map(np.flatnonzero, self._ways(queries))
         if len(by_user):
             yield by_user, self.user_states(queries.users[by_user])
         if queries.histories is not None and len(by_history):
-            similar = SimilarUsers(self.fitted.positives)
-            yield by_history, self.history_states(queries.histories.take(by_history), similar)
+            histories = queries.histories.take(by_history)
+            yield by_history, self.history_states(histories, similar())
 
     def _score_users(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         return self._score_states(self.user_states(users), items)

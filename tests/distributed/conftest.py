@@ -3,7 +3,6 @@
 import fcntl
 import logging
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -25,22 +24,17 @@ def nodes(tmp_path_factory, worker_id):
         pytest.skip("needs the extra ray")
     alone = worker_id == "master"
     shared = tmp_path_factory.getbasetemp() if alone else tmp_path_factory.getbasetemp().parent
-    with open(shared / "ray.lock", "w") as lock, two_nodes_after(lock) as started:
-        import ray  # reads the environment that two_nodes sets
+    with open(shared / "ray.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with two_nodes() as started:
+            import ray  # reads the environment that two_nodes sets
 
-        ray.init(started.address, log_to_driver=False, logging_level=logging.ERROR)
-        ends = time.monotonic() + SECONDS
-        while sum(node["Alive"] for node in ray.nodes()) < 2 and time.monotonic() < ends:
-            time.sleep(0.2)
-        ray.shutdown()
-        yield started
-
-
-@contextmanager
-def two_nodes_after(lock):
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    with two_nodes() as started:
-        yield started
+            ray.init(started.address, log_to_driver=False, logging_level=logging.ERROR)
+            ends = time.monotonic() + SECONDS
+            while sum(node["Alive"] for node in ray.nodes()) < 2 and time.monotonic() < ends:
+                time.sleep(0.2)
+            ray.shutdown()
+            yield started
 
 
 @dataclass

@@ -250,7 +250,7 @@ class _Answers:
                 task,
                 k if overall is None or self.top_items else max(k, _CALIBRATION_DEPTH),
                 top_items=self.top_items,
-                search=scorer.search(task),
+                search=None if self.top_items else scorer.search(task),
                 memory_mb=memory_mb,
                 seed=tie_seed,
                 progress=progress,
@@ -338,7 +338,8 @@ class _Timed:
 
     def search(self, task: RankingTask) -> ListSearch | None:
         """The search for lists of a task's candidates, if the model has one for them."""
-        if task.candidates.ndim != 1 or not isinstance(self.model, Recommender):
+        shared = task.candidates.ndim == 1 and task.ties != "middle"
+        if not shared or not isinstance(self.model, Recommender):
             return None
         search = self.model.item_search(task.candidates)
         if search is None:

@@ -222,8 +222,7 @@ def _rank_block(
         n_ranked = (positions >= 0).sum(axis=1)
         scores = None
     elif search is not None and task.ties != "middle":
-        found = search(task.queries, places + 1, masked=masked, **ties)
-        positions, best, n_ranked = found
+        positions, best, n_ranked = search(task.queries, places + 1, masked=masked, **ties)
         scores = None
     else:
         scores = _scores(score, task)

@@ -22,7 +22,9 @@ from warmstart.arguments import whole_number
 from warmstart.config import Config
 from warmstart.errors import ArtefactError, ConfigError, DataError, UnsupportedError, missing_extra
 from warmstart.machine import available_cores
-from warmstart.retrieval.found import Found, best_first
+from warmstart.retrieval.best import NOBODY, Best, best_of, found_of
+from warmstart.retrieval.found import Found
+from warmstart.retrieval.queries import checked_queries
 from warmstart.retrieval.table import Shard, VectorTable
 from warmstart.storage import atomic_folder
 
@@ -167,22 +169,19 @@ class ApproximateTable:
                 "an approximate search reads a part of the rows, and log-normalisers and samples "
                 "depend on all of them; use VectorTable.search"
             )
-        queries = self.table.checked(queries)
+        queries = checked_queries(queries, self.table.width)
         k = whole_number("search", "k", k, low=1, error=DataError)
         n = max(k, 4 * k if n_candidates is None else n_candidates)
-        left_out = [np.zeros(0, np.int64)] * len(queries) if excluded is None else excluded
-        rows = np.full((len(queries), k), -1, np.int64)
-        scores = np.full((len(queries), k), np.nan, np.float32)
+        left_out = [NOBODY] * len(queries) if excluded is None else excluded
+        best: list[Best] = []
         with _threads(self._faiss, threads):
             for start in range(0, len(queries), _QUERIES_AT_ONCE):
                 some = slice(start, start + _QUERIES_AT_ONCE)
                 found = self._candidates(queries[some], k, n, left_out[some], self.n_probes)
                 for query, candidates in enumerate(found, start):
                     exact = self.table.scores(queries[query], candidates)
-                    best = best_first(candidates, exact)[:k]
-                    rows[query, : len(best)] = candidates[best]
-                    scores[query, : len(best)] = exact[best]
-        return Found(rows, scores)
+                    best.append(best_of(candidates, exact, k, None))
+        return found_of(best, k, None, sampled=False)
 
     def recall(
         self,

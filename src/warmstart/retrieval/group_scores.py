@@ -12,6 +12,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from warmstart.retrieval.llvm import arrays_of, everywhere
 from warmstart.retrieval.rounding import GROUP
 
 _LANES = 8
@@ -54,7 +55,7 @@ def _write_scores(
             return _first(context, builder, signature, values, at, first)
 
         of_query = builder.mul(values[1], _I64(GROUP))
-        scale, enough = _everywhere(builder, values[2]), _everywhere(builder, values[7])
+        scale, enough = (everywhere(builder, values[at], _LANES) for at in (2, 7))
         starts = place(0, of_query), place(3, values[4]), place(5, values[6]), place(8, _I64(0))
         found = []
         for at in _PARTS:
@@ -77,7 +78,7 @@ def _any_above(typing: Any, scores: Any, enough: Any) -> tuple:
     signature = types.boolean(scores, types.float32)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        enough = _everywhere(builder, values[1])
+        enough = everywhere(builder, values[1], _LANES)
         scores = _all(builder, _first(context, builder, signature, values, 0, _I64(0)))
         return _any(builder, [builder.fcmp_ordered(">=", one, enough) for one in scores])
 
@@ -90,7 +91,7 @@ def _sum_of_exp(typing: Any, scores: Any, top: Any) -> tuple:
     signature = types.float32(scores, types.float32)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        top = _everywhere(builder, values[1])
+        top = everywhere(builder, values[1], _LANES)
         scores = _all(builder, _first(context, builder, signature, values, 0, _I64(0)))
         terms = [_exp(builder, builder.fsub(one, top)) for one in scores]
         total = _reduced(builder.fadd, terms)
@@ -120,8 +121,8 @@ def _any_sampled(
     signature = types.boolean(scores, types.intp, types.uint32, types.uint32, types.float32)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        key, other_key, enough = (_everywhere(builder, value) for value in values[2:])
-        first = _everywhere(builder, builder.trunc(values[1], _I32))
+        key, other_key, enough = (everywhere(builder, value, _LANES) for value in values[2:])
+        first = everywhere(builder, builder.trunc(values[1], _I32), _LANES)
         scores = _all(builder, _first(context, builder, signature, values, 0, _I64(0)))
         found = []
         for at, score in zip(_PARTS, scores, strict=True):
@@ -179,7 +180,7 @@ def _first(
     context: Any, builder: ir.IRBuilder, signature: Any, values: Any, at: int, number: Any
 ) -> Any:
     """Pointer to a number of an array that is the argument ``at``."""
-    array = context.make_array(signature.args[at])(context, builder, values[at])
+    (array,) = arrays_of(context, builder, signature, values, [at])
     return builder.gep(array.data, [number])
 
 
@@ -213,10 +214,3 @@ def _floats(value: float) -> ir.Constant:
 
 def _integers(value: int) -> ir.Constant:
     return ir.Constant(_INTEGERS, [value] * _LANES)
-
-
-def _everywhere(builder: ir.IRBuilder, value: Any) -> Any:
-    """A vector with the same number in each lane."""
-    kind = ir.VectorType(value.type, _LANES)
-    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, _I32(0))
-    return builder.shuffle_vector(one, one, _integers(0))

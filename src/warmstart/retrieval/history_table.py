@@ -36,6 +36,7 @@ from warmstart.retrieval.best import (
 )
 from warmstart.retrieval.found import Found
 from warmstart.retrieval.group_scores import any_above, any_sampled
+from warmstart.retrieval.queries import checked_queries
 from warmstart.retrieval.rounding import GROUP, kernel
 from warmstart.retrieval.row_sums import (
     ITEMS_AT_ONCE,
@@ -153,12 +154,7 @@ class HistoryTable:
         Raises:
             DataError: the queries have another width, or are not finite.
         """
-        queries = np.ascontiguousarray(queries, np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.width or not np.isfinite(queries).all():
-            raise DataError(
-                f"search: queries must be finite and of shape (queries, {self.width}), got shape "
-                f"{queries.shape}"
-            )
+        queries = checked_queries(queries, self.width)
         excluded = [NOBODY] * len(queries) if excluded is None else excluded
         threads = available_cores() if threads is None else threads
         threads = max(1, min(threads, len(self) // _MIN_ROWS))

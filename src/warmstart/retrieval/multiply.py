@@ -16,6 +16,7 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from warmstart.retrieval.llvm import arrays_of
 from warmstart.retrieval.rounding import GROUP
 
 QUERIES_AT_ONCE = (1, 2, 4)
@@ -46,9 +47,7 @@ def _multiply(
     n_rows = _ROWS_AT_ONCE[n_queries]
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        arrays = [
-            context.make_array(signature.args[at])(context, builder, values[at]) for at in (0, 2, 4)
-        ]
+        arrays = arrays_of(context, builder, signature, values, (0, 2, 4))
         width = builder.extract_value(arrays[0].shape, 1)
         codes, queries, products = (
             builder.bitcast(array.data, kind.as_pointer())

@@ -6,13 +6,14 @@ is a sum in float32 whose terms are added in order, one after the other: it is t
 else is computed with it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from warmstart.retrieval.llvm import arrays_of, everywhere
 from warmstart.retrieval.rounding import GROUP
 
 QUERIES_AT_ONCE = (1, 8)
@@ -39,7 +40,7 @@ def _add_lists(
     kind = ir.VectorType(_F32, len(at_once))
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        products, lists, sums = _arrays(context, builder, signature, values, (0, 1, 3))
+        products, lists, sums = arrays_of(context, builder, signature, values, (0, 1, 3))
         with cgutils.for_range(builder, _I64(GROUP // _LISTS_AT_ONCE)) as part:
             row = builder.mul(part.index, _I64(_LISTS_AT_ONCE))
             starts = _starts(builder, lists, builder.add(values[2], row), _LISTS_AT_ONCE)
@@ -73,14 +74,14 @@ def _multiply_items(
     kind = ir.VectorType(_F32, len(at_once))
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        vectors, queries, products = _arrays(context, builder, signature, values, (0, 2, 3))
+        vectors, queries, products = arrays_of(context, builder, signature, values, (0, 2, 3))
         starts = _starts(builder, vectors, values[1], ITEMS_AT_ONCE)
         totals = _zeros(builder, kind, ITEMS_AT_ONCE)
         with _terms(builder, vectors) as term:
             factors = _load(builder, queries, kind, term.index)
             for start, total in zip(starts, totals, strict=True):
                 place = builder.gep(vectors.data, [builder.add(start, term.index)])
-                number = _repeated(builder, builder.load(place), kind)
+                number = everywhere(builder, builder.load(place), kind.count)
                 _add(builder, total, builder.fmul(number, factors))
         _write(builder, totals, products, kind, values[1])
         return context.get_dummy_value()
@@ -90,12 +91,6 @@ def _multiply_items(
 
 add_lists: Any = _add_lists  # the compiled functions have no first argument
 multiply_items: Any = _multiply_items
-
-
-def _arrays(
-    context: Any, builder: ir.IRBuilder, signature: Any, values: Any, numbers: Sequence[int]
-) -> Iterator[Any]:
-    return (context.make_array(signature.args[at])(context, builder, values[at]) for at in numbers)
 
 
 def _starts(builder: ir.IRBuilder, array: Any, first: Any, count: int) -> list[Any]:
@@ -142,9 +137,3 @@ def _place(builder: ir.IRBuilder, array: Any, kind: ir.VectorType, row: Any) -> 
     """Where the numbers of all queries start, of a row of an array."""
     place = builder.gep(array.data, [builder.mul(row, _I64(kind.count))])
     return builder.bitcast(place, kind.as_pointer())
-
-
-def _repeated(builder: ir.IRBuilder, number: Any, kind: ir.VectorType) -> Any:
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), number, _I32(0))
-    same = ir.Constant(ir.VectorType(_I32, kind.count), [0] * kind.count)
-    return builder.shuffle_vector(first, first, same)

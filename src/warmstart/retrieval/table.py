@@ -11,7 +11,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from warmstart.errors import DataError
 from warmstart.machine import available_cores
 from warmstart.retrieval.best import (
     NOBODY,
@@ -27,7 +26,7 @@ from warmstart.retrieval.best import (
 )
 from warmstart.retrieval.found import Found
 from warmstart.retrieval.multiply import QUERIES_AT_ONCE
-from warmstart.retrieval.queries import ProductQueries
+from warmstart.retrieval.queries import ProductQueries, checked_queries
 from warmstart.retrieval.rounding import (
     BLOCK_ROWS,
     GROUP,
@@ -120,7 +119,7 @@ class VectorTable:
         Raises:
             DataError: the queries have another width, or are not finite.
         """
-        queries = self.checked(queries)
+        queries = checked_queries(queries, self.width)
         asked = ProductQueries.of(queries)
         excluded = [NOBODY] * len(queries) if excluded is None else excluded
         best, normalisers = [], []
@@ -136,20 +135,6 @@ class VectorTable:
             if log_normalisers and len(at):
                 normalisers[query] += self._correction(queries[query], at, normalisers[query])
         return found_of(best, k, normalisers if log_normalisers else None, sampled=keys is not None)
-
-    def checked(self, queries: np.ndarray) -> np.ndarray:
-        """The queries as a float32 array in the order of C.
-
-        Raises:
-            DataError: they have another width, or are not finite.
-        """
-        queries = np.ascontiguousarray(queries, np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.width or not np.isfinite(queries).all():
-            raise DataError(
-                f"search: queries must be finite and of shape (queries, {self.width}), got shape "
-                f"{queries.shape}"
-            )
-        return queries
 
     def candidates(
         self,
@@ -247,8 +232,7 @@ class Shard:
 
     def __init__(self, arrays: dict[str, np.ndarray], width: int, start: int) -> None:
         self.arrays, self.width, self.start = arrays, width, start
-        self.block_errors = _block_maxima(arrays, "errors")
-        self.block_norms = _block_maxima(arrays, "norms")
+        self._parts = _parts_of(arrays, start)
 
     def __reduce__(self) -> tuple:
         return Shard, (self.arrays, self.width, self.start)
@@ -267,27 +251,13 @@ class Shard:
         Args:
             bias: of all rows of the table, instead of that of the shard.
         """
-        own = self.arrays.get("bias") if bias is None else bias[self.start : self.end]
-        biases = np.zeros(0, np.float32) if own is None else np.asarray(own)
-        whole = len(self) - len(self) % GROUP
-        blocks = -(-whole // BLOCK_ROWS)
-        codes, scales, errors, norms = (
-            self.arrays[name] for name in ("codes", "scales", "errors", "norms")
-        )
-        groups = Part(
-            codes[:whole], scales[:whole], errors[:whole], norms[:whole],
-            self.block_errors[:blocks], self.block_norms[:blocks], biases[:whole], self.start,
-        )  # fmt: skip
-        if whole == len(self):
-            return [_fixed(groups)]
-        lost, lengths = _filled_up(errors[whole:], 0), _filled_up(norms[whole:], 0)
-        added = biases[whole:] if len(biases) else np.zeros(len(self) - whole, np.float32)
-        rest = Part(
-            _filled_up(codes[whole:], 0), _filled_up(scales[whole:], 0), lost, lengths,
-            block_maxima(lost), block_maxima(lengths), _filled_up(added, -np.inf),
-            self.start + whole,
-        )  # fmt: skip
-        return [_fixed(groups), _fixed(rest)]
+        if bias is None:
+            return self._parts
+        own = (bias[part.start : min(part.start + len(part.scales), self.end)]
+               for part in self._parts)  # fmt: skip
+        biases = (_filled_up(one, -np.inf) for one in own)
+        return [_fixed(part._replace(bias=one))
+                for part, one in zip(self._parts, biases, strict=True)]  # fmt: skip
 
     def vectors(self, rows: np.ndarray, rounded: bool = False) -> np.ndarray:
         """The vectors of rows, counted from the first of the shard: float32, shape (rows, width).
@@ -305,6 +275,28 @@ class Shard:
         return scores + self.arrays["bias"][rows] if "bias" in self.arrays else scores
 
 
+def _parts_of(arrays: dict[str, np.ndarray], start: int) -> list[Part]:
+    names = ("codes", "scales", "errors", "norms")
+    codes, scales, errors, norms = (arrays[name] for name in names)
+    bias = arrays.get("bias", np.zeros(0, np.float32))
+    whole = len(scales) - len(scales) % GROUP
+    blocks = -(-whole // BLOCK_ROWS)
+    groups = Part(
+        codes[:whole], scales[:whole], errors[:whole], norms[:whole],
+        _block_maxima(arrays, "errors")[:blocks], _block_maxima(arrays, "norms")[:blocks],
+        bias[:whole], start,
+    )  # fmt: skip
+    if whole == len(scales):
+        return [_fixed(groups)]
+    lost, lengths = _filled_up(errors[whole:], 0), _filled_up(norms[whole:], 0)
+    added = bias[whole:] if len(bias) else np.zeros(len(scales) - whole, np.float32)
+    rest = Part(
+        _filled_up(codes[whole:], 0), _filled_up(scales[whole:], 0), lost, lengths,
+        block_maxima(lost), block_maxima(lengths), _filled_up(added, -np.inf), start + whole,
+    )  # fmt: skip
+    return [_fixed(groups), _fixed(rest)]
+
+
 def _fixed(part: Part) -> Part:
     """With read-only views, so that the scan is compiled once for arrays and for mapped files."""
     views = {name: np.asarray(array).view() for name, array in part._asdict().items()
@@ -315,8 +307,9 @@ def _fixed(part: Part) -> Part:
 
 
 def _filled_up(array: np.ndarray, value: float) -> np.ndarray:
-    missing = [(0, GROUP - len(array)), *[(0, 0)] * (array.ndim - 1)]
-    return np.pad(array, missing, constant_values=value)
+    """With as many more rows as make groups of 16."""
+    missing = [(0, -len(array) % GROUP), *[(0, 0)] * (array.ndim - 1)]
+    return np.pad(array, missing, constant_values=value) if missing[0][1] else array
 
 
 def _block_maxima(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
