@@ -6,7 +6,10 @@ loop is written in LLVM's language, through llvmlite, numba's own library: 16 co
 the latter in one instruction, ``pmaddwd``; others get the same in plain operations.
 
 A call multiplies 16 rows by 1, 2 or 4 queries. Several rows and queries are taken together, so that
-their sums stay in registers and each code is loaded once.
+their sums stay in registers and each code is loaded once. With one query the codes come from memory
+rather than from the cache, so they are asked for ahead: processors do so by themselves only up to
+the end of a page. 4,096 bytes were the best of 1,024 to 16,384: 3.4 ns a row of 64 codes, without
+it 4.9, and 3.2 to read it.
 """
 
 from collections.abc import Sequence
@@ -22,6 +25,7 @@ from warmstart.retrieval.rounding import GROUP
 QUERIES_AT_ONCE = (1, 2, 4)
 _ROWS_AT_ONCE = {1: 8, 2: 4, 4: 2}  # 8 sums of 8 numbers: half of the registers of AVX2
 _CODES_AT_ONCE = 16
+_CACHE_LINE, _BYTES_AHEAD = 64, 4096
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _SUMS = ir.VectorType(_I32, 8)
@@ -58,7 +62,10 @@ def _multiply(
         with cgutils.for_range(builder, _I64(GROUP // n_rows)) as part:
             row = builder.mul(part.index, _I64(n_rows))
             first_code = builder.mul(builder.add(values[1], row), width)
-            _add_products(builder, builder.gep(codes, [first_code]), queries, width, sums)
+            rows = builder.gep(codes, [first_code])
+            if n_queries == 1:
+                _fetch(builder, rows, builder.mul(width, _I64(n_rows)))
+            _add_products(builder, rows, queries, width, sums)
             flat = [builder.load(place) for of_query in sums for place in of_query]
             totals = _totals(builder, flat)
             for query in range(n_queries):
@@ -71,6 +78,16 @@ def _multiply(
 
 
 multiply: Any = _multiply  # the compiled function has no first argument
+
+
+def _fetch(builder: ir.IRBuilder, codes: Any, size: Any) -> None:
+    """Ask for the codes that are read ``_BYTES_AHEAD`` later; past the array it does nothing."""
+    kind = ir.FunctionType(ir.VoidType(), [codes.type, _I32, _I32, _I32])
+    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    with cgutils.for_range(builder, builder.udiv(size, _I64(_CACHE_LINE))) as line:
+        ahead = builder.add(builder.mul(line.index, _I64(_CACHE_LINE)), _I64(_BYTES_AHEAD))
+        to_read, keep, data = _I32(0), _I32(3), _I32(1)
+        builder.call(fetch, [builder.gep(codes, [ahead]), to_read, keep, data])
 
 
 def _add_products(

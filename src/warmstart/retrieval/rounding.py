@@ -16,7 +16,8 @@ BLOCK_ROWS = 4096  # rows with a common bound of their errors and norms
 GROUP = 16  # rows that a pass takes together
 _LARGEST_SUM = 2**31 - 1
 
-# fastmath without "ninf" and "nnan": biases may be infinite.
+# fastmath without "ninf" and "nnan": biases may be infinite. A cached function is compiled again
+# when its file changes, not when the file of one that it calls does: delete __pycache__ then.
 kernel = numba.njit(fastmath={"contract", "reassoc"}, nogil=True, cache=True)
 
 
