@@ -10,6 +10,7 @@ replaced.
 import json
 import re
 import sys
+from math import log10
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,11 +148,43 @@ def imported(found: dict) -> list[list[str]]:
     return rows
 
 
+def top_rows(found: dict) -> list[list[str]]:
+    """Milliseconds a query of exact searches; in brackets, times the limit."""
+    names = ("rows", "width", "batch")
+    columns = list(dict.fromkeys(tuple(x[name] for name in names) for x in found["records"]))
+    cells = {(x["system"], *(x[name] for name in names)): x for x in found["records"]}
+    heads = (f"1e{log10(rows):.0f} x {width}, {batch}" for rows, width, batch in columns)
+    rows = [["system", *heads]]
+    for system in dict.fromkeys(x["system"] for x in found["records"]):
+        shown = []
+        for column in columns:
+            x = cells[system, *column]
+            limit = f" ({x['of_limit']:.2f})" if x["batch"] == 1 else ""
+            shown.append(f"{x['ms_per_query']:.3g}{limit}")
+        rows.append([system, *shown])
+    return rows
+
+
+def approximate(found: dict) -> list[list[str]]:
+    """Recall, milliseconds a query and memory of approximate searches."""
+    systems: dict[str, dict[int, dict]] = {}
+    for x in found["records"]:
+        systems.setdefault(x["system"], {})[x["batch"]] = x
+    rows = [["system", "recall@100", "ms, 1 query", "ms, 32 queries", "bytes a row", "built in s"]]
+    for system, by_batch in systems.items():
+        one, many = by_batch[1], by_batch[32]
+        times = [f"{x['ms_per_query']:.3g}" for x in (one, many)]
+        sizes = [f"{one['bytes_per_row']:.0f}", f"{one['build_seconds']:.0f}"]
+        rows.append([system, _short(one["recall"]), *times, *sizes])
+    return rows
+
+
 KINDS = {
     f.__name__: f
     for f in (
         *(quality, cold, cost, simulation, speed),
         *(metrics, unknown_users, controlled, conversation, causal_lm, imported),
+        *(top_rows, approximate),
     )
 }
 

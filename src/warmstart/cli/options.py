@@ -117,7 +117,7 @@ Probes = Annotated[
         "--probes",
         min=1,
         help="with --approximate: lists of the index that each item reads; more find more and take "
-        "longer  [default: 64]",
+        "longer  [default: one in 8]",
     ),
 ]
 Config = Annotated[Path | None, Option("--config", help="TOML file with settings")]
