@@ -60,18 +60,13 @@ class RidgeFoldIn(FactorBackbone):
         check_finite(self.name, "fold_in_alpha and fold_in_l2", ridge, self._scale)
         return sample
 
-    @property
-    def _mean_eigenvalue(self) -> float:
-        """Mean eigenvalue of the users' Gram matrix, the unit of ``fold_in_l2``."""
-        users, _ = self.vectors
-        return float(np.vdot(users, users)) / users.shape[1]
-
     def _ridge(
         self, rows: sparse.csr_matrix, prior: np.ndarray | None, prior_weight: float
     ) -> np.ndarray:
         if self._basis is None:
             self._basis = Basis.of(self.vectors[0])
-        strength = self.config.fold_in_l2 * self._mean_eigenvalue * prior_weight
+        unit = float(self._basis.eigenvalues.mean(dtype=np.float64))  # of the users' Gram matrix
+        strength = self.config.fold_in_l2 * unit * prior_weight
         ridge = np.full(shape_of(rows)[0], strength, np.float32)
         start = None if prior is None else prior / np.float32(self._scale)
         found, _ = solve_rows(
