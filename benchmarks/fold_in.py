@@ -21,7 +21,7 @@ from scipy import sparse
 
 from warmstart.backbones import BackboneConfig, build
 
-KINDS = ("ials", "bpr", "lightgcn")
+KINDS = {"ials": {}, "bpr": {}, "lightgcn": {"batch_size": 2**20}}  # few passes over the graph
 
 
 def planted(n_users, n_items, per_user, rng):
@@ -66,8 +66,8 @@ def main():
     for n_users in (int(float(users)) for users in options.users.split(",")):
         rng = np.random.default_rng(0)
         matrix = planted(n_users, options.items, 10, rng)
-        for kind in KINDS:
-            settings = {"kind": kind, "width": options.width, "epochs": 1}
+        for kind, own in KINDS.items():
+            settings = {"kind": kind, "width": options.width, "epochs": 1, **own}
             backbone = build(TypeAdapter(BackboneConfig).validate_python(settings))
             backbone.fit(matrix, rng=np.random.default_rng(0))
             record = {"users": n_users, "backbone": kind, "width": options.width} | {

@@ -179,12 +179,21 @@ def approximate(found: dict) -> list[list[str]]:
     return rows
 
 
+def fold_in(found: dict) -> list[list[str]]:
+    """Microseconds to fold in an item, alone and in batches."""
+    rows = [["users", "backbone", "one item alone", "one of 256"]]
+    for x in found["records"]:
+        times = (f"{x[f'microseconds_batch_{batch}']:.0f}" for batch in (1, 256))
+        rows.append([f"1e{log10(x['users']):.0f}", x["backbone"], *times])
+    return rows
+
+
 KINDS = {
     f.__name__: f
     for f in (
         *(quality, cold, cost, simulation, speed),
         *(metrics, unknown_users, controlled, conversation, causal_lm, imported),
-        *(top_rows, approximate),
+        *(top_rows, approximate, fold_in),
     )
 }
 
