@@ -93,3 +93,32 @@ def test_an_error_reaches_every_request_of_its_batch(service, plain, monkeypatch
         return found
 
     assert all(isinstance(one, ValueError) for one in asyncio.run(ask()))
+
+
+def test_closing_refuses_what_waits_and_finishes_what_runs(service, dear, monkeypatch):
+    started, held, compute = (
+        threading.Event(),
+        threading.Event(),
+        service.deployment.index.recommend,
+    )
+
+    def slow(requests):
+        started.set()
+        held.wait(20)
+        return compute(requests)
+
+    monkeypatch.setattr(service.deployment.index, "recommend", slow)
+
+    async def ask():
+        batcher = Batcher(service)
+        running = asyncio.create_task(batcher.recommend(dear[0]))
+        await asyncio.to_thread(started.wait, 20)
+        waiting = [asyncio.create_task(batcher.recommend(request)) for request in dear[1:3]]
+        await asyncio.sleep(0)
+        batcher.close()
+        held.set()
+        return await asyncio.gather(running, *waiting, return_exceptions=True)
+
+    running, *waiting = asyncio.run(ask())
+    assert len(running) == 10
+    assert [type(one) for one in waiting] == [BusyError] * 2

@@ -54,7 +54,7 @@ class Batcher:
         return self._service.deployment.index.scores_as_known(request.user)
 
     def close(self) -> None:
-        """Shut down the threads without waiting for them."""
+        """Refuse what is waiting, and shut down the threads without waiting for them."""
         for lane in (self._plain, self._dear):
             lane.close()
 
@@ -89,6 +89,10 @@ class _Lane:
 
     def close(self) -> None:
         self._is_closed = True
+        waiting, self._requests = self._requests, []
+        for _, future in waiting:
+            if not future.done():
+                future.set_exception(BusyError())
         self._thread.shutdown(wait=False)
 
     async def _work(self) -> None:
