@@ -83,7 +83,7 @@ multiply: Any = _multiply  # the compiled function has no first argument
 def _fetch(builder: ir.IRBuilder, codes: Any, size: Any) -> None:
     """Ask for the codes that are read ``_BYTES_AHEAD`` later; past the array it does nothing."""
     kind = ir.FunctionType(ir.VoidType(), [codes.type, _I32, _I32, _I32])
-    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    fetch = builder.module.declare_intrinsic("llvm.prefetch", [codes.type], kind)
     with cgutils.for_range(builder, builder.udiv(size, _I64(_CACHE_LINE))) as line:
         ahead = builder.add(builder.mul(line.index, _I64(_CACHE_LINE)), _I64(_BYTES_AHEAD))
         to_read, keep, data = _I32(0), _I32(3), _I32(1)
