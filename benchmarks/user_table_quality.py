@@ -176,15 +176,16 @@ class Study:
     # -- the tables: (name, bytes, mean bytes, function that gives scores of cold items x users) --
 
     def tables(self) -> Iterator[tuple[str, int, float, Callable[[], np.ndarray]]]:
+        most_width = self.rows.shape[1]  # the low-rank form leaves out directions without weight
         for n_bytes in (*BYTES, 2048, 4096):
             for kind, bits in (("float32", 32), ("float16", 16), ("int8", 8), ("4 bit", 4),
                                ("2 bit", 2), ("1 bit", 1)):  # fmt: skip
                 width = (n_bytes - (2 if bits < 16 else 0)) * 8 // bits
-                if width <= self.max_width:
+                if width <= most_width:
                     score = partial(self.quantised, bits, width)
                     yield f"{kind}, width {width}", n_bytes, n_bytes, score
             width = 8 * (n_bytes - 2)
-            if width <= self.max_width:
+            if width <= most_width:
                 yield f"PQ, width {width}", n_bytes, n_bytes, partial(self.by_pq, width)
             size = 2 if self.histories.shape[1] <= 2**16 else 3
             most, lengths = (n_bytes - 2) // size, np.diff(self.histories.indptr)

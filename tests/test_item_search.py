@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from warmstart.data.interactions import Interactions
 from warmstart.data.queries import Queries
 from warmstart.data.sources.synthetic import synthetic
 from warmstart.data.splits.random_cold import random_cold
@@ -57,6 +58,26 @@ def test_recommend(model, searched):
     for kind, lists in zip(kinds, expected, strict=True):
         assert_same_lists(model.recommend(users, **options, **kind), lists)
     assert len(calls) >= len(kinds)
+
+
+@pytest.mark.parametrize("backbone", ["ials", "bpr", "lightgcn"])
+def test_recommend_when_some_cold_items_cannot_be_scored(split, searched, backbone):
+    settings = {"backbone": {"kind": backbone, "width": 16, "epochs": 4}}
+    model = build("cf_only", settings).fit(split.train)
+    cold = np.flatnonzero(~model.fitted.warm)
+    half = cold[::2]
+    users = np.random.default_rng(0).integers(0, 80, (len(half), 3))
+    pairs = np.unique(np.stack([users.ravel(), np.repeat(half, 3)]), axis=1)
+    clicks = Interactions.from_arrays(*pairs)
+    model.fold_in(clicks)
+    users = list(model.fitted.user_ids.values[:70])
+    kinds = [{}, {"items": [model.fitted.catalogue.item_ids.values[row] for row in cold]}]
+    expected = [model.recommend(users, 10, on_unknown="ignore", **kind) for kind in kinds]
+    assert len(expected[1]) == 700
+    calls = searched()
+    for kind, lists in zip(kinds, expected, strict=True):
+        assert_same_lists(model.recommend(users, 10, on_unknown="ignore", **kind), lists)
+    assert calls
 
 
 def test_recommend_by_history(model, searched):

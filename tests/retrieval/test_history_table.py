@@ -177,7 +177,7 @@ def test_samples_are_the_rows_with_the_highest_keys():
 @pytest.mark.parametrize("queries", [np.ones((1, 4)), np.ones(5), np.full((1, 5), np.nan)])
 def test_queries_of_another_width_are_refused(queries):
     _, table, _ = drawn(0, 10)
-    with pytest.raises(DataError, match=r"finite and of shape \(queries, 5\)"):
+    with pytest.raises(DataError, match=r"of shape \(queries, 5\)|must be finite, row 0"):
         table.search(queries, 1)
 
 
@@ -187,9 +187,9 @@ def test_queries_of_another_width_are_refused(queries):
         ({"items": np.full((3, 2), 6, np.uint16)}, r"uint16 within 0\.\.5, got uint16 .* most 6"),
         ({"items": np.zeros((3, 2), np.int64)}, "must be uint16"),
         ({"items": np.zeros(3, np.uint16)}, r"of shape \(3,\)"),
-        ({"scales": np.ones(2, np.float16)}, "3 rows need as many scales"),
-        ({"scales": np.ones(3, np.float32)}, "got 3 of float32"),
-        ({"bias": np.ones(2, np.float32)}, "and 2"),
+        ({"scales": np.ones(2, np.float16)}, r"scales must be float16 of shape \(3,\)"),
+        ({"scales": np.ones(3, np.float32)}, r"got float32 of shape \(3,\)"),
+        ({"bias": np.ones(2, np.float32)}, r"bias must be .* shape \(3,\), got float32"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(change, message):

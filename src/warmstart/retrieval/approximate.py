@@ -22,9 +22,9 @@ from warmstart.arguments import whole_number
 from warmstart.config import Config
 from warmstart.errors import ArtefactError, ConfigError, DataError, UnsupportedError, missing_extra
 from warmstart.machine import available_cores
-from warmstart.retrieval.best import NOBODY, Best, best_of, found_of
+from warmstart.retrieval.best import Best, best_of, found_of
+from warmstart.retrieval.checks import checked_search, described
 from warmstart.retrieval.found import Found
-from warmstart.retrieval.queries import checked_queries
 from warmstart.retrieval.table import Shard, VectorTable
 from warmstart.storage import atomic_folder
 
@@ -41,6 +41,7 @@ _MOST_LISTS = 16_384
 _DIGEST_ROWS = 4096
 _QUERIES_AT_ONCE = 1024
 _ID_BYTES = 8
+_LARGEST_FLOAT16 = 65_504
 
 
 class IVFConfig(Config):
@@ -80,14 +81,26 @@ class ApproximateTable:
     Attributes:
         table: the table, which scores the candidates.
         config: settings of the index.
-        n_probes: lists that a query reads; may be changed at any time.
     """
 
     def __init__(self, index: Any, table: VectorTable, config: IVFConfig) -> None:
         assert config.n_probes is not None, "resolved"
-        self.table, self.config, self.n_probes = table, config, config.n_probes
+        self.table, self.config, self._n_probes = table, config, config.n_probes
         self._index, self._faiss = index, _faiss()
         self._lists = self._faiss.extract_index_ivf(index)
+
+    @property
+    def n_probes(self) -> int:
+        """Lists that a query reads; may be changed at any time.
+
+        Raises:
+            ConfigError: it is set to no whole number from 1.
+        """
+        return self._n_probes
+
+    @n_probes.setter
+    def n_probes(self, value: int) -> None:
+        self._n_probes = whole_number("ApproximateTable", "n_probes", value, low=1)
 
     @classmethod
     def build(
@@ -104,11 +117,16 @@ class ApproximateTable:
             threads: None takes all cores of this process.
 
         Raises:
-            ConfigError: there are fewer rows than lists, or than "pq" is trained on.
-            DataError: the table has no rows to be found.
+            ConfigError: there are fewer rows than lists, or than "pq" is trained on; or a number is
+                too large for the storage; or ``threads`` is no whole number from 1.
+            DataError: it is no ``VectorTable``, or has no rows to be found.
             UnsupportedError: the package faiss-cpu is not installed.
         """
         faiss = _faiss()
+        if not isinstance(table, VectorTable):
+            raise DataError(f"ApproximateTable: indexes a VectorTable, got {described(table)}")
+        if threads is not None:
+            whole_number("ApproximateTable", "threads", threads, low=1)
         n_rows = sum(len(rows) for _, rows in _blocks(table))
         if not n_rows:
             raise DataError("ApproximateTable: the table has no rows that can be found")
@@ -125,6 +143,11 @@ class ApproximateTable:
             for shard, rows in _blocks(table):
                 vectors = _with_bias(shard, rows, with_bias)
                 vectors[:, table.width :] -= shift
+                if config.storage == "float16" and np.abs(vectors).max() > _LARGEST_FLOAT16:
+                    raise ConfigError(
+                        f"ApproximateTable: storage 'float16' holds numbers up to "
+                        f"{_LARGEST_FLOAT16}, got {np.abs(vectors).max():.6g}; use 'int8' or 'pq'"
+                    )
                 index.add_with_ids(vectors, rows + shard.start)
         return cls(index, table, config)
 
@@ -165,7 +188,7 @@ class ApproximateTable:
             Rows ordered by exact score, equal ones by number.
 
         Raises:
-            DataError: the queries have another width, or are not finite, or k is below 1.
+            DataError: see ``checked_search``; or ``n_candidates`` is no whole number from 1.
             UnsupportedError: log-normalisers or a sample are asked for.
         """
         if log_normalisers or keys is not None:
@@ -173,12 +196,13 @@ class ApproximateTable:
                 "an approximate search reads a part of the rows, and log-normalisers and samples "
                 "depend on all of them; use VectorTable.search"
             )
-        queries = checked_queries(queries, self.table.width)
-        k = whole_number("search", "k", k, low=1, error=DataError)
-        n = max(k, 4 * k if n_candidates is None else n_candidates)
-        left_out = [NOBODY] * len(queries) if excluded is None else excluded
+        queries, k, _, left_out, n_threads = checked_search(
+            queries, self.table.width, k, excluded=excluded, threads=threads
+        )
+        n = 4 * k if n_candidates is None else n_candidates
+        n = max(k, whole_number("search", "n_candidates", n, low=1, error=DataError))
         best: list[Best] = []
-        with _threads(self._faiss, threads):
+        with _threads(self._faiss, n_threads):
             for start in range(0, len(queries), _QUERIES_AT_ONCE):
                 some = slice(start, start + _QUERIES_AT_ONCE)
                 found = self._candidates(queries[some], k, n, left_out[some], self.n_probes)

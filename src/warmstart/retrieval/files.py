@@ -8,11 +8,13 @@ reads the manifest and the headers of the files, so it takes no longer for large
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from warmstart.arguments import whole_number
 from warmstart.errors import ArtefactError, DataError
+from warmstart.retrieval.checks import check_norms, checked_bias
 from warmstart.retrieval.rounding import BLOCK_ROWS, block_maxima, padded, rounded_vectors
 from warmstart.retrieval.table import Shard, VectorTable
 from warmstart.storage import atomic_folder
@@ -49,13 +51,22 @@ def write_table(
         rows_per_shard: maximum number of rows of a shard, a multiple of 4096.
 
     Raises:
-        DataError: the blocks have another shape or number of rows.
+        DataError: an argument is not allowed; or the blocks have another shape or number of rows,
+            or numbers that are not finite or too large for ``keep``.
         ArtefactError: the folder has other content.
     """
-    if rows_per_shard % BLOCK_ROWS or rows_per_shard < 1:
+    n_rows = whole_number("write_table", "n_rows", n_rows, low=0, error=DataError)
+    width = whole_number("write_table", "width", width, low=1, error=DataError)
+    whole_number("write_table", "rows_per_shard", rows_per_shard, low=1, error=DataError)
+    if rows_per_shard % BLOCK_ROWS:
         raise DataError(
             f"write_table: rows_per_shard must be a multiple of {BLOCK_ROWS}, got {rows_per_shard}"
         )
+    if keep not in get_args(Kept):
+        raise DataError(f"write_table: keep must be one of {get_args(Kept)}, got {keep!r}")
+    if bias is not None:
+        bias = checked_bias("write_table", bias, n_rows)
+    folder = Path(folder)
     ends = [*range(rows_per_shard, n_rows, rows_per_shard), n_rows]
     starts = [0, *ends[:-1]]
     with atomic_folder(folder, is_ours=_is_ours, files=None, error=ArtefactError) as new:
@@ -78,6 +89,7 @@ def open_table(folder: Path, shards: Sequence[int] | None = None) -> VectorTable
     Raises:
         ArtefactError: the folder has no table, or one of another format, or lacks a shard.
     """
+    folder = Path(folder)
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
         known, starts, width = manifest["format"] == _FORMAT, manifest["starts"], manifest["width"]
@@ -125,9 +137,12 @@ class _Writer:
             if first >= last:
                 continue
             own = block[first - self.row : last - self.row]
-            arrays = rounded_vectors(own)
+            with np.errstate(over="ignore"):
+                kept = own if self.keep == "none" else own.astype(self.keep)
+            arrays = rounded_vectors(kept)
+            check_norms("write_table", kept, arrays["norms"], first)
             if self.keep != "none":
-                arrays["vectors"] = own.astype(self.keep)
+                arrays["vectors"] = kept
             for name, array in arrays.items():
                 self._file(number, name, array)[first - start : last - start] = array
         self.row += len(block)

@@ -18,11 +18,10 @@ import numba
 import numpy as np
 from scipy import sparse
 
+from warmstart.arguments import whole_number
 from warmstart.errors import DataError
-from warmstart.machine import available_cores
 from warmstart.retrieval.best import (
     LOWEST,
-    NOBODY,
     Best,
     Pass,
     add,
@@ -34,9 +33,9 @@ from warmstart.retrieval.best import (
     log_normaliser_of,
     new_pass,
 )
+from warmstart.retrieval.checks import checked_bias, checked_search, described
 from warmstart.retrieval.found import Found
 from warmstart.retrieval.group_scores import any_above, any_sampled
-from warmstart.retrieval.queries import checked_queries
 from warmstart.retrieval.rounding import GROUP, kernel
 from warmstart.retrieval.row_sums import (
     ITEMS_AT_ONCE,
@@ -80,6 +79,14 @@ class HistoryTable:
         bias: np.ndarray | None = None,
         start: int = 0,
     ) -> None:
+        for name, array, n_axes in (("items", items, 2), ("item_vectors", item_vectors, 2)):
+            if not isinstance(array, np.ndarray) or array.ndim != n_axes:
+                raise DataError(
+                    f"HistoryTable: {name} must be an array of {n_axes} axes, got "
+                    f"{described(array)}"
+                )
+        if bias is not None:
+            bias = checked_bias("HistoryTable", bias, len(items))
         bias = np.zeros(0, np.float32) if bias is None else bias
         n_items, wanted = len(item_vectors), number_type(len(item_vectors))
         if items.ndim != 2 or items.dtype != wanted or items.max(initial=0) > n_items:
@@ -87,10 +94,10 @@ class HistoryTable:
                 f"HistoryTable: items must be {wanted.__name__} within 0..{n_items}, got "
                 f"{items.dtype} of shape {items.shape}, at most {items.max(initial=0)}"
             )
-        if scales.dtype != np.float16 or not {len(scales), len(bias) or len(items)} == {len(items)}:
+        if getattr(scales, "dtype", None) != np.float16 or scales.shape != (len(items),):
             raise DataError(
-                f"HistoryTable: {len(items)} rows need as many scales of float16 and as many "
-                f"biases, if any, got {len(scales)} of {scales.dtype} and {len(bias)}"
+                f"HistoryTable: scales must be float16 of shape ({len(items)},), got "
+                f"{described(scales)}"
             )
         self.items, self.scales = np.ascontiguousarray(items), scales
         self.item_vectors = np.ascontiguousarray(item_vectors, np.float32)
@@ -106,7 +113,14 @@ class HistoryTable:
         return sum(array.nbytes for array in arrays)
 
     def part(self, start: int, end: int) -> "HistoryTable":
-        """The rows with the numbers from ``start`` to ``end`` - 1, which they keep."""
+        """The rows with the numbers from ``start`` to ``end`` - 1, which they keep.
+
+        Raises:
+            DataError: there are no such rows.
+        """
+        high = self.start + len(self)
+        whole_number("part", "start", start, low=self.start, high=high, error=DataError)
+        whole_number("part", "end", end, low=start, high=high, error=DataError)
         own = slice(start - self.start, end - self.start)
         bias = self.bias[own] if len(self.bias) else None
         return HistoryTable(self.items[own], self.scales[own], self.item_vectors, bias, start)
@@ -152,11 +166,11 @@ class HistoryTable:
             Rows ordered by score (by the order of the draw with ``keys``), equal ones by number.
 
         Raises:
-            DataError: the queries have another width, or are not finite.
+            DataError: see ``checked_search``.
         """
-        queries = checked_queries(queries, self.width)
-        excluded = [NOBODY] * len(queries) if excluded is None else excluded
-        threads = available_cores() if threads is None else threads
+        queries, k, keys, excluded, threads = checked_search(
+            queries, self.width, k, keys=keys, excluded=excluded, threads=threads
+        )
         threads = max(1, min(threads, len(self) // _MIN_ROWS))
         best: list[Best] = []
         normalisers: list[float] = []

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from warmstart.errors import DataError
-
 
 @dataclass(frozen=True)
 class ProductQueries:
@@ -24,18 +22,3 @@ class ProductQueries:
     def of(cls, vectors: np.ndarray) -> "ProductQueries":
         """Queries whose scores are the products."""
         return cls(vectors, np.full(len(vectors), np.inf, np.float32))
-
-
-def checked_queries(queries: np.ndarray, width: int) -> np.ndarray:
-    """The queries of a search as a float32 array in the order of C.
-
-    Raises:
-        DataError: they have another width, or are not finite.
-    """
-    queries = np.ascontiguousarray(queries, np.float32)
-    if queries.ndim != 2 or queries.shape[1] != width or not np.isfinite(queries).all():
-        raise DataError(
-            f"search: queries must be finite and of shape (queries, {width}), got shape "
-            f"{queries.shape}"
-        )
-    return queries

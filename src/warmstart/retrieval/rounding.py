@@ -15,6 +15,8 @@ LANES = 16  # the width of codes and queries is a multiple of it
 BLOCK_ROWS = 4096  # rows with a common bound of their errors and norms
 GROUP = 16  # rows that a pass takes together
 _LARGEST_SUM = 2**31 - 1
+_LARGEST_SQUARE = 3.4e38**2  # of the norm of a row
+_LEAST_SCALE = np.float32(1e-36)  # float32 has all of its digits down to 1.2e-38
 
 # fastmath without "ninf" and "nnan": biases may be infinite. A cached function is compiled again
 # when its file changes, not when the file of one that it calls does: delete __pycache__ then.
@@ -30,7 +32,7 @@ def rounded_vectors(vectors: np.ndarray) -> dict[str, np.ndarray]:
     """Round vectors to 8 bits.
 
     Args:
-        vectors: float32, shape (rows, width).
+        vectors: float32, shape (rows, width); a row that is not finite counts as zeros.
 
     Returns:
         "codes", int8, shape (rows, padded width); and, float32, shape (rows,), the "scales" that
@@ -88,15 +90,25 @@ def _round_rows(
     errors: np.ndarray,
     norms: np.ndarray,
 ) -> None:
+    # Sums in float64, whose squares neither overflow nor vanish.
     for row in range(len(vectors)):
-        largest, square, error = np.float32(0), np.float32(0), np.float32(0)
+        largest, square, error = np.float32(0), 0.0, 0.0
         for value in vectors[row]:
             largest = max(largest, abs(value))
-            square += value * value
+            square += np.float64(value) * np.float64(value)
+        if not square <= _LARGEST_SQUARE:  # also if it is NaN
+            scales[row] = errors[row] = norms[row] = 0
+            continue
         scale = largest / np.float32(127)
-        for at, value in enumerate(vectors[row]):
-            code = np.rint(value / scale) if scale > 0 else np.float32(0)
-            codes[row, at] = np.int8(code)
-            error += (value - code * scale) ** 2
+        if scale < _LEAST_SCALE:  # too few digits are left of it: all of the row is error
+            scale, error = np.float32(0), square
+        else:
+            for at, value in enumerate(vectors[row]):
+                code = np.rint(value / scale)
+                codes[row, at] = np.int8(code)
+                error += (np.float64(value) - np.float64(code) * np.float64(scale)) ** 2
         scales[row] = scale
-        errors[row], norms[row] = np.sqrt(error) * ROUNDING, np.sqrt(square) * ROUNDING
+        errors[row] = np.float32(np.sqrt(error)) * ROUNDING
+        norms[row] = np.float32(np.sqrt(square)) * ROUNDING
+        if square > 0 and scale == 0:
+            errors[row] = norms[row] = max(norms[row], _LEAST_SCALE)

@@ -2,7 +2,8 @@
 
 A table is 8-bit codes, which every search reads, and, if given, the vectors themselves in 32 or 16
 bits, of which a search reads only those of candidates. Without them the rounded vectors are the
-table. Results do not depend on the number of threads, queries at once, or shards.
+table. Which rows are found, and their scores, does not depend on the number of threads, queries at
+once, or shards; log-normalisers do, a little, see ``VectorTable.search``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from warmstart.arguments import whole_number
+from warmstart.errors import DataError
 from warmstart.machine import available_cores
 from warmstart.retrieval.best import (
     NOBODY,
@@ -24,9 +27,10 @@ from warmstart.retrieval.best import (
     log_normaliser_of,
     new_pass,
 )
+from warmstart.retrieval.checks import check_norms, checked_bias, checked_search, described
 from warmstart.retrieval.found import Found
 from warmstart.retrieval.multiply import QUERIES_AT_ONCE
-from warmstart.retrieval.queries import ProductQueries, checked_queries
+from warmstart.retrieval.queries import ProductQueries
 from warmstart.retrieval.rounding import (
     BLOCK_ROWS,
     GROUP,
@@ -40,6 +44,7 @@ from warmstart.retrieval.scan import Asked, Part, scan
 
 _QUERIES_AT_ONCE = 64  # that share a pass over the codes
 _MIN_BLOCKS = 2  # of a thread
+_LEAST_EXACT = 128  # of the scores in a log-normaliser
 _OF_BLOCKS = ("block_errors", "block_norms")  # of whole shards; computed again for a part
 
 
@@ -49,7 +54,12 @@ class VectorTable:
     Args:
         vectors: float32 or float16, shape (rows, width); may be mapped from a file.
         rounded: what ``rounded_vectors`` returns for them; computed if missing.
-        bias: added to the scores of each row, float32, shape (rows,); -inf leaves a row out.
+        bias: added to the scores of each row, float32, shape (rows,); -inf leaves a row out, whose
+            vector may then be anything.
+
+    Raises:
+        DataError: an array has another shape or no numbers, or a row that is not left out has
+            numbers that are not finite, or a norm above 3.4e38.
     """
 
     def __init__(
@@ -58,9 +68,17 @@ class VectorTable:
         rounded: dict[str, np.ndarray] | None = None,
         bias: np.ndarray | None = None,
     ) -> None:
+        if not isinstance(vectors, np.ndarray) or vectors.dtype.kind != "f" or vectors.ndim != 2:
+            raise DataError(
+                "VectorTable: vectors must be an array of numbers of shape (rows, width), got "
+                f"{described(vectors)}"
+            )
+        if not vectors.shape[1]:
+            raise DataError("VectorTable: vectors must have a width of at least 1, got 0")
         arrays = {**(rounded_vectors(vectors) if rounded is None else rounded), "vectors": vectors}
         if bias is not None:
-            arrays["bias"] = bias
+            arrays["bias"] = checked_bias("VectorTable", bias, len(vectors))
+        check_norms("VectorTable", vectors, arrays["norms"], bias=arrays.get("bias"))
         self.width = vectors.shape[1]
         self.shards = (Shard(arrays, self.width, 0),)
 
@@ -80,7 +98,15 @@ class VectorTable:
         return sum(array.nbytes for shard in self.shards for array in shard.arrays.values())
 
     def part(self, start: int, end: int) -> "VectorTable":
-        """The rows with the numbers from ``start`` to ``end`` - 1, which they keep."""
+        """The rows with the numbers from ``start`` to ``end`` - 1, which they keep.
+
+        Raises:
+            DataError: there are no such rows.
+        """
+        first_row, end_row = self.shards[0].start, self.shards[-1].end
+        whole_number("part", "start", start, low=first_row, high=end_row, error=DataError)
+        low = start if first_row == end_row else start + 1
+        whole_number("part", "end", end, low=low, high=end_row, error=DataError)
         shards = []
         for shard in self.shards:
             first, last = max(start, shard.start), min(end, shard.end)
@@ -106,8 +132,9 @@ class VectorTable:
             queries: float32, shape (queries, width).
             k: number of rows, at least 1.
             log_normalisers: whether to compute log sum exp(score) over all rows, excluded or not:
-                from the exact scores of the candidates, among them the largest ones, and from the
-                scores of the rounded vectors for all others, whose errors cancel out.
+                from exact scores for at least 128 of the largest (with ``keys``, of those that are
+                drawn first), and for all others from those of the rounded vectors, whose errors
+                mostly cancel out. So the last digits depend on ``k`` and on how rows are divided.
             keys: uint32, shape (queries, 2), see ``sampling_keys``: draws k different rows from
                 softmax(scores), one after the other, instead of the best ones.
             excluded: row numbers that each query leaves out.
@@ -117,23 +144,31 @@ class VectorTable:
             Rows ordered by score (by the order of the draw with ``keys``), equal ones by number.
 
         Raises:
-            DataError: the queries have another width, or are not finite.
+            DataError: see ``checked_search``.
         """
-        queries = checked_queries(queries, self.width)
+        queries, k, keys, excluded, threads = checked_search(
+            queries, self.width, k, keys=keys, excluded=excluded, threads=threads
+        )
         asked = ProductQueries.of(queries)
-        excluded = [NOBODY] * len(queries) if excluded is None else excluded
         best, normalisers = [], []
-        for query, one in enumerate(
-            self._passes(asked, k, excluded, threads, keys, log_normalisers)
-        ):
+        # Rows that are left out count for log-normalisers, so they are candidates like all others.
+        scanned, wanted = excluded, k
+        if log_normalisers:
+            scanned = [NOBODY] * len(queries)
+            wanted = max(k + max(map(len, excluded), default=0), _LEAST_EXACT)
+        passes = self._passes(asked, wanted, scanned, threads, keys, log_normalisers)
+        for query, one in enumerate(passes):
             own_keys, at = None if keys is None else keys[query], one.candidates
-            normalisers.append(one.log_normaliser)
             if at is None:
-                best.append(self._best_of_all(queries[query], k, excluded[query], own_keys))
+                found, normaliser = self._best_of_all(queries[query], k, excluded[query], own_keys)
+                best.append(found)
+                normalisers.append(normaliser)
                 continue
-            best.append(best_of(at, self.scores(queries[query], at), k, own_keys))
-            if log_normalisers and len(at):
-                normalisers[query] += self._correction(queries[query], at, normalisers[query])
+            scores = self.scores(queries[query], at)
+            if log_normalisers:
+                normalisers.append(self._corrected(one.log_normaliser, queries[query], at, scores))
+            is_left = np.isin(at, excluded[query], invert=True)
+            best.append(best_of(at[is_left], scores[is_left], k, own_keys))
         return found_of(best, k, normalisers if log_normalisers else None, sampled=keys is not None)
 
     def candidates(
@@ -198,26 +233,35 @@ class VectorTable:
             in_threads(partial(_scan_share, parts, asked, at_once, passes), threads)
             yield from (_Result(passes, query, k) for query in range(len(part.vectors)))
 
-    def _correction(self, query: np.ndarray, rows: np.ndarray, log_normaliser: float) -> float:
-        """What exact scores of some rows, instead of rounded ones, add to a log-normaliser."""
+    def _corrected(
+        self, log_normaliser: float, query: np.ndarray, rows: np.ndarray, exact: np.ndarray
+    ) -> float:
+        """A log-normaliser with the exact scores of some rows instead of the rounded ones."""
         rounded = rounded_queries(query[None])
         restored = (rounded["codes"][0, : self.width] * rounded["scales"][0]).astype(np.float32)
-        exact, approximate = self.scores(query, rows), self.scores(restored, rows, rounded=True)
-        own, counted = (np.exp(part - log_normaliser).sum() for part in (exact, approximate))
-        return float(np.log(own + max(1 - counted, 0)))
+        counted = _log_sum_exp(self.scores(restored, rows, rounded=True)) - log_normaliser
+        others = log_normaliser + np.log(-np.expm1(counted)) if counted < 0 else -np.inf
+        return float(np.logaddexp(_log_sum_exp(exact), others))
 
     def _best_of_all(
         self, query: np.ndarray, k: int, excluded: np.ndarray, keys: np.ndarray | None
-    ) -> Best:
-        """As ``best_of``, for a query whose candidates had no room: from all scores, in blocks."""
-        best = Best(NOBODY, np.zeros(0, np.float32), np.zeros(0))
+    ) -> tuple[Best, float]:
+        """As ``best_of``, and the log-normaliser, from all scores, in blocks.
+
+        For a query whose candidates had no room.
+        """
+        best, normaliser = Best(NOBODY, np.zeros(0, np.float32), np.zeros(0)), -np.inf
         for shard in self.shards:
             for start in range(shard.start, shard.end, 16 * BLOCK_ROWS):
                 rows = np.arange(start, min(start + 16 * BLOCK_ROWS, shard.end))
-                rows = rows[~np.isin(rows, excluded)]
-                rows = np.concatenate([np.sort(best.rows), rows])
-                best = best_of(rows, self.scores(query, rows), k, keys)
-        return best
+                scores = self.scores(query, rows)
+                normaliser = np.logaddexp(normaliser, _log_sum_exp(scores))
+                is_left = np.isin(rows, excluded, invert=True)
+                rows = np.concatenate([best.rows, rows[is_left]])
+                scores = np.concatenate([best.scores, scores[is_left]])
+                order = np.argsort(rows)
+                best = best_of(rows[order], scores[order], k, keys)
+        return best, float(normaliser)
 
 
 class Shard:
@@ -253,6 +297,7 @@ class Shard:
         """
         if bias is None:
             return self._parts
+        bias = np.ascontiguousarray(bias, np.float32)
         own = (bias[part.start : min(part.start + len(part.scales), self.end)]
                for part in self._parts)  # fmt: skip
         biases = (_filled_up(one, -np.inf) for one in own)
@@ -272,7 +317,10 @@ class Shard:
     def scores(self, query: np.ndarray, rows: np.ndarray, rounded: bool) -> np.ndarray:
         """Scores of rows, counted from the first of the shard: float32, shape (rows,)."""
         scores = _products(self.vectors(rows, rounded), query)
-        return scores + self.arrays["bias"][rows] if "bias" in self.arrays else scores
+        if "bias" not in self.arrays:
+            return scores
+        bias = np.asarray(self.arrays["bias"][rows])
+        return np.where(bias > -np.inf, scores + bias, bias)
 
 
 def _parts_of(arrays: dict[str, np.ndarray], start: int) -> list[Part]:
@@ -351,6 +399,15 @@ def _scan_share(
         scan(part, first, last, asked, (0,) * at_once, passes[thread])
 
 
+def _log_sum_exp(scores: np.ndarray) -> float:
+    if not len(scores):
+        return -np.inf
+    top = np.float64(scores.max())
+    if top == -np.inf:
+        return -np.inf
+    return float(top + np.log(np.exp(scores.astype(np.float64) - top).sum()))
+
+
 @kernel
 def _products(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
     """Products of a query and each row, summed in float64 in an order that is always the same."""
@@ -372,6 +429,15 @@ def sampling_keys(seed: int, numbers: np.ndarray) -> np.ndarray:
 
     Returns:
         uint32, shape (queries, 2).
+
+    Raises:
+        DataError: the seed, or a number, is no whole number from 0.
     """
+    seed = whole_number("sampling_keys", "seed", seed, low=0, error=DataError)
+    numbers = np.asarray(numbers)
+    if numbers.ndim != 1 or (len(numbers) and numbers.dtype.kind not in "iu"):
+        raise DataError(f"sampling_keys: numbers must be whole numbers, got {described(numbers)}")
+    if (numbers < 0).any():
+        raise DataError(f"sampling_keys: numbers must be at least 0, got {numbers.min()}")
     pairs = [np.random.SeedSequence([seed, int(number)]).generate_state(2) for number in numbers]
     return np.array(pairs, np.uint32).reshape(-1, 2)

@@ -42,13 +42,15 @@ class ApproximateUsers:
                 f"{self.model.name} cannot simulate approximately: its weights are probabilities "
                 "among all users, whose sum takes the exact search"
             )
+        if n_probes is not None:
+            n_probes = whole_number("simulate", "n_probes", n_probes, low=1)
         if has_index(folder):
             self.index = ApproximateTable.open(folder, table)
         else:
             self.index = ApproximateTable.build(table)
             self.index.save(folder)
         if n_probes is not None:
-            self.index.n_probes = whole_number("simulate", "n_probes", n_probes, low=1)
+            self.index.n_probes = n_probes
 
     @property
     def settings(self) -> str:
