@@ -270,8 +270,15 @@ def client_of(service):
     return client
 
 
-@pytest.mark.parametrize("written", ["item", "interaction"])
-@pytest.mark.parametrize("served", ["text", "integers"])
+@pytest.mark.parametrize(
+    ("served", "written"),
+    [
+        ("text", "item"),
+        ("integers", "interaction"),
+        pytest.param("text", "interaction", marks=pytest.mark.slow),
+        pytest.param("integers", "item", marks=pytest.mark.slow),
+    ],
+)
 def test_a_model_with_ids_of_another_type_is_swapped_in_only_into_an_empty_store(
     two_types, settings, integer_model, toy_split, served, written
 ):
