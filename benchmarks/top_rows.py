@@ -5,8 +5,8 @@
     python benchmarks/top_rows.py --rows 1e6 --widths 64 --approximate --json approximate.json
 
 Systems are timed in turn, ``--rounds`` times, on the same vectors: clustered, with log-normal
-lengths. One of them only reads the 8-bit codes and their scales, with as many threads: this is the
-"limit". A single query takes so little time that each system gets one that is not timed first: a
+lengths. One of them only reads the 8-bit codes and their scales, in a plain loop with as many
+threads: "limit" is its time, which is above that of the machine's full read bandwidth. A single query takes so little time that each system gets one that is not timed first: a
 sleeping core, or what the system before has left in the caches, is none of its own. Recall counts
 the exact best 100 (in float64) that a system finds. At 1e8 rows the table is generated as 8-bit
 codes, without vectors (7.6 GB), and there are no peers: theirs would not fit.
