@@ -6,10 +6,11 @@
 
 Systems are timed in turn, ``--rounds`` times, on the same vectors: clustered, with log-normal
 lengths. One of them only reads the 8-bit codes and their scales, in a plain loop with as many
-threads: "limit" is its time, which is above that of the machine's full read bandwidth. A single query takes so little time that each system gets one that is not timed first: a
-sleeping core, or what the system before has left in the caches, is none of its own. Recall counts
-the exact best 100 (in float64) that a system finds. At 1e8 rows the table is generated as 8-bit
-codes, without vectors (7.6 GB), and there are no peers: theirs would not fit.
+threads: "limit" is its time, which is above that of the machine's full read bandwidth. A single
+query takes so little time that each system gets one that is not timed first: a sleeping core, or
+what the system before has left in the caches, is none of its own. Recall counts the exact best 100
+(in float64) that a system finds. At 1e8 rows the table is generated as 8-bit codes, without vectors
+(7.6 GB), and there are no peers: theirs would not fit.
 
 With --approximate the systems are the exact search and the inverted indices of faiss (extra ann),
 each at several numbers of lists read; recall is that of 100 queries.
