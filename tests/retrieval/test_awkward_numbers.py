@@ -52,6 +52,17 @@ def test_a_row_that_is_left_out_may_hold_anything_and_others_may_not(vectors, qu
     np.testing.assert_allclose(found.log_normalisers, logsumexp(others, axis=0), atol=1e-3)
 
 
+@pytest.mark.parametrize("wrong", [0, 4095, 4096, 8700])
+@pytest.mark.parametrize("others", [0, 1])
+def test_the_message_names_the_row_that_is_wrong(tmp_path, wrong, others):
+    vectors = np.full((N, WIDTH), others, np.float32)
+    vectors[wrong, 3] = np.nan
+    with pytest.raises(DataError, match=f"row {wrong} is not"):
+        VectorTable(vectors)
+    with pytest.raises(DataError, match=f"row {wrong} is not"):
+        write_table(tmp_path / "t", np.array_split(vectors, 3), N, WIDTH, rows_per_shard=4096)
+
+
 @pytest.mark.parametrize("factor", [1e-15, 1e-19, 1e-21, 1e-30, 1e-36, 1e-39, 1e15, 1e30])
 @pytest.mark.parametrize("width", [1, 3, 127])
 def test_tiny_and_huge_vectors_are_ranked_exactly(factor, width):
@@ -133,6 +144,7 @@ SEARCHES = [
     ({"threads": 1.5}, "threads must be a whole number from 1, got 1.5"),
     ({"excluded": [np.arange(2)]}, "excluded has 1 lists for 3 queries"),
     ({"excluded": [np.zeros(20, bool)] * 3}, "excluded must have row numbers.*bool"),
+    ({"excluded": [1, 2, 3]}, r"excluded must have row numbers.*of shape \(\) for query 0"),
     ({"queries": [["a"] * WIDTH]}, r"queries must be numbers of shape \(queries, 8\)"),
     ({"queries": [[1.0], [1.0, 2.0]]}, r"queries must be numbers of shape \(queries, 8\)"),
     ({"queries": np.ones((1, WIDTH), complex)}, "queries must be numbers.*complex128"),

@@ -143,10 +143,11 @@ class ApproximateTable:
             for shard, rows in _blocks(table):
                 vectors = _with_bias(shard, rows, with_bias)
                 vectors[:, table.width :] -= shift
-                if config.storage == "float16" and np.abs(vectors).max() > _LARGEST_FLOAT16:
+                largest = np.abs(vectors).max()
+                if config.storage == "float16" and largest > _LARGEST_FLOAT16:
                     raise ConfigError(
                         f"ApproximateTable: storage 'float16' holds numbers up to "
-                        f"{_LARGEST_FLOAT16}, got {np.abs(vectors).max():.6g}; use 'int8' or 'pq'"
+                        f"{_LARGEST_FLOAT16}, got {largest:.6g}; use 'int8' or 'pq'"
                     )
                 index.add_with_ids(vectors, rows + shard.start)
         return cls(index, table, config)

@@ -132,7 +132,12 @@ def log_normaliser_of(passes: Sequence[Pass], query: int) -> float:
     """Log of the sum of exp(score) over the rows of all threads."""
     with np.errstate(divide="ignore"):
         logs = [np.float64(one.tops[query]) + np.log(one.sums[query]) for one in passes]
-    return float(np.logaddexp.reduce(logs))
+    return log_sum_exp(np.array(logs))
+
+
+def log_sum_exp(scores: np.ndarray) -> float:
+    """Log of the sum of exp(score); -inf without scores."""
+    return float(np.logaddexp.reduce(scores, dtype=np.float64, initial=-np.inf))
 
 
 class Best(NamedTuple):

@@ -81,7 +81,7 @@ def _checked_rows(excluded: Sequence[Any] | None, n_queries: int) -> list[np.nda
     if len(found) != n_queries:
         raise DataError(f"search: excluded has {len(found)} lists for {n_queries} queries")
     for query, rows in enumerate(found):
-        if len(rows) and (rows.ndim != 1 or rows.dtype.kind not in "iu"):
+        if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
             raise DataError(
                 f"search: excluded must have row numbers for each query, got {rows.dtype} of shape "
                 f"{rows.shape} for query {query}"
@@ -132,8 +132,8 @@ def check_norms(
     rows = np.flatnonzero(norms == 0)
     if bias is not None:
         rows = rows[bias[rows] > -np.inf]
-    for start in range(0, len(rows), BLOCK_ROWS):
-        some = rows[start : start + BLOCK_ROWS]
+    for begin in range(0, len(rows), BLOCK_ROWS):
+        some = rows[begin : begin + BLOCK_ROWS]
         wrong = (vectors[some] != 0).any(axis=1)  # NaN is not equal to 0 either
         if wrong.any():
             row = int(some[np.argmax(wrong)])

@@ -79,17 +79,15 @@ class HistoryTable:
         bias: np.ndarray | None = None,
         start: int = 0,
     ) -> None:
-        for name, array, n_axes in (("items", items, 2), ("item_vectors", item_vectors, 2)):
-            if not isinstance(array, np.ndarray) or array.ndim != n_axes:
+        for name, array in (("items", items), ("item_vectors", item_vectors)):
+            if not isinstance(array, np.ndarray) or array.ndim != 2:
                 raise DataError(
-                    f"HistoryTable: {name} must be an array of {n_axes} axes, got "
-                    f"{described(array)}"
+                    f"HistoryTable: {name} must be an array of 2 axes, got {described(array)}"
                 )
-        if bias is not None:
-            bias = checked_bias("HistoryTable", bias, len(items))
-        bias = np.zeros(0, np.float32) if bias is None else bias
+        no_bias = np.zeros(0, np.float32)
+        bias = no_bias if bias is None else checked_bias("HistoryTable", bias, len(items))
         n_items, wanted = len(item_vectors), number_type(len(item_vectors))
-        if items.ndim != 2 or items.dtype != wanted or items.max(initial=0) > n_items:
+        if items.dtype != wanted or items.max(initial=0) > n_items:
             raise DataError(
                 f"HistoryTable: items must be {wanted.__name__} within 0..{n_items}, got "
                 f"{items.dtype} of shape {items.shape}, at most {items.max(initial=0)}"

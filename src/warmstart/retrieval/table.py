@@ -25,6 +25,7 @@ from warmstart.retrieval.best import (
     in_threads,
     left_out,
     log_normaliser_of,
+    log_sum_exp,
     new_pass,
 )
 from warmstart.retrieval.checks import check_norms, checked_bias, checked_search, described
@@ -239,9 +240,9 @@ class VectorTable:
         """A log-normaliser with the exact scores of some rows instead of the rounded ones."""
         rounded = rounded_queries(query[None])
         restored = (rounded["codes"][0, : self.width] * rounded["scales"][0]).astype(np.float32)
-        counted = _log_sum_exp(self.scores(restored, rows, rounded=True)) - log_normaliser
+        counted = log_sum_exp(self.scores(restored, rows, rounded=True)) - log_normaliser
         others = log_normaliser + np.log(-np.expm1(counted)) if counted < 0 else -np.inf
-        return float(np.logaddexp(_log_sum_exp(exact), others))
+        return float(np.logaddexp(log_sum_exp(exact), others))
 
     def _best_of_all(
         self, query: np.ndarray, k: int, excluded: np.ndarray, keys: np.ndarray | None
@@ -255,7 +256,7 @@ class VectorTable:
             for start in range(shard.start, shard.end, 16 * BLOCK_ROWS):
                 rows = np.arange(start, min(start + 16 * BLOCK_ROWS, shard.end))
                 scores = self.scores(query, rows)
-                normaliser = np.logaddexp(normaliser, _log_sum_exp(scores))
+                normaliser = np.logaddexp(normaliser, log_sum_exp(scores))
                 is_left = np.isin(rows, excluded, invert=True)
                 rows = np.concatenate([best.rows, rows[is_left]])
                 scores = np.concatenate([best.scores, scores[is_left]])
@@ -397,15 +398,6 @@ def _scan_share(
         shares = np.linspace(0, len(part.block_errors), len(passes) + 1).astype(int).tolist()
         first, last = list(pairwise(shares))[thread]
         scan(part, first, last, asked, (0,) * at_once, passes[thread])
-
-
-def _log_sum_exp(scores: np.ndarray) -> float:
-    if not len(scores):
-        return -np.inf
-    top = np.float64(scores.max())
-    if top == -np.inf:
-        return -np.inf
-    return float(top + np.log(np.exp(scores.astype(np.float64) - top).sum()))
 
 
 @kernel
