@@ -5,12 +5,13 @@
     python benchmarks/top_rows.py --rows 1e6 --widths 64 --approximate --json approximate.json
 
 Systems are timed in turn, ``--rounds`` times, on the same vectors: clustered, with log-normal
-lengths. One of them only reads the 8-bit codes and their scales, in a plain loop with as many
-threads: "limit" is its time, which is above that of the machine's full read bandwidth. A single
-query takes so little time that each system gets one that is not timed first: a sleeping core, or
-what the system before has left in the caches, is none of its own. Recall counts the exact best 100
-(in float64) that a system finds. At 1e8 rows the table is generated as 8-bit codes, without vectors
-(7.6 GB), and there are no peers: theirs would not fit.
+lengths. "bandwidth" is the time in which the machine reads the codes and scales at the highest rate
+of seven passes over a GiB, measured beside each table with as many threads. One of the systems
+reads them in a plain loop, which is slower than that. A single query takes so little time that each
+system gets one that is not timed first: a sleeping core, or what the system before has left in the
+caches, is none of its own. Recall counts the exact best 100 (in float64) that a system finds. At
+1e8 rows the table is generated as 8-bit codes, without vectors (7.6 GB), and there are no peers:
+theirs would not fit.
 
 With --approximate the systems are the exact search and the inverted indices of faiss (extra ann),
 each at several numbers of lists read; recall is that of 100 queries.
@@ -34,7 +35,7 @@ from warmstart.retrieval.rounding import rounded_vectors
 from warmstart.retrieval.table import Shard, VectorTable, sampling_keys
 
 K = 100
-LIMIT, SAMPLED = "reading the codes", "warmstart, sampled"
+PLAIN_LOOP, SAMPLED = "reading in a plain loop", "warmstart, sampled"
 INDICES = [
     IVFConfig(storage="float16"),
     IVFConfig(storage="int8"),
@@ -52,15 +53,33 @@ def _sum(values):
     return total
 
 
-def reading(table, threads):
+@numba.njit(fastmath=True, nogil=True)
+def _sum_of_floats(values):
+    total = np.float32(0)
+    for at in range(len(values)):
+        total += values[at]
+    return total
+
+
+def read_bandwidth(pool, threads):
+    """Bytes a second that all threads together read, best of 7 passes over 1 GiB."""
+    values = np.ones(2**28, np.float32)
+    parts = np.array_split(values, threads)
+    _sum_of_floats(values[:10])
+    times = []
+    for _ in range(7):
+        started = time.perf_counter()
+        list(pool.map(_sum_of_floats, parts))
+        times.append(time.perf_counter() - started)
+    return values.nbytes / min(times)
+
+
+def reading(table, pool, threads):
     """A call that reads codes and scales: bounds are read for few rows."""
     arrays = [shard.arrays[name] for shard in table.shards for name in ("codes", "scales")]
-    parts = [
-        part
-        for array in arrays
-        for part in np.array_split(array.reshape(-1).view(np.int64), threads)
-    ]
-    pool = ThreadPoolExecutor(threads)
+    whole = [array.reshape(-1).view(np.int8) for array in arrays]
+    whole = [array[: len(array) // 8 * 8].view(np.int64) for array in whole]
+    parts = [part for array in whole for part in np.array_split(array, threads)]
     return lambda _: list(pool.map(_sum, parts))
 
 
@@ -201,7 +220,7 @@ def measure_approximate(n, width, batches, rounds, threads):
     return found
 
 
-def measure(n, width, batches, rounds, threads):
+def measure(n, width, batches, rounds, threads, pool):
     rng = np.random.default_rng(0)
     if n > 3 * 10**7:
         vectors, table, others = None, codes_only(n, width, rng), {}
@@ -209,12 +228,14 @@ def measure(n, width, batches, rounds, threads):
         vectors = clustered(n, width, rng)
         table, others = VectorTable(vectors), peers(vectors, threads)
     queries = queries_near(table, max(batches), rng)
-    found = []
+    found, bandwidth = [], read_bandwidth(pool, threads)
+    print(f"read bandwidth {bandwidth / 1e9:.1f} GB/s with {threads} threads", flush=True)
+    seconds_to_read = n * (width + 4) / bandwidth
     for batch in batches:
         asked = queries[:batch]
         keys = sampling_keys(0, np.arange(batch))
         systems = {
-            LIMIT: reading(table, threads),
+            PLAIN_LOOP: reading(table, pool, threads),
             "warmstart": lambda q: table.search(q, K, threads=threads).rows,
             "warmstart, log-normalisers": lambda q: (
                 table.search(q, K, threads=threads, log_normalisers=True).rows
@@ -235,22 +256,22 @@ def measure(n, width, batches, rounds, threads):
                 times[name].append(time.perf_counter() - started)
         checked = min(batch, 4)
         exact = None if vectors is None else exact_rows(asked[:checked], vectors)
-        limit = statistics.median(times[LIMIT])
         for name, seconds in times.items():
             per_query = 1e3 * statistics.median(seconds) / batch
             recall = None
-            if exact is not None and name not in (LIMIT, SAMPLED):
+            if exact is not None and name not in (PLAIN_LOOP, SAMPLED):
                 pairs = zip(exact, results[name][:checked], strict=True)
                 recall = float(np.mean([len(set(a) & set(b)) / K for a, b in pairs]))
             record = {
                 "rows": n, "width": width, "batch": batch, "system": name,
                 "ms_per_query": per_query, "best_ms_per_query": 1e3 * min(seconds) / batch,
-                "of_limit": statistics.median(seconds) / limit, "recall": recall,
+                "times_bandwidth": statistics.median(seconds) / seconds_to_read,
+                "bandwidth": bandwidth, "recall": recall,
             }  # fmt: skip
             found.append(record)
             print(
                 f"{n:>11} x {width:<4} batch {batch:<3} {name:<28} {per_query:9.3f} ms a query, "
-                f"{record['of_limit']:6.2f} x limit, recall {recall}",
+                f"{record['times_bandwidth']:6.2f} x bandwidth, recall {recall}",
                 flush=True,
             )
     return found
@@ -284,7 +305,7 @@ def main():
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    records = []
+    records, pool = [], ThreadPoolExecutor(options.threads)
     for rows in options.rows.split(","):
         for width in options.widths.split(","):
             if float(rows) > 3e7 and int(width) > 64:
@@ -294,7 +315,7 @@ def main():
             if options.approximate:
                 records += measure_approximate(*asked)
             else:
-                records += measure(*asked)
+                records += measure(*asked, pool)
             if options.json:
                 written = {
                     "environment": environment(), "threads": options.threads, "records": records,
