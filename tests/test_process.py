@@ -240,6 +240,7 @@ def test_every_public_function_is_in_one_of_the_tables():
         "predict_proba",
         "warm_items",
         "item_rows",
+        "item_search",
         "cold_rows",
         "warm_vectors",
         "warm_queries",

@@ -62,6 +62,8 @@ from .lm.lora import LoRAConfig as LoRAConfig
 from .methods import METHODS as METHODS
 from .methods import build as build
 from .methods import load_model as load_model
+from .methods.a_llmrec import ALLMRec as ALLMRec
+from .methods.a_llmrec import ALLMRecConfig as ALLMRecConfig
 from .methods.cf_only import CFOnly as CFOnly
 from .methods.cf_only import CFOnlyConfig as CFOnlyConfig
 from .methods.coldllm import ColdLLM as ColdLLM

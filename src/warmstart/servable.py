@@ -130,7 +130,8 @@ class Servable(Recommender, AddsItems):
         """Return the states of unknown users, for a method that scores histories by itself.
 
         Args:
-            histories: their items, oldest first, at least one of them warm; cold items are ignored.
+            histories: their items, oldest first, at least one of them in ``counts_in_histories``;
+                the others are ignored.
             similar: finds known users with similar histories, for what is known of these alone.
         """
         raise NotImplementedError
@@ -222,6 +223,14 @@ class Servable(Recommender, AddsItems):
         return None
 
     @property
+    def counts_in_histories(self) -> np.ndarray:
+        """The items of the catalogue that tell something of a user whose history has them.
+
+        Bool, shape (n_items,). The default is that of a method that knows warm items only.
+        """
+        return self.fitted.warm
+
+    @property
     def audience_calibration(self) -> str:
         """How the "probabilities" of an audience were fitted; it completes "they are ..."."""
         return "not fitted to held-out items"
@@ -244,7 +253,7 @@ class Servable(Recommender, AddsItems):
         warm and of other items.
 
         Args:
-            histories: items of the catalogue, oldest first; only warm items count.
+            histories: items of the catalogue, oldest first; see ``counts_in_histories``.
             similar: finds similar users by ``fitted.positives``.
             others: further items of the histories.
         """
@@ -253,7 +262,7 @@ class Servable(Recommender, AddsItems):
         if not self._folds_in_histories:
             weights = similar.weights(known, None if others is None else others.users)
             return QueryStates(n, tuple(self._similar_parts(weights)))
-        counts = known @ fitted.warm.astype(np.float32)
+        counts = known @ self.counts_in_histories.astype(np.float32)
         rows = np.flatnonzero(counts)
         if others is None and len(rows) == n:
             return QueryStates(n, ((self._history_states(histories, similar), None),))

@@ -68,19 +68,31 @@ class TunableLM(nn.Module):
         lm: the frozen model; it stays usable and bit for bit unchanged.
         config: settings of the adapter.
         rng: source of the adapter's initial weights.
+        whole: train a copy of all weights instead of an adapter; ``config`` then has no effect.
 
     Raises:
         ConfigError: a target is not a linear map of this model.
     """
 
-    def __init__(self, lm: LanguageModel, config: LoRAConfig, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        lm: LanguageModel,
+        config: LoRAConfig,
+        rng: np.random.Generator,
+        *,
+        whole: bool = False,
+    ) -> None:
         super().__init__()
         self.lm = lm
         self.config = config
-        self.targets = lora_targets(lm, config)
         self.lora: LoraModel | None = None
         self.body, self.with_head = lm.body, lm.with_head
-        if config.rank:
+        if whole:
+            copied = copy.deepcopy({"body": lm.body, "with_head": lm.with_head})
+            self.body, self.with_head = copied["body"], copied["with_head"]
+            self.with_head.float().requires_grad_(True)
+        elif config.rank:
+            self.targets = lora_targets(lm, config)
             with torch_seed(rng):
                 self.lora = _adapted(_sharing_weights(lm.with_head), config, self.targets)
             self.body, self.with_head = _body_and_whole(lm, self.lora.model)
@@ -154,7 +166,7 @@ class TunableLM(nn.Module):
 
     def tuned(self) -> LanguageModel:
         """Return the LM with the current adapter, for inference; it shares the tensors."""
-        if self.lora is None:
+        if self.body is self.lm.body:
             return self.lm
         name = f"{self.lm.fingerprint} {self.adapter_hash()}"
         return replace(self._tuned(), fingerprint=hashlib.sha256(name.encode()).hexdigest())

@@ -167,7 +167,7 @@ def saved_bytes(lm: LanguageModel, tokens: int) -> int:
     """Estimate what the LM saves for the backward pass of a batch with this many tokens."""
     of_width, of_inner = _SAVED_PER_TOKEN[lm.spec.kind]
     per_token = _n_layers(lm) * (of_width * lm.width + of_inner * _inner_width(lm))
-    return tokens * per_token * FLOAT
+    return tokens * per_token * next(lm.body.parameters()).element_size()
 
 
 def memory_bytes(device: torch.device) -> float:

@@ -25,6 +25,7 @@ METHODS = {
     "ease_text": "warmstart.methods.ease_text:EaseText",
     "cf_only": "warmstart.methods.cf_only:CFOnly",
     "coldllm": "warmstart.methods.coldllm:ColdLLM",
+    "a_llmrec": "warmstart.methods.a_llmrec:ALLMRec",
     "filterllm": "warmstart.methods.filterllm:FilterLLM",
 }
 

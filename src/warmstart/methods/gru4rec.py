@@ -5,7 +5,7 @@ Networks", ICLR 2016 (arXiv 1511.06939). The network is in ``backbones.sequence.
 """
 
 from warmstart.backbones.sequence.gru4rec import Gru4RecConfig
-from warmstart.backbones.sequence.recommender import SequenceRecommender
+from warmstart.backbones.sequence_recommender import SequenceRecommender
 from warmstart.core import Traits
 
 

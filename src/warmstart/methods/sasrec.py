@@ -4,8 +4,8 @@ Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018 (arXiv 1
 network and its differences from the paper are in ``backbones.sequence.sasrec``.
 """
 
-from warmstart.backbones.sequence.recommender import SequenceRecommender
 from warmstart.backbones.sequence.sasrec import SasRecConfig
+from warmstart.backbones.sequence_recommender import SequenceRecommender
 from warmstart.core import Traits
 
 

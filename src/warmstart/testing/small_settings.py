@@ -27,6 +27,20 @@ _FUNNEL = {
     "judge": {"lora": {"rank": 2}, "history_length": 3, "hard_pool": 10, "epochs": 4},
 }
 
+_PROMPTS = {
+    **{"history_length": 3, "title_tokens": 3, "n_candidates": 4, "head_width": 16},
+    **{"introduction": "this person chose", "question": "choose", "answer": "answer"},
+    **{"epochs": 4, "learning_rate": 3e-3, "question_rate": 0.5},
+}
+_ALIGNED = {
+    "backbone": {
+        **{"kind": "sasrec", "width": 16, "epochs": 30, "learning_rate": 1e-2},
+        **{"dropout": 0.1, "batch_size": 64},
+    },
+    "alignment": {"width": 16, "epochs": 30, "learning_rate": 1e-2, "batch_size": 256},
+    "tuning": _PROMPTS,
+}
+
 METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "random": {},
     "popular": {},
@@ -63,6 +77,16 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
         "cold_score": "fold_in",
         **_TOKENS,
     },
+    "a_llmrec": _ALIGNED,
+    "a_llmrec/alignment": {**_ALIGNED, "scoring": "alignment"},
+    "a_llmrec/lora": {
+        "backbone": {**_ALIGNED["backbone"], "kind": "gru4rec"},
+        "alignment": {
+            **{"width": 16, "text_encoder": "lora", "lora": {"rank": 2}, "batch_size": 64},
+            **{"epochs": 12, "learning_rate": 1e-2, "encoder_learning_rate": 1e-3},
+        },
+        "tuning": {**_PROMPTS, "lora": {"rank": 2}, "item_token": "backbone"},
+    },
     "coldllm": {"backbone": BACKBONE_SETTINGS["bpr"], **_FUNNEL},
     "coldllm/causal": {
         "backbone": BACKBONE_SETTINGS["ials"],
@@ -82,8 +106,8 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
 
 BACKBONE_VARIANTS: dict[str, dict[str, Any]] = {
     f"{method}/{kind}": {**METHOD_SETTINGS[method], "backbone": settings}
-    for method in ("cf_only", "filterllm", "coldllm")
+    for method in ("cf_only", "filterllm", "coldllm", "a_llmrec")
     for kind, settings in BACKBONE_SETTINGS.items()
-    if settings != METHOD_SETTINGS[method]["backbone"]
+    if settings != METHOD_SETTINGS[method]["backbone"] and (method, kind) != ("a_llmrec", "ease")
 }
 """Methods on each other kind of backbone; only the checks that share one fit run on them."""

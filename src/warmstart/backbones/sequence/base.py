@@ -6,13 +6,14 @@ no new training, and any user can be asked for by a history.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
 from scipy import sparse
+from torch.nn import functional
 
 from warmstart.backbones.base import check_fold_in, required_arrays
 from warmstart.backbones.configured import Configured
@@ -106,33 +107,95 @@ class SequenceBackbone(Configured, ABC):
         self.chosen_config = config.model_copy(update={"epochs": outcome.best_epoch})
         return self
 
-    def encode(self, histories: Histories) -> np.ndarray:
+    def encode(self, histories: Histories, vectors: np.ndarray | None = None) -> np.ndarray:
         """Compute the state after the newest event of each history.
 
         Items without a vector are skipped. A history of none but such items, or of none at all,
         has no state: its row is NaN.
 
+        Args:
+            histories: items of the fit or, with ``vectors``, of their rows.
+            vectors: vectors to read instead of the learned ones, for histories with items that the
+                fit did not know: float32, shape (any number of items, width), NaN without one.
+
         Returns:
             float32, shape (histories, width). A row does not depend on the other histories.
 
         Raises:
-            DataError: an item is not in 0..n_items - 1.
+            DataError: an item is no row of the vectors, or these have another width.
             NotFittedError: before ``fit`` or ``restore``.
         """
-        network, known = self._fitted, self._known(histories).last(self.config.max_length)
+        known, _, table = self._readable(histories, vectors)
+        states = np.full((len(histories), self.config.width), np.nan, np.float32)
+        for batch, found, _ in self._read(known, table):
+            states[batch] = found[np.arange(len(batch)), known.lengths[batch] - 1]
+        return states
+
+    def encode_events(self, histories: Histories, vectors: np.ndarray | None = None) -> np.ndarray:
+        """Compute the state after every event, from it and the events before it.
+
+        Args:
+            histories: as ``encode``.
+            vectors: as ``encode``.
+
+        Returns:
+            float32, shape (events, width); NaN at events whose item has no vector, and at those
+            that have ``max_length`` newer ones in their history.
+
+        Raises:
+            DataError, NotFittedError: as ``encode``.
+        """
+        known, events, table = self._readable(histories, vectors)
+        states = np.full((len(histories.items), self.config.width), np.nan, np.float32)
+        for batch, found, real in self._read(known, table):
+            starts = np.repeat(known.offsets[batch], known.lengths[batch])
+            states[events[starts + np.nonzero(real)[1]]] = found[real]
+        return states
+
+    def _readable(
+        self, histories: Histories, vectors: np.ndarray | None
+    ) -> tuple[Histories, np.ndarray, torch.Tensor]:
+        """The newest events with vectors, where they stand in ``histories``, and the vectors.
+
+        Items of the result are rows of the vectors.
+        """
+        network = self._fitted
+        if vectors is None:
+            check_items(self.name, histories, len(self._rows))
+            rows, table = self._rows, network.items.detach()
+        else:
+            check_items(self.name, histories, len(vectors))
+            if vectors.shape[1:] != (self.config.width,):
+                raise DataError(
+                    f"backbone {self.name}: vectors have shape {vectors.shape}; allowed: (items, "
+                    f"{self.config.width})"
+                )
+            rows = np.where(np.isfinite(vectors).all(axis=1), np.arange(len(vectors)), -1)
+            table = torch.from_numpy(np.nan_to_num(vectors)).to(network.items.device)
+        numbered = Histories(histories.offsets, histories.items, np.arange(len(histories.items)))
+        known = numbered.where(rows[histories.items] >= 0).last(self.config.max_length)
+        assert known.times is not None
+        return Histories(known.offsets, rows[known.items]), known.times, table
+
+    @torch.no_grad()
+    def _read(
+        self, known: Histories, table: torch.Tensor
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Read histories that are not empty, in batches of similar lengths.
+
+        Yields:
+            Numbers of the histories, the states after each of their events, float32, shape
+            (batch, longest, width), and which of these are real, bool, shape (batch, longest).
+        """
+        network = self._fitted.eval()
         windows = Windows(known.offsets[:-1], known.offsets[1:], known.items.astype(np.int64))
-        states = np.full((len(known), self.config.width), np.nan, np.float32)
         order = np.argsort(known.lengths, kind="stable")
         order = order[known.lengths[order] > 0]
-        network.eval()
-        with torch.no_grad():
-            for begin in range(0, len(order), _HISTORIES_AT_ONCE):
-                batch = order[begin : begin + _HISTORIES_AT_ONCE]
-                items = torch.from_numpy(windows.padded(batch)[0]).to(network.items.device)
-                newest = torch.from_numpy(known.lengths[batch] - 1).to(items.device)
-                found = network(items)[torch.arange(len(batch), device=items.device), newest]
-                states[batch] = found.cpu().numpy()
-        return states
+        for begin in range(0, len(order), _HISTORIES_AT_ONCE):
+            batch = order[begin : begin + _HISTORIES_AT_ONCE]
+            items, real = windows.padded(batch)
+            read = functional.embedding(torch.from_numpy(items).to(table.device), table)
+            yield batch, network.states(read).cpu().numpy(), real
 
     @property
     def n_items(self) -> int:

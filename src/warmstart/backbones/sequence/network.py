@@ -65,7 +65,14 @@ class SequenceNetwork(nn.Module, ABC):
             float32, shape (histories, length, width); state @ ``table().T`` are the logits of the
             next item.
         """
-        vectors = functional.embedding(items, self.items)
+        return self.states(functional.embedding(items, self.items))
+
+    def states(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Compute a state after each item, as ``forward``, from the items' vectors.
+
+        Args:
+            vectors: float32, shape (histories, length, width).
+        """
         if self.temperature is None:
             return self.read(vectors)
         states = self.read(functional.normalize(vectors, dim=2) * self.width**0.5)

@@ -215,8 +215,8 @@ def abilities_serve_other_items_of_a_history(case: Case) -> None:
     weights = similar.weights(nothing, clicks)[:, users]
     expected = weights @ model.score(Queries.of_users(users), warm)
     assert_close(model.score_warm(states, model.warm_items(warm)), expected)
-    cold = np.flatnonzero(~model.fitted.warm)
-    some_known = Histories.from_lists([[], warm[:2], cold[:1]])
+    unread = np.flatnonzero(~model.counts_in_histories)
+    some_known = Histories.from_lists([[], warm[:2], unread[:1]])
     assert model.history_states(some_known, similar).answered.tolist() == [False, True, False]
     scores = model.score(Queries.of_histories(some_known), warm)
     assert np.isnan(scores[[0, 2]]).all()

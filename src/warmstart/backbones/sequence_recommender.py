@@ -6,20 +6,16 @@ import numpy as np
 from scipy import sparse
 
 from warmstart.abilities import FoldsIn
+from warmstart.backbones.fit import fit_sequence
 from warmstart.backbones.sequence import SequenceBackbone, SequenceConfig, build_sequence
 from warmstart.backbones.sequence.fold_in import ItemFoldIn, evenly_spaced
 from warmstart.core import FitContext, LanguageModels
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
-from warmstart.rank import mean_metric
 from warmstart.retrieval.queries import ProductQueries
-from warmstart.run import stage_key
 from warmstart.servable import ItemEncoding, ItemRows, QueryStates, Servable
 from warmstart.similar_users import SimilarUsers
-
-METRIC = "ndcg@10"
-"""Metric for early stopping, on the validation slice with all queries."""
 
 
 class SequenceRecommender(Servable, FoldsIn):
@@ -31,25 +27,9 @@ class SequenceRecommender(Servable, FoldsIn):
     """
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
-        config = cast(SequenceConfig, self.config)
-        seed = int(context.rng.spawn(1)[0].integers(2**63))
-        task, validate, validated_on = context.task("all", "warm"), None, None
-        self._vectors, self._item_fold_in = None, None
-        self._backbone = build_sequence(config)
-        if task is not None:
-            validated_on = task.hash
-            validate = lambda: mean_metric(self._score, task, METRIC)  # noqa: E731
-        key = stage_key([config, data.n_items, data.interactions.order_hash, seed, validated_on])
-        with context.run.stage(f"backbone-{config.kind}", key, code=__name__) as folder:
-            self._backbone.fit(
-                data.histories,
-                data.n_items,
-                validate=validate,
-                rng=np.random.default_rng(seed),
-                run_folder=folder,
-            )
+        self._backbone = fit_sequence(cast(SequenceConfig, self.config), data, context)
         self.fitted.choices = {"epochs": self._backbone.chosen_config.epochs}
-        self._vectors = self._backbone.item_vectors
+        self._vectors, self._item_fold_in = self._backbone.item_vectors, None
 
     @property
     def backbone(self) -> SequenceBackbone:
@@ -72,7 +52,7 @@ class SequenceRecommender(Servable, FoldsIn):
 
     def warm_items(self, items: np.ndarray) -> np.ndarray:
         """Vectors of the items."""
-        return self._item_vectors[items]
+        return self._vectors[items]
 
     def _score_warm(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
         return states @ items.T
@@ -82,7 +62,7 @@ class SequenceRecommender(Servable, FoldsIn):
 
     def cold_rows(self, items: np.ndarray) -> ItemRows:
         """Vectors of the items that were folded in."""
-        return {"vectors": self._item_vectors[items]}
+        return {"vectors": self._vectors[items]}
 
     def can_score(self, rows: ItemRows) -> np.ndarray:
         return np.asarray(np.isfinite(rows["vectors"]).all(axis=1))
@@ -125,24 +105,19 @@ class SequenceRecommender(Servable, FoldsIn):
         return self._item_fold_in
 
     def _fold_in(self, rows: np.ndarray, clicks: sparse.csr_matrix) -> None:
-        vectors = self._item_vectors.copy()
+        vectors = self._vectors.copy()
         vectors[rows] = self.observed_rows(clicks)["vectors"]
         self._vectors = vectors
 
     def _add_items(self, items: Catalogue) -> None:
-        self._vectors = np.concatenate([self._item_vectors, self._no_vectors(len(items))])
+        self._vectors = np.concatenate([self._vectors, self._no_vectors(len(items))])
 
     def _no_vectors(self, n: int) -> np.ndarray:
         """Vectors of items without events: NaN."""
         return np.full((n, self.config.width), np.nan, np.float32)
 
-    @property
-    def _item_vectors(self) -> np.ndarray:
-        """Vectors of the catalogue; during the fit, those of the current epoch."""
-        return self._backbone.item_vectors if self._vectors is None else self._vectors
-
     def _state(self) -> dict[str, np.ndarray]:
-        cold = self._item_vectors[~self.fitted.warm]
+        cold = self._vectors[~self.fitted.warm]
         return {**self._backbone.state(), "cold_vectors": cold}
 
     def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:

@@ -1,0 +1,178 @@
+"""a_llmrec on frozen candidates: the four ways of scoring, and what its tokens are worth.
+
+    python benchmarks/a_llmrec.py SPLIT CANDIDATES... --config EXPERIMENT.toml --run RUN --json OUT
+
+Fits the method labelled a_llmrec of the experiment on SPLIT, reusing the stages that are complete
+in RUN, and asks a sample of the test queries of each split of CANDIDATES (``warmstart split
+--candidates uni19``). Prints hit@1, with intervals of the difference from the backbone, paired over
+queries:
+
+- the backbone alone, "alignment" (stage 1), "retrieval", "likelihood", "generation";
+- "likelihood" with the states of the backbone swapped among the users, with the vectors of the
+  items permuted, and with the history in random order;
+- the share of queries whose choice stays if the candidates are given in another order, and hit@1
+  with the true item first and last in the question.
+"""
+
+import json as jsonlib
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from environment import environment
+
+from warmstart.collaborative_lm.model import PromptModel, Told, told_histories
+from warmstart.data.histories import Histories
+from warmstart.data.splits.files import load_split
+from warmstart.data.tasks import RankingTask
+from warmstart.evaluation.significance import intervals, paired_intervals
+from warmstart.experiment.spec import read_experiment
+from warmstart.lm import CausalLMConfig, LMConfig, load_causal_lm, load_encoder
+from warmstart.methods.a_llmrec import ALLMRec
+from warmstart.run import Run
+
+
+def main(
+    split: Path,
+    candidates: list[Path],
+    config: Annotated[Path, typer.Option()],
+    run: Annotated[Path | None, typer.Option()] = None,
+    encoder: str = "default",
+    lm: str = "default",
+    label: str = "a_llmrec",
+    queries: int = 1000,
+    batch_size: int = 32,
+    seed: int = 0,
+    json: Path | None = None,
+) -> None:
+    """Print the tables and write OUT."""
+    spec = next(s for s in read_experiment(config).method if s.display_name == label)
+    model = ALLMRec(ALLMRec.config_type.build(spec.full_settings))
+    parts = load_split(split)
+    model.fit(
+        parts.train,
+        valid=parts.validation(),
+        encoder=load_encoder(LMConfig(source=encoder, batch_size=batch_size)),
+        lm=load_causal_lm(CausalLMConfig(source=lm, batch_size=batch_size)),
+        rng=np.random.default_rng(seed),
+        run=Run(run),
+    )
+    found = {"environment": environment(), "chosen": model.fitted.choices, "queries": queries}
+    for folder in candidates:
+        task = load_split(folder).tasks("test")["all"]
+        assert isinstance(task, RankingTask)
+        rows = np.linspace(0, len(task.queries) - 1, min(queries, len(task.queries)))
+        name = load_split(folder).metric_suffix.removeprefix("~")
+        found[name] = _rows(model, task.take(rows.astype(np.int64)), name)
+        if json is not None:
+            json.write_text(jsonlib.dumps(found, indent=1))
+
+
+def _rows(model: ALLMRec, task: RankingTask, name: str) -> dict:
+    histories, items = task.queries.histories, task.candidates
+    assert histories is not None
+    target = np.argmax(items == task.relevance.indices[:, None], axis=1)
+    told = told_histories(
+        model._backbone, model._items, histories, model.config.tuning.history_length
+    )
+    prompted, rng = model._prompted, np.random.default_rng(0)
+    seconds: dict[str, float] = {}
+
+    def hits(scores: np.ndarray) -> np.ndarray:
+        best = np.nan_to_num(scores, nan=-np.inf).argmax(axis=1)
+        return (best == target).astype(np.float64)
+
+    def of_vectors(vectors: np.ndarray, states: np.ndarray) -> np.ndarray:
+        return np.einsum("qd,qcd->qc", states, np.nan_to_num(vectors)[items])
+
+    states = model._backbone.encode(histories)
+    rows = {
+        "backbone": hits(of_vectors(model._backbone.item_vectors, states)),
+        "alignment": hits(of_vectors(model._items.scoring, states)),
+    }
+    for scoring in ("retrieval", "likelihood", "generation"):
+        started = time.perf_counter()
+        model.config = model.config.model_copy(update={"scoring": scoring})
+        rows[scoring] = hits(model.score(task.queries, items))
+        seconds[scoring] = time.perf_counter() - started
+    model.config = model.config.model_copy(update={"scoring": "retrieval"})
+    own = prompted.likelihoods(told, items)
+    if name.startswith("uni"):
+        rows |= {
+            label: hits(likelihoods)
+            for label, likelihoods in _controls(prompted, told, items, rng).items()
+        }
+        mixed = _in_random_order(model, histories, rng)
+        rows["likelihood, history shuffled"] = hits(prompted.likelihoods(mixed, items))
+    labels = list(rows)
+    table = np.stack([rows[label] for label in labels], axis=1)
+    result: dict = {
+        label: {"hit@1": [found.value, found.low, found.high]}
+        for label, found in zip(labels, intervals(table), strict=True)
+    }
+    gains = paired_intervals(table, np.broadcast_to(table[:, :1], table.shape))
+    for label, gain in zip(labels, gains, strict=True):
+        result[label]["difference from the backbone"] = [gain.value, gain.low, gain.high]
+    if name.startswith("uni"):
+        result["order"] = _order(prompted, told, items, target, own)
+    result["seconds"] = seconds
+    for label, row in result.items():
+        print(name, label, row, flush=True)
+    return result
+
+
+def _controls(
+    model: PromptModel, told: Told, items: np.ndarray, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Likelihoods with the states, and with the vectors, of others."""
+    swapped = replace(told, states=told.states[rng.permutation(len(told.states))])
+    own, model.vectors = model.vectors, model.vectors[rng.permutation(len(model.vectors))]
+    permuted = model.likelihoods(told, items)
+    model.vectors = own
+    return {
+        "likelihood, states of others": model.likelihoods(swapped, items),
+        "likelihood, vectors of other items": permuted,
+    }
+
+
+def _in_random_order(model: ALLMRec, histories: Histories, rng: np.random.Generator) -> Told:
+    order = np.lexsort((rng.random(len(histories.items)), histories.queries))
+    mixed = Histories(histories.offsets, histories.items[order])
+    return told_histories(model._backbone, model._items, mixed, model.config.tuning.history_length)
+
+
+def _order(
+    model: PromptModel, told: Told, items: np.ndarray, target: np.ndarray, own: np.ndarray
+) -> dict:
+    """What the order of the candidates changes, as it is asked, and if it were not made neutral."""
+    rows = np.arange(len(items))
+    place = np.arange(items.shape[1])
+
+    def with_target_at(first: bool) -> float:
+        moved = np.where(place == target[:, None], -1 if first else items.shape[1], place)
+        order = np.argsort(moved, axis=1, kind="stable")
+        asked = np.take_along_axis(items, order, axis=1)
+        found = model.likelihoods(told, asked, in_neutral_order=False)
+        return float((found.argmax(axis=1) == (0 if first else items.shape[1] - 1)).mean())
+
+    chosen = items[rows, own.argmax(axis=1)]
+    backwards = items[:, ::-1]
+    neutral = model.likelihoods(told, backwards)
+    raw = model.likelihoods(told, items, in_neutral_order=False)
+    raw_backwards = model.likelihoods(told, backwards, in_neutral_order=False)
+    raw_choice = items[rows, raw.argmax(axis=1)]
+    return {
+        "same choice": float((backwards[rows, neutral.argmax(axis=1)] == chosen).mean()),
+        "same choice, order as given": float(
+            (backwards[rows, raw_backwards.argmax(axis=1)] == raw_choice).mean()
+        ),
+        "hit@1, true item first": with_target_at(True),
+        "hit@1, true item last": with_target_at(False),
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""A causal language model that reads the vectors of a collaborative model beside the words."""

@@ -1,0 +1,248 @@
+"""The two stages of A-LLMRec as stages of a fit: resumable, stopped early on validation."""
+
+import logging
+
+import numpy as np
+
+from warmstart.backbones.next_item import NextItemModel
+from warmstart.collaborative_lm.alignment import (
+    AlignmentConfig,
+    AlignmentTrainee,
+    NextItems,
+    new_alignment,
+    spread,
+)
+from warmstart.collaborative_lm.items import AlignedItems
+from warmstart.collaborative_lm.model import PromptModel, Told, told_histories
+from warmstart.collaborative_lm.network import new_network
+from warmstart.collaborative_lm.prompts import PromptWriter
+from warmstart.collaborative_lm.tuning import PromptTrainee, PromptTuningConfig, training_windows
+from warmstart.core import FitContext
+from warmstart.data.dataset import Dataset
+from warmstart.data.histories import Histories
+from warmstart.data.queries import Queries
+from warmstart.data.tasks import RankingTask
+from warmstart.lm.causal import CausalLM
+from warmstart.lm.lora import TunableLM
+from warmstart.lm.texts import tokenize
+from warmstart.rank import mean_metric
+from warmstart.train import Schedule, train_stage
+
+logger = logging.getLogger(__name__)
+
+METRIC = "ndcg@10"
+"""Metric of validation."""
+ALL = ("all", "overall", "warm")
+"""Names of the slice with all queries, the first that there is."""
+
+
+def fit_alignment(
+    config: AlignmentConfig,
+    backbone: NextItemModel,
+    data: Dataset,
+    texts: np.ndarray,
+    context: FitContext,
+    rng: np.random.Generator,
+    n_queries: int,
+) -> tuple[AlignedItems, TunableLM | None, int | None]:
+    """Train stage 1.
+
+    Args:
+        config: the settings.
+        backbone: the fitted backbone; it does not change.
+        data: the training data.
+        texts: text vectors of the items, float32, shape (n_items, text width).
+        context: validation, text encoder, and the folder of checkpoints.
+        rng: the only source of randomness.
+        n_queries: queries of validation that the best epoch is chosen on.
+
+    Returns:
+        The aligned items, the trained text encoder if there is one, and the chosen number of epochs
+        if there is validation.
+    """
+    warm, learned = np.flatnonzero(data.warm), backbone.item_vectors
+    following = next_items(data, backbone, last=config.positions == "last")
+    alignment = new_alignment(learned[warm], texts[warm], config.width, rng.spawn(1)[0])
+    tunable, tokens = None, None
+    if config.text_encoder != "frozen":
+        whole = config.text_encoder == "full"
+        tunable = TunableLM(context.encoder.lm, config.lora, rng.spawn(1)[0], whole=whole)
+        tokens = tokenize(tunable.lm, [data.catalogue.texts[row] for row in warm])
+
+    def aligned(found: np.ndarray, vectors: np.ndarray = learned) -> AlignedItems:
+        return AlignedItems(alignment, vectors, found)
+
+    validate, validated_on = None, None
+    every, cold = context.task(*ALL), context.task("cold", *ALL)
+    if every is not None and cold is not None:
+        asked = [sampled(every, n_queries), sampled(cold, n_queries)]
+        states = [backbone.encode(histories_of(task, data)) for task in asked]
+        validated_on = " ".join(task.hash for task in asked)
+
+        def mean_of_both_sides() -> float:
+            """All items by what is known of them, and "cold" ones, or all, by their texts."""
+            found = texts if tunable is None else tunable.encode(data.catalogue.texts)
+            items = aligned(found).scoring, aligned(found, learned[:0]).scoring
+            sides = zip(asked, states, items, strict=True)
+            return float(np.mean([product_metric(*side) for side in sides]))
+
+        validate = mean_of_both_sides
+    result = train_stage(
+        context.run,
+        "align",
+        AlignmentTrainee(
+            alignment, learned[warm], texts[warm], following, config, tunable, tokens
+        ),
+        Schedule(config.epochs, 1, config.patience, METRIC),
+        rng,
+        depends_on=[
+            config, data.hash, learned, following.states, context.encoder.lm.fingerprint, n_queries,
+        ],
+        validate=validate,
+        validated_on=validated_on,
+        code=__name__,
+    )  # fmt: skip
+    if tunable is not None:
+        texts = tunable.encode(data.catalogue.texts)
+    items = aligned(texts)
+    for side, joint in (("items", items.joint), ("texts", items.joint_of_texts)):
+        measured = spread(joint[warm])
+        logger.info("joint vectors of %s: %s", side, measured)
+    return items, tunable, None if validate is None else result.best_epoch
+
+
+def fit_prompts(
+    config: PromptTuningConfig,
+    backbone: NextItemModel,
+    items: AlignedItems,
+    slots: tuple[np.ndarray, np.ndarray],
+    data: Dataset,
+    text_states: np.ndarray,
+    causal: CausalLM,
+    context: FitContext,
+    rng: np.random.Generator,
+) -> tuple[PromptModel, TunableLM, int | None]:
+    """Train stage 2.
+
+    Args:
+        config: the settings.
+        backbone: the fitted backbone; it does not change.
+        items: the aligned items.
+        slots: what is read at the slots of the items, and what is read there of new items.
+        data: the training data.
+        text_states: states of the LM after the texts, float32, shape (n_items, LM width).
+        causal: the LM; it does not change.
+        context: validation and the folder of checkpoints.
+        rng: the only source of randomness.
+
+    Returns:
+        The model, the LM with its adapter, and the chosen number of epochs if validation chose it.
+    """
+    tunable = TunableLM(causal.lm, config.lora, rng.spawn(1)[0])
+    states = backbone.encode_events(data.histories)
+    scale = float(np.sqrt(np.nanmean(np.square(states)))) or 1.0
+    widths = states.shape[1], slots[0].shape[1]
+    network = new_network(*widths, causal.words(), config, rng.spawn(1)[0])
+    writer = PromptWriter(causal.lm, data.catalogue.texts, config)
+    model = PromptModel(CausalLM(tunable.tuned()), network, writer, slots[0], text_states, scale)
+    if not config.epochs:
+        return model, tunable, None
+    windows, events, owners = training_windows(data.histories, config.history_length)
+    trainee = PromptTrainee(
+        model,
+        tunable,
+        Told(windows, states[events]),
+        data.histories.items[events + 1].astype(np.int64),
+        np.flatnonzero(data.warm),
+        slots[1],
+        data.histories.matrix(data.n_items)[owners],
+        config,
+    )
+    validate, validated_on = None, None
+    task = context.task(*ALL)
+    if task is not None and config.retrieval_weight:
+        asked = sampled(task, config.validation_queries)
+        told = told_histories(backbone, items, histories_of(asked, data), config.history_length)
+        validated_on = asked.hash
+        validate = lambda: product_metric(  # noqa: E731
+            asked, model.user_rows(told), model.item_rows(slots[0], text_states)
+        )
+    result = train_stage(
+        context.run,
+        "prompts",
+        trainee,
+        Schedule(config.epochs, 1, config.patience, METRIC),
+        rng,
+        depends_on=[config, data.hash, *slots, states, causal.lm.fingerprint],
+        validate=validate,
+        validated_on=validated_on,
+        code=__name__,
+    )
+    model.causal = CausalLM(tunable.tuned())
+    return model, tunable, None if validate is None else result.best_epoch
+
+
+def next_items(data: Dataset, backbone: NextItemModel, *, last: bool) -> NextItems:
+    """Collect the states of the training histories and the warm items that follow them.
+
+    Args:
+        data: the training data.
+        backbone: computes the states.
+        last: only the last item of each history.
+    """
+    histories, warm = data.histories, np.flatnonzero(data.warm)
+    place = np.full(data.n_items, -1)
+    place[warm] = np.arange(len(warm))
+    states = backbone.encode_events(histories)
+    owners = histories.queries
+    events = np.flatnonzero(owners[:-1] == owners[1:])
+    if last:
+        ends = histories.offsets[1:][histories.lengths >= 2] - 2
+        events = ends.astype(np.int64)
+    events = events[np.isfinite(states[events]).all(axis=1)]
+    seen = histories.matrix(data.n_items)[:, warm].tocsr()
+    seen.sort_indices()
+    return NextItems(states[events], place[histories.items[events + 1]], owners[events], seen)
+
+
+def sampled(task: RankingTask, n: int) -> RankingTask:
+    """Take at most ``n`` queries, evenly spaced."""
+    if len(task.queries) <= n:
+        return task
+    return task.take(np.linspace(0, len(task.queries) - 1, n).astype(np.int64))
+
+
+def histories_of(task: RankingTask, data: Dataset) -> Histories:
+    """The history of each query: the given one, or that of the known user in training."""
+    given = task.queries.histories
+    return data.histories.take(task.queries.users) if given is None else given
+
+
+def product_metric(task: RankingTask, users: np.ndarray, items: np.ndarray) -> float:
+    """Rank by products of vectors of the queries and of all items, NaN where there are none."""
+    rows = items if task.candidates.ndim == 2 else items[task.candidates]
+    return score_metric(task, users @ rows.T)
+
+
+def score_metric(task: RankingTask, scores: np.ndarray) -> float:
+    """Rank by given scores.
+
+    Args:
+        task: the task.
+        scores: of its candidates or, if each query has its own, of all items; float32, shape
+            (queries, candidates or items).
+    """
+    numbered = RankingTask(
+        task.name,
+        Queries.of_users(np.arange(len(scores))),
+        task.candidates,
+        task.relevance,
+        task.masked,
+        ties=task.ties,
+    )
+    own = task.candidates.ndim == 2
+    return mean_metric(
+        lambda queries, rows: scores[queries.users][:, rows] if own else scores[queries.users],
+        numbered,
+        METRIC,
+    )

@@ -1,0 +1,138 @@
+"""The score as a weighted sum of three inner products, whose weights validation chooses.
+
+    backbone    state of the backbone . decoded joint vector of the item
+    lm          h of the language model . g of the item
+    text        mean text vector of the history . text vector of the item
+
+Each part is scaled to one standard deviation over items. Warm and cold items have weights of their
+own: a decoded vector tells less of a cold item, its text as much as of any other.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from pydantic import Field
+
+from warmstart.collaborative_lm.fit import score_metric
+from warmstart.config import Config
+from warmstart.data.tasks import RankingTask
+
+GRID = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
+_FACTORS = tuple(2 ** (step / 2) for step in range(-6, 7))
+_ROUNDS = 2  # of the search, one weight after the other
+
+
+class PartWeights(Config):
+    """Weights of the parts of a score.
+
+    Attributes:
+        backbone: of the aligned backbone.
+        lm: of the language model.
+        text: of the similarity of texts.
+    """
+
+    backbone: float = Field(default=1.0, ge=0)
+    lm: float = Field(default=0.5, ge=0)
+    text: float = Field(default=0.2, ge=0)
+
+
+def parts_of(widths: Mapping[str, int]) -> dict[str, slice]:
+    """The columns of each part, by the widths of their vectors."""
+    ends = np.cumsum(list(widths.values())).tolist()
+    return {
+        name: slice(end - width, end)
+        for (name, width), end in zip(widths.items(), ends, strict=True)
+    }
+
+
+def weighted(items: np.ndarray, parts: Mapping[str, slice], weights: PartWeights) -> np.ndarray:
+    """Multiply the parts of item vectors by their weights."""
+    found = items.copy()
+    for name, part in parts.items():
+        found[:, part] *= np.float32(getattr(weights, name))
+    return found
+
+
+def scales(users: np.ndarray, items: np.ndarray, parts: Mapping[str, slice]) -> dict[str, float]:
+    """Factors that give the scores of each part a mean standard deviation over items of one.
+
+    Args:
+        users: vectors of users, float32, shape (users, all widths).
+        items: vectors of warm items.
+        parts: the columns of each part.
+    """
+    found = {}
+    for name, part in parts.items():
+        spread = float((users[:, part] @ items[:, part].T).std(axis=1).mean()) if len(users) else 0
+        found[name] = 1 / spread if spread > 0 else 1.0
+    return found
+
+
+def choose_weights(
+    tasks: Mapping[str, RankingTask],
+    users: Mapping[str, np.ndarray],
+    items: np.ndarray,
+    warm: np.ndarray,
+    parts: Mapping[str, slice],
+    start: tuple[PartWeights, PartWeights],
+) -> tuple[PartWeights, PartWeights]:
+    """Choose the weights of warm and of cold items.
+
+    Those of cold items are chosen on the slice "cold", where it ranks items without interactions;
+    then one factor on all three, on the slice "all".
+
+    Args:
+        tasks: validation slices.
+        users: vectors of the queries of each slice, float32, shape (queries, all widths).
+        items: scaled vectors of all items.
+        warm: whether each item has interactions.
+        parts: the columns of each part.
+        start: the weights of warm and of cold items to begin with, and to keep without a slice.
+    """
+    of_warm, of_cold = start
+    scores = {
+        name: _scores_by_part(task, users[name], items, parts) for name, task in tasks.items()
+    }
+
+    def metric(name: str, of_warm: PartWeights, of_cold: PartWeights) -> float:
+        task, own = tasks[name], scores[name]
+        is_warm = warm[np.arange(len(warm)) if task.candidates.ndim == 2 else task.candidates]
+        total = np.zeros_like(own["backbone"])
+        for part, values in own.items():
+            weight = np.where(is_warm, getattr(of_warm, part), getattr(of_cold, part))
+            total += values * weight.astype(np.float32)
+        return score_metric(task, total)
+
+    others = [name for name in parts if name != "backbone"]
+    of_warm = _search(of_warm, others, lambda found: metric("warm", found, of_cold))
+    if "cold" not in tasks:
+        return of_warm, of_cold
+    chosen = of_warm
+    of_cold = _search(of_cold, list(parts), lambda found: metric("cold", chosen, found))
+    scaled = [
+        PartWeights(**{name: value * factor for name, value in of_cold.model_dump().items()})
+        for factor in _FACTORS
+    ]
+    return of_warm, max(scaled, key=lambda found: metric("all", chosen, found))
+
+
+def _scores_by_part(
+    task: RankingTask, users: np.ndarray, items: np.ndarray, parts: Mapping[str, slice]
+) -> dict[str, np.ndarray]:
+    """Scores of the candidates, or of all items if each query has its own, by part."""
+    rows = items if task.candidates.ndim == 2 else items[task.candidates]
+    return {name: users[:, part] @ rows[:, part].T for name, part in parts.items()}
+
+
+def _search(
+    start: PartWeights, names: list[str], metric: Callable[[PartWeights], float]
+) -> PartWeights:
+    """Improve one weight after the other, over a grid; a tie keeps what there was."""
+    best, value = start, metric(start)
+    for _ in range(_ROUNDS):
+        for name in names:
+            for weight in GRID:
+                found = best.model_copy(update={name: weight})
+                if found != best and (reached := metric(found)) > value:
+                    best, value = found, reached
+    return best

@@ -1,0 +1,457 @@
+"""a_llmrec: a language model that reads the vectors of a collaborative model beside the words.
+
+"Large Language Models meet Collaborative Filtering: An Efficient All-round LLM-based Recommender
+System", KDD 2024 (arXiv 2404.11343). Stage 1 brings the vectors of items and of their texts
+together; stage 2 lets a frozen causal LM read them in its prompt.
+
+    interactions ──backbone──▶ E, states x ─┐                 ┌─▶ score of the backbone: x . E'
+    texts ──encoder──▶ Q ──────────────────▶ alignment ─▶ e or q
+                                                              └─▶ slots of the prompt ─▶ causal LM
+    titles ───────────────────────────────────────────────────────▶ words of the prompt ─┘  │
+                                         titles of candidates, or h . g over the catalogue ◀┘
+
+An item with interactions has the joint vector e, one without has q, from its text in one pass.
+
+Differences from paper and public code, with reasons:
+- The backbone and the LM are in evaluation mode. (The code's backbone keeps its dropout of .5, so
+  the LM learns from other states than it reads in use.)
+- Padding is no target, and users with one training item train nothing. (The code trains on both.)
+- The recommendation loss uses the product of state and vector. (The code uses its mean.)
+- Candidates are compared by item, not by a title that occurs in an answer.
+- A slot of the user stands after every item, not once at the start; so one pass trains all
+  positions (the paper's A-LLMRec_all), and no state tells what it is to predict.
+- By default a catalogue is ranked by inner products (``scoring``), after LLM-SRec (KDD 2025) by the
+  same authors, since a question cannot hold it; and the score adds that of the aligned backbone,
+  which the LM then need not repeat.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+from pydantic import Field
+
+from warmstart.backbones.next_item import (
+    NextItemConfig,
+    fit_next_item,
+    next_item_state,
+    restore_next_item,
+)
+from warmstart.backbones.sequence.sasrec import SasRecConfig
+from warmstart.collaborative_lm.alignment import Alignment, AlignmentConfig
+from warmstart.collaborative_lm.fit import (
+    ALL,
+    fit_alignment,
+    fit_prompts,
+    histories_of,
+    sampled,
+)
+from warmstart.collaborative_lm.items import AlignedItems
+from warmstart.collaborative_lm.model import PromptModel, Told, told_histories
+from warmstart.collaborative_lm.network import PromptNetwork
+from warmstart.collaborative_lm.prompts import PromptWriter
+from warmstart.collaborative_lm.titles import order_by_titles
+from warmstart.collaborative_lm.tuning import PromptTuningConfig
+from warmstart.collaborative_lm.weights import (
+    PartWeights,
+    choose_weights,
+    parts_of,
+    scales,
+    weighted,
+)
+from warmstart.config import Config
+from warmstart.core import FitContext, LanguageModels, LMRole, Traits
+from warmstart.data.catalogue import Catalogue
+from warmstart.data.dataset import Dataset
+from warmstart.data.histories import Histories
+from warmstart.data.queries import Queries
+from warmstart.item_search import SMALLEST, ItemSearch
+from warmstart.lm.causal import CausalLM, CausalReference
+from warmstart.lm.encode import TextEncoder
+from warmstart.lm.lora import TunableLM
+from warmstart.lm.text_vectors import TextVectors
+from warmstart.rank import of_own_candidates
+from warmstart.retrieval.queries import ProductQueries
+from warmstart.servable import ItemEncoding, ItemRows, QueryStates, Servable
+from warmstart.similar_users import SimilarUsers
+from warmstart.storage import nest, unnest
+
+_AT_ONCE = 4096  # users whose vectors are computed together
+_SAMPLE_SIZE = 1000  # users that the variances of scores are computed on without validation
+
+Scoring: TypeAlias = Literal["retrieval", "alignment", "likelihood", "generation"]
+_BY_TITLES = ("likelihood", "generation")
+
+
+class ALLMRecConfig(Config):
+    """Settings of a_llmrec.
+
+    Attributes:
+        backbone: kind and settings of the collaborative model, "sasrec" without a kind.
+        alignment: settings of stage 1.
+        tuning: settings of stage 2.
+        scoring: how a fitted model ranks; nothing else depends on it. "retrieval": inner products
+            over the catalogue, of the aligned backbone and of the LM, added; this is what a service
+            uses. "alignment": the aligned backbone alone, without the causal LM. "likelihood": the
+            first ``tuning.n_candidates`` of "retrieval" by the mean log-likelihood of the tokens of
+            their titles. "generation": the first of these is the title that the LM writes.
+        warm_weights: weights of backbone, LM and similarity of texts in the scores of items with
+            interactions. Chosen on validation if given.
+        cold_weights: the same for items without. Chosen on validation if it ranks such items.
+    """
+
+    backbone: NextItemConfig = Field(default_factory=SasRecConfig)
+    alignment: AlignmentConfig = AlignmentConfig()
+    tuning: PromptTuningConfig = PromptTuningConfig()
+    scoring: Scoring = "retrieval"
+    warm_weights: PartWeights = PartWeights()
+    cold_weights: PartWeights = PartWeights(text=1.0)
+
+
+PAPER = ALLMRecConfig(
+    backbone=SasRecConfig(
+        width=50, layers=2, heads=1, max_length=50, loss="bce", temperature=None, dropout=0.5,
+        learning_rate=1e-3, batch_size=128 * 50, epochs=200,
+    ),
+    alignment=AlignmentConfig(
+        width=128,
+        text_recommendation_weight=0.0,
+        item_weight=0.5, text_weight=0.5, recommendation_loss="bce", positions="last",
+        text_encoder="full", encoder_learning_rate=1e-4, learning_rate=1e-4, batch_size=32,
+        epochs=10,
+    ),
+    tuning=PromptTuningConfig(
+        question_rate=1.0, retrieval_weight=0.0, text_vector_rate=0.0, user_token_dropout=0.0,
+        epochs=5, batch_size=4, learning_rate=1e-4, weight_decay=0.0,
+    ),
+    scoring="generation",
+    warm_weights=PartWeights(lm=0, text=0),  # the paper ranks 20 given candidates
+    cold_weights=PartWeights(lm=0, text=0),
+)  # fmt: skip
+"""Published settings (section 4.1 of the paper, and its code where the paper gives none). Beta,
+``text_weight``, is .5 for Movies and Games, .2 for Beauty and Toys; OPT-6.7B is passed as ``lm``.
+"""
+
+
+class ALLMRec(Servable):
+    """Ranks warm and new items by a language model that reads a collaborative model's vectors."""
+
+    name = "a_llmrec"
+    config_type = ALLMRecConfig
+    traits = Traits(
+        reads=frozenset({"order", "texts"}),
+        cold_items="content",
+        answers=frozenset({"user", "history"}),
+        needs=frozenset({"encoder", "causal"}),
+    )
+
+    @property
+    def needs(self) -> frozenset[LMRole]:
+        """The causal LM is not needed if the aligned backbone alone ranks."""
+        return frozenset({"encoder"}) if self.config.scoring == "alignment" else self.traits.needs
+
+    @property
+    def _prompts_lm(self) -> bool:
+        return self.config.scoring != "alignment"
+
+    def _fit(self, data: Dataset, context: FitContext) -> None:
+        config, n_queries = self.config, self.config.tuning.validation_queries
+        self._backbone, chosen = fit_next_item(config.backbone, data, context)
+        choices: dict[str, Any] = {"backbone": chosen}
+        rngs = context.rng.spawn(2)
+        with context.run.stage("encode"):
+            texts = context.encoder.encode(data.catalogue.texts)
+        self._items, tuned, epochs = fit_alignment(
+            config.alignment, self._backbone, data, texts, context, rngs[0], n_queries
+        )
+        choices |= {} if epochs is None else {"alignment": {"epochs": epochs}}
+        self._keep_encoder(context.models, {} if tuned is None else tuned.adapter())
+        self._prompts, self._lm_states = None, np.zeros((data.n_items, 0), np.float32)
+        if self._prompts_lm:
+            causal = cast(CausalLM, context.causal)
+            with context.run.stage("encode"):
+                reader = TextEncoder(causal.lm, folder=context.encoder.folder)
+                self._lm_states = reader.encode(data.catalogue.texts)
+            self._prompts, adapted, epochs = fit_prompts(
+                config.tuning, self._backbone, self._items, self._slots(self._items), data,
+                self._lm_states, causal, context, rngs[1],
+            )  # fmt: skip
+            self._lm_adapter = adapted.adapter()
+            choices |= {} if epochs is None else {"tuning": {"epochs": epochs}}
+        with context.run.stage("weights"):
+            choices |= self._fit_weights(data, context)
+        self._item_rows = self._weighted_rows(self._items, self._lm_states)
+        self.fitted.choices = choices
+        with context.run.stage("users"):
+            self._user_rows = self._rows_of_users(data.histories)
+
+    def _fit_weights(self, data: Dataset, context: FitContext) -> dict[str, Any]:
+        """Scale the parts of the scores, and choose their weights on validation."""
+        config, items = self.config, self._rows_of_items(self._items, self._lm_states)
+        warm, n = self._items.has_learned, config.tuning.validation_queries
+        found = {"all": context.task(*ALL), "warm": context.task("warm", *ALL)}
+        cold = context.task("cold")
+        if cold is not None and not warm[np.unique(cold.candidates)].any():
+            found["cold"] = cold
+        tasks = {name: sampled(task, n) for name, task in found.items() if task is not None}
+        users = {name: self._rows_of(histories_of(task, data)) for name, task in tasks.items()}
+        sample = users.get("all")
+        if sample is None:
+            rows = np.linspace(0, data.n_users - 1, min(_SAMPLE_SIZE, data.n_users))
+            sample = self._rows_of(data.histories.take(rows.astype(np.int64)))
+        known = np.isfinite(sample).all(axis=1)
+        self._scales = PartWeights(**scales(sample[known], items[warm], self._parts))
+        self._weights = config.warm_weights, config.cold_weights
+        if not tasks:
+            return {}
+        items = weighted(items, self._parts, self._scales)
+        self._weights = choose_weights(tasks, users, items, warm, self._parts, self._weights)
+        names = ("warm_weights", "cold_weights")
+        return {name: own.model_dump() for name, own in zip(names, self._weights, strict=True)}
+
+    # -- vectors whose products are scores --
+
+    def _slots(self, items: AlignedItems) -> tuple[np.ndarray, np.ndarray]:
+        """What is read at the slots of the items, and what is read there if an item is new."""
+        kind = self.config.tuning.item_token
+        if kind == "joint":
+            return items.slots, items.slots_of_texts
+        found = np.zeros((len(items), 1), np.float32)
+        if kind != "none":
+            found = items.slots_of_backbone if kind == "backbone" else items.random_slots
+        return found, found
+
+    @property
+    def _parts(self) -> dict[str, slice]:
+        """The columns of the vectors that belong to each part of the score."""
+        widths = {"backbone": self._items.scoring.shape[1]}
+        if self._prompts_lm:
+            widths["lm"] = self.config.tuning.head_width
+        return parts_of({**widths, "text": self._items.texts.shape[1]})
+
+    def _rows_of(self, histories: Histories) -> np.ndarray:
+        """Vectors of histories, float32, shape (histories, all widths); NaN for unknown ones."""
+        length, items = self.config.tuning.history_length, self._items
+        states = self._backbone.encode(histories, items.readable)
+        parts, found = self._parts, np.full((len(histories), self._width), np.nan, np.float32)
+        rows = np.flatnonzero(np.isfinite(states).all(axis=1))
+        if not len(rows):
+            return found
+        told = told_histories(self._backbone, items, histories.take(rows), length)
+        found[rows, parts["backbone"]] = states[rows]
+        found[rows, parts["text"]] = told.mean(items.texts)
+        if self._prompts_lm:
+            found[rows, parts["lm"]] = self._prompted.user_rows(told)
+        return found
+
+    def _rows_of_users(self, histories: Histories) -> np.ndarray:
+        """As ``_rows_of``, of all users in blocks; zeros for those without a known history."""
+        found = np.zeros((len(histories), self._width), np.float32)
+        for begin in range(0, len(histories), _AT_ONCE):
+            block = np.arange(begin, min(begin + _AT_ONCE, len(histories)))
+            found[block] = np.nan_to_num(self._rows_of(histories.take(block)))
+        return found
+
+    def _rows_of_items(self, items: AlignedItems, lm_states: np.ndarray) -> np.ndarray:
+        """Vectors of items before scales and weights, float32, shape (items, all widths)."""
+        found = {"backbone": items.scoring, "text": items.texts}
+        if self._prompts_lm:
+            found["lm"] = self._prompted.item_rows(self._slots(items)[0], lm_states)
+        return np.concatenate([found[name] for name in self._parts], axis=1)
+
+    def _weighted_rows(self, items: AlignedItems, lm_states: np.ndarray) -> np.ndarray:
+        """Vectors of items whose products with those of histories are scores."""
+        rows = weighted(self._rows_of_items(items, lm_states), self._parts, self._scales)
+        of_warm, of_cold = (weighted(rows, self._parts, own) for own in self._weights)
+        return np.where(items.has_learned[:, None], of_warm, of_cold)
+
+    @property
+    def _width(self) -> int:
+        return next(reversed(self._parts.values())).stop
+
+    # -- what is served --
+
+    @property
+    def counts_in_histories(self) -> np.ndarray:
+        return self._items.known
+
+    def _user_states(self, users: np.ndarray) -> np.ndarray:
+        return self._user_rows[users]
+
+    def _history_states(self, histories: Histories, similar: SimilarUsers) -> np.ndarray:
+        return self._rows_of(histories)
+
+    def warm_items(self, items: np.ndarray) -> np.ndarray:
+        return self._item_rows[items]
+
+    def _score_warm(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return states @ items.T
+
+    def encode_items(
+        self, texts: Sequence[str], *, audience: int = 0
+    ) -> tuple[ItemEncoding, ItemRows]:
+        encoding = {"vectors": self._encode(texts)}
+        if self._prompts_lm:
+            encoding["lm_states"] = self._reader.encode(texts)
+        return encoding, self.item_rows(encoding)
+
+    def item_rows(self, encoding: ItemEncoding) -> ItemRows:
+        items, n = self._items.new(encoding["vectors"]), len(encoding["vectors"])
+        lm_states = encoding.get("lm_states", np.zeros((n, 0), np.float32))
+        return {"vectors": self._weighted_rows(items, lm_states)}
+
+    def cold_rows(self, items: np.ndarray) -> ItemRows:
+        return {"vectors": self._item_rows[items]}
+
+    def can_score(self, rows: ItemRows) -> np.ndarray:
+        return np.asarray(np.isfinite(rows["vectors"]).all(axis=1))
+
+    def _score_item_rows(self, states: np.ndarray, rows: ItemRows) -> np.ndarray:
+        return states @ rows["vectors"].T
+
+    def warm_vectors(self, items: np.ndarray) -> np.ndarray:
+        return items
+
+    def warm_queries(self, states: QueryStates) -> ProductQueries:
+        return ProductQueries.of(states.mean(lambda own: own))
+
+    def cold_vectors(self, rows: ItemRows) -> np.ndarray:
+        return np.nan_to_num(rows["vectors"])
+
+    def cold_queries(self, states: QueryStates) -> ProductQueries:
+        return self.warm_queries(states)
+
+    @property
+    def text_vectors(self) -> np.ndarray:
+        return self._items.texts
+
+    # -- titles --
+
+    def _score(self, queries: Queries, items: np.ndarray) -> np.ndarray:
+        scores = super()._score(queries, items)
+        return self._by_titles(queries, np.broadcast_to(items, scores.shape), scores)
+
+    def _score_own_candidates(self, queries: Queries, items: np.ndarray) -> np.ndarray:
+        scores = of_own_candidates(super()._score)(queries, items)
+        return self._by_titles(queries, items, scores)
+
+    def item_search(self, candidates: np.ndarray, *, smallest: int = SMALLEST) -> ItemSearch | None:
+        if self.config.scoring in _BY_TITLES:
+            return None
+        return super().item_search(candidates, smallest=smallest)
+
+    def _by_titles(self, queries: Queries, items: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Order the best items of each query anew by their titles, where ``scoring`` says so."""
+        scoring = self.config.scoring
+        if scoring not in _BY_TITLES:
+            return scores
+        tuning, histories = self.config.tuning, queries.histories
+        if histories is None:
+            histories = self.fitted.histories.take(queries.users)
+        known = histories.where(self._items.known[histories.items])
+        rows = np.flatnonzero(known.lengths)
+
+        def told(some: np.ndarray) -> Told:
+            asked = known.take(rows[some])
+            return told_histories(self._backbone, self._items, asked, tuning.history_length)
+
+        scores[rows] = order_by_titles(
+            self._prompted, told, items[rows], scores[rows], n=tuning.n_candidates, scoring=scoring
+        )
+        return scores
+
+    # -- language models, new items, artefact --
+
+    @property
+    def _prompted(self) -> PromptModel:
+        """The prompted LM, loaded on first use."""
+        if self._prompts is None:
+            tuned = TunableLM(self._causal.lm, self.config.tuning.lora, np.random.default_rng(0))
+            tuned.load_adapter(self._lm_adapter)
+            texts, config = self.fitted.catalogue.texts, self.config.tuning
+            self._prompts = PromptModel(
+                CausalLM(tuned.tuned()),
+                PromptNetwork.from_state(self._network_state, config),
+                PromptWriter(tuned.lm, texts, config),
+                self._slots(self._items)[0],
+                self._lm_states,
+                self._state_scale,
+            )
+        return self._prompts
+
+    @property
+    def _reader(self) -> TextEncoder:
+        """Computes states of the causal LM after texts, without its adapter."""
+        return TextEncoder(self._causal.lm, use_cache=False)
+
+    def _keep_encoder(self, models: LanguageModels, adapter: dict[str, np.ndarray]) -> None:
+        """Remember the language models, which are loaded on first use if they are not given."""
+        lms = self.fitted.lms
+        self._texts = TextVectors(self._items.texts, lms["encoder"], models.encoder)
+        if self._prompts_lm:
+            self._causal = CausalReference(lms["causal"], models.causal)
+        self._adapter = adapter
+
+    def _encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Encode texts by the text encoder of stage 1."""
+        if not self._adapter:
+            return self._texts.encode(texts)
+        config, lm = self.config.alignment, self._texts.encoder.lm
+        whole = config.text_encoder == "full"
+        tunable = TunableLM(lm, config.lora, np.random.default_rng(0), whole=whole)
+        tunable.load_adapter(self._adapter)
+        return tunable.encode(texts)
+
+    def _add_items(self, items: Catalogue) -> None:
+        encoding, rows = self.encode_items(items.texts)
+        self._items = self._items.extended(encoding["vectors"])
+        states = encoding.get("lm_states", np.zeros((len(items), 0), np.float32))
+        self._lm_states = np.concatenate([self._lm_states, states])
+        self._item_rows = np.concatenate([self._item_rows, rows["vectors"]])
+        if self._prompts is not None:
+            slots = self._slots(self._items)[0]
+            self._prompts = self._prompts.extended(items.texts, slots, self._lm_states)
+
+    def _state(self) -> dict[str, np.ndarray]:
+        arrays = {
+            "user_rows": self._user_rows,
+            "item_rows": self._item_rows,
+            "text_vectors": self._items.texts,
+            "lm_states": self._lm_states,
+            "weights": np.array(
+                [list(own.model_dump().values()) for own in (self._scales, *self._weights)]
+            ),
+            **nest("backbone", next_item_state(self._backbone)),
+            **nest("alignment", self._items.alignment.state()),
+            **nest("encoder", self._adapter),
+        }
+        if self._prompts_lm:
+            model = self._prompted
+            arrays |= {
+                "state_scale": np.array(model.state_scale),
+                **nest("network", model.network.state()),
+                **nest("adapter", self._lm_adapter),
+            }
+        return arrays
+
+    def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
+        self._backbone = restore_next_item(
+            self.config.backbone, unnest("backbone", state), self.fitted
+        )
+        self._items = AlignedItems(
+            Alignment.from_state(unnest("alignment", state)),
+            self._backbone.item_vectors,
+            state["text_vectors"],
+        )
+        self._user_rows, self._item_rows = state["user_rows"], state["item_rows"]
+        self._lm_states, self._prompts = state["lm_states"], None
+        names = PartWeights.model_fields
+        self._scales, *weights = (
+            PartWeights(**dict(zip(names, row, strict=True))) for row in state["weights"].tolist()
+        )
+        self._weights = tuple(weights)
+        if self._prompts_lm:
+            self._network_state = unnest("network", state)
+            self._state_scale = float(state["state_scale"])
+            self._lm_adapter = unnest("adapter", state)
+        self._keep_encoder(models, unnest("encoder", state))
