@@ -190,3 +190,30 @@ def test_an_adapter_is_float32_over_any_base(folder, dtype):
     np.testing.assert_array_equal(again.encode(TEXTS), model.encode(TEXTS))
     merged = TextEncoder(model.merged(), use_cache=False).encode(TEXTS)
     assert (merged * model.encode(TEXTS)).sum(axis=1).min() > 0.98
+
+
+def whole(lm):
+    return TunableLM(lm, CONFIG, np.random.default_rng(0), whole=True)
+
+
+def test_a_whole_model_is_tuned_as_a_copy(lm):
+    expected = TextEncoder(lm).encode(TEXTS)
+    model = whole(lm)
+    np.testing.assert_allclose(model.encode(TEXTS), expected, atol=1e-6)
+    assert set(model.adapter_parameters()) == {name for name, _ in lm.body.named_parameters()}
+    optimiser = torch.optim.AdamW(model.adapter_parameters().values(), lr=0.01)
+    (-model(everything(lm))[:, 0].sum()).backward()
+    optimiser.step()
+    assert np.abs(model.encode(TEXTS) - expected).max() > 1e-3
+    np.testing.assert_array_equal(TextEncoder(lm).encode(TEXTS), expected)
+    assert not any(weight.requires_grad for weight in lm.body.parameters())
+
+
+def test_a_whole_model_is_loaded_from_its_tensors_and_has_a_name_of_its_own(lm):
+    model = whole(lm)
+    with torch.no_grad():
+        next(iter(model.adapter_parameters().values())).add_(0.3)
+    other = whole(lm)
+    other.load_adapter(model.adapter())
+    np.testing.assert_array_equal(other.encode(TEXTS), model.encode(TEXTS))
+    assert other.tuned().fingerprint == model.tuned().fingerprint != lm.fingerprint
