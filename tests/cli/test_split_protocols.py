@@ -1,6 +1,7 @@
 """``warmstart split`` with the protocols that ask by history."""
 
 import json
+import shutil
 
 import numpy as np
 import polars as pl
@@ -142,3 +143,13 @@ def test_histories_take_the_type_of_the_items(folder, tmp_path):
     assert result.code == 2
     assert "--history" in result.err
     assert "'x'" in result.err
+
+
+def test_another_folder_of_data_is_the_other_domain(folder, tmp_path):
+    other = tmp_path / "books"
+    shutil.copytree(folder, other)
+    out = tmp_path / "split"
+    done("split", folder, "--protocol", "next-item", "--cross-domain", other, "--out", out)
+    made = load_split(out)
+    assert made.hash == next_item(read_dataset(folder), cross_domain=read_dataset(other)).hash
+    assert made.train.user_ids.values[40] == "books/0"

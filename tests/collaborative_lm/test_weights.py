@@ -67,9 +67,9 @@ def test_the_part_that_knows_gets_the_weight():
 def test_without_cold_items_their_weights_stay():
     rng = np.random.default_rng(0)
     items, users = rng.normal(size=(40, 6)), rng.normal(size=(20, 6))
-    asked = task("warm", rng.integers(40, size=20), np.arange(40, dtype=np.int32))
+    asked = task("all", rng.integers(40, size=20), np.arange(40, dtype=np.int32))
     start = PartWeights(), PartWeights(text=0.77)
-    tasks = {"warm": asked, "all": asked}
+    tasks = {"all": asked}
     _, of_cold = choose_weights(
         tasks, dict.fromkeys(tasks, users.astype(np.float32)), items.astype(np.float32),
         np.ones(40, bool), PARTS, start,

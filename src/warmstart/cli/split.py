@@ -91,6 +91,15 @@ _ColdUsers: TypeAlias = Annotated[
 _FewShot: TypeAlias = Annotated[
     int | None, Option("--few-shot", help="next-item: train on this number of users only")
 ]
+_CrossDomain: TypeAlias = Annotated[
+    Path | None,
+    Option(
+        "--cross-domain",
+        metavar="DIR",
+        help="next-item: another folder of data; its users are asked on test, for its items, which "
+        "train nothing",
+    ),
+]
 _Candidates: TypeAlias = Annotated[
     str | None,
     Option(
@@ -128,6 +137,7 @@ def split(
     cold_items: _ColdItems = None,
     cold_users: _ColdUsers = None,
     few_shot: _FewShot = None,
+    cross_domain: _CrossDomain = None,
     candidates: _Candidates = None,
     n_history: _NHistory = None,
     n_future: _NFuture = None,
@@ -141,6 +151,10 @@ def split(
     with progress() as bar:
         bar.stage(f"read {folder}")
         dataset, parts = _read(folder, protocol)
+        other = None
+        if cross_domain is not None:
+            bar.stage(f"read {cross_domain}")
+            other, _ = _read(cross_domain, protocol)
         bar.stage("split")
         made = divide(
             dataset,
@@ -154,6 +168,7 @@ def split(
             cold_items=cold_items,
             cold_users=cold_users,
             few_shot=few_shot,
+            cross_domain=other,
             candidates=candidates,
             n_history=n_history,
             n_future=n_future,
@@ -163,7 +178,7 @@ def split(
         save_split(made, out)
     _print_summary(made)
     print_line(str(out))
-    data = {"name": dataset.name, "hash": made.dataset.hash, "protocol": made.protocol}
+    data = {"name": made.dataset.name, "hash": made.dataset.hash, "protocol": made.protocol}
     write_json(json, "split", data | {"split_hash": made.hash}, [made.summary()])
 
 

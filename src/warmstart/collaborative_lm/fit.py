@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 METRIC = "ndcg@10"
 """Metric of validation."""
-ALL = ("all", "overall", "warm")
-"""Names of the slice with all queries, the first that there is."""
 
 
 def fit_alignment(
@@ -73,9 +71,9 @@ def fit_alignment(
         return AlignedItems(alignment, vectors, found)
 
     validate, validated_on = None, None
-    every, cold = context.task(*ALL), context.task("cold", *ALL)
-    if every is not None and cold is not None:
-        asked = [sampled(every, n_queries), sampled(cold, n_queries)]
+    tasks = validation_tasks(context, data.warm, n_queries)
+    if tasks:
+        asked = [tasks["all"], tasks.get("cold", tasks["all"])]
         states = [backbone.encode(histories_of(task, data)) for task in asked]
         validated_on = " ".join(task.hash for task in asked)
 
@@ -159,9 +157,9 @@ def fit_prompts(
         config,
     )
     validate, validated_on = None, None
-    task = context.task(*ALL)
-    if task is not None and config.retrieval_weight:
-        asked = sampled(task, config.validation_queries)
+    tasks = validation_tasks(context, data.warm, config.validation_queries)
+    if tasks and config.retrieval_weight:
+        asked = tasks["all"]
         told = told_histories(backbone, items, histories_of(asked, data), config.history_length)
         validated_on = asked.hash
         validate = lambda: product_metric(  # noqa: E731
@@ -180,6 +178,31 @@ def fit_prompts(
     )
     model.causal = CausalLM(tunable.tuned())
     return model, tunable, None if validate is None else result.best_epoch
+
+
+def validation_tasks(
+    context: FitContext, warm: np.ndarray, n_queries: int
+) -> dict[str, RankingTask]:
+    """Sample the slices of validation: "all" and, if some items have no interactions, both sides.
+
+    The slices "warm" and "cold" of leave-one-out without cold items are the queries for popular and
+    for rare items; a choice on one of them would favour these.
+
+    Args:
+        context: the validation.
+        warm: whether each item has interactions.
+        n_queries: of each slice, evenly spaced.
+
+    Returns:
+        "all" and, if there are both, "warm" and "cold"; empty without validation.
+    """
+    every, cold = context.task("all", "overall", "warm"), context.task("cold")
+    if every is None:
+        return {}
+    found = {"all": every}
+    if cold is not None and not warm[np.unique(cold.candidates)].any():
+        found |= {"warm": context.task("warm") or every, "cold": cold}
+    return {name: sampled(task, n_queries) for name, task in found.items()}
 
 
 def next_items(data: Dataset, backbone: NextItemModel, *, last: bool) -> NextItems:

@@ -82,7 +82,7 @@ def choose_weights(
     then one factor on all three, on the slice "all".
 
     Args:
-        tasks: validation slices.
+        tasks: validation slices, of ``validation_tasks``.
         users: vectors of the queries of each slice, float32, shape (queries, all widths).
         items: scaled vectors of all items.
         warm: whether each item has interactions.
@@ -104,7 +104,8 @@ def choose_weights(
         return score_metric(task, total)
 
     others = [name for name in parts if name != "backbone"]
-    of_warm = _search(of_warm, others, lambda found: metric("warm", found, of_cold))
+    side = "warm" if "warm" in tasks else "all"
+    of_warm = _search(of_warm, others, lambda found: metric(side, found, of_cold))
     if "cold" not in tasks:
         return of_warm, of_cold
     chosen = of_warm

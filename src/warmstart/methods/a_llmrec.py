@@ -40,11 +40,10 @@ from warmstart.backbones.next_item import (
 from warmstart.backbones.sequence.sasrec import SasRecConfig
 from warmstart.collaborative_lm.alignment import Alignment, AlignmentConfig
 from warmstart.collaborative_lm.fit import (
-    ALL,
     fit_alignment,
     fit_prompts,
     histories_of,
-    sampled,
+    validation_tasks,
 )
 from warmstart.collaborative_lm.items import AlignedItems
 from warmstart.collaborative_lm.model import PromptModel, Told, told_histories
@@ -188,12 +187,8 @@ class ALLMRec(Servable):
     def _fit_weights(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         """Scale the parts of the scores, and choose their weights on validation."""
         config, items = self.config, self._rows_of_items(self._items, self._lm_states)
-        warm, n = self._items.has_learned, config.tuning.validation_queries
-        found = {"all": context.task(*ALL), "warm": context.task("warm", *ALL)}
-        cold = context.task("cold")
-        if cold is not None and not warm[np.unique(cold.candidates)].any():
-            found["cold"] = cold
-        tasks = {name: sampled(task, n) for name, task in found.items() if task is not None}
+        warm = self._items.has_learned
+        tasks = validation_tasks(context, warm, config.tuning.validation_queries)
         users = {name: self._rows_of(histories_of(task, data)) for name, task in tasks.items()}
         sample = users.get("all")
         if sample is None:

@@ -45,7 +45,7 @@ class EventSplit(Split):
             asked for by history only.
         cold_candidates: part -> items without training interaction to rank, int32, ascending; None
             if the protocol has no such items. With them, only warm items and these are candidates;
-            without, the whole catalogue is.
+            without, the whole catalogue is. On test across domains, these items alone are.
         candidates: frozen candidates; None ranks in full. Then slices differ in their queries only.
         manifest: see ``Split``.
     """
@@ -148,6 +148,8 @@ class EventSplit(Split):
     def _pool(self, part: Part) -> np.ndarray:
         if self.cold_candidates is None:
             return np.arange(self.dataset.n_items, dtype=np.int32)
+        if part == "test" and self.manifest.get("cross_domain") is not None:
+            return self.cold_candidates[part]
         return np.union1d(self._warm, self.cold_candidates[part]).astype(np.int32)
 
     def _by_target(self, task: RankingTask, part: Part) -> dict[str, RankingTask]:

@@ -8,6 +8,7 @@ from warmstart.arguments import whole_number
 from warmstart.data.dataset import Dataset
 from warmstart.data.splits.base import check_word
 from warmstart.data.splits.candidates import negatives_of
+from warmstart.data.splits.cross_domain import cross_domain_parts, joined
 from warmstart.data.splits.cutoffs import Times
 from warmstart.data.splits.event_parts import DrawnParts, build_event_split
 from warmstart.data.splits.event_split import EventSplit
@@ -29,6 +30,7 @@ def next_item(
     cold_items: float | None = None,
     cold_users: int | None = None,
     few_shot: int | None = None,
+    cross_domain: Dataset | None = None,
     candidates: str | None = None,
     seed: int = 42,
 ) -> EventSplit:
@@ -60,13 +62,16 @@ def next_item(
             and asked for by history. A-LLMRec takes 3.
         few_shot: by last: the number of users, drawn at random, who train and validate; all others
             are asked for by history, on test.
+        cross_domain: by last: another data set, which trains nothing. On test its users are asked
+            for by their histories, and its items are ranked, by their texts; ids of both are made
+            distinct by the names of the data sets. Validation is of the first data set.
         candidates: "uniN" or "popN": rank each target among N sampled items that the user never
             had, see ``draw_candidates``; None ranks in full.
         seed: of all draws.
 
     Raises:
         ConfigError: an argument is outside its limits or does not apply, or two of ``cold_items``,
-            ``cold_users`` and ``few_shot`` are given.
+            ``cold_users``, ``few_shot`` and ``cross_domain`` are given.
         DataError: the data have no order or, by time, no common clock; a part would be empty; or
             there are too few items for the candidates.
         UnsupportedError: this process was forked from one that had used warmstart.
@@ -76,7 +81,12 @@ def next_item(
     rng = np.random.default_rng(whole_number("next-item", "seed", seed, low=0))
     if candidates is not None:
         negatives_of(candidates)
-    scenario = {"cold_items": cold_items, "cold_users": cold_users, "few_shot": few_shot}
+    scenario: dict[str, Any] = {
+        "cold_items": cold_items,
+        "cold_users": cold_users,
+        "few_shot": few_shot,
+        "cross_domain": None if cross_domain is None else cross_domain.name,
+    }
     options: dict[str, Any] = {"cutoffs": cutoffs, "fractions": fractions, "targets": targets}
     if by == "time":
         _refuse(by, scenario)
@@ -88,8 +98,18 @@ def next_item(
         scenario = {name: value for name, value in scenario.items() if value is not None}
         if len(scenario) > 1:
             raise ConfigError(f"next-item: {' and '.join(scenario)} exclude each other; give one")
-        drawn = leave_one_out(dataset, cold_items, cold_users, few_shot, rng)
-        drawn.manifest["slice_definitions"] = _definitions(cold_items)
+        if cross_domain is not None:
+            if candidates is not None and candidates.startswith("pop"):
+                raise ConfigError(
+                    f"next-item: candidates {candidates!r} are drawn by training interactions, and "
+                    "items of another domain have none; allowed: uniN"
+                )
+            sizes = dataset.n_users, dataset.n_items
+            dataset = joined(dataset, cross_domain)
+            drawn = cross_domain_parts(dataset, *sizes)
+        else:
+            drawn = leave_one_out(dataset, cold_items, cold_users, few_shot, rng)
+        drawn.manifest["slice_definitions"] = _definitions(drawn)
     manifest = {"by": by, **scenario, "candidates": candidates, "seed": seed, **drawn.manifest}
     return build_event_split(
         dataset,
@@ -106,8 +126,8 @@ def _refuse(by: str, options: dict[str, Any]) -> None:
             raise ConfigError(f"next-item: {name} = {value!r} does not apply to by = {by!r}")
 
 
-def _definitions(cold_items: float | None) -> dict[str, str]:
-    if cold_items is not None:
+def _definitions(drawn: DrawnParts) -> dict[str, str]:
+    if drawn.cold_candidates is not None:
         return {}
     return {
         "warm": "queries for the 35 % of the items with the most training interactions",

@@ -50,6 +50,7 @@ def split(
     cold_items: float | None = None,
     cold_users: int | None = None,
     few_shot: int | None = None,
+    cross_domain: Dataset | None = None,
     candidates: str | None = None,
     n_history: int | None = None,
     n_future: int | None = None,
@@ -75,6 +76,7 @@ def split(
         cold_items: next-item: share of the items that are withheld from training.
         cold_users: next-item: users with at most this many interactions are withheld.
         few_shot: next-item: number of users who train.
+        cross_domain: next-item: another data set, whose users and items are those of the test.
         candidates: next-item: frozen candidates, such as "uni19" or "pop99".
         n_history: windows: items of a window that ask, 10 by default.
         n_future: windows: items of a window that are asked for, 10 by default.
@@ -96,6 +98,7 @@ def split(
         "cold_items": cold_items,
         "cold_users": cold_users,
         "few_shot": few_shot,
+        "cross_domain": cross_domain,
         "candidates": candidates,
         "n_history": n_history,
         "n_future": n_future,
@@ -143,6 +146,7 @@ _PROTOCOLS: dict[Protocol, tuple[Callable[..., Split], tuple[str, ...]]] = {
             "cold_items",
             "cold_users",
             "few_shot",
+            "cross_domain",
             "candidates",
             "seed",
         ),
