@@ -60,7 +60,7 @@ def test_the_same_data_and_two_scenarios_are_refused():
         next_item(FILMS, cross_domain=FILMS)
     with pytest.raises(ConfigError, match="few_shot and cross_domain exclude each other"):
         next_item(FILMS, cross_domain=BOOKS, few_shot=1)
-    with pytest.raises(ConfigError, match="candidates 'pop3' are drawn by training.*uniN"):
+    with pytest.raises(ConfigError, match=r"candidates 'pop3' are drawn by training.*uniN"):
         next_item(FILMS, cross_domain=BOOKS, candidates="pop3")
     with pytest.raises(ConfigError, match="cross_domain = 'books' does not apply to by = 'time'"):
         next_item(FILMS, by="time", cross_domain=BOOKS)
