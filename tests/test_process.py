@@ -40,6 +40,7 @@ from warmstart.hub import HubModel
 from warmstart.lm import CausalLMConfig, LMConfig, load_causal_lm, load_encoder
 from warmstart.lm.texts import TokenizedTexts
 from warmstart.methods import load_model
+from warmstart.methods.a_llmrec import ALLMRec
 from warmstart.methods.cf_only import CFOnly
 from warmstart.methods.popular import Popular
 from warmstart.methods.text_ridge import TextRidge
@@ -99,6 +100,7 @@ def used(tmp_path_factory):
 WORK = {
     "Recommender.fit": lambda used: Popular().fit(used.data),
     "Recommender.recommend": lambda used: used.model.recommend([used.user], 2),
+    "ALLMRec.text_likelihoods": lambda used: ALLMRec.text_likelihoods(used.model, None, "", []),
     "Recommender.item_search": lambda used: used.model.item_search(used.rows),
     "Recommender.save": lambda used: used.model.save(used.folder / "model"),
     "Recommender.score": lambda used: used.model.score(Queries.of_users(used.rows), used.rows),

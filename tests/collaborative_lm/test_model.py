@@ -78,6 +78,16 @@ def test_likelihoods_are_means_over_the_tokens_of_titles(model, told):
     np.testing.assert_allclose(found[0, 1], alone / len(answer), rtol=1e-4)
 
 
+def test_answers_to_questions_depend_on_the_history_and_not_on_each_other(model, told):
+    found = model.text_likelihoods(told, "old", ["red", "blue film", "dragon"])
+    assert found.shape == (3, 3)
+    np.testing.assert_allclose(
+        model.text_likelihoods(told, "old", ["dragon", "red"]), found[:, [2, 0]], atol=1e-5
+    )
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+    assert np.abs(model.text_likelihoods(told, "wise", ["red"]) - found[:, :1]).max() > 1e-4
+
+
 def test_the_lm_writes_candidates_only(model, told):
     written = model.generated(told, CANDIDATES)
     assert written.shape == (3,)

@@ -15,9 +15,9 @@ def words(writer, ids):
 
 
 def test_every_title_is_followed_by_its_slot_and_that_of_the_user(writer):
-    prompts = writer.write(HISTORIES, first_event=10)
+    prompts = writer.write(HISTORIES)
     assert [slots.tolist() for slots in prompts.slots] == [[0, -1, 3, -1], [5, -1]]
-    assert [events.tolist() for events in prompts.events] == [[10, 11], [12]]
+    assert [events.tolist() for events in prompts.events] == [[0, 1], [2]]
     for ids, places in zip(prompts.texts.ids, prompts.users, strict=True):
         assert (ids[places] == SLOT).all()
         assert (ids[places - 1] == SLOT).all()
@@ -32,6 +32,12 @@ def test_a_question_lists_its_candidates_with_their_slots_and_ends_before_the_an
     asked = words(writer, prompts.texts.ids[1])
     assert asked[-7:] == ["of", "old", "red", "tale", "red", "book", "a"]
     assert prompts.texts.ids[1][-1] != SLOT
+
+
+def test_another_question_ends_the_prompt(writer):
+    prompts = writer.write(HISTORIES, ending="old tale of a")
+    assert words(writer, prompts.texts.ids[1])[-4:] == ["old", "tale", "of", "a"]
+    assert prompts.slots[1].tolist() == [5, -1]
 
 
 def test_titles_are_cut_and_unnamed_items_have_a_word(causal):

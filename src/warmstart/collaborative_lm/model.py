@@ -19,7 +19,7 @@ from warmstart.data.histories import Histories
 from warmstart.lm.causal import CausalLM, Progress
 from warmstart.lm.generate import generate_lists
 from warmstart.lm.memory import reading_plan
-from warmstart.lm.texts import TokenBatch, TokenizedTexts
+from warmstart.lm.texts import TokenBatch, TokenizedTexts, token_ids
 from warmstart.lm.trie import Trie
 
 
@@ -185,6 +185,29 @@ class PromptModel:
         found = self.causal.log_likelihoods(prompts.texts, answers, vectors=slots)
         lengths = [[len(answer) for answer in row] for row in answers]
         return np.stack(found) / np.asarray(lengths, np.float32)
+
+    def text_likelihoods(
+        self, told: Told, question: str, answers: Sequence[str], *, end: bool = True
+    ) -> np.ndarray:
+        """Compute the mean log-likelihood of a token of each answer to a question about a user.
+
+        Args:
+            told: histories, none empty.
+            question: words after the history, such as "This customer likes most:".
+            answers: the texts to choose from.
+            end: whether the end token belongs to an answer.
+
+        Returns:
+            float32, shape (histories, answers).
+        """
+        self.network.eval()
+        prompts = self.writer.write(told.histories, ending=question)
+        with torch.no_grad():
+            slots = self.slot_vectors(prompts, np.arange(len(prompts)), told.states).cpu().numpy()
+        tokens = token_ids(self.causal.lm, [" " + text for text in answers], special=False)
+        tokens = [[*ids, self.writer.end] if end else ids for ids in tokens]
+        found = self.causal.log_likelihoods(prompts.texts, [tokens] * len(prompts), vectors=slots)
+        return np.stack(found) / np.array([len(ids) for ids in tokens], np.float32)
 
     def generated(self, told: Told, candidates: np.ndarray) -> np.ndarray:
         """Let the LM write the title of one candidate for each history, and nothing else.

@@ -126,17 +126,18 @@ class PromptWriter:
         histories: Histories,
         candidates: Sequence[np.ndarray] | None = None,
         *,
-        first_event: int = 0,
+        ending: str | None = None,
     ) -> Prompts:
-        """Write the prompt of each history; its events are numbered from ``first_event`` on.
+        """Write the prompt of each history.
 
         Args:
             histories: no longer than ``history_length``; none is empty.
             candidates: the items of the question, in their order; None ends a prompt at the slot
                 of its last user.
-            first_event: number of the first event of ``histories``.
+            ending: words of another question, in place of candidates.
         """
         rows, slots, events, users = [], [], [], []
+        last_words = [] if ending is None else self._tokens(["\n" + ending])[0]
         for query in range(len(histories)):
             ids, items, places = list(self._opening), [], []
             for item in histories[query].tolist():
@@ -151,11 +152,12 @@ class PromptWriter:
                     ids += [*self._line, *self.titles[item]]
                     self._add_item(ids, items, item)
                 ids += self._answer
+            ids += last_words
             rows.append(np.asarray(ids, np.int32))
             slots.append(np.asarray(items, np.int64))
             users.append(np.asarray(places, np.int64))
             start, end = histories.offsets[query : query + 2]
-            events.append(np.arange(start, end) + first_event)
+            events.append(np.arange(start, end))
         texts = TokenizedTexts(tuple(rows), self.lm.pad_id, 0)
         return Prompts(texts, tuple(slots), tuple(events), tuple(users))
 

@@ -64,11 +64,13 @@ from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
+from warmstart.errors import DataError, UnsupportedError
 from warmstart.item_search import SMALLEST, ItemSearch
 from warmstart.lm.causal import CausalLM, CausalReference
 from warmstart.lm.encode import TextEncoder
 from warmstart.lm.lora import TunableLM
 from warmstart.lm.text_vectors import TextVectors
+from warmstart.process import check_process
 from warmstart.rank import of_own_candidates
 from warmstart.retrieval.queries import ProductQueries
 from warmstart.servable import ItemEncoding, ItemRows, QueryStates, Servable
@@ -340,11 +342,8 @@ class ALLMRec(Servable):
         scoring = self.config.scoring
         if scoring not in _BY_TITLES:
             return scores
-        tuning, histories = self.config.tuning, queries.histories
-        if histories is None:
-            histories = self.fitted.histories.take(queries.users)
-        known = histories.where(self._items.known[histories.items])
-        rows = np.flatnonzero(known.lengths)
+        tuning = self.config.tuning
+        known, rows = self._known_histories(queries)
 
         def told(some: np.ndarray) -> Told:
             asked = known.take(rows[some])
@@ -354,6 +353,48 @@ class ALLMRec(Servable):
             self._prompted, told, items[rows], scores[rows], n=tuning.n_candidates, scoring=scoring
         )
         return scores
+
+    def text_likelihoods(
+        self, queries: Queries, question: str, answers: Sequence[str]
+    ) -> np.ndarray:
+        """Ask the LM a question about users, with their histories before it, and score answers.
+
+        Args:
+            queries: who asks.
+            question: such as "The category that this customer likes most is:".
+            answers: the texts to choose from, such as the names of categories; none is empty.
+
+        Returns:
+            Mean log-likelihood of a token of each answer, float32, shape (queries, answers); NaN
+            for a query of which no item is known.
+
+        Raises:
+            DataError: an answer is empty, or there is none.
+            UnsupportedError: the model was fitted without a causal LM.
+        """
+        check_process()
+        if not self._prompts_lm:
+            raise UnsupportedError(f"{self.name}: scoring = 'alignment' has no causal LM to ask")
+        empty = [number for number, text in enumerate(answers) if not text.strip()]
+        if empty or not len(answers):
+            what = f"answer {empty[0]} is empty" if empty else "there are none"
+            raise DataError(f"text_likelihoods: answers: {what}; allowed: one or more texts")
+        found = np.full((len(queries), len(answers)), np.nan, np.float32)
+        known, rows = self._known_histories(queries)
+        if len(rows):
+            told = told_histories(
+                self._backbone, self._items, known.take(rows), self.config.tuning.history_length
+            )
+            found[rows] = self._prompted.text_likelihoods(told, question, answers)
+        return found
+
+    def _known_histories(self, queries: Queries) -> tuple[Histories, np.ndarray]:
+        """The known items of each query's history, and which queries have some."""
+        histories = queries.histories
+        if histories is None:
+            histories = self.fitted.histories.take(queries.users)
+        known = histories.where(self._items.known[histories.items])
+        return known, np.flatnonzero(known.lengths)
 
     # -- language models, new items, artefact --
 

@@ -1,0 +1,137 @@
+"""a_llmrec as a method: what the contract checks do not ask."""
+
+import numpy as np
+import pytest
+
+from warmstart.backbones.next_item import next_item_state
+from warmstart.collaborative_lm.prompts import PromptConfig
+from warmstart.data.histories import Histories
+from warmstart.data.queries import Queries
+from warmstart.errors import DataError, UnsupportedError
+from warmstart.methods import load_model
+from warmstart.methods.a_llmrec import PAPER, ALLMRec
+from warmstart.run import Run
+from warmstart.testing.case import Fixtures
+from warmstart.testing.small_settings import METHOD_SETTINGS
+
+
+@pytest.fixture(scope="module")
+def fixtures(tmp_path_factory):
+    return Fixtures(tmp_path_factory.mktemp("a-llmrec"))
+
+
+@pytest.fixture(scope="module")
+def case(fixtures):
+    return fixtures.case(ALLMRec, METHOD_SETTINGS["a_llmrec"])
+
+
+def with_scoring(case, scoring):
+    model = case.loaded()
+    model.config = model.config.model_copy(update={"scoring": scoring})
+    return model
+
+
+def test_scoring_does_not_change_what_is_trained(case, tmp_path):
+    """The four ways of scoring are settings of one trained model: one run trains it once."""
+    run = Run(tmp_path)
+    model = case.fit(run=run)
+    before = set(tmp_path.iterdir())
+    settings = {**case.settings, "scoring": "likelihood"}
+    other = ALLMRec(ALLMRec.config_type.build(settings))
+    case.fit(model=other, run=run)
+    assert set(tmp_path.iterdir()) == before
+    np.testing.assert_array_equal(other._item_rows, model._item_rows)
+
+
+def test_both_stages_leave_the_backbone_bitwise_as_it_was(case, tmp_path):
+    run = Run(tmp_path)
+    model = case.fit(run=run)
+    alone = ALLMRec(
+        ALLMRec.config_type.build(
+            {
+                **case.settings,
+                "scoring": "alignment",
+                "alignment": {**case.settings["alignment"], "epochs": 1},
+            }
+        )
+    )
+    case.fit(model=alone, run=run)
+    first, second = (next_item_state(m._backbone) for m in (model, alone))
+    for name, array in first.items():
+        np.testing.assert_array_equal(second[name], array)
+
+
+@pytest.mark.parametrize("scoring", ["likelihood", "generation"])
+def test_titles_change_the_order_of_the_best_items_only(case, scoring):
+    model, users = with_scoring(case, scoring), case.world.active_users
+    items = np.arange(40, dtype=np.int32)
+    before, after = (m.score(Queries.of_users(users), items) for m in (case.model, model))
+    n = model.config.tuning.n_candidates
+    best = np.argsort(-np.nan_to_num(before, nan=-9e9), axis=1, kind="stable")
+    for row in range(len(users)):
+        np.testing.assert_array_equal(after[row, best[row, n:]], before[row, best[row, n:]])
+        assert sorted(after[row, best[row, :n]]) == sorted(before[row, best[row, :n]])
+    assert not np.array_equal(before, after, equal_nan=True)
+
+
+def test_candidates_of_each_query_may_come_in_any_order(case):
+    model, rng = with_scoring(case, "likelihood"), np.random.default_rng(0)
+    users = case.world.active_users[:10]
+    items = np.stack([rng.permutation(48)[:4] for _ in users]).astype(np.int32)
+    turned = model.score(Queries.of_users(users), items[:, ::-1].copy())[:, ::-1]
+    found = model.score(Queries.of_users(users), items)
+    np.testing.assert_array_equal(np.argsort(-turned, axis=1), np.argsort(-found, axis=1))
+
+
+def test_a_history_of_new_items_alone_is_answered_by_their_texts(case):
+    model, world = case.model, case.world
+    cold = np.flatnonzero(~world.data.warm & world.data.catalogue.has_text)
+    warm = np.flatnonzero(world.data.warm).astype(np.int32)
+    for parity in (0, 1):
+        history = cold[world.item_parity[cold] == parity][:4]
+        scores = model.score(Queries.of_histories(Histories.from_lists([history])), warm)[0]
+        same = world.item_parity[warm] == parity
+        assert scores[same].mean() > scores[~same].mean()
+
+
+def test_the_order_of_a_history_changes_its_scores(case):
+    items = np.flatnonzero(case.world.data.warm).astype(np.int32)
+    histories = Histories.from_lists([items[:3], items[:3][::-1]])
+    scores = case.model.score(Queries.of_histories(histories), items)
+    assert np.abs(scores[0] - scores[1]).max() > 1e-3
+
+
+def test_questions_in_words(case):
+    users = Queries.of_users([*case.world.active_users[:3], case.world.empty_user])
+    found = case.model.text_likelihoods(users, "this person chose", ["even", "odd one"])
+    assert found.shape == (4, 2)
+    assert np.isnan(found).any(axis=1).tolist() == [False, False, False, True]
+    with pytest.raises(DataError, match="answer 1 is empty"):
+        case.model.text_likelihoods(users, "this", ["even", " "])
+    with pytest.raises(DataError, match="there are none"):
+        case.model.text_likelihoods(users, "this", [])
+
+
+def test_without_a_causal_lm_there_is_nobody_to_ask(fixtures):
+    case = fixtures.case(ALLMRec, METHOD_SETTINGS["a_llmrec/alignment"], "a_llmrec/alignment")
+    assert case.model.needs == {"encoder"}
+    with pytest.raises(UnsupportedError, match="no causal LM to ask"):
+        case.model.text_likelihoods(Queries.of_users([0]), "this", ["even"])
+
+
+def test_known_users_need_no_language_model(case):
+    """Their vectors are computed by the fit: a plain list is one product."""
+    model = load_model(case.saved)
+    users = case.world.active_users
+    found = model.score(Queries.of_users(users), np.arange(20, dtype=np.int32))
+    np.testing.assert_allclose(found, case.scores[users][:, :20], rtol=1e-5, atol=1e-6)
+    assert model._prompts is None
+
+
+def test_the_published_settings():
+    assert PAPER.tuning.question_rate == 1
+    assert PAPER.tuning.retrieval_weight == 0
+    assert PAPER.tuning.n_candidates == 20
+    assert PAPER.alignment.recommendation_loss == "bce"
+    assert PAPER.backbone.temperature is None
+    assert PromptConfig().history_length == 10
