@@ -70,6 +70,7 @@ from .methods.coldllm import ColdLLM as ColdLLM
 from .methods.coldllm import ColdLLMConfig as ColdLLMConfig
 from .methods.content_knn import ContentKNN as ContentKNN
 from .methods.content_knn import ContentKNNConfig as ContentKNNConfig
+from .methods.content_mean import ContentMean as ContentMean
 from .methods.deepfm import DeepFM as DeepFM
 from .methods.din import DIN as DIN
 from .methods.ease_text import EaseText as EaseText

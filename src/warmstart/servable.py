@@ -390,6 +390,49 @@ class Servable(Recommender, AddsItems):
         return scores
 
 
+class ProductServable(Servable):
+    """A servable method of which every score is the product of a state and a vector of the item.
+
+    It writes ``_vectors_of_items``, ``_user_states`` and, for new items, ``item_rows`` with
+    "vectors"; ``_history_states`` if it scores histories by itself. States are float32, shape
+    (queries, width), NaN for a query of which nothing is known.
+    """
+
+    @property
+    @abstractmethod
+    def _vectors_of_items(self) -> np.ndarray:
+        """Vectors of the catalogue, float32, shape (n_items, width); NaN for an item without."""
+
+    def warm_items(self, items: np.ndarray) -> np.ndarray:
+        """Vectors of the items."""
+        return self._vectors_of_items[items]
+
+    def _score_warm(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return states @ items.T
+
+    def cold_rows(self, items: np.ndarray) -> ItemRows:
+        return {"vectors": self._vectors_of_items[items]}
+
+    def can_score(self, rows: ItemRows) -> np.ndarray:
+        return np.asarray(np.isfinite(rows["vectors"]).all(axis=1))
+
+    def _score_item_rows(self, states: np.ndarray, rows: ItemRows) -> np.ndarray:
+        return states @ rows["vectors"].T
+
+    def warm_vectors(self, items: np.ndarray) -> np.ndarray:
+        return items
+
+    def warm_queries(self, states: QueryStates) -> ProductQueries:
+        return ProductQueries.of(states.mean(lambda own: own))
+
+    def cold_vectors(self, rows: ItemRows) -> np.ndarray:
+        """Zeros for items that cannot be scored."""
+        return np.nan_to_num(rows["vectors"])
+
+    def cold_queries(self, states: QueryStates) -> ProductQueries:
+        return self.warm_queries(states)
+
+
 def take_rows(rows: ItemRows, at: Any) -> ItemRows:
     """Select items: each array of the rows, indexed by ``at``."""
     return {name: array[at] for name, array in rows.items()}

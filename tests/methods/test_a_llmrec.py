@@ -8,7 +8,7 @@ from warmstart.collaborative_lm.prompts import PromptConfig
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.errors import DataError, UnsupportedError
-from warmstart.methods import load_model
+from warmstart.methods import a_llmrec, load_model
 from warmstart.methods.a_llmrec import PAPER, ALLMRec
 from warmstart.run import Run
 from warmstart.testing.case import Fixtures
@@ -41,6 +41,34 @@ def test_scoring_does_not_change_what_is_trained(case, tmp_path):
     case.fit(model=other, run=run)
     assert set(tmp_path.iterdir()) == before
     np.testing.assert_array_equal(other._item_rows, model._item_rows)
+
+
+def test_vectors_of_users_are_resumed_in_blocks(case, tmp_path, monkeypatch):
+    """A fit that is interrupted among the users computes only the others again."""
+    monkeypatch.setattr(a_llmrec, "_AT_ONCE", 10)
+    read = ALLMRec._rows_of_users
+    asked = []
+
+    def counted(self, histories):
+        asked.append(len(histories))
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return rows_of(self, histories)
+
+    rows_of = ALLMRec._rows_of
+
+    def interrupted(self, histories, folder):
+        monkeypatch.setattr(ALLMRec, "_rows_of", counted)
+        return read(self, histories, folder)
+
+    monkeypatch.setattr(ALLMRec, "_rows_of_users", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        case.fit(run=Run(tmp_path))
+    monkeypatch.setattr(ALLMRec, "_rows_of", rows_of)
+    resumed = case.fit(run=Run(tmp_path))
+    assert asked[:4] == [10] * 4
+    assert sum(asked[4:]) == case.world.data.n_users - 30
+    np.testing.assert_allclose(resumed._user_rows, case.model._user_rows, atol=1e-4)
 
 
 def test_both_stages_leave_the_backbone_bitwise_as_it_was(case, tmp_path):

@@ -13,12 +13,11 @@ from warmstart.core import FitContext, LanguageModels
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
-from warmstart.retrieval.queries import ProductQueries
-from warmstart.servable import ItemEncoding, ItemRows, QueryStates, Servable
+from warmstart.servable import ItemEncoding, ItemRows, ProductServable
 from warmstart.similar_users import SimilarUsers
 
 
-class SequenceRecommender(Servable, FoldsIn):
+class SequenceRecommender(ProductServable, FoldsIn):
     """Scores items by the state of the history; a method names the backbone by its configuration.
 
     A known user is asked for by the history of the training data. Items without training events
@@ -50,39 +49,13 @@ class SequenceRecommender(Servable, FoldsIn):
     def _states(self, histories: Histories) -> np.ndarray:
         return self._backbone.encode(histories.where(histories.items < self._backbone.n_items))
 
-    def warm_items(self, items: np.ndarray) -> np.ndarray:
-        """Vectors of the items."""
-        return self._vectors[items]
-
-    def _score_warm(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
-        return states @ items.T
+    @property
+    def _vectors_of_items(self) -> np.ndarray:
+        """Learned ones, and those of the items that were folded in."""
+        return self._vectors
 
     def item_rows(self, encoding: ItemEncoding) -> ItemRows:
         return {"vectors": self._no_vectors(len(encoding["vectors"]))}
-
-    def cold_rows(self, items: np.ndarray) -> ItemRows:
-        """Vectors of the items that were folded in."""
-        return {"vectors": self._vectors[items]}
-
-    def can_score(self, rows: ItemRows) -> np.ndarray:
-        return np.asarray(np.isfinite(rows["vectors"]).all(axis=1))
-
-    def _score_item_rows(self, states: np.ndarray, rows: ItemRows) -> np.ndarray:
-        return states @ rows["vectors"].T
-
-    def warm_vectors(self, items: np.ndarray) -> np.ndarray:
-        """As ``Servable.warm_vectors``: every score is a product of two vectors."""
-        return items
-
-    def warm_queries(self, states: QueryStates) -> ProductQueries:
-        return ProductQueries.of(states.mean(lambda own: own))
-
-    def cold_vectors(self, rows: ItemRows) -> np.ndarray:
-        """Zeros for items that cannot be scored."""
-        return np.nan_to_num(rows["vectors"])
-
-    def cold_queries(self, states: QueryStates) -> ProductQueries:
-        return self.warm_queries(states)
 
     def observed_rows(self, clicks: sparse.csr_matrix) -> ItemRows:
         """Vectors of the items, folded in from the states of the users who clicked them."""

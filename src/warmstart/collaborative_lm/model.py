@@ -16,7 +16,7 @@ from warmstart.collaborative_lm.items import AlignedItems
 from warmstart.collaborative_lm.network import PromptNetwork
 from warmstart.collaborative_lm.prompts import Prompts, PromptWriter, neutral_order
 from warmstart.data.histories import Histories
-from warmstart.lm.causal import CausalLM, Progress
+from warmstart.lm.causal import CausalLM
 from warmstart.lm.generate import generate_lists
 from warmstart.lm.memory import reading_plan
 from warmstart.lm.texts import TokenBatch, TokenizedTexts, token_ids
@@ -88,7 +88,7 @@ class PromptModel:
     ) -> None:
         self.causal, self.network, self.writer = causal, network.to(causal.lm.device), writer
         self.vectors, self.text_states = vectors, text_states
-        self.state_scale = state_scale
+        self.state_scale, self._longest = state_scale, 0
 
     def extended(
         self, texts: Sequence[str], vectors: np.ndarray, text_states: np.ndarray
@@ -139,21 +139,17 @@ class PromptModel:
     # -- inner products --
 
     @torch.no_grad()
-    def user_rows(self, told: Told, progress: Progress | None = None) -> np.ndarray:
+    def user_rows(self, told: Told) -> np.ndarray:
         """Compute h of histories, none empty: float32, shape (histories, head width)."""
         self.network.eval()
         found = np.zeros((len(told.histories), self.network.user_head.out_features), np.float32)
         prompts = self.writer.write(told.histories)
         self.check_memory("reading histories", prompts.texts)
-        done = 0
         for rows in prompts.texts.sorted_batches(self.causal.lm.batch_size):
             batch = prompts.texts.batch(rows, self.device)
             slots = self.slot_vectors(prompts, rows, told.states)
             states = self.causal.last_states(batch, slots)
             found[rows] = self.network.users(states).cpu().numpy()
-            done += len(rows)
-            if progress is not None:
-                progress(done, len(prompts))
         return found
 
     def item_rows(self, vectors: np.ndarray, text_states: np.ndarray) -> np.ndarray:
@@ -250,14 +246,15 @@ class PromptModel:
         return prompts, slots.cpu().numpy()
 
     def check_memory(self, what: str, texts: TokenizedTexts) -> None:
-        """Log the memory of reading prompts, and check that it is there.
+        """Log the memory of reading prompts, if they are longer than before, and check it.
 
         Raises:
             UnsupportedError: the device has less memory.
         """
-        lm = self.causal.lm
-        if len(texts) > lm.batch_size:
-            plan = reading_plan(lm, rows=lm.batch_size, tokens=int(texts.lengths.max()))
+        lm, longest = self.causal.lm, int(texts.lengths.max(initial=0))
+        if len(texts) > lm.batch_size and longest > self._longest:
+            self._longest = longest
+            plan = reading_plan(lm, rows=lm.batch_size, tokens=longest)
             plan.check(what, lm.device, "lower batch_size of the LM, or history_length")
 
 

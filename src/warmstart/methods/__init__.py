@@ -20,6 +20,7 @@ METHODS = {
     "deepfm": "warmstart.methods.deepfm:DeepFM",
     "din": "warmstart.methods.din:DIN",
     "content_knn": "warmstart.methods.content_knn:ContentKNN",
+    "content_mean": "warmstart.methods.content_mean:ContentMean",
     "text_ridge": "warmstart.methods.text_ridge:TextRidge",
     "text_to_vector": "warmstart.methods.text_to_vector:TextToVector",
     "ease_text": "warmstart.methods.ease_text:EaseText",

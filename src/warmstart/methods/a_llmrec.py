@@ -25,7 +25,9 @@ Differences from paper and public code, with reasons:
   which the LM then need not repeat.
 """
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -72,10 +74,12 @@ from warmstart.lm.lora import TunableLM
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.process import check_process
 from warmstart.rank import of_own_candidates
-from warmstart.retrieval.queries import ProductQueries
-from warmstart.servable import ItemEncoding, ItemRows, QueryStates, Servable
+from warmstart.run import stage_key
+from warmstart.servable import ItemEncoding, ItemRows, ProductServable
 from warmstart.similar_users import SimilarUsers
-from warmstart.storage import nest, unnest
+from warmstart.storage import atomic_file, nest, unnest
+
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 4096  # users whose vectors are computed together
 _SAMPLE_SIZE = 1000  # users that the variances of scores are computed on without validation
@@ -134,7 +138,7 @@ PAPER = ALLMRecConfig(
 """
 
 
-class ALLMRec(Servable):
+class ALLMRec(ProductServable):
     """Ranks warm and new items by a language model that reads a collaborative model's vectors."""
 
     name = "a_llmrec"
@@ -171,7 +175,8 @@ class ALLMRec(Servable):
         if self._prompts_lm:
             causal = cast(CausalLM, context.causal)
             with context.run.stage("encode"):
-                reader = TextEncoder(causal.lm, folder=context.encoder.folder)
+                kept = context.encoder.cache is not None
+                reader = TextEncoder(causal.lm, folder=context.encoder.folder, use_cache=kept)
                 self._lm_states = reader.encode(data.catalogue.texts)
             self._prompts, adapted, epochs = fit_prompts(
                 config.tuning, self._backbone, self._items, self._slots(self._items), data,
@@ -183,8 +188,12 @@ class ALLMRec(Servable):
             choices |= self._fit_weights(data, context)
         self._item_rows = self._weighted_rows(self._items, self._lm_states)
         self.fitted.choices = choices
-        with context.run.stage("users"):
-            self._user_rows = self._rows_of_users(data.histories)
+        depends_on = [
+            config.model_dump_json(exclude={"scoring"}), data.interactions.order_hash,
+            self._item_rows,
+        ]  # fmt: skip
+        with context.run.stage("users", stage_key(depends_on), code=__name__) as folder:
+            self._user_rows = self._rows_of_users(data.histories, folder)
 
     def _fit_weights(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         """Scale the parts of the scores, and choose their weights on validation."""
@@ -241,12 +250,25 @@ class ALLMRec(Servable):
             found[rows, parts["lm"]] = self._prompted.user_rows(told)
         return found
 
-    def _rows_of_users(self, histories: Histories) -> np.ndarray:
-        """As ``_rows_of``, of all users in blocks; zeros for those without a known history."""
+    def _rows_of_users(self, histories: Histories, folder: Path | None) -> np.ndarray:
+        """As ``_rows_of``, of all users; zeros for those without a known history.
+
+        Args:
+            histories: of all users.
+            folder: keeps finished blocks, so that an interrupted fit goes on from there.
+        """
         found = np.zeros((len(histories), self._width), np.float32)
         for begin in range(0, len(histories), _AT_ONCE):
             block = np.arange(begin, min(begin + _AT_ONCE, len(histories)))
+            path = None if folder is None else folder / f"users-{begin}.npy"
+            if path is not None and path.exists():
+                found[block] = np.load(path)
+                continue
             found[block] = np.nan_to_num(self._rows_of(histories.take(block)))
+            logger.info("users: %d of %d", block[-1] + 1, len(histories))
+            if path is not None:
+                with atomic_file(path) as file, file.open("wb") as written:
+                    np.save(written, found[block])
         return found
 
     def _rows_of_items(self, items: AlignedItems, lm_states: np.ndarray) -> np.ndarray:
@@ -269,6 +291,10 @@ class ALLMRec(Servable):
     # -- what is served --
 
     @property
+    def _vectors_of_items(self) -> np.ndarray:
+        return self._item_rows
+
+    @property
     def counts_in_histories(self) -> np.ndarray:
         return self._items.known
 
@@ -277,12 +303,6 @@ class ALLMRec(Servable):
 
     def _history_states(self, histories: Histories, similar: SimilarUsers) -> np.ndarray:
         return self._rows_of(histories)
-
-    def warm_items(self, items: np.ndarray) -> np.ndarray:
-        return self._item_rows[items]
-
-    def _score_warm(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
-        return states @ items.T
 
     def encode_items(
         self, texts: Sequence[str], *, audience: int = 0
@@ -296,27 +316,6 @@ class ALLMRec(Servable):
         items, n = self._items.new(encoding["vectors"]), len(encoding["vectors"])
         lm_states = encoding.get("lm_states", np.zeros((n, 0), np.float32))
         return {"vectors": self._weighted_rows(items, lm_states)}
-
-    def cold_rows(self, items: np.ndarray) -> ItemRows:
-        return {"vectors": self._item_rows[items]}
-
-    def can_score(self, rows: ItemRows) -> np.ndarray:
-        return np.asarray(np.isfinite(rows["vectors"]).all(axis=1))
-
-    def _score_item_rows(self, states: np.ndarray, rows: ItemRows) -> np.ndarray:
-        return states @ rows["vectors"].T
-
-    def warm_vectors(self, items: np.ndarray) -> np.ndarray:
-        return items
-
-    def warm_queries(self, states: QueryStates) -> ProductQueries:
-        return ProductQueries.of(states.mean(lambda own: own))
-
-    def cold_vectors(self, rows: ItemRows) -> np.ndarray:
-        return np.nan_to_num(rows["vectors"])
-
-    def cold_queries(self, states: QueryStates) -> ProductQueries:
-        return self.warm_queries(states)
 
     @property
     def text_vectors(self) -> np.ndarray:

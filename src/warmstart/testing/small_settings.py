@@ -52,6 +52,7 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "deepfm": {"width": 8, "epochs": 3, "hidden": [8]},
     "din": {"width": 8, "epochs": 3, "hidden": [8]},
     "content_knn": {"neighbours": 10},
+    "content_mean": {},
     "text_ridge": _RIDGE,
     "text_ridge/rank": {**_RIDGE, "rank": 12},
     "text_ridge/items": {**_RIDGE, "rank": 12, "items_per_user": 10},

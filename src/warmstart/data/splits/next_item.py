@@ -37,14 +37,13 @@ def next_item(
     """Split into histories and next items.
 
     ``by="last"`` is leave-one-out: each user's last interaction is the test, the one before it
-    validation; users with fewer than 3 interactions stay in training. The whole catalogue is
-    ranked. Training then knows what others did after a query, which real recommenders do not
-    (docs/evaluation.md).
+    validation; users with fewer than 3 interactions stay in training. Training then knows what
+    others did after a query, which real recommenders do not (docs/evaluation.md).
 
     ``by="time"`` cuts at two times for all users, train < t1 <= validation < t2 <= test, so nothing
-    leaks. A query knows the whole history before its target, and is left out if there is none.
-    Items of training and, in the slices "cold" and "all", items that appear in the window are
-    ranked; an item that appears in the validation window is not a candidate on test.
+    leaks. A query knows the whole history before its target, and is left out if there is none. In
+    the slices "cold" and "all", items that appear in the window are ranked; one that appears in the
+    validation window is not a candidate on test.
 
     Args:
         dataset: a data set with times or, for ``by="last"``, with positions.
@@ -99,14 +98,7 @@ def next_item(
         if len(scenario) > 1:
             raise ConfigError(f"next-item: {' and '.join(scenario)} exclude each other; give one")
         if cross_domain is not None:
-            if candidates is not None and candidates.startswith("pop"):
-                raise ConfigError(
-                    f"next-item: candidates {candidates!r} are drawn by training interactions, and "
-                    "items of another domain have none; allowed: uniN"
-                )
-            sizes = dataset.n_users, dataset.n_items
-            dataset = joined(dataset, cross_domain)
-            drawn = cross_domain_parts(dataset, *sizes)
+            dataset, drawn = _across(dataset, cross_domain, candidates)
         else:
             drawn = leave_one_out(dataset, cold_items, cold_users, few_shot, rng)
         drawn.manifest["slice_definitions"] = _definitions(drawn)
@@ -118,6 +110,17 @@ def next_item(
         candidates=candidates,
         rng=rng,
     )
+
+
+def _across(dataset: Dataset, other: Dataset, candidates: str | None) -> tuple[Dataset, DrawnParts]:
+    """Join two data sets and draw the parts."""
+    if candidates is not None and candidates.startswith("pop"):
+        raise ConfigError(
+            f"next-item: candidates {candidates!r} are drawn by training interactions, and items "
+            "of another domain have none; allowed: uniN"
+        )
+    together = joined(dataset, other)
+    return together, cross_domain_parts(together, dataset.n_users, dataset.n_items)
 
 
 def _refuse(by: str, options: dict[str, Any]) -> None:

@@ -111,15 +111,19 @@ def split(
     check_word("protocol", protocol, get_args(Protocol))
     make, allowed = _PROTOCOLS[protocol]
     given = {name: value for name, value in options.items() if value is not None}
+    _refuse_others(protocol, given, allowed)
+    if "cutoff" in given:
+        given["cutoffs"] = given.pop("cutoff")
+    return make(dataset, **given)
+
+
+def _refuse_others(protocol: Protocol, given: dict[str, Any], allowed: tuple[str, ...]) -> None:
     for name, value in given.items():
         if name not in allowed:
             raise ConfigError(
                 f"{name} = {value!r} does not apply to the protocol {protocol!r}; its options: "
                 f"{', '.join(allowed)}"
             )
-    if "cutoff" in given:
-        given["cutoffs"] = given.pop("cutoff")
-    return make(dataset, **given)
 
 
 def _random_cold(
