@@ -54,16 +54,14 @@ def next_item(
         targets: by time: "first", the first interaction of each user in each window, or "each", all
             of them in turn, each with the history up to it. None means "first".
         cold_items: by last: a share of the items to withhold from training, between 0 and 1, drawn
-            at random. One half are the cold items of validation, the other half those of test;
-            histories of queries keep them. Queries for items that are then no candidates are left
-            out.
+            at random, half of them for validation, half for test; histories of queries keep them.
+            Queries for items that are then no candidates are left out.
         cold_users: by last: users with at most this many interactions are withheld from training
             and asked for by history. A-LLMRec takes 3.
         few_shot: by last: the number of users, drawn at random, who train and validate; all others
             are asked for by history, on test.
-        cross_domain: by last: another data set, which trains nothing. On test its users are asked
-            for by their histories, and its items are ranked, by their texts; ids of both are made
-            distinct by the names of the data sets. Validation is of the first data set.
+        cross_domain: by last: another data set, which trains nothing: on test its users are asked
+            for by their histories, and its items ranked; see ``splits.cross_domain``.
         candidates: "uniN" or "popN": rank each target among N sampled items that the user never
             had, see ``draw_candidates``; None ranks in full.
         seed: of all draws.
@@ -80,12 +78,9 @@ def next_item(
     rng = np.random.default_rng(whole_number("next-item", "seed", seed, low=0))
     if candidates is not None:
         negatives_of(candidates)
-    scenario: dict[str, Any] = {
-        "cold_items": cold_items,
-        "cold_users": cold_users,
-        "few_shot": few_shot,
-        "cross_domain": None if cross_domain is None else cross_domain.name,
-    }
+    other = None if cross_domain is None else cross_domain.name
+    scenario: dict[str, Any] = {"cold_items": cold_items, "cold_users": cold_users}
+    scenario |= {"few_shot": few_shot, "cross_domain": other}
     options: dict[str, Any] = {"cutoffs": cutoffs, "fractions": fractions, "targets": targets}
     if by == "time":
         _refuse(by, scenario)
@@ -102,14 +97,8 @@ def next_item(
         else:
             drawn = leave_one_out(dataset, cold_items, cold_users, few_shot, rng)
         drawn.manifest["slice_definitions"] = _definitions(drawn)
-    manifest = {"by": by, **scenario, "candidates": candidates, "seed": seed, **drawn.manifest}
-    return build_event_split(
-        dataset,
-        "next-item",
-        DrawnParts(drawn.parts, manifest, drawn.cold_candidates),
-        candidates=candidates,
-        rng=rng,
-    )
+    drawn.manifest.update({"by": by, **scenario, "candidates": candidates, "seed": seed})
+    return build_event_split(dataset, "next-item", drawn, candidates=candidates, rng=rng)
 
 
 def _across(dataset: Dataset, other: Dataset, candidates: str | None) -> tuple[Dataset, DrawnParts]:
