@@ -24,7 +24,7 @@ import numpy as np
 import typer
 from environment import environment
 
-from warmstart.collaborative_lm.model import PromptModel, Told, told_histories
+from warmstart.collaborative_lm.model import PromptHistories, PromptModel, prompt_histories
 from warmstart.data.histories import Histories
 from warmstart.data.splits.files import load_split
 from warmstart.data.tasks import RankingTask
@@ -33,6 +33,7 @@ from warmstart.experiment.spec import read_experiment
 from warmstart.lm import CausalLMConfig, LMConfig, load_causal_lm, load_encoder
 from warmstart.methods.a_llmrec import ALLMRec
 from warmstart.run import Run
+from warmstart.sampling import evenly_spaced
 
 
 def main(
@@ -64,9 +65,9 @@ def main(
     for folder in candidates:
         task = load_split(folder).tasks("test")["all"]
         assert isinstance(task, RankingTask)
-        rows = np.linspace(0, len(task.queries) - 1, min(queries, len(task.queries)))
+        rows = evenly_spaced(len(task.queries), queries)
         name = load_split(folder).metric_suffix.removeprefix("~")
-        found[name] = _rows(model, task.take(rows.astype(np.int64)), name)
+        found[name] = _rows(model, task.take(rows), name)
         if json is not None:
             json.write_text(jsonlib.dumps(found, indent=1))
 
@@ -75,7 +76,7 @@ def _rows(model: ALLMRec, task: RankingTask, name: str) -> dict:
     histories, items = task.queries.histories, task.candidates
     assert histories is not None
     target = np.argmax(items == task.relevance.indices[:, None], axis=1)
-    told = told_histories(
+    told = prompt_histories(
         model._backbone, model._items, histories, model.config.tuning.history_length
     )
     prompted, rng = model._prompted, np.random.default_rng(0)
@@ -125,7 +126,7 @@ def _rows(model: ALLMRec, task: RankingTask, name: str) -> dict:
 
 
 def _controls(
-    model: PromptModel, told: Told, items: np.ndarray, rng: np.random.Generator
+    model: PromptModel, told: PromptHistories, items: np.ndarray, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Likelihoods with the states, and with the vectors, of others."""
     swapped = replace(told, states=told.states[rng.permutation(len(told.states))])
@@ -138,14 +139,22 @@ def _controls(
     }
 
 
-def _in_random_order(model: ALLMRec, histories: Histories, rng: np.random.Generator) -> Told:
+def _in_random_order(
+    model: ALLMRec, histories: Histories, rng: np.random.Generator
+) -> PromptHistories:
     order = np.lexsort((rng.random(len(histories.items)), histories.queries))
     mixed = Histories(histories.offsets, histories.items[order])
-    return told_histories(model._backbone, model._items, mixed, model.config.tuning.history_length)
+    return prompt_histories(
+        model._backbone, model._items, mixed, model.config.tuning.history_length
+    )
 
 
 def _order(
-    model: PromptModel, told: Told, items: np.ndarray, target: np.ndarray, own: np.ndarray
+    model: PromptModel,
+    told: PromptHistories,
+    items: np.ndarray,
+    target: np.ndarray,
+    own: np.ndarray,
 ) -> dict:
     """What the order of the candidates changes, as it is asked, and if it were not made neutral."""
     rows = np.arange(len(items))

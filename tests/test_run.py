@@ -157,3 +157,21 @@ def test_stages_are_logged(caplog, monkeypatch):
         pass
     assert caplog.messages[0] == "encode: started"
     assert re.fullmatch(r"encode: \d+\.\d\d s", caplog.messages[1])
+
+
+def test_rows_that_were_computed_are_not_computed_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "_ROWS_AT_ONCE", 4)
+    asked = []
+
+    def compute(some):
+        asked.append(some.tolist())
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return some[:, None].astype(np.float32) * [1, 2]
+
+    with pytest.raises(KeyboardInterrupt):
+        run_module.resumable_rows(compute, 10, tmp_path)
+    found = run_module.resumable_rows(compute, 10, tmp_path)
+    np.testing.assert_array_equal(found, np.arange(10)[:, None] * [1, 2])
+    assert asked == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [8, 9]]
+    assert run_module.resumable_rows(lambda some: np.zeros((len(some), 2)), 0, None).shape == (0, 2)

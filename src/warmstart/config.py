@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
 from warmstart.errors import ConfigError
@@ -191,3 +191,12 @@ def settings_docs(config_type: type[Config]) -> str:
 def _default(config_type: type[Config], name: str) -> Any:
     value = config_type.model_fields[name].get_default(call_default_factory=True)
     return inspect.Parameter.empty if value is PydanticUndefined else value
+
+
+def default_kind(kind: str) -> BeforeValidator:
+    """Let settings of several types, told apart by ``kind``, be of this one if they name none."""
+
+    def with_kind(settings: Any) -> Any:
+        return {"kind": kind, **settings} if isinstance(settings, dict) else settings
+
+    return BeforeValidator(with_kind)

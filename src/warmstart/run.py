@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -13,9 +13,11 @@ import numpy as np
 
 from warmstart.code_hash import code_hash
 from warmstart.config import Config
-from warmstart.storage import write_text
+from warmstart.storage import atomic_file, write_text
 
 logger = logging.getLogger(__name__)
+
+_ROWS_AT_ONCE = 4096  # of a resumable table
 
 Dependency: TypeAlias = Config | np.ndarray | str | int | float | None
 """What can be part of a stage's key; of larger things, such as a data set, their hash."""
@@ -68,6 +70,34 @@ class Run:
                 elapsed = _total_seconds(folder / "seconds.json", elapsed, finished)
         self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
         logger.info("%s: %.2f s", name, elapsed)
+
+
+def resumable_rows(
+    compute: Callable[[np.ndarray], np.ndarray], n: int, folder: Path | None
+) -> np.ndarray:
+    """Compute the rows of a long table in blocks, and keep each that is finished.
+
+    Args:
+        compute: returns the rows of some positions, int64: float32, shape (positions, width).
+        n: number of rows.
+        folder: of the stage, so that an interrupted run goes on from there; None keeps nothing.
+
+    Returns:
+        float32, shape (n, width).
+    """
+    blocks = []
+    for begin in range(0, max(n, 1), _ROWS_AT_ONCE):
+        end = min(begin + _ROWS_AT_ONCE, n)
+        path = None if folder is None else folder / f"rows-{begin}.npy"
+        if path is not None and path.exists():
+            blocks.append(np.load(path))
+            continue
+        blocks.append(compute(np.arange(begin, end)))
+        logger.info("%d of %d rows", end, n)
+        if path is not None:
+            with atomic_file(path) as file, file.open("wb") as written:
+                np.save(written, blocks[-1])
+    return np.concatenate(blocks)
 
 
 def stage_key(depends_on: Sequence[Dependency]) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from warmstart.collaborative_lm.model import PromptModel, Told
+from warmstart.collaborative_lm.model import PromptHistories, PromptModel
 from warmstart.collaborative_lm.network import new_network
 from warmstart.collaborative_lm.prompts import PromptWriter
 from warmstart.collaborative_lm.tuning import PromptTuningConfig
@@ -43,4 +43,4 @@ def model(causal, writer):
 def told():
     histories = Histories.from_lists([[0, 3, 2], [5], [1, 4]])
     states = np.random.default_rng(1).normal(size=(6, STATE_WIDTH)).astype(np.float32)
-    return Told(histories, states)
+    return PromptHistories(histories, states)

@@ -13,6 +13,7 @@ from warmstart.collaborative_lm.alignment import (
     spread,
 )
 from warmstart.collaborative_lm.items import AlignedItems
+from warmstart.collaborative_lm.ridge_alignment import RidgeAlignment, RidgeAlignmentConfig
 
 N_WARM, N_COLD, ITEM_WIDTH, TEXT_WIDTH = 150, 60, 8, 12
 BASE = {"width": 16, "batch_size": 200, "learning_rate": 0.02, "epochs": 60}
@@ -116,6 +117,25 @@ def test_items_without_text_have_no_part_in_matching(planted):
     with torch.no_grad():
         losses = [float(trainee.loss(np.array([0]), rng)) for _ in range(20)]
     assert max(losses) < 5
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_a_regression_stands_in_for_the_autoencoders(planted, kernel):
+    items, texts = planted
+    config = RidgeAlignmentConfig(ridge={"kernel": kernel, "l2": 0.1, "gamma": 0.2})
+    told = texts[:N_WARM].copy()
+    told[:3] = 0  # without text
+    ridge = RidgeAlignment.fit(config, items[:N_WARM], told)
+    aligned = AlignedItems(ridge, items[:N_WARM], texts)
+    np.testing.assert_array_equal(aligned.scoring[:N_WARM], items[:N_WARM])
+    assert cosine_of_cold(planted, aligned) > 0.8
+    lengths = np.linalg.norm(aligned.scoring[N_WARM:], axis=1)
+    np.testing.assert_allclose(lengths, np.linalg.norm(items[:N_WARM], axis=1).mean(), rtol=1e-4)
+    again = AlignedItems(RidgeAlignment.restore(config, ridge.state()), items[:N_WARM], texts)
+    np.testing.assert_array_equal(again.scoring, aligned.scoring)
+    permuted = texts[np.random.default_rng(0).permutation(len(texts))]
+    wrong = RidgeAlignment.fit(config, items[:N_WARM], permuted[:N_WARM])
+    assert abs(cosine_of_cold(planted, AlignedItems(wrong, items[:N_WARM], permuted))) < 0.3
 
 
 def test_spread_measures_variance_and_effective_rank():

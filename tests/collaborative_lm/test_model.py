@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from tests.collaborative_lm.conftest import CONFIG, STATE_WIDTH
-from warmstart.collaborative_lm.model import Told, told_histories
+from warmstart.collaborative_lm.model import PromptHistories, prompt_histories
 from warmstart.collaborative_lm.titles import order_by_titles
 from warmstart.data.histories import Histories
 
@@ -18,9 +18,9 @@ def test_the_state_of_a_user_knows_nothing_of_later_events(model, told):
     batch = prompts.texts.batch(np.zeros(1, int))
     with torch.no_grad():
         slots = model.slot_vectors(prompts, np.zeros(1, int), told.states[:3])
-        hidden = model.hidden(batch, slots)[0, prompts.users[0]]
+        hidden = model.causal.hidden(batch, slots)[0, prompts.users[0]]
         inside = model.network.users(hidden)[1].numpy()
-    alone = model.user_rows(Told(shorter, told.states[:2]))[0]
+    alone = model.user_rows(PromptHistories(shorter, told.states[:2]))[0]
     np.testing.assert_allclose(inside, alone, atol=1e-4)
 
 
@@ -98,19 +98,19 @@ def test_titles_order_the_best_items_and_leave_the_others_behind(model, told):
     items = np.tile(np.arange(6), (3, 1))
     scores = np.array([[5, 4, 3, 2, 1, np.nan]] * 3, np.float32)
     likely = model.likelihoods(told, items[:, :3])
-    found = order_by_titles(model, told.take, items, scores, n=3, scoring="likelihood")
+    found = order_by_titles(model, told, items, scores, n=3, scoring="likelihood")
     np.testing.assert_array_equal(np.argsort(-found[:, :3]), np.argsort(-likely))
     np.testing.assert_array_equal(np.sort(found[:, :3]), [[3, 4, 5]] * 3)
     np.testing.assert_array_equal(found[:, 3:], scores[:, 3:])
     written = model.generated(told, items[:, :3])
-    found = order_by_titles(model, told.take, items, scores, n=3, scoring="generation")
+    found = order_by_titles(model, told, items, scores, n=3, scoring="generation")
     np.testing.assert_array_equal(np.nanargmax(found, axis=1), written)
 
 
 def test_equal_numbers_of_scored_items_are_not_needed(model, told):
     scores = np.array([[1, np.nan, np.nan], [3, 2, np.nan], [3, 2, 1]], np.float32)
     items = np.tile(np.arange(3), (3, 1))
-    found = order_by_titles(model, told.take, items, scores, n=3, scoring="likelihood")
+    found = order_by_titles(model, told, items, scores, n=3, scoring="likelihood")
     np.testing.assert_array_equal(np.isnan(found), np.isnan(scores))
     np.testing.assert_array_equal(np.sort(found), np.sort(scores))
 
@@ -131,6 +131,6 @@ class Known:
 
 def test_prompts_tell_the_newest_known_events_with_the_states_after_them():
     histories = Histories.from_lists([[0, 5, 1, 2, 4], [5], [3]])
-    told = told_histories(FixedBackbone(), Known(), histories, 3)
+    told = prompt_histories(FixedBackbone(), Known(), histories, 3)
     assert [told.histories[row].tolist() for row in range(3)] == [[1, 2, 4], [], [3]]
     np.testing.assert_array_equal(told.states[:, 0], [1, 2, np.nan, 3])

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tests.collaborative_lm.conftest import CONFIG, TITLES
-from warmstart.collaborative_lm.model import Told
+from warmstart.collaborative_lm.model import PromptHistories
 from warmstart.collaborative_lm.tuning import PromptTrainee, training_windows
 from warmstart.data.histories import Histories
 from warmstart.lm.lora import LoRAConfig, TunableLM
@@ -31,7 +31,7 @@ def trainee(model, **settings):
     return PromptTrainee(
         model,
         tunable,
-        Told(windows, states[events]),
+        PromptHistories(windows, states[events]),
         TRAINING.items[events + 1].astype(np.int64),
         np.arange(len(TITLES)),
         -model.vectors,

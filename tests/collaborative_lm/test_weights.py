@@ -75,3 +75,19 @@ def test_without_cold_items_their_weights_stay():
         np.ones(40, bool), PARTS, start,
     )  # fmt: skip
     assert of_cold == start[1]
+
+
+def test_a_part_of_weight_zero_stays_out():
+    rng = np.random.default_rng(0)
+    items = rng.normal(size=(40, 6)).astype(np.float32)
+    users = rng.normal(size=(200, 6)).astype(np.float32)
+    best = (users[:, PARTS["lm"]] @ items[:, PARTS["lm"]].T).argmax(axis=1)
+    tasks = {"all": task("all", best, np.arange(40, dtype=np.int32))}
+    users_of, warm = {"all": users}, np.ones(40, bool)
+
+    def weight(start):
+        own = PartWeights(lm=start), PartWeights()
+        return choose_weights(tasks, users_of, items, warm, PARTS, own)[0].lm
+
+    assert weight(0.0) == 0
+    assert weight(0.5) == 3

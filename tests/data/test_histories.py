@@ -31,6 +31,12 @@ def test_histories_are_lists(lists, n, data):
     padded = histories.padded(3, -1)
     assert padded.tolist() == [[-1] * (3 - len(items[-3:])) + items[-3:] for items in lists]
     matrix = histories.matrix(10).toarray()
+    numbers = histories.numbered.where(kept).numbers
+    np.testing.assert_array_equal(numbers, np.flatnonzero(kept))
+    table = np.arange(20, dtype=np.float32).reshape(10, 2)
+    for items, mean in zip(lists, histories.mean(table), strict=True):
+        expected = table[sorted(set(items))].mean(axis=0) if items else np.zeros(2)
+        np.testing.assert_allclose(mean, expected, rtol=1e-5)
     assert matrix.tolist() == [[float(i in items) for i in range(10)] for items in lists]
     assert lists_of(histories) == lists  # nothing was sorted in place
     assert lists_of(concatenated([histories, histories])) == lists + lists
@@ -57,6 +63,13 @@ def test_wrong_columns_are_refused():
         Histories(np.array([1, 2]), np.array([1, 2], np.int32))
     with pytest.raises(DataError, match="1 texts for 2 users"):
         Queries(np.array([0, 1], np.int32), texts=("one",))
+
+
+def test_a_known_user_is_asked_for_by_the_history_of_the_data():
+    known = Histories.from_lists([[1], [2, 3], []])
+    given = Histories.from_lists([[5]])
+    assert lists_of(Queries.of_users([1, 0]).histories_or(known)) == [[2, 3], [1]]
+    assert lists_of(Queries.of_histories(given).histories_or(known)) == [[5]]
 
 
 def test_kinds_and_selection_of_queries():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from warmstart import run as run_module
 from warmstart.backbones.next_item import next_item_state
 from warmstart.collaborative_lm.prompts import PromptConfig
 from warmstart.data.histories import Histories
@@ -45,8 +46,8 @@ def test_scoring_does_not_change_what_is_trained(case, tmp_path):
 
 def test_vectors_of_users_are_resumed_in_blocks(case, tmp_path, monkeypatch):
     """A fit that is interrupted among the users computes only the others again."""
-    monkeypatch.setattr(a_llmrec, "_AT_ONCE", 10)
-    read = ALLMRec._rows_of_users
+    monkeypatch.setattr(run_module, "_ROWS_AT_ONCE", 10)
+    read = run_module.resumable_rows
     asked = []
 
     def counted(self, histories):
@@ -57,11 +58,11 @@ def test_vectors_of_users_are_resumed_in_blocks(case, tmp_path, monkeypatch):
 
     rows_of = ALLMRec._rows_of
 
-    def interrupted(self, histories, folder):
+    def interrupted(compute, n, folder):
         monkeypatch.setattr(ALLMRec, "_rows_of", counted)
-        return read(self, histories, folder)
+        return read(compute, n, folder)
 
-    monkeypatch.setattr(ALLMRec, "_rows_of_users", interrupted)
+    monkeypatch.setattr(a_llmrec, "resumable_rows", interrupted)
     with pytest.raises(KeyboardInterrupt):
         case.fit(run=Run(tmp_path))
     monkeypatch.setattr(ALLMRec, "_rows_of", rows_of)
@@ -141,7 +142,7 @@ def test_questions_in_words(case):
 
 
 def test_without_a_causal_lm_there_is_nobody_to_ask(fixtures):
-    case = fixtures.case(ALLMRec, METHOD_SETTINGS["a_llmrec/alignment"], "a_llmrec/alignment")
+    case = fixtures.case(ALLMRec, METHOD_SETTINGS["a_llmrec/ridge"], "a_llmrec/ridge")
     assert case.model.needs == {"encoder"}
     with pytest.raises(UnsupportedError, match="no causal LM to ask"):
         case.model.text_likelihoods(Queries.of_users([0]), "this", ["even"])

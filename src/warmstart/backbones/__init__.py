@@ -1,8 +1,8 @@
 """Collaborative-filtering backbones, trained on interactions only, with fold-in of new items."""
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from warmstart.backbones.base import Backbone, FactorBackbone, Validate
 from warmstart.backbones.bpr import BprConfig
@@ -13,18 +13,14 @@ from warmstart.backbones.imported import ImportedConfig
 from warmstart.backbones.lightgcn import LightGcnConfig
 from warmstart.backbones.ngcf import NgcfConfig
 from warmstart.backbones.sequence import SequenceBackbone, SequenceConfig, build_sequence
-
-
-def _with_kind(settings: Any) -> Any:
-    return {"kind": "bpr", **settings} if isinstance(settings, dict) else settings
-
+from warmstart.config import default_kind
 
 BackboneConfig: TypeAlias = Annotated[
     Annotated[
         BprConfig | IalsConfig | EaseConfig | LightGcnConfig | NgcfConfig | ImportedConfig,
         Field(discriminator="kind"),
     ],
-    BeforeValidator(_with_kind),
+    default_kind("bpr"),
 ]
 """Configuration of any backbone; ``kind`` selects the type, "bpr" without one."""
 

@@ -15,6 +15,7 @@ from warmstart.backbones.least_squares import Basis, solve_rows
 from warmstart.backbones.limits import check_finite
 from warmstart.data.histories import Histories
 from warmstart.errors import DataError
+from warmstart.sampling import evenly_spaced
 
 _ALPHA, _L2 = 3.0, 0.1  # as the defaults of ``RidgeFoldInConfig``
 _SAMPLE_SIZE = 2000  # users that the scale is computed from
@@ -54,9 +55,7 @@ class FactorHistories:
 
     def encode_events(self, histories: Histories, vectors: np.ndarray | None = None) -> np.ndarray:
         """Compute the state after every event; see ``SequenceBackbone.encode_events``."""
-        numbered = Histories(histories.offsets, histories.items, np.arange(len(histories.items)))
-        known, table = self._readable(numbered, vectors)
-        assert known.times is not None
+        known, table = self._readable(histories.numbered, vectors)
         states = np.full((len(histories.items), table.shape[1]), np.nan, np.float32)
         starts = known.offsets[known.queries]
         for begin in range(0, len(known.items), _PREFIXES_AT_ONCE):
@@ -65,7 +64,7 @@ class FactorHistories:
             offsets = np.concatenate([[0], np.cumsum(lengths)])
             places = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - starts[events], lengths)
             prefixes = Histories(offsets.astype(np.int64), known.items[places])
-            states[known.times[events]] = self._solved(prefixes.matrix(len(table)), table)
+            states[known.numbers[events]] = self._solved(prefixes.matrix(len(table)), table)
         return states
 
     def _readable(
@@ -92,7 +91,7 @@ class FactorHistories:
 
     def _matched(self, matrix: sparse.csr_matrix) -> float:
         users = np.flatnonzero(matrix.getnnz(axis=1))
-        users = users[np.linspace(0, len(users) - 1, min(_SAMPLE_SIZE, len(users))).astype(int)]
+        users = users[evenly_spaced(len(users), _SAMPLE_SIZE)]
         ones = sparse.csr_matrix(matrix[users] > 0, dtype=np.float32)
         found, wanted = self._solved(ones, self._vectors), self.backbone.vectors[0][users]
         with np.errstate(all="ignore"):

@@ -46,10 +46,9 @@ def fit_sequence(config: SequenceConfig, data: Dataset, context: FitContext) -> 
     backbone = build_sequence(config)
 
     def score(queries: Queries, items: np.ndarray) -> np.ndarray:
-        histories = queries.histories
-        if histories is None:
-            histories = data.histories.take(queries.users)
-        return backbone.encode(histories) @ backbone.item_vectors[items].T
+        return (
+            backbone.encode(queries.histories_or(data.histories)) @ backbone.item_vectors[items].T
+        )
 
     if task is not None:
         validated_on = task.hash

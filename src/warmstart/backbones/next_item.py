@@ -8,7 +8,7 @@ read, those that the fit did not know too, if their vectors are given.
 from typing import Annotated, Any, Protocol, TypeAlias
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from warmstart.backbones import FactorBackbone, build
 from warmstart.backbones.bpr import BprConfig
@@ -21,15 +21,11 @@ from warmstart.backbones.ngcf import NgcfConfig
 from warmstart.backbones.sequence import SequenceBackbone, build_sequence
 from warmstart.backbones.sequence.gru4rec import Gru4RecConfig
 from warmstart.backbones.sequence.sasrec import SasRecConfig
+from warmstart.config import default_kind
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.fitted import Fitted
-
-
-def _with_kind(settings: Any) -> Any:
-    return {"kind": "sasrec", **settings} if isinstance(settings, dict) else settings
-
 
 NextItemConfig: TypeAlias = Annotated[
     Annotated[
@@ -42,7 +38,7 @@ NextItemConfig: TypeAlias = Annotated[
         | ImportedConfig,
         Field(discriminator="kind"),
     ],
-    BeforeValidator(_with_kind),
+    default_kind("sasrec"),
 ]
 """Configuration of any backbone with vectors; ``kind`` selects the type, "sasrec" without one."""
 

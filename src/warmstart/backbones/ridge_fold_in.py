@@ -14,6 +14,7 @@ from warmstart.backbones.base import FactorBackbone, check_fold_in, shape_of
 from warmstart.backbones.least_squares import Basis, solve_rows
 from warmstart.backbones.limits import check_finite
 from warmstart.config import Config
+from warmstart.sampling import evenly_spaced
 
 _SAMPLE_SIZE = 2000  # warm items that the scale is computed from
 
@@ -52,7 +53,7 @@ class RidgeFoldIn(FactorBackbone):
         """Compute the scale from warm items, and return a sample of them, evenly spaced."""
         _, items = self.vectors
         warm = np.unique(train.indices)
-        sample = warm[np.linspace(0, len(warm) - 1, min(_SAMPLE_SIZE, len(warm))).astype(np.int64)]
+        sample = warm[evenly_spaced(len(warm), _SAMPLE_SIZE)]
         self._basis, self._scale = None, 1.0
         ridge = self._ridge(train[:, sample].T.tocsr(), None, 1.0)
         with np.errstate(all="ignore"):

@@ -8,11 +8,12 @@ from scipy import sparse
 from warmstart.abilities import FoldsIn
 from warmstart.backbones.fit import fit_sequence
 from warmstart.backbones.sequence import SequenceBackbone, SequenceConfig, build_sequence
-from warmstart.backbones.sequence.fold_in import ItemFoldIn, evenly_spaced
+from warmstart.backbones.sequence.fold_in import SAMPLE_SIZE, ItemFoldIn
 from warmstart.core import FitContext, LanguageModels
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
+from warmstart.sampling import evenly_spaced
 from warmstart.servable import ItemEncoding, ItemRows, ProductServable
 from warmstart.similar_users import SimilarUsers
 
@@ -73,7 +74,8 @@ class SequenceRecommender(ProductServable, FoldsIn):
         """What fold-in needs of all users; computed on first use."""
         if self._item_fold_in is None:
             histories = self.fitted.histories
-            states = self._states(histories.take(evenly_spaced(len(histories))))
+            sample = evenly_spaced(len(histories), SAMPLE_SIZE)
+            states = self._states(histories.take(sample))
             self._item_fold_in = self._backbone.item_fold_in(states)
         return self._item_fold_in
 

@@ -27,10 +27,10 @@ from torch.nn import functional
 from warmstart.backbones.graph import default_device, sample_negatives
 from warmstart.backbones.sequence.losses import softmax_loss
 from warmstart.config import Config
-from warmstart.errors import ArtefactError
 from warmstart.lm.lora import LoRAConfig, TunableLM
 from warmstart.lm.texts import TokenizedTexts
 from warmstart.train import TorchTrainee
+from warmstart.train.module_arrays import damaged_arrays, load_arrays, module_arrays
 from warmstart.train.seed import torch_seed
 
 _ROWS_AT_ONCE = 65_536
@@ -40,6 +40,7 @@ class AlignmentConfig(Config):
     """Settings of stage 1.
 
     Attributes:
+        kind: "autoencoders", the published ones, or "ridge" (``RidgeAlignmentConfig``).
         width: length of the joint vectors e and q.
         match_weight: weight of the mean squared difference of e and q.
         item_weight: weight of the reconstruction of item vectors (alpha of the paper).
@@ -62,6 +63,7 @@ class AlignmentConfig(Config):
         patience: validations without improvement before training stops.
     """
 
+    kind: Literal["autoencoders"] = "autoencoders"
     width: int = Field(default=256, ge=1)
     match_weight: float = Field(default=1.0, ge=0)
     item_weight: float = Field(default=5.0, ge=0)
@@ -150,8 +152,8 @@ class Alignment(nn.Module):
         return found
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return all tensors as arrays, by name."""
-        return {name: tensor.cpu().numpy() for name, tensor in self.state_dict().items()}
+        """Return copies of all tensors as arrays, by name."""
+        return module_arrays(self)
 
     @classmethod
     def from_state(cls, state: dict[str, np.ndarray]) -> "Alignment":
@@ -160,13 +162,11 @@ class Alignment(nn.Module):
         Raises:
             ArtefactError: a tensor is missing or has a wrong shape.
         """
-        try:
+        with damaged_arrays("alignment"):
             width, item_width = state["item_encoder.weight"].shape
             text_width = state["text_encoder.weight"].shape[1]
             made = cls(item_width, text_width, width, 1.0, 1.0)
-            made.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in state.items()})
-        except (KeyError, RuntimeError, ValueError, IndexError) as error:
-            raise ArtefactError(f"the saved alignment is damaged: {error}") from None
+            load_arrays(made, state)
         return made.to(default_device())
 
 

@@ -1,53 +1,66 @@
 """The two stages of A-LLMRec as stages of a fit: resumable, stopped early on validation."""
 
 import logging
+from typing import Annotated, TypeAlias
 
 import numpy as np
+from pydantic import Field
 
 from warmstart.backbones.next_item import NextItemModel
 from warmstart.collaborative_lm.alignment import (
+    Alignment,
     AlignmentConfig,
     AlignmentTrainee,
     NextItems,
     new_alignment,
     spread,
 )
-from warmstart.collaborative_lm.items import AlignedItems
-from warmstart.collaborative_lm.model import PromptModel, Told, told_histories
+from warmstart.collaborative_lm.items import AlignedItems, ItemAlignment
+from warmstart.collaborative_lm.model import PromptHistories, PromptModel, prompt_histories
 from warmstart.collaborative_lm.network import new_network
 from warmstart.collaborative_lm.prompts import PromptWriter
+from warmstart.collaborative_lm.ridge_alignment import RidgeAlignment, RidgeAlignmentConfig
 from warmstart.collaborative_lm.tuning import PromptTrainee, PromptTuningConfig, training_windows
+from warmstart.config import default_kind
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
-from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.data.tasks import RankingTask
 from warmstart.lm.causal import CausalLM
 from warmstart.lm.lora import TunableLM
 from warmstart.lm.texts import tokenize
 from warmstart.rank import mean_metric
+from warmstart.sampling import evenly_spaced
 from warmstart.train import Schedule, train_stage
 
 logger = logging.getLogger(__name__)
+
+AnyAlignmentConfig: TypeAlias = Annotated[
+    Annotated[AlignmentConfig | RidgeAlignmentConfig, Field(discriminator="kind")],
+    default_kind("autoencoders"),
+]
+"""Configuration of stage 1; ``kind`` selects the type, "autoencoders" without one."""
 
 METRIC = "ndcg@10"
 """Metric of validation."""
 
 
 def fit_alignment(
-    config: AlignmentConfig,
+    config: AnyAlignmentConfig,
     backbone: NextItemModel,
+    states: np.ndarray,
     data: Dataset,
     texts: np.ndarray,
     context: FitContext,
     rng: np.random.Generator,
     n_queries: int,
 ) -> tuple[AlignedItems, TunableLM | None, int | None]:
-    """Train stage 1.
+    """Train stage 1, or solve it in closed form.
 
     Args:
         config: the settings.
         backbone: the fitted backbone; it does not change.
+        states: its states after each event of the training histories; ``encode_events``.
         data: the training data.
         texts: text vectors of the items, float32, shape (n_items, text width).
         context: validation, text encoder, and the folder of checkpoints.
@@ -56,10 +69,14 @@ def fit_alignment(
 
     Returns:
         The aligned items, the trained text encoder if there is one, and the chosen number of epochs
-        if there is validation.
+        if validation chose it.
     """
     warm, learned = np.flatnonzero(data.warm), backbone.item_vectors
-    following = next_items(data, backbone, last=config.positions == "last")
+    if isinstance(config, RidgeAlignmentConfig):
+        with context.run.stage("align"):
+            ridge = RidgeAlignment.fit(config, learned[warm], texts[warm])
+        return AlignedItems(ridge, learned, texts), None, None
+    following = next_items(data, states, last=config.positions == "last")
     alignment = new_alignment(learned[warm], texts[warm], config.width, rng.spawn(1)[0])
     tunable, tokens = None, None
     if config.text_encoder != "frozen":
@@ -74,14 +91,14 @@ def fit_alignment(
     tasks = validation_tasks(context, data.warm, n_queries)
     if tasks:
         asked = [tasks["all"], tasks.get("cold", tasks["all"])]
-        states = [backbone.encode(histories_of(task, data)) for task in asked]
+        encoded = [backbone.encode(task.queries.histories_or(data.histories)) for task in asked]
         validated_on = " ".join(task.hash for task in asked)
 
         def mean_of_both_sides() -> float:
             """All items by what is known of them, and "cold" ones, or all, by their texts."""
             found = texts if tunable is None else tunable.encode(data.catalogue.texts)
             items = aligned(found).scoring, aligned(found, learned[:0]).scoring
-            sides = zip(asked, states, items, strict=True)
+            sides = zip(asked, encoded, items, strict=True)
             return float(np.mean([product_metric(*side) for side in sides]))
 
         validate = mean_of_both_sides
@@ -109,11 +126,22 @@ def fit_alignment(
     return items, tunable, None if validate is None else result.best_epoch
 
 
+def restore_alignment(config: AnyAlignmentConfig, arrays: dict[str, np.ndarray]) -> ItemAlignment:
+    """Rebuild the alignment of ``AlignedItems`` from its ``state``.
+
+    Raises:
+        ArtefactError: an array is missing or has a wrong shape.
+    """
+    if isinstance(config, RidgeAlignmentConfig):
+        return RidgeAlignment.restore(config, arrays)
+    return Alignment.from_state(arrays)
+
+
 def fit_prompts(
     config: PromptTuningConfig,
     backbone: NextItemModel,
+    states: np.ndarray,
     items: AlignedItems,
-    slots: tuple[np.ndarray, np.ndarray],
     data: Dataset,
     text_states: np.ndarray,
     causal: CausalLM,
@@ -125,8 +153,8 @@ def fit_prompts(
     Args:
         config: the settings.
         backbone: the fitted backbone; it does not change.
+        states: its states after each event of the training histories; ``encode_events``.
         items: the aligned items.
-        slots: what is read at the slots of the items, and what is read there of new items.
         data: the training data.
         text_states: states of the LM after the texts, float32, shape (n_items, LM width).
         causal: the LM; it does not change.
@@ -137,7 +165,7 @@ def fit_prompts(
         The model, the LM with its adapter, and the chosen number of epochs if validation chose it.
     """
     tunable = TunableLM(causal.lm, config.lora, rng.spawn(1)[0])
-    states = backbone.encode_events(data.histories)
+    slots = items.slots_of(config.item_token)
     scale = float(np.sqrt(np.nanmean(np.square(states)))) or 1.0
     widths = states.shape[1], slots[0].shape[1]
     network = new_network(*widths, causal.words(), config, rng.spawn(1)[0])
@@ -149,7 +177,7 @@ def fit_prompts(
     trainee = PromptTrainee(
         model,
         tunable,
-        Told(windows, states[events]),
+        PromptHistories(windows, states[events]),
         data.histories.items[events + 1].astype(np.int64),
         np.flatnonzero(data.warm),
         slots[1],
@@ -160,7 +188,9 @@ def fit_prompts(
     tasks = validation_tasks(context, data.warm, config.validation_queries)
     if tasks and config.retrieval_weight:
         asked = tasks["all"]
-        told = told_histories(backbone, items, histories_of(asked, data), config.history_length)
+        told = prompt_histories(
+            backbone, items, asked.queries.histories_or(data.histories), config.history_length
+        )
         validated_on = asked.hash
         validate = lambda: product_metric(  # noqa: E731
             asked, model.user_rows(told), model.item_rows(slots[0], text_states)
@@ -205,18 +235,17 @@ def validation_tasks(
     return {name: sampled(task, n_queries) for name, task in found.items()}
 
 
-def next_items(data: Dataset, backbone: NextItemModel, *, last: bool) -> NextItems:
+def next_items(data: Dataset, states: np.ndarray, *, last: bool) -> NextItems:
     """Collect the states of the training histories and the warm items that follow them.
 
     Args:
         data: the training data.
-        backbone: computes the states.
+        states: after each of their events, float32, shape (events, width).
         last: only the last item of each history.
     """
     histories, warm = data.histories, np.flatnonzero(data.warm)
     place = np.full(data.n_items, -1)
     place[warm] = np.arange(len(warm))
-    states = backbone.encode_events(histories)
     owners = histories.queries
     events = np.flatnonzero(owners[:-1] == owners[1:])
     if last:
@@ -230,15 +259,7 @@ def next_items(data: Dataset, backbone: NextItemModel, *, last: bool) -> NextIte
 
 def sampled(task: RankingTask, n: int) -> RankingTask:
     """Take at most ``n`` queries, evenly spaced."""
-    if len(task.queries) <= n:
-        return task
-    return task.take(np.linspace(0, len(task.queries) - 1, n).astype(np.int64))
-
-
-def histories_of(task: RankingTask, data: Dataset) -> Histories:
-    """The history of each query: the given one, or that of the known user in training."""
-    given = task.queries.histories
-    return data.histories.take(task.queries.users) if given is None else given
+    return task if len(task.queries) <= n else task.take(evenly_spaced(len(task.queries), n))
 
 
 def product_metric(task: RankingTask, users: np.ndarray, items: np.ndarray) -> float:

@@ -5,15 +5,29 @@ An item with a vector of the backbone is represented by it, any other item by it
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
+from typing import Literal, Protocol, TypeAlias
 from zlib import crc32
 
 import numpy as np
 
-from warmstart.collaborative_lm.alignment import Alignment
-
 Statistics: TypeAlias = tuple[np.ndarray, np.ndarray, float]
 """Mean and standard deviation of e, and root mean square of the backbone's vectors."""
+
+
+class ItemAlignment(Protocol):
+    """A common space of item vectors and text vectors, with a way back to item vectors."""
+
+    def joint(self, vectors: np.ndarray, side: Literal["item", "text"]) -> np.ndarray:
+        """Compute the joint vectors of item or text vectors: float32, shape (rows, width)."""
+        ...
+
+    def decoded(self, joint: np.ndarray) -> np.ndarray:
+        """Decode joint vectors to the backbone's space: float32, shape (rows, item width)."""
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the arrays of an artefact."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -21,13 +35,13 @@ class AlignedItems:
     """Items of a catalogue, aligned.
 
     Attributes:
-        alignment: the trained autoencoders.
+        alignment: the trained alignment.
         learned: the backbone's vectors, float32, shape (items of the fit, item width), NaN without.
         texts: text vectors of all items, float32, shape (items, text width); zeros without text.
         of_fit: statistics of the items of the fit; None: these are the items of the fit.
     """
 
-    alignment: Alignment
+    alignment: ItemAlignment
     learned: np.ndarray
     texts: np.ndarray
     of_fit: Statistics | None = None
@@ -90,6 +104,21 @@ class AlignedItems:
         found = np.zeros((len(self), self.learned.shape[1]), np.float32)
         found[self.has_learned] = self._own / self.statistics[2]
         return found
+
+    def slots_of(
+        self, kind: Literal["joint", "backbone", "random", "none"]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What is read at the slots of the items, and what is read there of items that are new.
+
+        Returns:
+            Two tables, float32, shape (items, width of the kind).
+        """
+        if kind == "joint":
+            return self.slots, self.slots_of_texts
+        found = np.zeros((len(self), 1), np.float32)
+        if kind != "none":
+            found = self.slots_of_backbone if kind == "backbone" else self.random_slots
+        return found, found
 
     @cached_property
     def random_slots(self) -> np.ndarray:

@@ -19,12 +19,12 @@ from warmstart.data.histories import Histories
 from warmstart.lm.causal import CausalLM
 from warmstart.lm.generate import generate_lists
 from warmstart.lm.memory import reading_plan
-from warmstart.lm.texts import TokenBatch, TokenizedTexts, token_ids
+from warmstart.lm.texts import TokenizedTexts, token_ids
 from warmstart.lm.trie import Trie
 
 
 @dataclass(frozen=True)
-class Told:
+class PromptHistories:
     """Histories as a prompt tells them: the newest events that the model knows.
 
     Attributes:
@@ -36,33 +36,27 @@ class Told:
     histories: Histories
     states: np.ndarray
 
-    def mean(self, table: np.ndarray) -> np.ndarray:
-        """Average the rows of a table over the different items of each history: float32."""
-        matrix = self.histories.matrix(len(table))
-        counts = np.maximum(matrix.getnnz(axis=1), 1)[:, None]
-        return np.asarray(matrix @ table) / counts.astype(np.float32)
+    @property
+    def newest_states(self) -> np.ndarray:
+        """The state after the newest event of each history, none empty: (histories, width)."""
+        return self.states[self.histories.offsets[1:] - 1]
 
-    def take(self, rows: np.ndarray) -> "Told":
+    def take(self, rows: np.ndarray) -> "PromptHistories":
         """Select histories by position."""
-        numbered = Histories(
-            self.histories.offsets, self.histories.items, np.arange(len(self.histories.items))
-        ).take(rows)
-        assert numbered.times is not None
-        return Told(Histories(numbered.offsets, numbered.items), self.states[numbered.times])
+        taken = self.histories.numbered.take(rows)
+        return PromptHistories(taken, self.states[taken.numbers])
 
 
-def told_histories(
+def prompt_histories(
     backbone: NextItemModel, items: AlignedItems, histories: Histories, length: int
-) -> Told:
+) -> PromptHistories:
     """Tell the newest ``length`` events of each history whose items are known.
 
     New items count in the backbone's states too, by their decoded vectors.
     """
     states = backbone.encode_events(histories, items.readable)
-    numbered = Histories(histories.offsets, histories.items, np.arange(len(histories.items)))
-    kept = numbered.where(items.known[histories.items]).last(length)
-    assert kept.times is not None
-    return Told(Histories(kept.offsets, kept.items), states[kept.times])
+    kept = histories.numbered.where(items.known[histories.items]).last(length)
+    return PromptHistories(kept, states[kept.numbers])
 
 
 class PromptModel:
@@ -132,14 +126,10 @@ class PromptModel:
             found[~at_user] = self.network.item_slots(given)
         return found
 
-    def hidden(self, batch: TokenBatch, slots: Tensor) -> Tensor:
-        """Compute the states of the last layer: shape (batch, tokens, LM width)."""
-        return self.causal.hidden(batch, slots)
-
     # -- inner products --
 
     @torch.no_grad()
-    def user_rows(self, told: Told) -> np.ndarray:
+    def user_rows(self, told: PromptHistories) -> np.ndarray:
         """Compute h of histories, none empty: float32, shape (histories, head width)."""
         self.network.eval()
         found = np.zeros((len(told.histories), self.network.user_head.out_features), np.float32)
@@ -160,7 +150,7 @@ class PromptModel:
     # -- titles --
 
     def likelihoods(
-        self, told: Told, candidates: np.ndarray, *, in_neutral_order: bool = True
+        self, told: PromptHistories, candidates: np.ndarray, *, in_neutral_order: bool = True
     ) -> np.ndarray:
         """Compute the mean log-likelihood of a token of the title of each candidate.
 
@@ -183,7 +173,7 @@ class PromptModel:
         return np.stack(found) / np.asarray(lengths, np.float32)
 
     def text_likelihoods(
-        self, told: Told, question: str, answers: Sequence[str], *, end: bool = True
+        self, told: PromptHistories, question: str, answers: Sequence[str]
     ) -> np.ndarray:
         """Compute the mean log-likelihood of a token of each answer to a question about a user.
 
@@ -191,7 +181,6 @@ class PromptModel:
             told: histories, none empty.
             question: words after the history, such as "This customer likes most:".
             answers: the texts to choose from.
-            end: whether the end token belongs to an answer.
 
         Returns:
             float32, shape (histories, answers).
@@ -201,11 +190,11 @@ class PromptModel:
         with torch.no_grad():
             slots = self.slot_vectors(prompts, np.arange(len(prompts)), told.states).cpu().numpy()
         tokens = token_ids(self.causal.lm, [" " + text for text in answers], special=False)
-        tokens = [[*ids, self.writer.end] if end else ids for ids in tokens]
+        tokens = [[*ids, self.writer.end] for ids in tokens]
         found = self.causal.log_likelihoods(prompts.texts, [tokens] * len(prompts), vectors=slots)
         return np.stack(found) / np.array([len(ids) for ids in tokens], np.float32)
 
-    def generated(self, told: Told, candidates: np.ndarray) -> np.ndarray:
+    def generated(self, told: PromptHistories, candidates: np.ndarray) -> np.ndarray:
         """Let the LM write the title of one candidate for each history, and nothing else.
 
         Args:
@@ -234,7 +223,7 @@ class PromptModel:
 
     @torch.no_grad()
     def _questions(
-        self, told: Told, candidates: np.ndarray, in_neutral_order: bool
+        self, told: PromptHistories, candidates: np.ndarray, in_neutral_order: bool
     ) -> tuple[Prompts, np.ndarray]:
         """The prompts with candidates, and the vectors of all their slots."""
         self.network.eval()

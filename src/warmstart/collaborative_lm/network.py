@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from warmstart.config import Config
-from warmstart.errors import ArtefactError
+from warmstart.train.module_arrays import damaged_arrays, load_arrays, module_arrays
 from warmstart.train.seed import torch_seed
 
 _ITEMS_AT_ONCE = 65_536
@@ -105,8 +105,8 @@ class PromptNetwork(nn.Module):
         return np.concatenate([np.zeros((0, self.user_head.out_features), np.float32), *found])
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return all tensors as arrays, by name."""
-        return {name: tensor.cpu().numpy() for name, tensor in self.state_dict().items()}
+        """Return copies of all tensors as arrays, by name."""
+        return module_arrays(self)
 
     @classmethod
     def from_state(cls, state: dict[str, np.ndarray], config: NetworkConfig) -> "PromptNetwork":
@@ -115,13 +115,11 @@ class PromptNetwork(nn.Module):
         Raises:
             ArtefactError: a tensor is missing or has a wrong shape.
         """
-        try:
+        with damaged_arrays("prompt network"):
             lm_width, state_width = state["user_projector.0.weight"].shape
             item_width = state["item_projector.0.weight"].shape[1]
             made = cls(state_width, item_width, lm_width, 1.0, config)
-            made.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in state.items()})
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise ArtefactError(f"the saved prompt network is damaged: {error}") from None
+            load_arrays(made, state)
         return made
 
 

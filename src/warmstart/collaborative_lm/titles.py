@@ -1,16 +1,15 @@
 """Ranking by titles: the items that score best go into a question, and the LM orders them."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 
-from warmstart.collaborative_lm.model import PromptModel, Told
+from warmstart.collaborative_lm.model import PromptHistories, PromptModel
 
 
 def order_by_titles(
     model: PromptModel,
-    told: Callable[[np.ndarray], Told],
+    told: PromptHistories,
     items: np.ndarray,
     scores: np.ndarray,
     *,
@@ -24,7 +23,7 @@ def order_by_titles(
 
     Args:
         model: the prompted LM.
-        told: what prompts tell of the queries of these numbers.
+        told: what prompts tell of the queries, nothing empty.
         items: item rows, shape (queries, items).
         scores: their scores, float32; NaN for an item that is not ranked.
         n: items of a question.
@@ -41,9 +40,9 @@ def order_by_titles(
         best = best[:, :size]
         asked, own = (np.take_along_axis(of[rows], best, axis=1) for of in (items, scores))
         if scoring == "likelihood":
-            order = np.argsort(-model.likelihoods(told(rows), asked), axis=1, kind="stable")
+            order = np.argsort(-model.likelihoods(told.take(rows), asked), axis=1, kind="stable")
         else:
-            written = model.generated(told(rows), asked)
+            written = model.generated(told.take(rows), asked)
             order = np.argsort(np.arange(size) != written[:, None], axis=1, kind="stable")
         scores[rows[:, None], np.take_along_axis(best, order, axis=1)] = own
     return scores

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from warmstart.backbones.graph import sample_negatives
 from warmstart.backbones.sequence.losses import softmax_loss
-from warmstart.collaborative_lm.model import PromptModel, Told, with_answers
+from warmstart.collaborative_lm.model import PromptHistories, PromptModel, with_answers
 from warmstart.collaborative_lm.network import NetworkConfig
 from warmstart.collaborative_lm.prompts import PromptConfig, neutral_order
 from warmstart.data.histories import Histories
@@ -89,7 +89,7 @@ class PromptTrainee(TorchTrainee):
         self,
         model: PromptModel,
         tunable: TunableLM,
-        told: Told,
+        told: PromptHistories,
         targets: np.ndarray,
         warm: np.ndarray,
         from_text: np.ndarray,
@@ -161,7 +161,7 @@ class PromptTrainee(TorchTrainee):
         whole = np.arange(len(rows))
         slots = model.slot_vectors(prompts, whole, states, vectors)
         batch = with_answers(prompts.texts, answers).batch(whole, device)
-        hidden = model.hidden(batch, slots)
+        hidden = model.causal.hidden(batch, slots)
         total = hidden.new_zeros((), dtype=torch.float32)
         if config.retrieval_weight:
             total = total + config.retrieval_weight * self._retrieval_loss(

@@ -5,7 +5,8 @@
     text        mean text vector of the history . text vector of the item
 
 Each part is scaled to one standard deviation over items. Warm and cold items have weights of their
-own: a decoded vector tells less of a cold item, its text as much as of any other.
+own: a decoded vector tells less of a cold item, its text as much as of any other. A part whose
+weight is 0 in the settings is left out, and validation does not bring it back.
 """
 
 from collections.abc import Callable, Mapping
@@ -87,7 +88,8 @@ def choose_weights(
         items: scaled vectors of all items.
         warm: whether each item has interactions.
         parts: the columns of each part.
-        start: the weights of warm and of cold items to begin with, and to keep without a slice.
+        start: the weights of warm and of cold items to begin with, and to keep without a slice;
+            those of 0 stay.
     """
     of_warm, of_cold = start
     scores = {
@@ -103,13 +105,14 @@ def choose_weights(
             total += values * weight.astype(np.float32)
         return score_metric(task, total)
 
-    others = [name for name in parts if name != "backbone"]
+    others = [name for name in parts if name != "backbone" and getattr(of_warm, name)]
     side = "warm" if "warm" in tasks else "all"
     of_warm = _search(of_warm, others, lambda found: metric(side, found, of_cold))
     if "cold" not in tasks:
         return of_warm, of_cold
     chosen = of_warm
-    of_cold = _search(of_cold, list(parts), lambda found: metric("cold", chosen, found))
+    of_those = [name for name in parts if getattr(of_cold, name)]
+    of_cold = _search(of_cold, of_those, lambda found: metric("cold", chosen, found))
     scaled = [
         PartWeights(**{name: value * factor for name, value in of_cold.model_dump().items()})
         for factor in _FACTORS

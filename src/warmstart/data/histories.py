@@ -105,6 +105,33 @@ class Histories:
         counts = np.bincount(self.queries[keep], minlength=len(self))
         return self._at(np.concatenate([[0], np.cumsum(counts)]), np.flatnonzero(keep))
 
+    @cached_property
+    def numbered(self) -> "Histories":
+        """The same histories with the number of each event in place of its time.
+
+        So ``take``, ``last`` and ``where`` tell which events they kept.
+        """
+        return Histories(self.offsets, self.items, np.arange(len(self.items)), self.ratings)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The number that ``numbered`` gave each event: int64, shape (events,)."""
+        assert self.times is not None
+        return self.times
+
+    def mean(self, table: np.ndarray) -> np.ndarray:
+        """Average the rows of a table over the different items of each history.
+
+        Args:
+            table: a row for each item, float32, shape (items, width).
+
+        Returns:
+            float32, shape (queries, width); zeros for an empty history.
+        """
+        matrix = self.matrix(len(table))
+        counts = np.maximum(matrix.getnnz(axis=1), 1)[:, None].astype(np.float32)
+        return np.asarray(matrix @ table) / counts
+
     def matrix(self, n_items: int) -> sparse.csr_matrix:
         """The items of each history: float32 CSR of ones, shape (queries, n_items)."""
         found = sparse.csr_matrix(

@@ -88,6 +88,14 @@ class Queries:
         """Return the same queries with other histories."""
         return replace(self, histories=histories)
 
+    def histories_or(self, of_users: Histories) -> Histories:
+        """The history of each query: the given one, or else that of its known user.
+
+        Args:
+            of_users: a history of each user.
+        """
+        return of_users.take(self.users) if self.histories is None else self.histories
+
     def with_control(self, control: Control) -> "Queries":
         """Return the same queries, all with one control."""
         return replace(self, controls=(control,) * len(self))

@@ -211,16 +211,19 @@ def encode_with_adapter(
     adapter: dict[str, np.ndarray],
     texts: Sequence[str],
     *,
+    whole: bool = False,
     progress: Progress | None = None,
     folder: Path | None = None,
     use_cache: bool = True,
 ) -> np.ndarray:
-    """Encode texts with a saved adapter, cached by the adapter's hash: float32, (texts, width).
+    """Encode texts with a saved adapter, cached by its hash: float32, shape (texts, width).
+
+    With ``whole``, the adapter has all weights of the LM.
 
     Raises:
         ArtefactError: the adapter does not match the LM and configuration.
     """
-    tunable = TunableLM(lm, config, np.random.default_rng(0))  # the adapter overwrites it
+    tunable = TunableLM(lm, config, np.random.default_rng(0), whole=whole)  # overwritten
     tunable.load_adapter(adapter)
     return tunable.encode(texts, progress=progress, folder=folder, use_cache=use_cache)
 

@@ -25,9 +25,7 @@ Differences from paper and public code, with reasons:
   which the LM then need not repeat.
 """
 
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -40,15 +38,16 @@ from warmstart.backbones.next_item import (
     restore_next_item,
 )
 from warmstart.backbones.sequence.sasrec import SasRecConfig
-from warmstart.collaborative_lm.alignment import Alignment, AlignmentConfig
+from warmstart.collaborative_lm.alignment import AlignmentConfig
 from warmstart.collaborative_lm.fit import (
+    AnyAlignmentConfig,
     fit_alignment,
     fit_prompts,
-    histories_of,
+    restore_alignment,
     validation_tasks,
 )
 from warmstart.collaborative_lm.items import AlignedItems
-from warmstart.collaborative_lm.model import PromptModel, Told, told_histories
+from warmstart.collaborative_lm.model import PromptHistories, PromptModel, prompt_histories
 from warmstart.collaborative_lm.network import PromptNetwork
 from warmstart.collaborative_lm.prompts import PromptWriter
 from warmstart.collaborative_lm.titles import order_by_titles
@@ -70,18 +69,16 @@ from warmstart.errors import DataError, UnsupportedError
 from warmstart.item_search import SMALLEST, ItemSearch
 from warmstart.lm.causal import CausalLM, CausalReference
 from warmstart.lm.encode import TextEncoder
-from warmstart.lm.lora import TunableLM
+from warmstart.lm.lora import TunableLM, encode_with_adapter
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.process import check_process
 from warmstart.rank import of_own_candidates
-from warmstart.run import stage_key
+from warmstart.run import resumable_rows, stage_key
+from warmstart.sampling import evenly_spaced
 from warmstart.servable import ItemEncoding, ItemRows, ProductServable
 from warmstart.similar_users import SimilarUsers
-from warmstart.storage import atomic_file, nest, unnest
+from warmstart.storage import nest, unnest
 
-logger = logging.getLogger(__name__)
-
-_AT_ONCE = 4096  # users whose vectors are computed together
 _SAMPLE_SIZE = 1000  # users that the variances of scores are computed on without validation
 
 Scoring: TypeAlias = Literal["retrieval", "alignment", "likelihood", "generation"]
@@ -93,7 +90,8 @@ class ALLMRecConfig(Config):
 
     Attributes:
         backbone: kind and settings of the collaborative model, "sasrec" without a kind.
-        alignment: settings of stage 1.
+        alignment: settings of stage 1; ``kind`` "ridge" replaces the autoencoders by a regression
+            from texts to the backbone's vectors.
         tuning: settings of stage 2.
         scoring: how a fitted model ranks; nothing else depends on it. "retrieval": inner products
             over the catalogue, of the aligned backbone and of the LM, added; this is what a service
@@ -101,12 +99,12 @@ class ALLMRecConfig(Config):
             first ``tuning.n_candidates`` of "retrieval" by the mean log-likelihood of the tokens of
             their titles. "generation": the first of these is the title that the LM writes.
         warm_weights: weights of backbone, LM and similarity of texts in the scores of items with
-            interactions. Chosen on validation if given.
+            interactions. Chosen on validation if given; a part of weight 0 is left out.
         cold_weights: the same for items without. Chosen on validation if it ranks such items.
     """
 
     backbone: NextItemConfig = Field(default_factory=SasRecConfig)
-    alignment: AlignmentConfig = AlignmentConfig()
+    alignment: AnyAlignmentConfig = AlignmentConfig()
     tuning: PromptTuningConfig = PromptTuningConfig()
     scoring: Scoring = "retrieval"
     warm_weights: PartWeights = PartWeights()
@@ -160,51 +158,59 @@ class ALLMRec(ProductServable):
         return self.config.scoring != "alignment"
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
-        config, n_queries = self.config, self.config.tuning.validation_queries
+        config = self.config
         self._backbone, chosen = fit_next_item(config.backbone, data, context)
         choices: dict[str, Any] = {"backbone": chosen}
         rngs = context.rng.spawn(2)
         with context.run.stage("encode"):
             texts = context.encoder.encode(data.catalogue.texts)
+        states = self._backbone.encode_events(data.histories)
         self._items, tuned, epochs = fit_alignment(
-            config.alignment, self._backbone, data, texts, context, rngs[0], n_queries
-        )
+            config.alignment, self._backbone, states, data, texts, context, rngs[0],
+            config.tuning.validation_queries,
+        )  # fmt: skip
         choices |= {} if epochs is None else {"alignment": {"epochs": epochs}}
         self._keep_encoder(context.models, {} if tuned is None else tuned.adapter())
-        self._prompts, self._lm_states = None, np.zeros((data.n_items, 0), np.float32)
+        self._prompts, self._text_states = None, np.zeros((data.n_items, 0), np.float32)
         if self._prompts_lm:
             causal = cast(CausalLM, context.causal)
             with context.run.stage("encode"):
                 kept = context.encoder.cache is not None
                 reader = TextEncoder(causal.lm, folder=context.encoder.folder, use_cache=kept)
-                self._lm_states = reader.encode(data.catalogue.texts)
+                self._text_states = reader.encode(data.catalogue.texts)
             self._prompts, adapted, epochs = fit_prompts(
-                config.tuning, self._backbone, self._items, self._slots(self._items), data,
-                self._lm_states, causal, context, rngs[1],
+                config.tuning, self._backbone, states, self._items, data, self._text_states, causal,
+                context, rngs[1],
             )  # fmt: skip
             self._lm_adapter = adapted.adapter()
             choices |= {} if epochs is None else {"tuning": {"epochs": epochs}}
         with context.run.stage("weights"):
             choices |= self._fit_weights(data, context)
-        self._item_rows = self._weighted_rows(self._items, self._lm_states)
+        self._item_rows = self._weighted_rows(self._items, self._text_states)
         self.fitted.choices = choices
         depends_on = [
             config.model_dump_json(exclude={"scoring"}), data.interactions.order_hash,
             self._item_rows,
         ]  # fmt: skip
         with context.run.stage("users", stage_key(depends_on), code=__name__) as folder:
-            self._user_rows = self._rows_of_users(data.histories, folder)
+            self._user_rows = resumable_rows(
+                lambda some: np.nan_to_num(self._rows_of(data.histories.take(some))),
+                data.n_users, folder,
+            )  # fmt: skip
 
     def _fit_weights(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         """Scale the parts of the scores, and choose their weights on validation."""
-        config, items = self.config, self._rows_of_items(self._items, self._lm_states)
+        config, items = self.config, self._rows_of_items(self._items, self._text_states)
         warm = self._items.has_learned
         tasks = validation_tasks(context, warm, config.tuning.validation_queries)
-        users = {name: self._rows_of(histories_of(task, data)) for name, task in tasks.items()}
+        users = {
+            name: self._rows_of(task.queries.histories_or(data.histories))
+            for name, task in tasks.items()
+        }
         sample = users.get("all")
         if sample is None:
-            rows = np.linspace(0, data.n_users - 1, min(_SAMPLE_SIZE, data.n_users))
-            sample = self._rows_of(data.histories.take(rows.astype(np.int64)))
+            some = evenly_spaced(data.n_users, _SAMPLE_SIZE)
+            sample = self._rows_of(data.histories.take(some))
         known = np.isfinite(sample).all(axis=1)
         self._scales = PartWeights(**scales(sample[known], items[warm], self._parts))
         self._weights = config.warm_weights, config.cold_weights
@@ -217,16 +223,6 @@ class ALLMRec(ProductServable):
 
     # -- vectors whose products are scores --
 
-    def _slots(self, items: AlignedItems) -> tuple[np.ndarray, np.ndarray]:
-        """What is read at the slots of the items, and what is read there if an item is new."""
-        kind = self.config.tuning.item_token
-        if kind == "joint":
-            return items.slots, items.slots_of_texts
-        found = np.zeros((len(items), 1), np.float32)
-        if kind != "none":
-            found = items.slots_of_backbone if kind == "backbone" else items.random_slots
-        return found, found
-
     @property
     def _parts(self) -> dict[str, slice]:
         """The columns of the vectors that belong to each part of the score."""
@@ -237,50 +233,35 @@ class ALLMRec(ProductServable):
 
     def _rows_of(self, histories: Histories) -> np.ndarray:
         """Vectors of histories, float32, shape (histories, all widths); NaN for unknown ones."""
-        length, items = self.config.tuning.history_length, self._items
-        states = self._backbone.encode(histories, items.readable)
         parts, found = self._parts, np.full((len(histories), self._width), np.nan, np.float32)
-        rows = np.flatnonzero(np.isfinite(states).all(axis=1))
+        told = self._told(histories)
+        rows = np.flatnonzero(told.histories.lengths)
         if not len(rows):
             return found
-        told = told_histories(self._backbone, items, histories.take(rows), length)
-        found[rows, parts["backbone"]] = states[rows]
-        found[rows, parts["text"]] = told.mean(items.texts)
+        told = told.take(rows)
+        found[rows, parts["backbone"]] = told.newest_states
+        found[rows, parts["text"]] = told.histories.mean(self._items.texts)
         if self._prompts_lm:
             found[rows, parts["lm"]] = self._prompted.user_rows(told)
         return found
 
-    def _rows_of_users(self, histories: Histories, folder: Path | None) -> np.ndarray:
-        """As ``_rows_of``, of all users; zeros for those without a known history.
+    def _told(self, histories: Histories) -> PromptHistories:
+        """What a prompt tells of histories: their newest known items, with states."""
+        length = self.config.tuning.history_length
+        return prompt_histories(self._backbone, self._items, histories, length)
 
-        Args:
-            histories: of all users.
-            folder: keeps finished blocks, so that an interrupted fit goes on from there.
-        """
-        found = np.zeros((len(histories), self._width), np.float32)
-        for begin in range(0, len(histories), _AT_ONCE):
-            block = np.arange(begin, min(begin + _AT_ONCE, len(histories)))
-            path = None if folder is None else folder / f"users-{begin}.npy"
-            if path is not None and path.exists():
-                found[block] = np.load(path)
-                continue
-            found[block] = np.nan_to_num(self._rows_of(histories.take(block)))
-            logger.info("users: %d of %d", block[-1] + 1, len(histories))
-            if path is not None:
-                with atomic_file(path) as file, file.open("wb") as written:
-                    np.save(written, found[block])
-        return found
-
-    def _rows_of_items(self, items: AlignedItems, lm_states: np.ndarray) -> np.ndarray:
+    def _rows_of_items(self, items: AlignedItems, text_states: np.ndarray) -> np.ndarray:
         """Vectors of items before scales and weights, float32, shape (items, all widths)."""
         found = {"backbone": items.scoring, "text": items.texts}
         if self._prompts_lm:
-            found["lm"] = self._prompted.item_rows(self._slots(items)[0], lm_states)
+            found["lm"] = self._prompted.item_rows(
+                items.slots_of(self.config.tuning.item_token)[0], text_states
+            )
         return np.concatenate([found[name] for name in self._parts], axis=1)
 
-    def _weighted_rows(self, items: AlignedItems, lm_states: np.ndarray) -> np.ndarray:
+    def _weighted_rows(self, items: AlignedItems, text_states: np.ndarray) -> np.ndarray:
         """Vectors of items whose products with those of histories are scores."""
-        rows = weighted(self._rows_of_items(items, lm_states), self._parts, self._scales)
+        rows = weighted(self._rows_of_items(items, text_states), self._parts, self._scales)
         of_warm, of_cold = (weighted(rows, self._parts, own) for own in self._weights)
         return np.where(items.has_learned[:, None], of_warm, of_cold)
 
@@ -309,13 +290,13 @@ class ALLMRec(ProductServable):
     ) -> tuple[ItemEncoding, ItemRows]:
         encoding = {"vectors": self._encode(texts)}
         if self._prompts_lm:
-            encoding["lm_states"] = self._reader.encode(texts)
+            encoding["text_states"] = self._reader.encode(texts)
         return encoding, self.item_rows(encoding)
 
     def item_rows(self, encoding: ItemEncoding) -> ItemRows:
         items, n = self._items.new(encoding["vectors"]), len(encoding["vectors"])
-        lm_states = encoding.get("lm_states", np.zeros((n, 0), np.float32))
-        return {"vectors": self._weighted_rows(items, lm_states)}
+        text_states = encoding.get("text_states", np.zeros((n, 0), np.float32))
+        return {"vectors": self._weighted_rows(items, text_states)}
 
     @property
     def text_vectors(self) -> np.ndarray:
@@ -341,16 +322,12 @@ class ALLMRec(ProductServable):
         scoring = self.config.scoring
         if scoring not in _BY_TITLES:
             return scores
-        tuning = self.config.tuning
-        known, rows = self._known_histories(queries)
-
-        def told(some: np.ndarray) -> Told:
-            asked = known.take(rows[some])
-            return told_histories(self._backbone, self._items, asked, tuning.history_length)
-
+        told = self._told(queries.histories_or(self.fitted.histories))
+        rows = np.flatnonzero(told.histories.lengths)
         scores[rows] = order_by_titles(
-            self._prompted, told, items[rows], scores[rows], n=tuning.n_candidates, scoring=scoring
-        )
+            self._prompted, told.take(rows), items[rows], scores[rows],
+            n=self.config.tuning.n_candidates, scoring=scoring,
+        )  # fmt: skip
         return scores
 
     def text_likelihoods(
@@ -379,21 +356,11 @@ class ALLMRec(ProductServable):
             what = f"answer {empty[0]} is empty" if empty else "there are none"
             raise DataError(f"text_likelihoods: answers: {what}; allowed: one or more texts")
         found = np.full((len(queries), len(answers)), np.nan, np.float32)
-        known, rows = self._known_histories(queries)
+        told = self._told(queries.histories_or(self.fitted.histories))
+        rows = np.flatnonzero(told.histories.lengths)
         if len(rows):
-            told = told_histories(
-                self._backbone, self._items, known.take(rows), self.config.tuning.history_length
-            )
-            found[rows] = self._prompted.text_likelihoods(told, question, answers)
+            found[rows] = self._prompted.text_likelihoods(told.take(rows), question, answers)
         return found
-
-    def _known_histories(self, queries: Queries) -> tuple[Histories, np.ndarray]:
-        """The known items of each query's history, and which queries have some."""
-        histories = queries.histories
-        if histories is None:
-            histories = self.fitted.histories.take(queries.users)
-        known = histories.where(self._items.known[histories.items])
-        return known, np.flatnonzero(known.lengths)
 
     # -- language models, new items, artefact --
 
@@ -408,8 +375,8 @@ class ALLMRec(ProductServable):
                 CausalLM(tuned.tuned()),
                 PromptNetwork.from_state(self._network_state, config),
                 PromptWriter(tuned.lm, texts, config),
-                self._slots(self._items)[0],
-                self._lm_states,
+                self._items.slots_of(self.config.tuning.item_token)[0],
+                self._text_states,
                 self._state_scale,
             )
         return self._prompts
@@ -432,27 +399,26 @@ class ALLMRec(ProductServable):
         if not self._adapter:
             return self._texts.encode(texts)
         config, lm = self.config.alignment, self._texts.encoder.lm
+        assert isinstance(config, AlignmentConfig), "a regression trains no encoder"
         whole = config.text_encoder == "full"
-        tunable = TunableLM(lm, config.lora, np.random.default_rng(0), whole=whole)
-        tunable.load_adapter(self._adapter)
-        return tunable.encode(texts)
+        return encode_with_adapter(lm, config.lora, self._adapter, texts, whole=whole)
 
     def _add_items(self, items: Catalogue) -> None:
         encoding, rows = self.encode_items(items.texts)
         self._items = self._items.extended(encoding["vectors"])
-        states = encoding.get("lm_states", np.zeros((len(items), 0), np.float32))
-        self._lm_states = np.concatenate([self._lm_states, states])
+        states = encoding.get("text_states", np.zeros((len(items), 0), np.float32))
+        self._text_states = np.concatenate([self._text_states, states])
         self._item_rows = np.concatenate([self._item_rows, rows["vectors"]])
         if self._prompts is not None:
-            slots = self._slots(self._items)[0]
-            self._prompts = self._prompts.extended(items.texts, slots, self._lm_states)
+            slots = self._items.slots_of(self.config.tuning.item_token)[0]
+            self._prompts = self._prompts.extended(items.texts, slots, self._text_states)
 
     def _state(self) -> dict[str, np.ndarray]:
         arrays = {
             "user_rows": self._user_rows,
             "item_rows": self._item_rows,
             "text_vectors": self._items.texts,
-            "lm_states": self._lm_states,
+            "text_states": self._text_states,
             "weights": np.array(
                 [list(own.model_dump().values()) for own in (self._scales, *self._weights)]
             ),
@@ -473,13 +439,10 @@ class ALLMRec(ProductServable):
         self._backbone = restore_next_item(
             self.config.backbone, unnest("backbone", state), self.fitted
         )
-        self._items = AlignedItems(
-            Alignment.from_state(unnest("alignment", state)),
-            self._backbone.item_vectors,
-            state["text_vectors"],
-        )
+        alignment = restore_alignment(self.config.alignment, unnest("alignment", state))
+        self._items = AlignedItems(alignment, self._backbone.item_vectors, state["text_vectors"])
         self._user_rows, self._item_rows = state["user_rows"], state["item_rows"]
-        self._lm_states, self._prompts = state["lm_states"], None
+        self._text_states, self._prompts = state["text_states"], None
         names = PartWeights.model_fields
         self._scales, *weights = (
             PartWeights(**dict(zip(names, row, strict=True))) for row in state["weights"].tolist()

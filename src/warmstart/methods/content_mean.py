@@ -56,9 +56,7 @@ class ContentMean(ProductServable):
 
     def _history_states(self, histories: Histories, similar: SimilarUsers | None) -> np.ndarray:
         """Mean vectors over the different items of each history; zeros for an empty one."""
-        known = histories.matrix(len(self._texts.rows))
-        counts = np.maximum(known.getnnz(axis=1), 1)[:, None].astype(np.float32)
-        return np.asarray(known @ self._texts.rows) / counts
+        return histories.mean(self._texts.rows)
 
     def encode_items(
         self, texts: Sequence[str], *, audience: int = 0

@@ -26,6 +26,7 @@ from warmstart.retrieval.best import Best, best_of, found_of
 from warmstart.retrieval.checks import checked_search, described
 from warmstart.retrieval.found import Found
 from warmstart.retrieval.table import Shard, VectorTable
+from warmstart.sampling import evenly_spaced
 from warmstart.storage import atomic_folder
 
 logger = logging.getLogger(__name__)
@@ -398,7 +399,7 @@ def _digest(table: VectorTable) -> str:
     """A hash of the size of a table and of some of its rows, evenly spaced."""
     digest = hashlib.sha256(f"{len(table)} {table.width}".encode())
     for shard in table.shards:
-        rows = np.linspace(0, len(shard) - 1, min(len(shard), _DIGEST_ROWS)).astype(np.int64)
+        rows = evenly_spaced(len(shard), _DIGEST_ROWS)
         for name in ("codes", "scales", "bias"):
             if name in shard.arrays:
                 digest.update(shard.arrays[name][rows].tobytes())

@@ -12,6 +12,7 @@ from warmstart.data.catalogue import Catalogue
 from warmstart.errors import DataError, UnsupportedError
 from warmstart.retrieval.approximate import ApproximateTable, has_index
 from warmstart.retrieval.table import VectorTable
+from warmstart.sampling import evenly_spaced
 from warmstart.simulate.table_simulator import TableSimulator
 
 
@@ -74,7 +75,7 @@ class ApproximateUsers:
             n_items: the largest number of items.
         """
         rows = np.flatnonzero(items.has_text)
-        some = np.linspace(0, len(rows) - 1, min(len(rows), n_items)).astype(int)
+        some = evenly_spaced(len(rows), n_items)
         return self.index.recall(self._queries(items, rows[some]), self._bounded(k))
 
     def _queries(self, items: Catalogue, rows: np.ndarray) -> np.ndarray:

@@ -40,6 +40,7 @@ from warmstart.data.tasks import RankingTask, Validation, ranking_task
 from warmstart.errors import ConfigError
 from warmstart.rank import Metric, UserScoreFunction, by_user, rank_task
 from warmstart.retrieval.queries import ProductQueries
+from warmstart.sampling import evenly_spaced
 from warmstart.simulate.fusion import MIN_VARIATION
 
 COLD_WEIGHTS = tuple(float(2**exponent) for exponent in np.arange(-4, 4.01, 0.25))
@@ -358,5 +359,4 @@ def _warm_scale(score_warm: UserScoreFunction, data: Dataset) -> tuple[np.ndarra
 def _evenly(rows: np.ndarray, data: Dataset) -> np.ndarray:
     """Pick at most ``_MAX_ITEMS`` of the rows, evenly spaced; int32."""
     most = _MAX_ITEMS if data.n_users <= _MANY_USERS else _MAX_ITEMS_OF_MANY
-    places = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)
-    return rows[places].astype(np.int32)
+    return rows[evenly_spaced(len(rows), most)].astype(np.int32)

@@ -17,6 +17,7 @@ from warmstart.backbones import Backbone, BackboneConfig, build
 from warmstart.data.dataset import Dataset
 from warmstart.data.tasks import RankingTask, Validation, ranking_task
 from warmstart.errors import UnsupportedError
+from warmstart.sampling import evenly_spaced
 from warmstart.servable import ItemRows, item_blocks
 from warmstart.simulate.calibration import (
     CalibrationConfig,
@@ -390,7 +391,7 @@ def _sampled_task(task: RankingTask, n_rows: int, n_users: int) -> tuple[Ranking
     if n_users <= most:
         return task, np.arange(n_users, dtype=np.int32)
     asked = np.unique(task.queries.users).astype(np.int32)
-    kept = asked[np.linspace(0, len(asked) - 1, min(most, len(asked))).astype(np.int64)]
+    kept = asked[evenly_spaced(len(asked), most)]
     return task.take(np.flatnonzero(np.isin(task.queries.users, kept))), kept
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from warmstart.data.interactions import MIN_WEIGHT, Interactions
 from warmstart.retrieval.found import Found
+from warmstart.sampling import evenly_spaced
 from warmstart.simulate.user_tokens import DENSE_USERS
 
 
@@ -45,7 +46,7 @@ class UserScores:
 
 def sample_of_users(n_users: int) -> np.ndarray:
     """Users from whom what depends on all of them is computed: all, or ``DENSE_USERS``, evenly."""
-    return np.linspace(0, n_users - 1, min(n_users, DENSE_USERS)).astype(np.int32)
+    return evenly_spaced(n_users, DENSE_USERS).astype(np.int32)
 
 
 def found_users(found: Found, weights: np.ndarray, provenance: str) -> Interactions:

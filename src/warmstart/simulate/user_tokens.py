@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from warmstart.errors import ArtefactError, ConfigError, DataError
+from warmstart.errors import ConfigError, DataError
 from warmstart.train.blocked_softmax import BlockUpdate, FixedLogits, blocked_softmax
+from warmstart.train.module_arrays import damaged_arrays, load_arrays, module_arrays
 from warmstart.train.sampled_softmax import Sampling, gather_rows
 from warmstart.train.table_part import TablePart
 
@@ -260,7 +261,7 @@ class UserTokens(nn.Module):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of all tensors as arrays, by name."""
-        return {name: tensor.cpu().numpy().copy() for name, tensor in self.state_dict().items()}
+        return module_arrays(self)
 
     @classmethod
     def from_state(cls, state: dict[str, np.ndarray]) -> "UserTokens":
@@ -269,7 +270,7 @@ class UserTokens(nn.Module):
         Raises:
             ArtefactError: a tensor is missing or has a wrong shape.
         """
-        try:
+        with damaged_arrays("user tokens"):
             two_layer = "head.2.weight" in state
             first = state["head.0.weight" if two_layer else "head.weight"]
             tokens = cls(
@@ -279,9 +280,7 @@ class UserTokens(nn.Module):
                 head="two-layer" if two_layer else "linear",
                 degrees=np.zeros(len(state["table"])) if "bias" in state else None,
             )
-            tokens.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in state.items()})
-        except (KeyError, RuntimeError, IndexError) as error:
-            raise ArtefactError(f"the saved user tokens are damaged: {error}") from None
+            load_arrays(tokens, state)
         return tokens
 
     def _rows(self, users: Tensor) -> Tensor:

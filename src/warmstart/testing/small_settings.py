@@ -79,12 +79,15 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
         **_TOKENS,
     },
     "a_llmrec": _ALIGNED,
-    "a_llmrec/alignment": {**_ALIGNED, "scoring": "alignment"},
+    "a_llmrec/ridge": {
+        **{**_ALIGNED, "scoring": "alignment"},
+        "alignment": {"kind": "ridge", "ridge": _RIDGE},
+    },
     "a_llmrec/lora": {
         "backbone": {**_ALIGNED["backbone"], "kind": "gru4rec"},
         "alignment": {
             **{"width": 16, "text_encoder": "lora", "lora": {"rank": 2}, "batch_size": 64},
-            **{"epochs": 12, "learning_rate": 1e-2, "encoder_learning_rate": 1e-3},
+            **{"epochs": 20, "learning_rate": 3e-3, "encoder_learning_rate": 1e-3},
         },
         "tuning": {**_PROMPTS, "lora": {"rank": 2}, "item_token": "backbone"},
     },

@@ -17,11 +17,13 @@ from warmstart.serve.engine.encodings import encode_texts, pack
 from warmstart.serve.engine.index import Index
 from warmstart.serve.engine.lists import ListRequest, UnknownUserError
 from warmstart.serve.storage.records import Item, ItemState
+from warmstart.testing.tiny_lm import tiny_causal
 
 IALS = {"kind": "ials", "width": 8, "epochs": 3}
 BPR = {"kind": "bpr", "width": 8, "epochs": 3}
 EASE = {"kind": "ease", "l2": 5}
 RIDGE = {"l2": 1.0}
+WORDING = {"introduction": "this person chose", "question": "choose", "answer": "answer"}
 MODELS = {
     "cf_only[ials]": lambda: ws.CFOnly(backbone=IALS),
     "cf_only[bpr]": lambda: ws.CFOnly(backbone=BPR),
@@ -36,6 +38,12 @@ MODELS = {
         backbone=BPR, ridge=RIDGE, epochs=0, width=8, cold_score="fold_in"
     ),
     "filterllm[ease]": lambda: ws.FilterLLM(backbone=EASE, ridge=RIDGE, epochs=0, width=8),
+    "content_mean": lambda: ws.ContentMean(),
+    "a_llmrec": lambda: ws.ALLMRec(
+        backbone={"width": 8, "heads": 1, "epochs": 2},
+        alignment={"width": 8, "epochs": 2},
+        tuning={"epochs": 1, "history_length": 3, "title_tokens": 3, "head_width": 8, **WORDING},
+    ),
     "item_knn": lambda: ws.ItemKNN(neighbours=40),
     "sasrec": lambda: ws.SasRec(width=8, epochs=2, heads=1),
     "gru4rec": lambda: ws.Gru4Rec(width=8, epochs=2),
@@ -50,7 +58,14 @@ WITHOUT_TEXTS = sorted(
 
 
 @pytest.fixture(scope="session")
-def saved(tmp_path_factory, lm_folder, toy_split):
+def causal(tmp_path_factory, toy_data):
+    words = {word for text in toy_data.catalogue.texts for word in text.split()}
+    folder = tiny_causal(tmp_path_factory.mktemp("causal") / "lm", sorted(words))
+    return ws.load_causal_lm(ws.CausalLMConfig(source=str(folder)))
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory, lm_folder, causal, toy_split):
     """Artefacts by name, fitted when they are first asked for."""
     folder, made = tmp_path_factory.mktemp("served"), {}
 
@@ -58,19 +73,20 @@ def saved(tmp_path_factory, lm_folder, toy_split):
         if name not in made:
             model = MODELS[name]()
             lm = ws.load_encoder(ws.LMConfig(source=str(lm_folder)), use_cache=False)
-            made[name] = model.fit(toy_split.train, encoder=lm).save(folder / str(len(made)))
+            fitted = model.fit(toy_split.train, encoder=lm, lm=causal)
+            made[name] = fitted.save(folder / str(len(made)))
         return made[name]
 
     return save
 
 
 @pytest.fixture
-def load(saved, lm_folder):
+def load(saved, lm_folder, causal):
     def load(name):
         folder = saved(name)
         spec = read_manifest(folder)["lms"].get("encoder")
         lm = spec and TextEncoder.from_spec(spec, source=str(lm_folder), use_cache=False)
-        return ws.load_model(folder, encoder=lm)
+        return ws.load_model(folder, encoder=lm, lm=causal)
 
     return load
 

@@ -172,10 +172,8 @@ class SequenceBackbone(Configured, ABC):
                 )
             rows = np.where(np.isfinite(vectors).all(axis=1), np.arange(len(vectors)), -1)
             table = torch.from_numpy(np.nan_to_num(vectors)).to(network.items.device)
-        numbered = Histories(histories.offsets, histories.items, np.arange(len(histories.items)))
-        known = numbered.where(rows[histories.items] >= 0).last(self.config.max_length)
-        assert known.times is not None
-        return Histories(known.offsets, rows[known.items]), known.times, table
+        known = histories.numbered.where(rows[histories.items] >= 0).last(self.config.max_length)
+        return Histories(known.offsets, rows[known.items]), known.numbers, table
 
     @torch.no_grad()
     def _read(

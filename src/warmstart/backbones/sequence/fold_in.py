@@ -15,8 +15,12 @@ import numpy as np
 from scipy import sparse
 from scipy.special import expit, logsumexp
 
+from warmstart.sampling import evenly_spaced
+
 _HALVINGS = 30
-_ITEMS_AT_ONCE, _STATES_AT_ONCE, _SAMPLE_SIZE = 256, 512, 4096
+_ITEMS_AT_ONCE, _STATES_AT_ONCE = 256, 512
+SAMPLE_SIZE = 4096
+"""States that ``ItemFoldIn`` uses at most."""
 _MAX_LENGTH = 4.0  # of a vector that is folded in, relative to the longest learned one
 
 
@@ -33,7 +37,7 @@ class ItemFoldIn:
     """
 
     def __init__(self, states: np.ndarray, table: np.ndarray, n_events: int, ridge: float) -> None:
-        sample = evenly_spaced(len(states))
+        sample = evenly_spaced(len(states), SAMPLE_SIZE)
         self._states, self._n_events, self._n_items = states[sample], n_events, len(table)
         moments = self._states.T @ self._states / len(sample)
         mean = self._states.mean(axis=0)
@@ -93,8 +97,3 @@ class ItemFoldIn:
                 low, high = np.where(short, middle, low), np.where(short, high, middle)
             found[block] = low
         return found
-
-
-def evenly_spaced(n: int) -> np.ndarray:
-    """At most 4,096 of n positions: int32, ascending."""
-    return np.linspace(0, n - 1, min(_SAMPLE_SIZE, n)).astype(np.int32)

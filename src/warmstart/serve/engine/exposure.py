@@ -8,6 +8,7 @@ keeps its exposure within ``max_exposure``.
 
 import numpy as np
 
+from warmstart.sampling import evenly_spaced
 from warmstart.servable import ItemRows, Servable, item_blocks, take_rows
 from warmstart.serve.engine.warm_items import WarmItems
 
@@ -28,8 +29,7 @@ class ExposureCap:
 
     def __init__(self, model: Servable, warm: WarmItems, max_exposure: float) -> None:
         n_users = len(model.fitted.user_ids)
-        places = np.linspace(0, n_users - 1, min(_SAMPLE_SIZE, n_users))
-        sample = np.unique(places.astype(np.int32))
+        sample = evenly_spaced(n_users, _SAMPLE_SIZE).astype(np.int32)
         self._model, self._allowed = model, int(max_exposure * len(sample))
         self._thresholds = np.full(len(sample), np.inf, np.float32)
         depth = min(TOP, len(warm))

@@ -6,9 +6,8 @@ the last line on standard error says why not.
 
 import sys
 
-import numpy as np
-
 from warmstart.errors import WarmstartError
+from warmstart.sampling import evenly_spaced
 from warmstart.serve.engine.deployment import Loader
 from warmstart.serve.engine.index import Index
 from warmstart.serve.engine.lists import ListRequest
@@ -24,7 +23,7 @@ def main() -> int:
         model, _ = Loader(settings).load(settings.model)
         index = Index(model)
         users = model.fitted.user_ids.values
-        some = np.unique(np.linspace(0, len(users) - 1, _LISTS).astype(int))
+        some = evenly_spaced(len(users), _LISTS)
         index.recommend([ListRequest(user=str(users[at]), explain=True) for at in some])
         index.prepare()
     except WarmstartError as error:
