@@ -75,10 +75,10 @@ class AlignmentConfig(Config):
     text_encoder: Literal["frozen", "lora", "full"] = "frozen"
     lora: LoRAConfig = LoRAConfig()
     encoder_learning_rate: float = Field(default=2e-5, gt=0)
-    learning_rate: float = Field(default=3e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
-    batch_size: int = Field(default=4096, ge=1)
-    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=1024, ge=1)
+    epochs: int = Field(default=5, ge=1)
     patience: int = Field(default=3, ge=1)
 
 

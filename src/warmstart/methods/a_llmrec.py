@@ -240,7 +240,7 @@ class ALLMRec(ProductServable):
             return found
         told = told.take(rows)
         found[rows, parts["backbone"]] = told.newest_states
-        found[rows, parts["text"]] = told.histories.mean(self._items.texts)
+        found[rows, parts["text"]] = histories.take(rows).mean(self._items.texts)
         if self._prompts_lm:
             found[rows, parts["lm"]] = self._prompted.user_rows(told)
         return found
