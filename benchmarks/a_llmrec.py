@@ -1,11 +1,10 @@
 """a_llmrec on frozen candidates: the four ways of scoring, and what its tokens are worth.
 
-    python benchmarks/a_llmrec.py SPLIT CANDIDATES... --config EXPERIMENT.toml --run RUN --json OUT
+    warmstart fit S --method a_llmrec --config SETTINGS.toml --out MODEL
+    python benchmarks/a_llmrec.py MODEL S-uni19 S-pop19 --json OUT
 
-Fits the method labelled a_llmrec of the experiment on SPLIT, reusing the stages that are complete
-in RUN, and asks a sample of the test queries of each split of CANDIDATES (``warmstart split
---candidates uni19``). Prints hit@1, with intervals of the difference from the backbone, paired over
-queries:
+Asks a sample of the test queries of each split of candidates (``warmstart split --candidates
+uni19``), and prints hit@1 with intervals of the difference from the backbone, paired over queries:
 
 - the backbone alone, "alignment" (stage 1), "retrieval", "likelihood", "generation";
 - "likelihood" with the states of the backbone swapped among the users, with the vectors of the
@@ -18,61 +17,51 @@ import json as jsonlib
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import typer
 from environment import environment
 
+from warmstart.collaborative_lm.fit import sampled
 from warmstart.collaborative_lm.model import PromptHistories, PromptModel, prompt_histories
 from warmstart.data.histories import Histories
+from warmstart.data.queries import Queries
 from warmstart.data.splits.files import load_split
 from warmstart.data.tasks import RankingTask
 from warmstart.evaluation.significance import intervals, paired_intervals
-from warmstart.experiment.spec import read_experiment
 from warmstart.lm import CausalLMConfig, LMConfig, load_causal_lm, load_encoder
+from warmstart.methods import load_model
 from warmstart.methods.a_llmrec import ALLMRec
-from warmstart.run import Run
-from warmstart.sampling import evenly_spaced
 
 
 def main(
-    split: Path,
+    model: Path,
     candidates: list[Path],
-    config: Annotated[Path, typer.Option()],
-    run: Annotated[Path | None, typer.Option()] = None,
     encoder: str = "default",
     lm: str = "default",
-    label: str = "a_llmrec",
     queries: int = 1000,
     batch_size: int = 32,
-    seed: int = 0,
+    controls: bool = True,
     json: Path | None = None,
 ) -> None:
     """Print the tables and write OUT."""
-    spec = next(s for s in read_experiment(config).method if s.display_name == label)
-    model = ALLMRec(ALLMRec.config_type.build(spec.full_settings))
-    parts = load_split(split)
-    model.fit(
-        parts.train,
-        valid=parts.validation(),
-        encoder=load_encoder(LMConfig(source=encoder, batch_size=batch_size)),
+    loaded = load_model(
+        model,
+        encoder=load_encoder(LMConfig(source=encoder)),
         lm=load_causal_lm(CausalLMConfig(source=lm, batch_size=batch_size)),
-        rng=np.random.default_rng(seed),
-        run=Run(run),
     )
-    found = {"environment": environment(), "chosen": model.fitted.choices, "queries": queries}
+    assert isinstance(loaded, ALLMRec)
+    found = {"environment": environment(), "chosen": loaded.fitted.choices, "queries": queries}
     for folder in candidates:
         task = load_split(folder).tasks("test")["all"]
         assert isinstance(task, RankingTask)
-        rows = evenly_spaced(len(task.queries), queries)
         name = load_split(folder).metric_suffix.removeprefix("~")
-        found[name] = _rows(model, task.take(rows), name)
+        found[name] = _rows(loaded, sampled(task, queries), name, controls)
         if json is not None:
             json.write_text(jsonlib.dumps(found, indent=1))
 
 
-def _rows(model: ALLMRec, task: RankingTask, name: str) -> dict:
+def _rows(model: ALLMRec, task: RankingTask, name: str, controls: bool) -> dict:
     histories, items = task.queries.histories, task.candidates
     assert histories is not None
     target = np.argmax(items == task.relevance.indices[:, None], axis=1)
@@ -100,14 +89,17 @@ def _rows(model: ALLMRec, task: RankingTask, name: str) -> dict:
         rows[scoring] = hits(model.score(task.queries, items))
         seconds[scoring] = time.perf_counter() - started
     model.config = model.config.model_copy(update={"scoring": "retrieval"})
-    own = prompted.likelihoods(told, items)
-    if name.startswith("uni"):
+    mixed = _in_random_order(histories, rng)
+    rows["retrieval, history shuffled"] = hits(model.score(Queries.of_histories(mixed), items))
+    if controls:
         rows |= {
             label: hits(likelihoods)
             for label, likelihoods in _controls(prompted, told, items, rng).items()
         }
-        mixed = _in_random_order(model, histories, rng)
-        rows["likelihood, history shuffled"] = hits(prompted.likelihoods(mixed, items))
+        shuffled = prompt_histories(
+            model._backbone, model._items, mixed, model.config.tuning.history_length
+        )
+        rows["likelihood, history shuffled"] = hits(prompted.likelihoods(shuffled, items))
     labels = list(rows)
     table = np.stack([rows[label] for label in labels], axis=1)
     result: dict = {
@@ -117,8 +109,10 @@ def _rows(model: ALLMRec, task: RankingTask, name: str) -> dict:
     gains = paired_intervals(table, np.broadcast_to(table[:, :1], table.shape))
     for label, gain in zip(labels, gains, strict=True):
         result[label]["difference from the backbone"] = [gain.value, gain.low, gain.high]
-    if name.startswith("uni"):
+    if controls:
+        own = prompted.likelihoods(told, items)
         result["order"] = _order(prompted, told, items, target, own)
+    result["top ten that a shuffled history keeps"] = _kept(model, histories, mixed)
     result["seconds"] = seconds
     for label, row in result.items():
         print(name, label, row, flush=True)
@@ -139,14 +133,28 @@ def _controls(
     }
 
 
-def _in_random_order(
-    model: ALLMRec, histories: Histories, rng: np.random.Generator
-) -> PromptHistories:
+def _in_random_order(histories: Histories, rng: np.random.Generator) -> Histories:
     order = np.lexsort((rng.random(len(histories.items)), histories.queries))
-    mixed = Histories(histories.offsets, histories.items[order])
-    return prompt_histories(
-        model._backbone, model._items, mixed, model.config.tuning.history_length
-    )
+    return Histories(histories.offsets, histories.items[order])
+
+
+def _kept(model: ALLMRec, histories: Histories, mixed: Histories) -> dict[str, float]:
+    """Share of the ten best items of the catalogue that stay, of the backbone and of the sum."""
+    vectors = np.nan_to_num(model._backbone.item_vectors)
+    items = np.arange(len(vectors), dtype=np.int32)
+    scorers = {
+        "backbone": lambda asked: model._backbone.encode(asked) @ vectors.T,
+        "retrieval": lambda asked: model.score(Queries.of_histories(asked), items),
+    }
+    found = {}
+    for name, score in scorers.items():
+        best = [
+            np.argsort(-np.nan_to_num(score(asked), nan=-np.inf), axis=1)[:, :10]
+            for asked in (histories, mixed)
+        ]
+        same = [len(np.intersect1d(*pair)) / 10 for pair in zip(*best, strict=True)]
+        found[name] = float(np.mean(same))
+    return found
 
 
 def _order(

@@ -48,7 +48,7 @@ def main(
         encoder_settings={"source": encoder, **experiment.encoder},
         lm_settings={"source": lm, **experiment.lm},
     )  # fmt: skip
-    asked = {path.name: _tasks(path, queries) for path in splits}
+    asked = {load_split(path).metric_suffix: _tasks(path, queries) for path in splits}
     found: dict[str, dict[str, np.ndarray]] = {}
     choices: dict[str, object] = {}
     for spec in experiment.method:
@@ -82,13 +82,13 @@ def _values(
         )
         n = seeds if random else 1
         chosen.append(model.fitted.choices)
-        for name, tasks in asked.items():
+        for suffix, tasks in asked.items():
             for part, task in tasks.items():
                 own = task.candidates.ndim == 2
                 score = of_own_candidates(model.score) if own else model.score
                 ranking = rank_task(score, task, 10)
                 for metric in _METRICS[own]:
-                    table = f"{name} {part} {metric}"
+                    table = f"{metric}{suffix} {part}"
                     values = ranking.per_query(metric) / n
                     total[table] = total.get(table, 0) + values
         print(

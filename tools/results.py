@@ -94,6 +94,31 @@ def metrics(found: dict) -> list[list[str]]:
     return [["method", *values], *rows]
 
 
+def slices(found: dict) -> list[list[str]]:
+    """N@10 of the slices of next-item, and differences from the baseline."""
+    parts = ("all", "warm", "cold")
+    means = {(x["method"], x["slice"], x["metric"]): x["value"] for x in found["summary"]}
+    gaps = {(x["method"], x["slice"]): x for x in found["differences"] if x["metric"] == "ndcg@10"}
+    against = found["differences"][0]["against"]
+    rows = [["method", *parts, *(f"{part} minus {against}" for part in ("all", "cold"))]]
+    for method in dict.fromkeys(x["method"] for x in found["summary"]):
+        gap = [_gap(gaps.get((method, part))) for part in ("all", "cold")]
+        rows.append([method, *(_short(means[method, part, "ndcg@10"]) for part in parts), *gap])
+    return rows
+
+
+def candidates(found: dict) -> list[list[str]]:
+    """One fit on all items and among drawn ones, and the difference from the baseline."""
+    tables = found["tables"]
+    shown = [name for name in tables if name.startswith(("ndcg@10", "hit@1~"))]
+    rows = [["method", *shown, "ndcg@10 all minus the backbone"]]
+    for method, whole in tables["ndcg@10 all"].items():
+        (gap,) = (value for name, value in whole.items() if name.startswith("difference"))
+        values = [_short(tables[name][method]["mean"][0]) for name in shown]
+        rows.append([method, *values, _gap(dict(zip(("value", "low", "high"), gap, strict=True)))])
+    return rows
+
+
 def unknown_users(found: list) -> list[list[str]]:
     """Users who were trained on, and the same users by their history."""
     rows = [["method", "trained on", "by history", "difference", "95 %"]]
@@ -192,7 +217,16 @@ KINDS = {
     f.__name__: f
     for f in (
         *(quality, cold, cost, simulation, speed),
-        *(metrics, unknown_users, controlled, conversation, causal_lm, imported),
+        *(
+            metrics,
+            slices,
+            candidates,
+            unknown_users,
+            controlled,
+            conversation,
+            causal_lm,
+            imported,
+        ),
         *(top_rows, approximate, fold_in),
     )
 }
@@ -208,6 +242,12 @@ def rewritten(page: str) -> str:
         return match[1] + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
     return _MARKED.sub(table, page)
+
+
+def _gap(gap: dict | None) -> str:
+    if gap is None or not gap["value"]:
+        return ""
+    return f"{gap['value']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}]"
 
 
 def _short(value: float) -> str:

@@ -1,5 +1,7 @@
 """Stage 1 on planted items: the text vector is a linear map of the item vector, with noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -136,6 +138,18 @@ def test_a_regression_stands_in_for_the_autoencoders(planted, kernel):
     permuted = texts[np.random.default_rng(0).permutation(len(texts))]
     wrong = RidgeAlignment.fit(config, items[:N_WARM], permuted[:N_WARM])
     assert abs(cosine_of_cold(planted, AlignedItems(wrong, items[:N_WARM], permuted))) < 0.3
+
+
+def test_warm_items_may_be_represented_by_their_texts(planted):
+    aligned = trained(planted, epochs=5)
+    texts = aligned.texts.copy()
+    texts[:3] = 0
+    found = replace(aligned, texts=texts, by_texts=True)
+    np.testing.assert_allclose(found.joint[:3], aligned.joint[:3], atol=1e-6)  # there is no text
+    np.testing.assert_allclose(found.joint[3:], aligned.joint_of_texts[3:], atol=1e-6)
+    np.testing.assert_array_equal(found.readable[:N_WARM], aligned.readable[:N_WARM])
+    new = found.new(aligned.texts[N_WARM:])
+    np.testing.assert_allclose(new.scoring, found.scoring[N_WARM:], atol=1e-5)
 
 
 def test_spread_measures_variance_and_effective_rank():

@@ -15,7 +15,7 @@ from warmstart.collaborative_lm.alignment import (
     new_alignment,
     spread,
 )
-from warmstart.collaborative_lm.items import AlignedItems, ItemAlignment
+from warmstart.collaborative_lm.items import AlignedItems
 from warmstart.collaborative_lm.model import PromptHistories, PromptModel, prompt_histories
 from warmstart.collaborative_lm.network import new_network
 from warmstart.collaborative_lm.prompts import PromptWriter
@@ -85,7 +85,7 @@ def fit_alignment(
         tokens = tokenize(tunable.lm, [data.catalogue.texts[row] for row in warm])
 
     def aligned(found: np.ndarray, vectors: np.ndarray = learned) -> AlignedItems:
-        return AlignedItems(alignment, vectors, found)
+        return AlignedItems(alignment, vectors, found, by_texts=config.warm_items == "texts")
 
     validate, validated_on = None, None
     tasks = validation_tasks(context, data.warm, n_queries)
@@ -126,15 +126,27 @@ def fit_alignment(
     return items, tunable, None if validate is None else result.best_epoch
 
 
-def restore_alignment(config: AnyAlignmentConfig, arrays: dict[str, np.ndarray]) -> ItemAlignment:
-    """Rebuild the alignment of ``AlignedItems`` from its ``state``.
+def restore_items(
+    config: AnyAlignmentConfig,
+    arrays: dict[str, np.ndarray],
+    learned: np.ndarray,
+    texts: np.ndarray,
+) -> AlignedItems:
+    """Rebuild the items of ``fit_alignment``, followed by those that were added since.
+
+    Args:
+        config: the settings of the fit.
+        arrays: the ``state`` of their alignment.
+        learned: the backbone's vectors, float32, shape (items of the fit, item width).
+        texts: text vectors of all items, float32, shape (items, text width).
 
     Raises:
         ArtefactError: an array is missing or has a wrong shape.
     """
     if isinstance(config, RidgeAlignmentConfig):
-        return RidgeAlignment.restore(config, arrays)
-    return Alignment.from_state(arrays)
+        return AlignedItems(RidgeAlignment.restore(config, arrays), learned, texts)
+    by_texts = config.warm_items == "texts"
+    return AlignedItems(Alignment.from_state(arrays), learned, texts, by_texts=by_texts)
 
 
 def fit_prompts(

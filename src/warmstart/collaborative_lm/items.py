@@ -39,12 +39,15 @@ class AlignedItems:
         learned: the backbone's vectors, float32, shape (items of the fit, item width), NaN without.
         texts: text vectors of all items, float32, shape (items, text width); zeros without text.
         of_fit: statistics of the items of the fit; None: these are the items of the fit.
+        by_texts: whether items with a vector of the backbone are represented by their texts too,
+            where they have one.
     """
 
     alignment: ItemAlignment
     learned: np.ndarray
     texts: np.ndarray
     of_fit: Statistics | None = None
+    by_texts: bool = False
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -57,9 +60,14 @@ class AlignedItems:
         return found
 
     @cached_property
+    def has_text(self) -> np.ndarray:
+        """Whether each item has a text: bool, shape (items,)."""
+        return np.asarray(self.texts.any(axis=1))
+
+    @cached_property
     def known(self) -> np.ndarray:
         """Whether anything is known of each item, a vector or a text: bool, shape (items,)."""
-        return self.has_learned | np.asarray(self.texts.any(axis=1))
+        return self.has_learned | self.has_text
 
     @cached_property
     def joint_of_texts(self) -> np.ndarray:
@@ -70,7 +78,8 @@ class AlignedItems:
     def joint(self) -> np.ndarray:
         """E of the items with a vector of the backbone, q of the others: (items, joint width)."""
         found = self.joint_of_texts.copy()
-        found[self.has_learned] = self.alignment.joint(self._own, "item")
+        own = self.has_learned & ~(self.by_texts & self.has_text)
+        found[own] = self.alignment.joint(self.learned[own[: len(self.learned)]], "item")
         return found
 
     @cached_property
@@ -95,8 +104,7 @@ class AlignedItems:
     @cached_property
     def slots_of_texts(self) -> np.ndarray:
         """The same by the texts, of the items that have one."""
-        told = np.asarray(self.texts.any(axis=1))
-        return np.where(told[:, None], self._standard(self.joint_of_texts), self.slots)
+        return np.where(self.has_text[:, None], self._standard(self.joint_of_texts), self.slots)
 
     @cached_property
     def slots_of_backbone(self) -> np.ndarray:

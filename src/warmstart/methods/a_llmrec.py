@@ -43,7 +43,7 @@ from warmstart.collaborative_lm.fit import (
     AnyAlignmentConfig,
     fit_alignment,
     fit_prompts,
-    restore_alignment,
+    restore_items,
     validation_tasks,
 )
 from warmstart.collaborative_lm.items import AlignedItems
@@ -439,8 +439,10 @@ class ALLMRec(ProductServable):
         self._backbone = restore_next_item(
             self.config.backbone, unnest("backbone", state), self.fitted
         )
-        alignment = restore_alignment(self.config.alignment, unnest("alignment", state))
-        self._items = AlignedItems(alignment, self._backbone.item_vectors, state["text_vectors"])
+        self._items = restore_items(
+            self.config.alignment, unnest("alignment", state), self._backbone.item_vectors,
+            state["text_vectors"],
+        )  # fmt: skip
         self._user_rows, self._item_rows = state["user_rows"], state["item_rows"]
         self._text_states, self._prompts = state["text_states"], None
         names = PartWeights.model_fields
