@@ -77,6 +77,21 @@ def test_without_cold_items_their_weights_stay():
     assert of_cold == start[1]
 
 
+def test_cold_items_do_not_stand_first_where_nobody_asks_for_them():
+    """Leave-one-out: a few items have no interactions, and no slice of validation is theirs."""
+    rng = np.random.default_rng(0)
+    items = rng.normal(size=(40, 6)).astype(np.float32)
+    warm = np.arange(40) < 35
+    items[~warm] *= 9
+    users = rng.normal(size=(200, 6)).astype(np.float32)
+    by_backbone = users[:, PARTS["backbone"]] @ items[:, PARTS["backbone"]].T
+    tasks = {"all": task("all", by_backbone[:, :35].argmax(axis=1), np.arange(40, dtype=np.int32))}
+    start = PartWeights(lm=1.0, text=1.0), PartWeights(lm=0.5, text=1.0)
+    of_warm, of_cold = choose_weights(tasks, {"all": users}, items, warm, PARTS, start)
+    assert of_warm.lm == of_warm.text == 0
+    assert of_cold.backbone < 0.1
+
+
 def test_a_part_of_weight_zero_stays_out():
     rng = np.random.default_rng(0)
     items = rng.normal(size=(40, 6)).astype(np.float32)

@@ -19,7 +19,7 @@ from warmstart.config import Config
 from warmstart.data.tasks import RankingTask
 
 GRID = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
-_FACTORS = tuple(2 ** (step / 2) for step in range(-6, 7))
+_HALF_STEPS = range(-10, 7)  # factors of the weights of cold items, in halves of powers of two
 _ROUNDS = 2  # of the search, one weight after the other
 
 
@@ -79,8 +79,10 @@ def choose_weights(
 ) -> tuple[PartWeights, PartWeights]:
     """Choose the weights of warm and of cold items.
 
-    Those of cold items are chosen on the slice "cold", where it ranks items without interactions;
-    then one factor on all three, on the slice "all".
+    Those of warm items are chosen among warm items, so that badly weighted cold ones do not disturb
+    the choice; those of cold items on the slice "cold", where it ranks items without interactions;
+    then one factor on all three of these, on the slice "all": a few items that score too high would
+    stand first in everybody's list.
 
     Args:
         tasks: validation slices, of ``validation_tasks``.
@@ -88,36 +90,41 @@ def choose_weights(
         items: scaled vectors of all items.
         warm: whether each item has interactions.
         parts: the columns of each part.
-        start: the weights of warm and of cold items to begin with, and to keep without a slice;
-            those of 0 stay.
+        start: the weights of warm and of cold items to begin with; those of 0 stay.
     """
     of_warm, of_cold = start
     scores = {
         name: _scores_by_part(task, users[name], items, parts) for name, task in tasks.items()
     }
 
-    def metric(name: str, of_warm: PartWeights, of_cold: PartWeights) -> float:
+    def metric(name: str, of_warm: PartWeights, of_cold: PartWeights | None) -> float:
+        """Without weights of cold items, these are not ranked."""
         task, own = tasks[name], scores[name]
         is_warm = warm[np.arange(len(warm)) if task.candidates.ndim == 2 else task.candidates]
         total = np.zeros_like(own["backbone"])
         for part, values in own.items():
-            weight = np.where(is_warm, getattr(of_warm, part), getattr(of_cold, part))
+            cold = np.nan if of_cold is None else getattr(of_cold, part)
+            weight = np.where(is_warm, getattr(of_warm, part), cold)
             total += values * weight.astype(np.float32)
         return score_metric(task, total)
 
     others = [name for name in parts if name != "backbone" and getattr(of_warm, name)]
     side = "warm" if "warm" in tasks else "all"
-    of_warm = _search(of_warm, others, lambda found: metric(side, found, of_cold))
-    if "cold" not in tasks:
-        return of_warm, of_cold
+    of_warm = _search(of_warm, others, lambda found: metric(side, found, None))
     chosen = of_warm
-    of_those = [name for name in parts if getattr(of_cold, name)]
-    of_cold = _search(of_cold, of_those, lambda found: metric("cold", chosen, found))
-    scaled = [
-        PartWeights(**{name: value * factor for name, value in of_cold.model_dump().items()})
-        for factor in _FACTORS
-    ]
-    return of_warm, max(scaled, key=lambda found: metric("all", chosen, found))
+    if "cold" in tasks:
+        of_those = [name for name in parts if getattr(of_cold, name)]
+        of_cold = _search(of_cold, of_those, lambda found: metric("cold", chosen, found))
+    if warm.all():
+        return of_warm, of_cold
+    scaled = {step: _scaled(of_cold, 2 ** (step / 2)) for step in _HALF_STEPS}
+    # A tie is no reason to scale.
+    best = max(scaled, key=lambda step: (metric("all", chosen, scaled[step]), -abs(step)))
+    return of_warm, scaled[best]
+
+
+def _scaled(weights: PartWeights, factor: float) -> PartWeights:
+    return PartWeights(**{name: value * factor for name, value in weights.model_dump().items()})
 
 
 def _scores_by_part(
