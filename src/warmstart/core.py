@@ -406,6 +406,14 @@ class Recommender(ABC):
             return np.zeros(items.shape, bool)
         return ~fitted.warm[items] & ~fitted.catalogue.has_text[items]
 
+    @property
+    def counts_in_histories(self) -> np.ndarray:
+        """The items of the catalogue that tell something of a user whose history has them.
+
+        Bool, shape (n_items,). The default is that of a method that knows warm items only.
+        """
+        return self.fitted.warm
+
     def _check_answers(self, queries: Queries) -> None:
         """Check that the method can answer queries.
 
@@ -533,8 +541,9 @@ class Recommender(ABC):
         fitted = self.fitted
         k = whole_number("recommend", "k", k, low=1, error=DataError)
         requested = requested_lists(
-            fitted, users, histories, texts, on_unknown, personal=self.traits.personal
-        )
+            fitted, users, histories, texts, on_unknown,
+            personal=self.traits.personal, counts=self.counts_in_histories,
+        )  # fmt: skip
         if control is not None:
             queries = requested.queries.with_control(as_control(control))
             requested = replace(requested, queries=queries)

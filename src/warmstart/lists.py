@@ -57,6 +57,7 @@ def requested_lists(
     on_unknown: OnUnknown,
     *,
     personal: bool,
+    counts: np.ndarray,
 ) -> RequestedLists:
     """Look up who asks, and apply ``on_unknown`` to those of whom nothing is known.
 
@@ -67,6 +68,8 @@ def requested_lists(
         texts: one text per query; or None.
         on_unknown: see ``Recommender.recommend``.
         personal: whether scores depend on who asks; if not, known users need no history.
+        counts: the items of the catalogue that tell something of a user whose history has them,
+            bool, shape (n_items,).
 
     Raises:
         ConfigError: ``on_unknown`` is not one of its values.
@@ -103,7 +106,7 @@ def requested_lists(
     if personal and len(fitted.user_ids):
         lacking = lacking | (np.diff(fitted.positives.indptr)[rows] == 0)
     if found is not None:
-        lacking = lacking & (found.where(fitted.warm[found.items]).lengths == 0)
+        lacking = lacking & (found.where(counts[found.items]).lengths == 0)
     if said is not None:
         lacking = np.zeros(n_queries, bool)
     requested = RequestedLists(labels, Queries(rows, found, said), lacking)
@@ -122,7 +125,9 @@ def _without_unknown(
         ("user(s) without training interactions", lacking & (rows >= 0)),
     )
     if not by_id:
-        groups = (("history or histories without an item of training, by position", lacking),)
+        groups = (
+            ("history or histories without an item that the method knows, by position", lacking),
+        )
     problem = "; ".join(
         f"{int(group.sum())} {label}, the first: {requested.where(group).labels.to_list()[:5]!r}"
         for label, group in groups

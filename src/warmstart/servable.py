@@ -223,14 +223,6 @@ class Servable(Recommender, AddsItems):
         return None
 
     @property
-    def counts_in_histories(self) -> np.ndarray:
-        """The items of the catalogue that tell something of a user whose history has them.
-
-        Bool, shape (n_items,). The default is that of a method that knows warm items only.
-        """
-        return self.fitted.warm
-
-    @property
     def audience_calibration(self) -> str:
         """How the "probabilities" of an audience were fitted; it completes "they are ..."."""
         return "not fitted to held-out items"

@@ -21,7 +21,7 @@ from warmstart.data.splits.files import load_split
 from warmstart.data.splits.random_cold import random_cold
 from warmstart.evaluation.evaluate import peak_memory_mb
 from warmstart.methods import load_model
-from warmstart.testing.tiny_lm import tiny_encoder
+from warmstart.testing.tiny_lm import tiny_causal, tiny_encoder
 
 COMMANDS = ["split", "fit", "evaluate", "compare", "simulate", "add", "recommend"]
 SERVING = ["serve", "backup", "restore", "prune"]
@@ -330,6 +330,26 @@ def test_an_added_item_is_recommended(shop, tmp_path):
     assert "new-001" in {row["item"] for row in top}
     assert all(row["is_cold"] for row in top)
     assert [row["rank"] for row in top] == list(range(1, 35))
+
+
+def test_language_models_in_local_folders_are_named_again(shop, tmp_path):
+    """A list of a history needs both; the message of a command asks for what it then takes."""
+    catalogue = load_split(shop.split).train.catalogue
+    words = {word for text in catalogue.texts for word in text.split()}
+    causal = tiny_causal(tmp_path / "causal", (*sorted(words), "this", "choose", "answer"))
+    wording = {"introduction": "this", "question": "choose", "answer": "answer"}
+    tuning = {**wording, "epochs": 1, "history_length": 2, "title_tokens": 3, "n_candidates": 3}
+    settings = [f"tuning.{name}={value}" for name, value in tuning.items()]
+    settings += ["backbone.width=8", "backbone.heads=1", "backbone.epochs=1", "alignment.epochs=1"]
+    models = ("--encoder", shop.lm, "--lm", causal)
+    options = [part for text in settings for part in ("--set", text)]
+    done("fit", shop.split, "--method", "a_llmrec", *models, *options, "--out", tmp_path / "m")
+    history = ",".join(map(str, catalogue.item_ids.values[:2]))
+    refused = run("recommend", tmp_path / "m", "--history", history)
+    assert "give that folder" in refused.err
+    done("recommend", tmp_path / "m", "--history", history, *models, "--json", tmp_path / "r.json")
+    assert len(json.loads((tmp_path / "r.json").read_text())["results"]) == 10
+    done("evaluate", tmp_path / "m", shop.split, *models)
 
 
 def test_tables_show_titles_beside_ids(shop, tmp_path):

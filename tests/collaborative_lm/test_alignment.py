@@ -144,7 +144,7 @@ def test_warm_items_may_be_represented_by_their_texts(planted):
     aligned = trained(planted, epochs=5)
     texts = aligned.texts.copy()
     texts[:3] = 0
-    found = replace(aligned, texts=texts, by_texts=True)
+    found = replace(aligned, texts=texts, warm_items="texts")
     np.testing.assert_allclose(found.joint[:3], aligned.joint[:3], atol=1e-6)  # there is no text
     np.testing.assert_allclose(found.joint[3:], aligned.joint_of_texts[3:], atol=1e-6)
     np.testing.assert_array_equal(found.readable[:N_WARM], aligned.readable[:N_WARM])

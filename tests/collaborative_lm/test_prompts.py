@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,7 +49,7 @@ def test_titles_are_cut_and_unnamed_items_have_a_word(causal):
 
 
 def test_without_item_tokens_only_users_have_slots(causal):
-    config = CONFIG.model_copy(update={"item_token": "none"})
+    config = CONFIG.model_copy(update={"item_token": "absent"})
     prompts = PromptWriter(causal.lm, TITLES, config).write(HISTORIES, [np.arange(2)] * 2)
     assert [slots.tolist() for slots in prompts.slots] == [[-1, -1], [-1]]
 
@@ -60,10 +62,31 @@ def test_new_items_follow_those_that_are_known(writer):
 
 
 def test_prompts_that_the_lm_cannot_read_are_refused(causal):
-    with pytest.raises(ConfigError, match=r"40 titles of 24 tokens.*64.*history_length"):
-        PromptWriter(
-            causal.lm, TITLES, CONFIG.model_copy(update={"title_tokens": 24, "history_length": 40})
-        )
+    """The tiny LM reads 64 tokens."""
+    longest = CONFIG.model_copy(update={"title_tokens": 24, "history_length": 40})
+    with pytest.raises(ConfigError, match=r"40 items of a history.*24 tokens.*64.*history_length"):
+        PromptWriter(causal.lm, (), longest).check_length(0)
+    writer = PromptWriter(causal.lm, TITLES, CONFIG)
+    writer.check_length(4)
+    with pytest.raises(ConfigError, match=r"4 items of a history and 9 candidates.*n_candidates"):
+        writer.check_length(9)
+
+
+@pytest.mark.parametrize("item_token", ["joint", "absent"])
+def test_no_prompt_is_longer_than_is_checked(causal, item_token):
+    """The longest history and question of the longest titles take what ``check_length`` counts."""
+    config = CONFIG.model_copy(update={"item_token": item_token, "title_tokens": 2})
+    writer = PromptWriter(causal.lm, TITLES, config)
+    prompts = writer.write(Histories.from_lists([[0, 1, 2, 3]]), [np.arange(5)])
+    longest = len(prompts.texts.ids[0]) + len(writer.answer_of(4))
+
+    def lm_of(max_tokens):
+        spec = causal.lm.spec.model_copy(update={"max_tokens": max_tokens})
+        return replace(causal.lm, spec=spec)
+
+    PromptWriter(lm_of(longest), (), config).check_length(5)
+    with pytest.raises(ConfigError, match=f"take {longest} tokens"):
+        PromptWriter(lm_of(longest - 1), (), config).check_length(5)
 
 
 def test_the_neutral_order_depends_on_the_items_alone():

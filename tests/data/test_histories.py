@@ -69,6 +69,8 @@ def test_a_known_user_is_asked_for_by_the_history_of_the_data():
     known = Histories.from_lists([[1], [2, 3], []])
     given = Histories.from_lists([[5]])
     assert lists_of(Queries.of_users([1, 0]).histories_or(known)) == [[2, 3], [1]]
+    assert lists_of(Queries.of_users([-1, 1, -1]).histories_or(known)) == [[], [2, 3], []]
+    assert lists_of(Queries.of_users([-1]).histories_or(known.take(np.zeros(0, int)))) == [[]]
     assert lists_of(Queries.of_histories(given).histories_or(known)) == [[5]]
 
 

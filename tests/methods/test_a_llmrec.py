@@ -8,7 +8,7 @@ from warmstart.backbones.next_item import next_item_state
 from warmstart.collaborative_lm.prompts import PromptConfig
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
-from warmstart.errors import DataError, UnsupportedError
+from warmstart.errors import ConfigError, DataError, UnsupportedError
 from warmstart.methods import a_llmrec, load_model
 from warmstart.methods.a_llmrec import PAPER, ALLMRec
 from warmstart.run import Run
@@ -130,15 +130,80 @@ def test_the_order_of_a_history_changes_its_scores(case):
     assert np.abs(scores[0] - scores[1]).max() > 1e-3
 
 
+def test_a_history_of_an_added_item_alone_gets_a_list(case):
+    """Nobody has had the item, but its text tells something."""
+    model = case.loaded()
+    text = model.fitted.catalogue.texts[int(np.flatnonzero(model.fitted.catalogue.has_text)[0])]
+    ids = model.fitted.catalogue.item_ids
+    added = 10**6 if ids.is_integer else "added"
+    columns = {name: [""] for name in model.fitted.catalogue.text_columns}
+    model.add_items({"item": [added], **columns, model.fitted.catalogue.text_columns[0]: [text]})
+    assert len(model.recommend(histories=[[added]], k=3)) == 3
+
+
 def test_questions_in_words(case):
-    users = Queries.of_users([*case.world.active_users[:3], case.world.empty_user])
+    users = Queries.of_users([*case.world.active_users[:3], case.world.empty_user, -1])
     found = case.model.text_likelihoods(users, "this person chose", ["even", "odd one"])
-    assert found.shape == (4, 2)
-    assert np.isnan(found).any(axis=1).tolist() == [False, False, False, True]
-    with pytest.raises(DataError, match="answer 1 is empty"):
-        case.model.text_likelihoods(users, "this", ["even", " "])
-    with pytest.raises(DataError, match="there are none"):
-        case.model.text_likelihoods(users, "this", [])
+    assert found.shape == (5, 2)
+    assert np.isnan(found).any(axis=1).tolist() == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("question", "answers", "message"),
+    [
+        ("this", ["even", " "], "answers has ' '"),
+        ("this", [], r"answers has \[\]"),
+        ("this", "even", "answers has 'even'"),
+        ("this", ["even", None], "answers has None"),
+        ("  ", ["even"], "question is '  '"),
+        (None, ["even"], "question is None"),
+    ],
+)
+def test_wrong_questions_are_refused(case, question, answers, message):
+    with pytest.raises(DataError, match=message):
+        case.model.text_likelihoods(Queries.of_users([0]), question, answers)
+
+
+def test_wrong_queries_are_refused(case):
+    with pytest.raises(DataError, match="user 9999; allowed: rows from 0 to"):
+        case.model.text_likelihoods(Queries.of_users([9999]), "this", ["even"])
+    with pytest.raises(DataError, match="allowed: Queries"):
+        case.model.text_likelihoods(["u1"], "this", ["even"])
+    with pytest.raises(UnsupportedError, match="cannot answer a query by text"):
+        case.model.text_likelihoods(Queries.of_texts(["hello"]), "this", ["even"])
+
+
+def test_what_the_lm_cannot_read_is_refused_before_anything_is_trained(case, monkeypatch):
+    def trained(*_):
+        raise AssertionError("the backbone was trained first")
+
+    monkeypatch.setattr(a_llmrec, "fit_next_item", trained)
+    for settings in ({"history_length": 90}, {"n_candidates": 90}, {"title_tokens": 60}):
+        tuning = {**case.settings["tuning"], **settings}
+        model = ALLMRec(ALLMRec.config_type.build({**case.settings, "tuning": tuning}))
+        with pytest.raises(ConfigError, match=r"prompts: .* the LM reads at most 64"):
+            case.fit(model=model)
+    tuning = {**case.settings["tuning"], "n_candidates": 90, "question_rate": 0}
+    model = ALLMRec(ALLMRec.config_type.build({**case.settings, "tuning": tuning}))
+    with pytest.raises(AssertionError, match="trained first"):  # no question, no candidates
+        case.fit(model=model)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tuning": {"retrieval_weight": 0}}, "without a loss"),
+        ({"tuning": {"retrieval_weight": 0, "question_rate": 1, "title_weight": 0}}, "without a"),
+        ({"warm_weights": {"backbone": 0, "lm": 0, "text": 0}}, "warm_weights are all 0"),
+        (
+            {"scoring": "alignment", "cold_weights": {"backbone": 0, "lm": 1, "text": 0}},
+            "cold_weights are all 0",
+        ),
+    ],
+)
+def test_settings_that_leave_nothing_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        ALLMRec.config_type.build(settings)
 
 
 def test_without_a_causal_lm_there_is_nobody_to_ask(fixtures):

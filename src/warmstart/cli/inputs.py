@@ -84,6 +84,24 @@ def load_models(
     return LanguageModels(**found)
 
 
+def load_saved(folder: Path, encoder: str | None, lm: str | None) -> "Recommender":
+    """Load a saved model; its language models at once if an option names one, else on first use.
+
+    Args:
+        folder: the artefact.
+        encoder: value of ``--encoder``; see ``load_for_texts``.
+        lm: value of ``--lm``; the same.
+
+    Raises:
+        ConfigError: an option sets something that the model fixes.
+    """
+    from warmstart.methods import load_model
+
+    if encoder is None and lm is None:
+        return load_model(folder)
+    return load_for_texts(folder, encoder, lm)[0]
+
+
 def load_for_texts(
     folder: Path, encoder: str | None, lm: str | None
 ) -> "tuple[Recommender, TextEncoder | None]":

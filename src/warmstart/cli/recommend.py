@@ -7,12 +7,20 @@ from typer import Option
 
 from warmstart.cli.inputs import (
     comma_separated,
+    load_saved,
     model_description,
     read_histories,
     read_text_queries,
     read_user_ids,
 )
-from warmstart.cli.options import Json, ModelFolder, TableOut, example
+from warmstart.cli.options import (
+    CausalLMSource,
+    Json,
+    ModelFolder,
+    TableOut,
+    TextEncoderSource,
+    example,
+)
 from warmstart.cli.output import (
     frame_table,
     print_line,
@@ -97,12 +105,12 @@ def recommend(
         bool, Option("--include-seen", help="also items that the user has already interacted with")
     ] = False,
     on_unknown: _OnUnknown = "raise",
+    encoder: TextEncoderSource = None,
+    lm: CausalLMSource = None,
     out: TableOut = None,
     json: Json = None,
 ) -> None:
     """Recommend the k best items to known users, to histories of unknown ones, or to texts."""
-    from warmstart.methods import load_model
-
     if users is None and not history and text is None:
         raise ConfigError("nobody asks; give --users, --history or --text")
     control = {
@@ -113,7 +121,7 @@ def recommend(
     }
     with progress() as bar:
         bar.stage(f"load {model}")
-        loaded = load_model(model)
+        loaded = load_saved(model, encoder, lm)
         items = loaded.fitted.catalogue.item_ids
         asked: dict[str, Any] = {
             "users": None if users is None else read_user_ids(users, loaded.fitted.user_ids),

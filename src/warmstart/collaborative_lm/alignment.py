@@ -52,8 +52,10 @@ class AlignmentConfig(Config):
             binary cross-entropy of the next item and one drawn item, as published.
         positions: the next items that the recommendation loss asks for: "all" of a history, or the
             "last" of its training events, as published.
-        warm_items: what represents an item with interactions: "vectors" of the backbone, or "texts"
-            as new items ("A-LLMRec (SBERT)" of the paper, for few interactions).
+        warm_items: what represents an item with interactions: its joint vector at the slots of
+            prompts, and in scores the "vectors" of the backbone or, as published, what the joint
+            vector is "decoded" to; or "texts", as new items ("A-LLMRec (SBERT)", for few
+            interactions).
         text_encoder: "frozen", "lora" or "full": what of the text encoder is trained. As published
             the whole of it is, at 100 times the time of a frozen one (docs/log.md).
         lora: shape of the adapter for "lora".
@@ -74,7 +76,7 @@ class AlignmentConfig(Config):
     text_recommendation_weight: float = Field(default=1.0, ge=0)
     recommendation_loss: Literal["softmax", "bce"] = "softmax"
     positions: Literal["all", "last"] = "all"
-    warm_items: Literal["vectors", "texts"] = "vectors"
+    warm_items: Literal["vectors", "decoded", "texts"] = "vectors"
     text_encoder: Literal["frozen", "lora", "full"] = "frozen"
     lora: LoRAConfig = LoRAConfig()
     encoder_learning_rate: float = Field(default=2e-5, gt=0)

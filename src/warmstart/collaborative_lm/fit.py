@@ -85,7 +85,7 @@ def fit_alignment(
         tokens = tokenize(tunable.lm, [data.catalogue.texts[row] for row in warm])
 
     def aligned(found: np.ndarray, vectors: np.ndarray = learned) -> AlignedItems:
-        return AlignedItems(alignment, vectors, found, by_texts=config.warm_items == "texts")
+        return AlignedItems(alignment, vectors, found, warm_items=config.warm_items)
 
     validate, validated_on = None, None
     tasks = validation_tasks(context, data.warm, n_queries)
@@ -145,8 +145,8 @@ def restore_items(
     """
     if isinstance(config, RidgeAlignmentConfig):
         return AlignedItems(RidgeAlignment.restore(config, arrays), learned, texts)
-    by_texts = config.warm_items == "texts"
-    return AlignedItems(Alignment.from_state(arrays), learned, texts, by_texts=by_texts)
+    alignment = Alignment.from_state(arrays)
+    return AlignedItems(alignment, learned, texts, warm_items=config.warm_items)
 
 
 def fit_prompts(

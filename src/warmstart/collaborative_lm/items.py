@@ -10,6 +10,9 @@ from zlib import crc32
 
 import numpy as np
 
+WarmItems: TypeAlias = Literal["vectors", "decoded", "texts"]
+"""What represents an item with interactions."""
+
 Statistics: TypeAlias = tuple[np.ndarray, np.ndarray, float]
 """Mean and standard deviation of e, and root mean square of the backbone's vectors."""
 
@@ -39,15 +42,14 @@ class AlignedItems:
         learned: the backbone's vectors, float32, shape (items of the fit, item width), NaN without.
         texts: text vectors of all items, float32, shape (items, text width); zeros without text.
         of_fit: statistics of the items of the fit; None: these are the items of the fit.
-        by_texts: whether items with a vector of the backbone are represented by their texts too,
-            where they have one.
+        warm_items: see ``AlignmentConfig``.
     """
 
     alignment: ItemAlignment
     learned: np.ndarray
     texts: np.ndarray
     of_fit: Statistics | None = None
-    by_texts: bool = False
+    warm_items: WarmItems = "vectors"
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -78,22 +80,31 @@ class AlignedItems:
     def joint(self) -> np.ndarray:
         """E of the items with a vector of the backbone, q of the others: (items, joint width)."""
         found = self.joint_of_texts.copy()
-        own = self.has_learned & ~(self.by_texts & self.has_text)
+        own = self.has_learned
+        if self.warm_items == "texts":
+            own = own & ~self.has_text
         found[own] = self.alignment.joint(self.learned[own[: len(self.learned)]], "item")
         return found
 
     @cached_property
     def scoring(self) -> np.ndarray:
-        """Decoded joint vectors: float32, shape (items, item width); NaN for unknown items."""
-        found = self.alignment.decoded(self.joint)
-        found[~self.known] = np.nan
-        return found
+        """Vectors whose products with states are scores: float32, shape (items, item width).
+
+        Decoded joint vectors, or the backbone's own; NaN for unknown items.
+        """
+        return self.readable if self.warm_items == "vectors" else self._decoded
 
     @cached_property
     def readable(self) -> np.ndarray:
         """What the backbone reads in histories: its own vectors, else decoded ones; as above."""
-        found = self.scoring.copy()
+        found = self._decoded.copy()
         found[self.has_learned] = self._own
+        return found
+
+    @cached_property
+    def _decoded(self) -> np.ndarray:
+        found = self.alignment.decoded(self.joint).copy()
+        found[~self.known] = np.nan
         return found
 
     @cached_property
@@ -114,7 +125,7 @@ class AlignedItems:
         return found
 
     def slots_of(
-        self, kind: Literal["joint", "backbone", "random", "none"]
+        self, kind: Literal["joint", "backbone", "random", "absent"]
     ) -> tuple[np.ndarray, np.ndarray]:
         """What is read at the slots of the items, and what is read there of items that are new.
 
@@ -124,7 +135,7 @@ class AlignedItems:
         if kind == "joint":
             return self.slots, self.slots_of_texts
         found = np.zeros((len(self), 1), np.float32)
-        if kind != "none":
+        if kind != "absent":
             found = self.slots_of_backbone if kind == "backbone" else self.random_slots
         return found, found
 

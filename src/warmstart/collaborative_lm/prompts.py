@@ -44,7 +44,8 @@ class PromptConfig(Config):
         answer: words before the title that the LM writes.
         user_token: whether the state of the backbone is read at the slots of users.
         item_token: what is read after titles: "joint" vectors of stage 1, the vectors of the
-            "backbone" ("MLP-LLM" of the paper), "random" vectors that are fixed, or "none".
+            "backbone" ("MLP-LLM" of the paper), or "random" vectors that are fixed; or no token is
+            there ("absent").
     """
 
     history_length: int = Field(default=10, ge=1)
@@ -53,7 +54,7 @@ class PromptConfig(Config):
     question: str = "The next item is one of these:"
     answer: str = "The next item is:"
     user_token: bool = True
-    item_token: Literal["joint", "backbone", "random", "none"] = "joint"
+    item_token: Literal["joint", "backbone", "random", "absent"] = "joint"
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,6 @@ class PromptWriter:
         lm: the language model.
         texts: the text of each item, which begins with its title.
         config: words and vectors.
-
-    Raises:
-        ConfigError: a prompt of the longest history and titles does not fit into the LM.
     """
 
     def __init__(self, lm: LanguageModel, texts: Sequence[str], config: PromptConfig) -> None:
@@ -102,13 +100,31 @@ class PromptWriter:
         _, self._line, self._question, self._answer = self._tokens(words)
         self._unnamed = self._tokens(["item"])[0] or [lm.pad_id]
         self.titles = self._titles(texts)
-        per_item = len(self._line) + config.title_tokens + 2
-        longest = len(self._opening) + config.history_length * per_item
-        if longest > lm.spec.max_tokens:
+
+    def check_length(self, n_candidates: int) -> None:
+        """Check that the longest prompt fits into the LM.
+
+        Args:
+            n_candidates: items of a question, whose answer is read too; 0 without questions.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        config = self.config
+        slots = 1 + (config.item_token != "absent")
+        longest = len(self._opening)
+        longest += config.history_length * (len(self._line) + config.title_tokens + slots)
+        parts = f"{config.history_length} items of a history"
+        if n_candidates:
+            per_item = len(self._line) + config.title_tokens + slots - 1
+            longest += len(self._question) + n_candidates * per_item
+            longest += len(self._answer) + config.title_tokens + 1
+            parts += f" and {n_candidates} candidates"
+        if longest > self.lm.spec.max_tokens:
             raise ConfigError(
-                f"prompts: {config.history_length} titles of {config.title_tokens} tokens may take "
-                f"{longest} tokens; the LM reads at most {lm.spec.max_tokens} (max_tokens); lower "
-                "history_length or title_tokens"
+                f"prompts: {parts} with titles of {config.title_tokens} tokens may take {longest} "
+                f"tokens; the LM reads at most {self.lm.spec.max_tokens} (max_tokens); lower "
+                f"{'n_candidates, ' if n_candidates else ''}history_length or title_tokens"
             )
 
     def extended(self, texts: Sequence[str]) -> "PromptWriter":
@@ -180,7 +196,7 @@ class PromptWriter:
         )
 
     def _add_item(self, ids: list[int], items: list[int], item: int) -> None:
-        if self.config.item_token != "none":
+        if self.config.item_token != "absent":
             ids.append(SLOT)
             items.append(item)
 

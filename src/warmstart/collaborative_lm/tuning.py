@@ -6,10 +6,11 @@ the title's tokens alone. The backbone and the LM are frozen; an adapter of the 
 """
 
 from collections.abc import Iterator
+from typing import Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy import sparse
 from torch import Tensor
 
@@ -66,6 +67,16 @@ class PromptTuningConfig(PromptConfig, NetworkConfig):
     learning_rate: float = Field(default=5e-4, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     validation_queries: int = Field(default=2000, ge=1)
+
+    @model_validator(mode="after")
+    def _every_prompt_has_a_loss(self) -> Self:
+        titles = self.question_rate == 1 and self.title_weight > 0
+        if self.epochs and not self.retrieval_weight and not titles:
+            raise ValueError(
+                "retrieval_weight 0 leaves prompts without a loss; allowed with question_rate 1 "
+                "and title_weight above 0, or with epochs 0"
+            )
+        return self
 
 
 class PromptTrainee(TorchTrainee):

@@ -89,12 +89,18 @@ class Queries:
         return replace(self, histories=histories)
 
     def histories_or(self, of_users: Histories) -> Histories:
-        """The history of each query: the given one, or else that of its known user.
+        """The history of each query: the given one, or that of its user; else an empty one.
 
         Args:
             of_users: a history of each user.
         """
-        return of_users.take(self.users) if self.histories is None else self.histories
+        if self.histories is not None:
+            return self.histories
+        known = self.users >= 0
+        found = of_users.take(self.users[known])
+        lengths = np.zeros(len(self), np.int64)
+        lengths[known] = found.lengths
+        return replace(found, offsets=np.concatenate([[0], np.cumsum(lengths)]))
 
     def with_control(self, control: Control) -> "Queries":
         """Return the same queries, all with one control."""

@@ -112,7 +112,7 @@ def generate_lists(
     whole_number("generate_lists", "length", length, low=1)
     if sampling is not None and rng is None:
         raise DataError("generate_lists: sampling needs rng")
-    end = _end_token(model)
+    end = end_token(model)
     check_tokens("generate_lists: separator", [separator], model)
     check_tokens("generate_lists: titles", [trie.largest_token], model)
     if separator == end:
@@ -230,7 +230,7 @@ def _continue(
     """Continue a batch of prompts; the new tokens of each row, without the end token."""
     import transformers
 
-    end, network = _end_token(model), model.lm.with_head
+    end, network = end_token(model), model.lm.with_head
     embedded, mask = _left_padded(model.embed(batch.ids, vectors), batch.mask)
     drawn: dict[str, Any] = {"do_sample": False}
     if sampling is not None:
@@ -259,7 +259,12 @@ def _left_padded(embedded: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return embedded[rows, places % length], places >= 0
 
 
-def _end_token(model: CausalLM) -> int:
+def end_token(model: CausalLM) -> int:
+    """Return the token that ends a text.
+
+    Raises:
+        DataError: the LM has none, so it cannot write texts.
+    """
     end = model.lm.tokenizer.eos_token_id
     if not isinstance(end, int):
         raise DataError(f"LM {model.lm.spec.source!r} has no end token, so it cannot write texts")

@@ -26,10 +26,10 @@ Differences from paper and public code, with reasons:
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, Self, TypeAlias, cast
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from warmstart.backbones.next_item import (
     NextItemConfig,
@@ -69,6 +69,7 @@ from warmstart.errors import DataError, UnsupportedError
 from warmstart.item_search import SMALLEST, ItemSearch
 from warmstart.lm.causal import CausalLM, CausalReference
 from warmstart.lm.encode import TextEncoder
+from warmstart.lm.generate import end_token
 from warmstart.lm.lora import TunableLM, encode_with_adapter
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.process import check_process
@@ -110,6 +111,15 @@ class ALLMRecConfig(Config):
     warm_weights: PartWeights = PartWeights()
     cold_weights: PartWeights = PartWeights(text=1.0)
 
+    @model_validator(mode="after")
+    def _something_scores(self) -> Self:
+        for name in ("warm_weights", "cold_weights"):
+            own: PartWeights = getattr(self, name)
+            in_use = own.backbone + own.text + (self.scoring != "alignment") * own.lm
+            if not in_use:
+                raise ValueError(f"{name} are all 0; allowed: at least one part in use above 0")
+        return self
+
 
 PAPER = ALLMRecConfig(
     backbone=SasRecConfig(
@@ -119,7 +129,8 @@ PAPER = ALLMRecConfig(
     alignment=AlignmentConfig(
         width=128,
         text_recommendation_weight=0.0,
-        item_weight=0.5, text_weight=0.5, recommendation_loss="bce", positions="last",
+        warm_items="decoded", item_weight=0.5, text_weight=0.5, recommendation_loss="bce",
+        positions="last",
         text_encoder="full", encoder_learning_rate=1e-4, learning_rate=1e-4, batch_size=32,
         epochs=10,
     ),
@@ -159,6 +170,7 @@ class ALLMRec(ProductServable):
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         config = self.config
+        self._check_causal(cast(CausalLM | None, context.models.causal))
         self._backbone, chosen = fit_next_item(config.backbone, data, context)
         choices: dict[str, Any] = {"backbone": chosen}
         rngs = context.rng.spawn(2)
@@ -197,6 +209,17 @@ class ALLMRec(ProductServable):
                 lambda some: np.nan_to_num(self._rows_of(data.histories.take(some))),
                 data.n_users, folder,
             )  # fmt: skip
+
+    def _check_causal(self, causal: CausalLM | None) -> None:
+        """Check what the LM must be able to do, before anything is trained."""
+        if causal is None or not self._prompts_lm:
+            return
+        config, writes = self.config, self.config.scoring in _BY_TITLES
+        asks = writes or (config.tuning.epochs and config.tuning.question_rate)
+        writer = PromptWriter(causal.lm, (), config.tuning)
+        writer.check_length(config.tuning.n_candidates if asks else 0)
+        if config.scoring == "generation":
+            end_token(causal)
 
     def _fit_weights(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         """Scale the parts of the scores, and choose their weights on validation."""
@@ -322,6 +345,7 @@ class ALLMRec(ProductServable):
         scoring = self.config.scoring
         if scoring not in _BY_TITLES:
             return scores
+        self._check_causal(self._prompted.causal)
         told = self._told(queries.histories_or(self.fitted.histories))
         rows = np.flatnonzero(told.histories.lengths)
         scores[rows] = order_by_titles(
@@ -349,17 +373,31 @@ class ALLMRec(ProductServable):
             UnsupportedError: the model was fitted without a causal LM.
         """
         check_process()
+        if not isinstance(queries, Queries):
+            raise DataError(f"text_likelihoods: queries are {queries!r}; allowed: Queries")
+        self._check_answers(queries)
         if not self._prompts_lm:
             raise UnsupportedError(f"{self.name}: scoring = 'alignment' has no causal LM to ask")
-        empty = [number for number, text in enumerate(answers) if not text.strip()]
-        if empty or not len(answers):
-            what = f"answer {empty[0]} is empty" if empty else "there are none"
-            raise DataError(f"text_likelihoods: answers: {what}; allowed: one or more texts")
-        found = np.full((len(queries), len(answers)), np.nan, np.float32)
+        if not isinstance(question, str) or not question.strip():
+            raise DataError(f"text_likelihoods: question is {question!r}; allowed: a text")
+        texts = [] if isinstance(answers, str) else list(answers)
+        wrong = [text for text in texts if not isinstance(text, str) or not text.strip()]
+        if wrong or not texts:
+            found = wrong[0] if wrong else answers
+            raise DataError(
+                f"text_likelihoods: answers has {found!r}; allowed: a list of texts, none empty"
+            )
+        n_users = len(self.fitted.user_ids)
+        if len(queries) and queries.users.max() >= n_users:
+            raise DataError(
+                f"text_likelihoods: user {queries.users.max()}; allowed: rows from 0 to "
+                f"{n_users - 1}, or -1 for an unknown user"
+            )
+        found = np.full((len(queries), len(texts)), np.nan, np.float32)
         told = self._told(queries.histories_or(self.fitted.histories))
         rows = np.flatnonzero(told.histories.lengths)
         if len(rows):
-            found[rows] = self._prompted.text_likelihoods(told.take(rows), question, answers)
+            found[rows] = self._prompted.text_likelihoods(told.take(rows), question, texts)
         return found
 
     # -- language models, new items, artefact --

@@ -48,8 +48,8 @@ class ContentMean(ProductServable):
 
     @property
     def counts_in_histories(self) -> np.ndarray:
-        """Items with a text, and warm ones, which tell nothing without."""
-        return self.fitted.warm | self.fitted.catalogue.has_text
+        """Items with a text."""
+        return self.fitted.catalogue.has_text
 
     def _user_states(self, users: np.ndarray) -> np.ndarray:
         return self._history_states(self.fitted.histories.take(users), None)

@@ -189,7 +189,7 @@ async def simulate(
 
     A key of scope owner is told no users.
     """
-    require(service.deployment.model, Simulates, "simulate users: it does not read texts")
+    require(service.deployment.model, Simulates, "simulate users")
     text = composed_text(service, body.columns, "#/columns")
 
     def work() -> dict[str, Any]:
