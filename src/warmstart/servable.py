@@ -333,7 +333,11 @@ class Servable(Recommender, AddsItems):
         if not len(items):
             return np.zeros(0, bool), None
         if not cold:
-            return np.ones(len(items), bool), self.warm_vectors(self.warm_items(items))
+            vectors = self.warm_vectors(self.warm_items(items))
+            if vectors is None:
+                return np.ones(len(items), bool), None
+            known = np.isfinite(vectors).all(axis=1)
+            return known, vectors if known.all() else np.nan_to_num(vectors)
         rows = self.cold_rows(items)
         if not rows:
             return np.zeros(len(items), bool), None

@@ -24,6 +24,7 @@ from warmstart.collaborative_lm.tuning import PromptTrainee, PromptTuningConfig,
 from warmstart.config import default_kind
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
+from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.data.tasks import RankingTask
 from warmstart.lm.causal import CausalLM
@@ -71,18 +72,19 @@ def fit_alignment(
         The aligned items, the trained text encoder if there is one, and the chosen number of epochs
         if validation chose it.
     """
-    warm, learned = np.flatnonzero(data.warm), backbone.item_vectors
+    learned = backbone.item_vectors
+    known = np.flatnonzero(np.isfinite(learned).all(axis=1))
     if isinstance(config, RidgeAlignmentConfig):
         with context.run.stage("align"):
-            ridge = RidgeAlignment.fit(config, learned[warm], texts[warm])
+            ridge = RidgeAlignment.fit(config, learned[known], texts[known])
         return AlignedItems(ridge, learned, texts), None, None
-    following = next_items(data, states, last=config.positions == "last")
-    alignment = new_alignment(learned[warm], texts[warm], config.width, rng.spawn(1)[0])
+    following = next_items(data.histories, states, known, last=config.positions == "last")
+    alignment = new_alignment(learned[known], texts[known], config.width, rng.spawn(1)[0])
     tunable, tokens = None, None
     if config.text_encoder != "frozen":
         whole = config.text_encoder == "full"
         tunable = TunableLM(context.encoder.lm, config.lora, rng.spawn(1)[0], whole=whole)
-        tokens = tokenize(tunable.lm, [data.catalogue.texts[row] for row in warm])
+        tokens = tokenize(tunable.lm, [data.catalogue.texts[row] for row in known])
 
     def aligned(found: np.ndarray, vectors: np.ndarray = learned) -> AlignedItems:
         return AlignedItems(alignment, vectors, found, warm_items=config.warm_items)
@@ -106,7 +108,7 @@ def fit_alignment(
         context.run,
         "align",
         AlignmentTrainee(
-            alignment, learned[warm], texts[warm], following, config, tunable, tokens
+            alignment, learned[known], texts[known], following, config, tunable, tokens
         ),
         Schedule(config.epochs, 1, config.patience, METRIC),
         rng,
@@ -121,7 +123,7 @@ def fit_alignment(
         texts = tunable.encode(data.catalogue.texts)
     items = aligned(texts)
     for side, joint in (("items", items.joint), ("texts", items.joint_of_texts)):
-        measured = spread(joint[warm])
+        measured = spread(joint[known])
         logger.info("joint vectors of %s: %s", side, measured)
     return items, tunable, None if validate is None else result.best_epoch
 
@@ -247,26 +249,30 @@ def validation_tasks(
     return {name: sampled(task, n_queries) for name, task in found.items()}
 
 
-def next_items(data: Dataset, states: np.ndarray, *, last: bool) -> NextItems:
-    """Collect the states of the training histories and the warm items that follow them.
+def next_items(
+    histories: Histories, states: np.ndarray, known: np.ndarray, *, last: bool
+) -> NextItems:
+    """Collect the states of the training histories and the items that follow them.
 
     Args:
-        data: the training data.
+        histories: the training histories.
         states: after each of their events, float32, shape (events, width).
+        known: the items with a vector of the backbone, int64, ascending; others follow no state. An
+            item of none but histories of one event has interactions and no vector.
         last: only the last item of each history.
     """
-    histories, warm = data.histories, np.flatnonzero(data.warm)
-    place = np.full(data.n_items, -1)
-    place[warm] = np.arange(len(warm))
+    place = np.full(max(histories.items.max(initial=-1), known.max(initial=-1)) + 1, -1)
+    place[known] = np.arange(len(known))
     owners = histories.queries
     events = np.flatnonzero(owners[:-1] == owners[1:])
     if last:
         ends = histories.offsets[1:][histories.lengths >= 2] - 2
         events = ends.astype(np.int64)
-    events = events[np.isfinite(states[events]).all(axis=1)]
-    seen = histories.matrix(data.n_items)[:, warm].tocsr()
+    following = place[histories.items[events + 1]]
+    kept = np.isfinite(states[events]).all(axis=1) & (following >= 0)
+    seen = histories.matrix(len(place))[:, known].tocsr()
     seen.sort_indices()
-    return NextItems(states[events], place[histories.items[events + 1]], owners[events], seen)
+    return NextItems(states[events[kept]], following[kept], owners[events[kept]], seen)
 
 
 def sampled(task: RankingTask, n: int) -> RankingTask:

@@ -26,7 +26,10 @@ class WarmItems:
         self.rows = np.flatnonzero(model.fitted.warm)
         self._items: Any = model.warm_items(self.rows)
         vectors = model.warm_vectors(self._items)
-        self._products = None if vectors is None else VectorTable(vectors)
+        self._products, self._bias = None, np.zeros(len(self.rows), np.float32)
+        if vectors is not None:
+            self._bias[~np.isfinite(vectors).all(axis=1)] = -np.inf  # these have no scores
+            self._products = VectorTable(np.nan_to_num(vectors))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -53,6 +56,7 @@ class WarmItems:
         Returns:
             For each query positions that include the k best, and their scores, without the bias.
         """
+        bias = bias + self._bias
         queries = None if self._products is None else self._model.warm_queries(states)
         if self._products is not None and queries is not None:
             found = best_products(
