@@ -336,7 +336,7 @@ class Servable(Recommender, AddsItems):
             vectors = self.warm_vectors(self.warm_items(items))
             if vectors is None:
                 return np.ones(len(items), bool), None
-            known = np.isfinite(vectors).all(axis=1)
+            known = np.asarray(np.isfinite(vectors).all(axis=1))
             return known, vectors if known.all() else np.nan_to_num(vectors)
         rows = self.cold_rows(items)
         if not rows:
