@@ -74,7 +74,9 @@ def test_a_history_of_new_items_alone_says_nothing():
     model = ItemKNN().fit(data)
     model.add_items({"item": ["new"], "title": ["x"], "text": ["x"]})
     known = data.catalogue.item_ids.values[0]
-    with pytest.raises(DataError, match="without an item of training, by position, the first"):
+    with pytest.raises(
+        DataError, match="without an item that the method knows, by position, the first"
+    ):
         model.recommend(histories=[[known], ["new"]], k=3)
     popular = model.recommend(histories=[["new"]], k=3, on_unknown="popular")
     counts = np.bincount(data.interactions.items, minlength=data.n_items)

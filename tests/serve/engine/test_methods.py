@@ -23,7 +23,10 @@ IALS = {"kind": "ials", "width": 8, "epochs": 3}
 BPR = {"kind": "bpr", "width": 8, "epochs": 3}
 EASE = {"kind": "ease", "l2": 5}
 RIDGE = {"l2": 1.0}
-WORDING = {"introduction": "this person chose", "question": "choose", "answer": "answer"}
+SHORT = {
+    **{"introduction": "this person chose", "question": "choose", "answer": "answer"},
+    **{"history_length": 3, "title_tokens": 3, "n_candidates": 4},
+}
 MODELS = {
     "cf_only[ials]": lambda: ws.CFOnly(backbone=IALS),
     "cf_only[bpr]": lambda: ws.CFOnly(backbone=BPR),
@@ -42,7 +45,7 @@ MODELS = {
     "a_llmrec": lambda: ws.ALLMRec(
         backbone={"width": 8, "heads": 1, "epochs": 2},
         alignment={"width": 8, "epochs": 2},
-        tuning={"epochs": 1, "history_length": 3, "title_tokens": 3, "head_width": 8, **WORDING},
+        tuning={"epochs": 1, "head_width": 8, **SHORT},
     ),
     "item_knn": lambda: ws.ItemKNN(neighbours=40),
     "sasrec": lambda: ws.SasRec(width=8, epochs=2, heads=1),
