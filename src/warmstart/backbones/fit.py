@@ -46,9 +46,8 @@ def fit_sequence(config: SequenceConfig, data: Dataset, context: FitContext) -> 
     backbone = build_sequence(config)
 
     def score(queries: Queries, items: np.ndarray) -> np.ndarray:
-        return (
-            backbone.encode(queries.histories_or(data.histories)) @ backbone.item_vectors[items].T
-        )
+        states = backbone.encode(queries.histories_or(data.histories))
+        return states @ backbone.item_vectors[items].T
 
     if task is not None:
         validated_on = task.hash

@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from warmstart.backbones.graph import default_device, sample_negatives
 from warmstart.backbones.sequence.losses import softmax_loss
+from warmstart.collaborative_lm.items import WarmItems
 from warmstart.config import Config
 from warmstart.lm.lora import LoRAConfig, TunableLM
 from warmstart.lm.texts import TokenizedTexts
@@ -78,7 +79,7 @@ class AlignmentConfig(Config):
     text_recommendation_weight: float = Field(default=1.0, ge=0)
     recommendation_loss: Literal["softmax", "bce"] = "softmax"
     positions: Literal["all", "last"] = "all"
-    warm_items: Literal["vectors", "decoded", "texts"] = "vectors"
+    warm_items: WarmItems = "vectors"
     text_encoder: Literal["frozen", "lora", "full"] = "frozen"
     lora: LoRAConfig = LoRAConfig()
     encoder_learning_rate: float = Field(default=2e-5, gt=0)

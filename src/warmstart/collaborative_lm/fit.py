@@ -180,11 +180,12 @@ def fit_prompts(
     """
     tunable = TunableLM(causal.lm, config.lora, rng.spawn(1)[0])
     slots = items.slots_of(config.item_token)
+    from_text = items.slots_of_texts if config.item_token == "joint" else slots
     scale = float(np.sqrt(np.nanmean(np.square(states)))) or 1.0
-    widths = states.shape[1], slots[0].shape[1]
+    widths = states.shape[1], slots.shape[1]
     network = new_network(*widths, causal.words(), config, rng.spawn(1)[0])
     writer = PromptWriter(causal.lm, data.catalogue.texts, config)
-    model = PromptModel(CausalLM(tunable.tuned()), network, writer, slots[0], text_states, scale)
+    model = PromptModel(CausalLM(tunable.tuned()), network, writer, slots, text_states, scale)
     if not config.epochs:
         return model, tunable, None
     windows, events, owners = training_windows(data.histories, config.history_length)
@@ -194,7 +195,7 @@ def fit_prompts(
         PromptHistories(windows, states[events]),
         data.histories.items[events + 1].astype(np.int64),
         np.flatnonzero(data.warm),
-        slots[1],
+        from_text,
         data.histories.matrix(data.n_items)[owners],
         config,
     )
@@ -207,7 +208,7 @@ def fit_prompts(
         )
         validated_on = asked.hash
         validate = lambda: product_metric(  # noqa: E731
-            asked, model.user_rows(told), model.item_rows(slots[0], text_states)
+            asked, model.user_rows(told), model.item_rows(slots, text_states)
         )
     result = train_stage(
         context.run,
@@ -215,7 +216,7 @@ def fit_prompts(
         trainee,
         Schedule(config.epochs, 1, config.patience, METRIC),
         rng,
-        depends_on=[config, data.hash, *slots, states, causal.lm.fingerprint],
+        depends_on=[config, data.hash, slots, from_text, states, causal.lm.fingerprint],
         validate=validate,
         validated_on=validated_on,
         code=__name__,

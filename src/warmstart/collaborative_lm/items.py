@@ -13,6 +13,9 @@ import numpy as np
 WarmItems: TypeAlias = Literal["vectors", "decoded", "texts"]
 """What represents an item with interactions."""
 
+ItemToken: TypeAlias = Literal["joint", "backbone", "random", "absent"]
+"""What a prompt reads after the title of an item."""
+
 Statistics: TypeAlias = tuple[np.ndarray, np.ndarray, float]
 """Mean and standard deviation of e, and root mean square of the backbone's vectors."""
 
@@ -124,20 +127,13 @@ class AlignedItems:
         found[self.has_learned] = self._own / self.statistics[2]
         return found
 
-    def slots_of(
-        self, kind: Literal["joint", "backbone", "random", "absent"]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What is read at the slots of the items, and what is read there of items that are new.
-
-        Returns:
-            Two tables, float32, shape (items, width of the kind).
-        """
+    def slots_of(self, kind: ItemToken) -> np.ndarray:
+        """What is read at the slots of the items: float32, shape (items, width of the kind)."""
         if kind == "joint":
-            return self.slots, self.slots_of_texts
-        found = np.zeros((len(self), 1), np.float32)
-        if kind != "absent":
-            found = self.slots_of_backbone if kind == "backbone" else self.random_slots
-        return found, found
+            return self.slots
+        if kind == "backbone":
+            return self.slots_of_backbone
+        return self.random_slots if kind == "random" else np.zeros((len(self), 1), np.float32)
 
     @cached_property
     def random_slots(self) -> np.ndarray:

@@ -16,11 +16,11 @@ answer. The paper has one user slot, before the history; it would tell all event
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
+from warmstart.collaborative_lm.items import ItemToken
 from warmstart.config import Config
 from warmstart.data.histories import Histories
 from warmstart.errors import ConfigError
@@ -54,7 +54,7 @@ class PromptConfig(Config):
     question: str = "The next item is one of these:"
     answer: str = "The next item is:"
     user_token: bool = True
-    item_token: Literal["joint", "backbone", "random", "absent"] = "joint"
+    item_token: ItemToken = "joint"
 
 
 @dataclass(frozen=True)

@@ -277,9 +277,8 @@ class ALLMRec(ProductServable):
         """Vectors of items before scales and weights, float32, shape (items, all widths)."""
         found = {"backbone": items.scoring, "text": items.texts}
         if self._prompts_lm:
-            found["lm"] = self._prompted.item_rows(
-                items.slots_of(self.config.tuning.item_token)[0], text_states
-            )
+            slots = items.slots_of(self.config.tuning.item_token)
+            found["lm"] = self._prompted.item_rows(slots, text_states)
         return np.concatenate([found[name] for name in self._parts], axis=1)
 
     def _weighted_rows(self, items: AlignedItems, text_states: np.ndarray) -> np.ndarray:
@@ -345,7 +344,7 @@ class ALLMRec(ProductServable):
         scoring = self.config.scoring
         if scoring not in _BY_TITLES:
             return scores
-        self._check_causal(self._prompted.causal)
+        self._prompted.writer.check_length(self.config.tuning.n_candidates)
         told = self._told(queries.histories_or(self.fitted.histories))
         rows = np.flatnonzero(told.histories.lengths)
         scores[rows] = order_by_titles(
@@ -413,7 +412,7 @@ class ALLMRec(ProductServable):
                 CausalLM(tuned.tuned()),
                 PromptNetwork.from_state(self._network_state, config),
                 PromptWriter(tuned.lm, texts, config),
-                self._items.slots_of(self.config.tuning.item_token)[0],
+                self._items.slots_of(self.config.tuning.item_token),
                 self._text_states,
                 self._state_scale,
             )
@@ -448,7 +447,7 @@ class ALLMRec(ProductServable):
         self._text_states = np.concatenate([self._text_states, states])
         self._item_rows = np.concatenate([self._item_rows, rows["vectors"]])
         if self._prompts is not None:
-            slots = self._items.slots_of(self.config.tuning.item_token)[0]
+            slots = self._items.slots_of(self.config.tuning.item_token)
             self._prompts = self._prompts.extended(items.texts, slots, self._text_states)
 
     def _state(self) -> dict[str, np.ndarray]:

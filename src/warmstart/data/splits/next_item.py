@@ -42,8 +42,8 @@ def next_item(
 
     ``by="time"`` cuts at two times for all users, train < t1 <= validation < t2 <= test, so nothing
     leaks. A query knows the whole history before its target, and is left out if there is none. In
-    the slices "cold" and "all", items that appear in the window are ranked; one that appears in the
-    validation window is not a candidate on test.
+    the slices "cold" and "all", items of the window are ranked besides those of training; one that
+    appears in the validation window is not a candidate on test.
 
     Args:
         dataset: a data set with times or, for ``by="last"``, with positions.
