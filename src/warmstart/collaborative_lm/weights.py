@@ -10,6 +10,7 @@ weight is 0 in the settings is left out, and validation does not bring it back.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field
@@ -35,6 +36,78 @@ class PartWeights(Config):
     backbone: float = Field(default=1.0, ge=0)
     lm: float = Field(default=0.5, ge=0)
     text: float = Field(default=0.2, ge=0)
+
+
+@dataclass(frozen=True)
+class FittedWeights:
+    """What the vectors of items are multiplied by, so that their products with users are scores.
+
+    Attributes:
+        parts: the columns of each part.
+        scales: factors that give each part a standard deviation of one.
+        of_warm: weights of the parts for items with interactions.
+        of_cold: the same for items without.
+    """
+
+    parts: Mapping[str, slice]
+    scales: PartWeights
+    of_warm: PartWeights
+    of_cold: PartWeights
+
+    def weigh(self, items: np.ndarray, warm: np.ndarray) -> np.ndarray:
+        """Weigh vectors of items, float32, shape (items, all widths); ``warm``: bool, (items,)."""
+        rows = weighted(items, self.parts, self.scales)
+        of_warm, of_cold = (weighted(rows, self.parts, own) for own in (self.of_warm, self.of_cold))
+        return np.where(warm[:, None], of_warm, of_cold)
+
+    @property
+    def choices(self) -> dict[str, dict[str, float]]:
+        """The weights by the names of their settings."""
+        return {
+            "warm_weights": self.of_warm.model_dump(),
+            "cold_weights": self.of_cold.model_dump(),
+        }
+
+    def state(self) -> np.ndarray:
+        """Return scales and weights as an array: float64, shape (3, parts)."""
+        rows = self.scales, self.of_warm, self.of_cold
+        return np.array([list(own.model_dump().values()) for own in rows])
+
+    @classmethod
+    def from_state(cls, state: np.ndarray, parts: Mapping[str, slice]) -> "FittedWeights":
+        """Rebuild from ``state``."""
+        names = PartWeights.model_fields
+        return cls(
+            parts, *(PartWeights(**dict(zip(names, row, strict=True))) for row in state.tolist())
+        )
+
+
+def fit_weights(
+    tasks: Mapping[str, RankingTask],
+    users: Mapping[str, np.ndarray],
+    sample: np.ndarray,
+    items: np.ndarray,
+    warm: np.ndarray,
+    parts: Mapping[str, slice],
+    start: tuple[PartWeights, PartWeights],
+) -> FittedWeights:
+    """Scale the parts, and choose their weights on validation if it is given.
+
+    Args:
+        tasks: validation slices, of ``validation_tasks``; may be empty.
+        users: vectors of the queries of each slice, float32, shape (queries, all widths).
+        sample: vectors that the parts are scaled on, of the same width; NaN rows are left out.
+        items: vectors of all items, float32, shape (items, all widths).
+        warm: whether each item has interactions.
+        parts: the columns of each part.
+        start: the weights of warm and of cold items to begin with; those of 0 stay.
+    """
+    known = np.isfinite(sample).all(axis=1)
+    own_scales = PartWeights(**scales(sample[known], items[warm], parts))
+    if tasks:
+        scaled = weighted(items, parts, own_scales)
+        start = choose_weights(tasks, users, scaled, warm, parts, start)
+    return FittedWeights(parts, own_scales, *start)
 
 
 def parts_of(widths: Mapping[str, int]) -> dict[str, slice]:

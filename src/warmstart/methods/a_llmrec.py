@@ -53,11 +53,10 @@ from warmstart.collaborative_lm.prompts import PromptWriter
 from warmstart.collaborative_lm.titles import order_by_titles
 from warmstart.collaborative_lm.tuning import PromptTuningConfig
 from warmstart.collaborative_lm.weights import (
+    FittedWeights,
     PartWeights,
-    choose_weights,
+    fit_weights,
     parts_of,
-    scales,
-    weighted,
 )
 from warmstart.config import Config
 from warmstart.core import FitContext, LanguageModels, LMRole, Traits
@@ -223,8 +222,7 @@ class ALLMRec(ProductServable):
 
     def _fit_weights(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         """Scale the parts of the scores, and choose their weights on validation."""
-        config, items = self.config, self._rows_of_items(self._items, self._text_states)
-        warm = self._items.has_learned
+        config, warm = self.config, self._items.has_learned
         tasks = validation_tasks(context, warm, config.tuning.validation_queries)
         users = {
             name: self._rows_of(task.queries.histories_or(data.histories))
@@ -234,15 +232,10 @@ class ALLMRec(ProductServable):
         if sample is None:
             some = evenly_spaced(data.n_users, _SAMPLE_SIZE)
             sample = self._rows_of(data.histories.take(some))
-        known = np.isfinite(sample).all(axis=1)
-        self._scales = PartWeights(**scales(sample[known], items[warm], self._parts))
-        self._weights = config.warm_weights, config.cold_weights
-        if not tasks:
-            return {}
-        items = weighted(items, self._parts, self._scales)
-        self._weights = choose_weights(tasks, users, items, warm, self._parts, self._weights)
-        names = ("warm_weights", "cold_weights")
-        return {name: own.model_dump() for name, own in zip(names, self._weights, strict=True)}
+        items = self._rows_of_items(self._items, self._text_states)
+        start = config.warm_weights, config.cold_weights
+        self._weights = fit_weights(tasks, users, sample, items, warm, self._parts, start)
+        return self._weights.choices if tasks else {}
 
     # -- vectors whose products are scores --
 
@@ -283,9 +276,7 @@ class ALLMRec(ProductServable):
 
     def _weighted_rows(self, items: AlignedItems, text_states: np.ndarray) -> np.ndarray:
         """Vectors of items whose products with those of histories are scores."""
-        rows = weighted(self._rows_of_items(items, text_states), self._parts, self._scales)
-        of_warm, of_cold = (weighted(rows, self._parts, own) for own in self._weights)
-        return np.where(items.has_learned[:, None], of_warm, of_cold)
+        return self._weights.weigh(self._rows_of_items(items, text_states), items.has_learned)
 
     @property
     def _width(self) -> int:
@@ -456,9 +447,7 @@ class ALLMRec(ProductServable):
             "item_rows": self._item_rows,
             "text_vectors": self._items.texts,
             "text_states": self._text_states,
-            "weights": np.array(
-                [list(own.model_dump().values()) for own in (self._scales, *self._weights)]
-            ),
+            "weights": self._weights.state(),
             **nest("backbone", next_item_state(self._backbone)),
             **nest("alignment", self._items.alignment.state()),
             **nest("encoder", self._adapter),
@@ -482,11 +471,7 @@ class ALLMRec(ProductServable):
         )  # fmt: skip
         self._user_rows, self._item_rows = state["user_rows"], state["item_rows"]
         self._text_states, self._prompts = state["text_states"], None
-        names = PartWeights.model_fields
-        self._scales, *weights = (
-            PartWeights(**dict(zip(names, row, strict=True))) for row in state["weights"].tolist()
-        )
-        self._weights = tuple(weights)
+        self._weights = FittedWeights.from_state(state["weights"], self._parts)
         if self._prompts_lm:
             self._network_state = unnest("network", state)
             self._state_scale = float(state["state_scale"])
