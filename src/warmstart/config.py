@@ -131,11 +131,13 @@ def _toml_value(text: str) -> Any:
 
 def explain(name: str, error: ValidationError) -> str:
     """Format all errors that pydantic found as one line, each with its path and the value."""
-    lines = [
-        f"{'.'.join(str(part) for part in problem['loc']) or '(top level)'}: "
-        f"{_sentence(problem)}, got {problem['input']!r}"
-        for problem in error.errors()
-    ]
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+        # A check of several settings together names those that matter; all would be a page.
+        together = problem["type"] == "value_error" and isinstance(problem["input"], dict)
+        got = "" if together else f", got {problem['input']!r}"
+        lines.append(f"{where}: {_sentence(problem)}{got}")
     return f"{name}: " + "; ".join(lines)
 
 

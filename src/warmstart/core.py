@@ -324,6 +324,7 @@ class Recommender(ABC):
             raise ConfigError(
                 f"{self.name}: needs a causal language model, got lm=None; pass load_causal_lm()"
             )
+        _check_language_models(self.name, encoder, lm)
         if len(data.interactions) == 0:
             raise DataError(f"{self.name}: {data.name!r} has no training interactions")
         _check_inputs(self.name, self.traits, data)
@@ -421,9 +422,10 @@ class Recommender(ABC):
             UnsupportedError: it answers no kind of them.
         """
         if not queries.kinds & self.answers:
+            asked = " or ".join(sorted(queries.kinds)) or "nothing: no known user, history or text"
             raise UnsupportedError(
-                f"{self.name} cannot answer a query by {' or '.join(sorted(queries.kinds))}; it "
-                f"answers by {' or '.join(sorted(self.answers))}"
+                f"{self.name} cannot answer a query by {asked}; it answers by "
+                f"{' or '.join(sorted(self.answers))}"
             )
 
     def top_items(
@@ -618,6 +620,23 @@ class FitContext:
     def task(self, *names: str) -> RankingTask | None:
         """The first of the named ranking tasks that validation has; None without any of them."""
         return ranking_task(self.valid, *names)
+
+
+def _check_language_models(method: str, encoder: Any, lm: Any) -> None:
+    """Check that the language models are what ``fit`` asks for, and not exchanged.
+
+    Raises:
+        ConfigError: one of them is something else.
+    """
+    needed = (
+        ("encoder", encoder, "encode", "load_encoder()"),
+        ("lm", lm, "log_likelihoods", "load_causal_lm()"),
+    )
+    for name, given, ability, source in needed:
+        if given is not None and not hasattr(given, ability):
+            raise ConfigError(
+                f"{method}: {name} is a {type(given).__name__}; allowed: what {source} returns"
+            )
 
 
 def _check_inputs(method: str, traits: Traits, data: Dataset) -> None:

@@ -2,8 +2,10 @@ import numpy as np
 from scipy import sparse
 
 from warmstart.collaborative_lm.weights import (
+    FittedWeights,
     PartWeights,
     choose_weights,
+    fit_weights,
     parts_of,
     scales,
     weighted,
@@ -106,3 +108,39 @@ def test_a_part_of_weight_zero_stays_out():
 
     assert weight(0.0) == 0
     assert weight(0.5) == 3
+
+
+def test_a_search_never_leaves_out_all_parts():
+    """Scores that say nothing are no better than chance, and random ties may be."""
+    rng = np.random.default_rng(0)
+    items = rng.normal(size=(40, 6)).astype(np.float32)
+    users = rng.normal(size=(30, 6)).astype(np.float32)
+    worst = (users[:, PARTS["lm"]] @ items[:, PARTS["lm"]].T).argmin(axis=1)
+    tasks = {"all": task("all", worst, np.arange(40, dtype=np.int32))}
+    start = PartWeights(backbone=0, lm=1, text=0), PartWeights(backbone=0, lm=1, text=0)
+    of_warm, _ = choose_weights(tasks, {"all": users}, items, np.ones(40, bool), PARTS, start)
+    assert of_warm.lm > 0
+
+
+def test_parts_that_differ_by_rounding_alone_are_not_scaled_up():
+    rng = np.random.default_rng(0)
+    items = np.ones((50, 6), np.float32)
+    items[:, 5] += rng.normal(size=50).astype(np.float32) * 1e-7
+    found = scales(np.ones((10, 6), np.float32), items, PARTS)
+    assert found == {"backbone": 1, "lm": 1, "text": 1}
+
+
+def test_cold_items_of_other_weights_stand_where_warm_ones_do():
+    """Similarities of texts are all above 0; five times their weight puts no item before others."""
+    rng = np.random.default_rng(0)
+    items = (rng.normal(size=(2000, 6)) + 3).astype(np.float32)
+    users = np.abs(rng.normal(size=(200, 6))).astype(np.float32)
+    warm = np.arange(2000) < 1000
+    start = PartWeights(text=0.2), PartWeights(text=1.0)
+    fitted = fit_weights({}, {}, users, items, warm, PARTS, start)
+    scores = users @ fitted.weigh(items, warm).T
+    of_warm, of_cold = scores[:, warm].mean(), scores[:, ~warm].mean()
+    assert abs(of_warm - of_cold) < 0.1 * scores.std()
+    restored = FittedWeights.from_state(fitted.state(), PARTS)
+    np.testing.assert_array_equal(restored.weigh(items, warm), fitted.weigh(items, warm))
+    assert fitted.choices["cold_weights"]["text"] == 1

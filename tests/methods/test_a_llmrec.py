@@ -8,7 +8,7 @@ from warmstart.backbones.next_item import next_item_state
 from warmstart.collaborative_lm.prompts import PromptConfig
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
-from warmstart.errors import ConfigError, DataError, UnsupportedError
+from warmstart.errors import ConfigError, DataError, DataWarning, UnsupportedError
 from warmstart.methods import a_llmrec, load_model
 from warmstart.methods.a_llmrec import PAPER, ALLMRec
 from warmstart.run import Run
@@ -27,9 +27,7 @@ def case(fixtures):
 
 
 def with_scoring(case, scoring):
-    model = case.loaded()
-    model.config = model.config.model_copy(update={"scoring": scoring})
-    return model
+    return case.loaded().with_scoring(scoring)
 
 
 def test_scoring_does_not_change_what_is_trained(case, tmp_path):
@@ -96,7 +94,8 @@ def test_titles_change_the_order_of_the_best_items_only(case, scoring):
     items = np.arange(40, dtype=np.int32)
     before, after = (m.score(Queries.of_users(users), items) for m in (case.model, model))
     n = model.config.tuning.n_candidates
-    best = np.argsort(-np.nan_to_num(before, nan=-9e9), axis=1, kind="stable")
+    had = case.world.data.matrix[users][:, items].toarray() > 0  # never in a question
+    best = np.argsort(-np.where(np.isnan(before) | had, -9e9, before), axis=1, kind="stable")
     for row in range(len(users)):
         np.testing.assert_array_equal(after[row, best[row, n:]], before[row, best[row, n:]])
         assert sorted(after[row, best[row, :n]]) == sorted(before[row, best[row, :n]])
@@ -178,7 +177,7 @@ def test_what_the_lm_cannot_read_is_refused_before_anything_is_trained(case, mon
         raise AssertionError("the backbone was trained first")
 
     monkeypatch.setattr(a_llmrec, "fit_next_item", trained)
-    for settings in ({"history_length": 90}, {"n_candidates": 90}, {"title_tokens": 60}):
+    for settings in ({"history_length": 45}, {"n_candidates": 90}, {"title_tokens": 60}):
         tuning = {**case.settings["tuning"], **settings}
         model = ALLMRec(ALLMRec.config_type.build({**case.settings, "tuning": tuning}))
         with pytest.raises(ConfigError, match=r"prompts: .* the LM reads at most 64"):
@@ -198,6 +197,10 @@ def test_what_the_lm_cannot_read_is_refused_before_anything_is_trained(case, mon
         (
             {"scoring": "alignment", "cold_weights": {"backbone": 0, "lm": 1, "text": 0}},
             "cold_weights are all 0",
+        ),
+        (
+            {"backbone": {"max_length": 5}, "tuning": {"history_length": 6}},
+            r"tuning.history_length is 6, .* newest 5 events \(backbone.max_length\)[^{]*$",
         ),
     ],
 )
@@ -229,3 +232,41 @@ def test_the_published_settings():
     assert PAPER.alignment.recommendation_loss == "bce"
     assert PAPER.backbone.temperature is None
     assert PromptConfig().history_length == 10
+
+
+def test_scoring_is_exchanged_only_where_the_lm_was_trained(case, fixtures):
+    assert with_scoring(case, "likelihood").config.scoring == "likelihood"
+    assert case.model.config.scoring == "retrieval"
+    with pytest.raises(UnsupportedError, match="in place of each other"):
+        case.model.with_scoring("alignment")
+    with pytest.raises(ConfigError, match="scoring"):
+        case.model.with_scoring("best")
+
+
+def test_an_item_of_which_nothing_is_known_changes_no_list(case):
+    model, ids = case.loaded(), case.world.data.catalogue.item_ids.values
+    new, columns = "added", {name: [""] for name in model.fitted.catalogue.text_columns}
+    with pytest.warns(DataWarning, match="no text"):
+        model.add_items({"item": [new], **columns})
+    alone = model.recommend(histories=[[ids[0], ids[1]]], k=4, exclude_seen=False)
+    beside = model.recommend(histories=[[new, ids[0], ids[1]]], k=4, exclude_seen=False)
+    assert alone["item"].to_list() == beside["item"].to_list()
+    np.testing.assert_allclose(alone["score"], beside["score"], atol=1e-5)
+
+
+def test_added_items_with_the_titles_of_old_ones_do_not_fill_the_lists(case):
+    """Without a cold slice of validation nothing calibrates the weights of cold items."""
+    data = case.world.data
+    model = ALLMRec(ALLMRec.config_type.build({**case.settings, "scoring": "alignment"}))
+    model.fit(data, encoder=case.model._texts.encoder, rng=0)
+    warm = np.flatnonzero(data.warm)
+    frame = data.catalogue.take(warm).columns
+    new = [f"added {n}" for n in range(len(warm))]
+    texts = {name: frame[name].to_list() for name in data.catalogue.text_columns}
+    with pytest.warns(DataWarning, match="1 of 48 items has no text"):
+        model.add_items({"item": new, **texts})
+    found = model.recommend(
+        list(data.user_ids.values), k=10, exclude_seen=False, on_unknown="ignore"
+    )
+    share = found["item"].is_in(new).mean()
+    assert 0.2 < share < 0.8

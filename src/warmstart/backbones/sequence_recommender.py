@@ -51,6 +51,11 @@ class SequenceRecommender(ProductServable, FoldsIn):
         return self._backbone.encode(histories.where(histories.items < self._backbone.n_items))
 
     @property
+    def counts_in_histories(self) -> np.ndarray:
+        """Items of the training data with a vector: those that stand beside others in a history."""
+        return self.fitted.warm & np.isfinite(self._vectors).all(axis=1)
+
+    @property
     def _vectors_of_items(self) -> np.ndarray:
         """Learned ones, and those of the items that were folded in."""
         return self._vectors

@@ -27,6 +27,7 @@ from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.data.tasks import RankingTask
+from warmstart.errors import DataError
 from warmstart.lm.causal import CausalLM
 from warmstart.lm.lora import TunableLM
 from warmstart.lm.texts import tokenize
@@ -79,6 +80,7 @@ def fit_alignment(
             ridge = RidgeAlignment.fit(config, learned[known], texts[known])
         return AlignedItems(ridge, learned, texts), None, None
     following = next_items(data.histories, states, known, last=config.positions == "last")
+    _check_learnable(data, len(following.items))
     alignment = new_alignment(learned[known], texts[known], config.width, rng.spawn(1)[0])
     tunable, tokens = None, None
     if config.text_encoder != "frozen":
@@ -180,20 +182,24 @@ def fit_prompts(
     """
     tunable = TunableLM(causal.lm, config.lora, rng.spawn(1)[0])
     slots = items.slots_of(config.item_token)
-    from_text = items.slots_of_texts if config.item_token == "joint" else slots
+    from_text = {"joint": items.slots_of_texts, "backbone": np.zeros_like(slots)}.get(
+        config.item_token, slots
+    )
     scale = float(np.sqrt(np.nanmean(np.square(states)))) or 1.0
     widths = states.shape[1], slots.shape[1]
     network = new_network(*widths, causal.words(), config, rng.spawn(1)[0])
-    writer = PromptWriter(causal.lm, data.catalogue.texts, config)
+    writer = PromptWriter(causal.lm, data.catalogue.names, config)
     model = PromptModel(CausalLM(tunable.tuned()), network, writer, slots, text_states, scale)
     if not config.epochs:
         return model, tunable, None
-    windows, events, owners = training_windows(data.histories, config.history_length)
+    told = data.histories.numbered.where(items.known[data.histories.items])
+    windows, events, owners = training_windows(told, config.history_length)
+    _check_learnable(data, len(windows))
     trainee = PromptTrainee(
         model,
         tunable,
-        PromptHistories(windows, states[events]),
-        data.histories.items[events + 1].astype(np.int64),
+        PromptHistories(windows, states[told.numbers[events]]),
+        told.items[events + 1].astype(np.int64),
         np.flatnonzero(data.warm),
         from_text,
         data.histories.matrix(data.n_items)[owners],
@@ -203,12 +209,12 @@ def fit_prompts(
     tasks = validation_tasks(context, data.warm, config.validation_queries)
     if tasks and config.retrieval_weight:
         asked = tasks["all"]
-        told = prompt_histories(
+        of_asked = prompt_histories(
             backbone, items, asked.queries.histories_or(data.histories), config.history_length
         )
         validated_on = asked.hash
         validate = lambda: product_metric(  # noqa: E731
-            asked, model.user_rows(told), model.item_rows(slots, text_states)
+            asked, model.user_rows(of_asked), model.item_rows(slots, text_states)
         )
     result = train_stage(
         context.run,
@@ -248,6 +254,19 @@ def validation_tasks(
     if cold is not None and not warm[np.unique(cold.candidates)].any():
         found |= {"warm": context.task("warm") or every, "cold": cold}
     return {name: sampled(task, n_queries) for name, task in found.items()}
+
+
+def _check_learnable(data: Dataset, n: int) -> None:
+    """Check that some item follows another in the training histories.
+
+    Raises:
+        DataError: none does.
+    """
+    if not n:
+        raise DataError(
+            f"a_llmrec: no user of {data.name!r} has two training interactions with items of which "
+            "something is known, so there is no next item to learn"
+        )
 
 
 def next_items(

@@ -4,7 +4,7 @@ Three tables hold what is known of the items: the vectors at their slots, the st
 their texts, and their titles. A new item is a new row of each, computed from its text in one pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ from warmstart.lm.generate import generate_lists
 from warmstart.lm.memory import reading_plan
 from warmstart.lm.texts import TokenizedTexts, token_ids
 from warmstart.lm.trie import Trie
+
+_AT_ONCE = 256  # queries whose titles are asked for together
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,10 @@ class PromptModel:
         self.state_scale, self._longest = state_scale, 0
 
     def extended(
-        self, texts: Sequence[str], vectors: np.ndarray, text_states: np.ndarray
+        self, titles: Sequence[str], vectors: np.ndarray, text_states: np.ndarray
     ) -> "PromptModel":
         """Return a model that knows new items too, with tables that have them at the end."""
-        writer = self.writer.extended(texts)
+        writer = self.writer.extended(titles)
         return PromptModel(
             self.causal, self.network, writer, vectors, text_states, self.state_scale
         )
@@ -166,11 +168,14 @@ class PromptModel:
         Returns:
             float32, shape (histories, c).
         """
-        prompts, slots = self._questions(told, candidates, in_neutral_order)
-        answers = [[self.writer.answer_of(item) for item in row] for row in candidates.tolist()]
-        found = self.causal.log_likelihoods(prompts.texts, answers, vectors=slots)
-        lengths = [[len(answer) for answer in row] for row in answers]
-        return np.stack(found) / np.asarray(lengths, np.float32)
+        found = np.empty(candidates.shape, np.float32)
+        for rows in _blocks(len(candidates)):
+            asked = candidates[rows]
+            prompts, slots = self._questions(told.take(rows), asked, in_neutral_order)
+            answers = [[self.writer.answer_of(item) for item in row] for row in asked.tolist()]
+            sums = self.causal.log_likelihoods(prompts.texts, answers, vectors=slots)
+            found[rows] = np.stack(sums) / [[len(answer) for answer in row] for row in answers]
+        return found
 
     def text_likelihoods(
         self, told: PromptHistories, question: str, answers: Sequence[str]
@@ -186,13 +191,18 @@ class PromptModel:
             float32, shape (histories, answers).
         """
         self.network.eval()
-        prompts = self.writer.write(told.histories, ending=question)
-        with torch.no_grad():
-            slots = self.slot_vectors(prompts, np.arange(len(prompts)), told.states).cpu().numpy()
-        tokens = token_ids(self.causal.lm, [" " + text for text in answers], special=False)
+        words = [" " + text for text in answers]
+        tokens = token_ids(self.causal.lm, words, special=False, plain=True)
         tokens = [[*ids, self.writer.end] for ids in tokens]
-        found = self.causal.log_likelihoods(prompts.texts, [tokens] * len(prompts), vectors=slots)
-        return np.stack(found) / np.array([len(ids) for ids in tokens], np.float32)
+        lengths = np.array([len(ids) for ids in tokens], np.float32)
+        found = np.empty((len(told.histories), len(tokens)), np.float32)
+        for rows in _blocks(len(found)):
+            some = told.take(rows)
+            prompts = self.writer.write(some.histories, ending=question)
+            slots = self._all_slots(prompts, some)
+            sums = self.causal.log_likelihoods(prompts.texts, [tokens] * len(rows), vectors=slots)
+            found[rows] = np.stack(sums) / lengths
+        return found
 
     def generated(self, told: PromptHistories, candidates: np.ndarray) -> np.ndarray:
         """Let the LM write the title of one candidate for each history, and nothing else.
@@ -204,6 +214,13 @@ class PromptModel:
         Returns:
             Positions among the candidates, int64, shape (histories,).
         """
+        found = np.empty(len(candidates), np.int64)
+        for rows in _blocks(len(candidates)):
+            found[rows] = self._written(told.take(rows), candidates[rows])
+        return found
+
+    def _written(self, told: PromptHistories, candidates: np.ndarray) -> np.ndarray:
+        """As ``generated``, in one go."""
         prompts, slots = self._questions(told, candidates, True)
         items = np.unique(candidates)
         trie = Trie([self.writer.titles[item] for item in items.tolist()])
@@ -221,7 +238,6 @@ class PromptModel:
         )  # fmt: skip
         return np.argmax(places == written, axis=1)
 
-    @torch.no_grad()
     def _questions(
         self, told: PromptHistories, candidates: np.ndarray, in_neutral_order: bool
     ) -> tuple[Prompts, np.ndarray]:
@@ -231,8 +247,12 @@ class PromptModel:
         if in_neutral_order:
             asked = np.take_along_axis(candidates, neutral_order(candidates), axis=1)
         prompts = self.writer.write(told.histories, list(asked))
-        slots = self.slot_vectors(prompts, np.arange(len(prompts)), told.states)
-        return prompts, slots.cpu().numpy()
+        return prompts, self._all_slots(prompts, told)
+
+    @torch.no_grad()
+    def _all_slots(self, prompts: Prompts, told: PromptHistories) -> np.ndarray:
+        """The vectors of the slots of all prompts, float32, shape (slots, LM width)."""
+        return self.slot_vectors(prompts, np.arange(len(prompts)), told.states).cpu().numpy()
 
     def check_memory(self, what: str, texts: TokenizedTexts) -> None:
         """Log the memory of reading prompts, if they are longer than before, and check it.
@@ -245,6 +265,11 @@ class PromptModel:
             self._longest = longest
             plan = reading_plan(lm, rows=lm.batch_size, tokens=longest)
             plan.check(what, lm.device, "lower batch_size of the LM, or history_length")
+
+
+def _blocks(n: int) -> Iterator[np.ndarray]:
+    """Rows of n queries in blocks, whose prompts and slots are in memory together."""
+    return (np.arange(start, min(start + _AT_ONCE, n)) for start in range(0, n, _AT_ONCE))
 
 
 def with_answers(texts: TokenizedTexts, answers: Sequence[Sequence[int]]) -> TokenizedTexts:

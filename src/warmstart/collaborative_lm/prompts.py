@@ -89,17 +89,17 @@ class PromptWriter:
 
     Args:
         lm: the language model.
-        texts: the text of each item, which begins with its title.
+        titles: the title of each item.
         config: words and vectors.
     """
 
-    def __init__(self, lm: LanguageModel, texts: Sequence[str], config: PromptConfig) -> None:
+    def __init__(self, lm: LanguageModel, titles: Sequence[str], config: PromptConfig) -> None:
         self.lm, self.config = lm, config
         words = (config.introduction, "\n", "\n" + config.question, "\n" + config.answer)
         self._opening = [*opening_ids(lm), *self._tokens([words[0]])[0]]
         _, self._line, self._question, self._answer = self._tokens(words)
         self._unnamed = self._tokens(["item"])[0] or [lm.pad_id]
-        self.titles = self._titles(texts)
+        self.titles = self._titles(titles)
 
     def check_length(self, n_candidates: int) -> None:
         """Check that the longest prompt fits into the LM.
@@ -127,14 +127,15 @@ class PromptWriter:
                 f"{'n_candidates, ' if n_candidates else ''}history_length or title_tokens"
             )
 
-    def extended(self, texts: Sequence[str]) -> "PromptWriter":
+    def extended(self, titles: Sequence[str]) -> "PromptWriter":
         """Return a writer that knows these items too, after those it has."""
         new = copy(self)
-        new.titles = self.titles + self._titles(texts)
+        new.titles = self.titles + self._titles(titles)
         return new
 
-    def _titles(self, texts: Sequence[str]) -> list[list[int]]:
-        found = self._tokens([" " + text.strip() if text.strip() else "" for text in texts])
+    def _titles(self, titles: Sequence[str]) -> list[list[int]]:
+        words = [" " + title.strip() if title.strip() else "" for title in titles]
+        found = token_ids(self.lm, words, special=False, plain=True)
         return [(ids or self._unnamed)[: self.config.title_tokens] for ids in found]
 
     def write(

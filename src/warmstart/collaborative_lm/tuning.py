@@ -38,7 +38,8 @@ class PromptTuningConfig(PromptConfig, NetworkConfig):
         retrieval_weight: weight of the loss of h . g; 0 as published.
         n_candidates: items of a question: the next one and others that the user never had.
         text_vector_rate: probability that an item counts as new in a step: the joint vector of its
-            text stands for that of its interactions. So the LM knows both.
+            text stands for that of its interactions, or nothing for the vector of the backbone. So
+            the LM knows both.
         user_token_dropout: probability that a state of the backbone is left out in training. The
             states know the training events better than any others, so the LM would rely on them.
         lora: adapter of the LM; of rank 0, the LM is frozen, as published.
@@ -50,7 +51,8 @@ class PromptTuningConfig(PromptConfig, NetworkConfig):
         learning_rate: highest learning rate of AdamW; it rises over the first twentieth of the
             steps and falls linearly to zero at the last of ``epochs``.
         weight_decay: its weight decay.
-        validation_queries: queries of the validation slice that the best epoch is chosen on.
+        validation_queries: queries of each validation slice that the best epochs of both stages
+            and the weights of the scores are chosen on.
     """
 
     question_rate: float = Field(default=0.25, ge=0, le=1)

@@ -1,15 +1,17 @@
 """The score as a weighted sum of three inner products, whose weights validation chooses.
 
-    backbone    state of the backbone . decoded joint vector of the item
+    backbone    state of the backbone . vector of the item
     lm          h of the language model . g of the item
     text        mean text vector of the history . text vector of the item
 
-Each part is scaled to one standard deviation over items. Warm and cold items have weights of their
-own: a decoded vector tells less of a cold item, its text as much as of any other. A part whose
-weight is 0 in the settings is left out, and validation does not bring it back.
+Each part is scaled to a mean of 0 and a standard deviation of 1 over warm items. Warm and cold
+items have weights of their own: a decoded vector tells less of a cold item, its text as much as of
+any other. Without the mean of 0, a part that weighs more for cold items would put all of them
+before the warm ones, or behind. A part whose weight is 0 in the settings is left out, and
+validation does not bring it back; it never leaves out all parts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +24,7 @@ from warmstart.data.tasks import RankingTask
 GRID = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
 _HALF_STEPS = range(-10, 7)  # factors of the weights of cold items, in halves of powers of two
 _ROUNDS = 2  # of the search, one weight after the other
+_ROUNDING = 1e-5  # of the size of scores
 
 
 class PartWeights(Config):
@@ -44,41 +47,48 @@ class FittedWeights:
 
     Attributes:
         parts: the columns of each part.
+        mean: mean vector of the warm items, float32, shape (all widths,).
         scales: factors that give each part a standard deviation of one.
         of_warm: weights of the parts for items with interactions.
         of_cold: the same for items without.
     """
 
     parts: Mapping[str, slice]
+    mean: np.ndarray
     scales: PartWeights
     of_warm: PartWeights
     of_cold: PartWeights
 
     def weigh(self, items: np.ndarray, warm: np.ndarray) -> np.ndarray:
         """Weigh vectors of items, float32, shape (items, all widths); ``warm``: bool, (items,)."""
-        rows = weighted(items, self.parts, self.scales)
+        rows = weighted(items - self.mean, self.parts, self.scales)
         of_warm, of_cold = (weighted(rows, self.parts, own) for own in (self.of_warm, self.of_cold))
         return np.where(warm[:, None], of_warm, of_cold)
 
     @property
     def choices(self) -> dict[str, dict[str, float]]:
-        """The weights by the names of their settings."""
+        """The weights of the parts in use, by the names of their settings."""
+        of_both = {"warm_weights": self.of_warm, "cold_weights": self.of_cold}
+        return {name: own.model_dump(include=set(self.parts)) for name, own in of_both.items()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the arrays of an artefact: scales and weights are float64, shape (3, parts)."""
+        rows = self.scales, self.of_warm, self.of_cold
         return {
-            "warm_weights": self.of_warm.model_dump(),
-            "cold_weights": self.of_cold.model_dump(),
+            "mean": self.mean,
+            "weights": np.array([list(own.model_dump().values()) for own in rows]),
         }
 
-    def state(self) -> np.ndarray:
-        """Return scales and weights as an array: float64, shape (3, parts)."""
-        rows = self.scales, self.of_warm, self.of_cold
-        return np.array([list(own.model_dump().values()) for own in rows])
-
     @classmethod
-    def from_state(cls, state: np.ndarray, parts: Mapping[str, slice]) -> "FittedWeights":
+    def from_state(
+        cls, state: dict[str, np.ndarray], parts: Mapping[str, slice]
+    ) -> "FittedWeights":
         """Rebuild from ``state``."""
-        names = PartWeights.model_fields
+        names, rows = PartWeights.model_fields, state["weights"].tolist()
         return cls(
-            parts, *(PartWeights(**dict(zip(names, row, strict=True))) for row in state.tolist())
+            parts,
+            state["mean"],
+            *(PartWeights(**dict(zip(names, row, strict=True))) for row in rows),
         )
 
 
@@ -103,11 +113,12 @@ def fit_weights(
         start: the weights of warm and of cold items to begin with; those of 0 stay.
     """
     known = np.isfinite(sample).all(axis=1)
+    mean = items[warm].mean(axis=0)
     own_scales = PartWeights(**scales(sample[known], items[warm], parts))
     if tasks:
-        scaled = weighted(items, parts, own_scales)
+        scaled = weighted(items - mean, parts, own_scales)
         start = choose_weights(tasks, users, scaled, warm, parts, start)
-    return FittedWeights(parts, own_scales, *start)
+    return FittedWeights(parts, mean, own_scales, *start)
 
 
 def parts_of(widths: Mapping[str, int]) -> dict[str, slice]:
@@ -130,6 +141,9 @@ def weighted(items: np.ndarray, parts: Mapping[str, slice], weights: PartWeights
 def scales(users: np.ndarray, items: np.ndarray, parts: Mapping[str, slice]) -> dict[str, float]:
     """Factors that give the scores of each part a mean standard deviation over items of one.
 
+    A part that differs between items by rounding alone, such as that of equal texts, stays as it
+    is: scaled, the rounding would outweigh all else.
+
     Args:
         users: vectors of users, float32, shape (users, all widths).
         items: vectors of warm items.
@@ -137,9 +151,18 @@ def scales(users: np.ndarray, items: np.ndarray, parts: Mapping[str, slice]) -> 
     """
     found = {}
     for name, part in parts.items():
-        spread = float((users[:, part] @ items[:, part].T).std(axis=1).mean()) if len(users) else 0
-        found[name] = 1 / spread if spread > 0 else 1.0
+        scores = users[:, part] @ items[:, part].T
+        spread, size = (float(of(scores)) if len(users) else 0.0 for of in (_spread, _size))
+        found[name] = 1 / spread if spread > _ROUNDING * size else 1.0
     return found
+
+
+def _spread(scores: np.ndarray) -> float:
+    return float(scores.std(axis=1).mean())
+
+
+def _size(scores: np.ndarray) -> float:
+    return float(np.abs(scores).mean())
 
 
 def choose_weights(
@@ -183,11 +206,11 @@ def choose_weights(
 
     others = [name for name in parts if name != "backbone" and getattr(of_warm, name)]
     side = "warm" if "warm" in tasks else "all"
-    of_warm = _search(of_warm, others, lambda found: metric(side, found, None))
+    of_warm = _search(of_warm, others, parts, lambda found: metric(side, found, None))
     chosen = of_warm
     if "cold" in tasks:
         of_those = [name for name in parts if getattr(of_cold, name)]
-        of_cold = _search(of_cold, of_those, lambda found: metric("cold", chosen, found))
+        of_cold = _search(of_cold, of_those, parts, lambda found: metric("cold", chosen, found))
     if warm.all():
         return of_warm, of_cold
     scaled = {step: _scaled(of_cold, 2 ** (step / 2)) for step in _HALF_STEPS}
@@ -209,14 +232,22 @@ def _scores_by_part(
 
 
 def _search(
-    start: PartWeights, names: list[str], metric: Callable[[PartWeights], float]
+    start: PartWeights,
+    names: list[str],
+    parts: Collection[str],
+    metric: Callable[[PartWeights], float],
 ) -> PartWeights:
-    """Improve one weight after the other, over a grid; a tie keeps what there was."""
+    """Improve one weight after the other, over a grid; a tie keeps what there was.
+
+    At least one of the parts keeps a weight.
+    """
     best, value = start, metric(start)
     for _ in range(_ROUNDS):
         for name in names:
             for weight in GRID:
                 found = best.model_copy(update={name: weight})
-                if found != best and (reached := metric(found)) > value:
+                if found == best or not any(getattr(found, part) for part in parts):
+                    continue
+                if (reached := metric(found)) > value:
                     best, value = found, reached
     return best

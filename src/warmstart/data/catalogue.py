@@ -84,6 +84,14 @@ class Catalogue:
         return [_as_title(values[int(row)]) if row >= 0 else "" for row in rows]
 
     @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What names each item in words: its title, or the item text where it has none."""
+        titles = self.titles(self.item_ids.values)
+        return tuple(
+            title if title.strip() else text for title, text in zip(titles, self.texts, strict=True)
+        )
+
+    @cached_property
     def attribute_names(self) -> tuple[str, ...]:
         """The columns that hold several values per item; see ``attributes.has_several_values``."""
         check_process()

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from warmstart.data.control import Control
-from warmstart.data.histories import Histories
+from warmstart.data.histories import Histories, concatenated
 from warmstart.errors import DataError
 
 QueryKind: TypeAlias = Literal["user", "history", "text"]
@@ -89,18 +89,24 @@ class Queries:
         return replace(self, histories=histories)
 
     def histories_or(self, of_users: Histories) -> Histories:
-        """The history of each query: the given one, or that of its user; else an empty one.
+        """The history of each query: the given one or, if it is empty, that of its user.
 
         Args:
             of_users: a history of each user.
         """
-        if self.histories is not None:
-            return self.histories
-        known = self.users >= 0
-        found = of_users.take(self.users[known])
+        given = self.histories
+        own = self.users >= 0
+        if given is not None:
+            own = own & (given.lengths == 0)
+            if not own.any():
+                return given
+        found = of_users.take(self.users[own])
         lengths = np.zeros(len(self), np.int64)
-        lengths[known] = found.lengths
-        return replace(found, offsets=np.concatenate([[0], np.cumsum(lengths)]))
+        lengths[own] = found.lengths
+        found = replace(found, offsets=np.concatenate([[0], np.cumsum(lengths)]))
+        if given is None:
+            return found
+        return concatenated([given, found]).take(np.where(own, len(self), 0) + np.arange(len(self)))
 
     def with_control(self, control: Control) -> "Queries":
         """Return the same queries, all with one control."""

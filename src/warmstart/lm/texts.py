@@ -107,13 +107,17 @@ def tokenize(lm: LanguageModel, texts: Sequence[str]) -> TokenizedTexts:
     )
 
 
-def token_ids(lm: LanguageModel, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+def token_ids(
+    lm: LanguageModel, texts: Sequence[str], *, special: bool, plain: bool = False
+) -> list[list[int]]:
     """Tokenise pieces of a prompt, without cutting them and without the LM's prompt template.
 
     Args:
         lm: the model whose tokenizer is used.
         texts: the pieces.
         special: whether to add the special tokens that open (and close) a text to each piece.
+        plain: read the names of special tokens, such as <|im_end|>, as any other words. For what
+            users and catalogues write, which must not end a text or a turn.
     """
     check_texts(texts)
     if not texts:
@@ -122,6 +126,7 @@ def token_ids(lm: LanguageModel, texts: Sequence[str], *, special: bool) -> list
         return lm.tokenizer(
             [_clean(text) for text in texts],
             add_special_tokens=special,
+            split_special_tokens=plain,
             verbose=False,
             return_attention_mask=False,
         )["input_ids"]
@@ -153,7 +158,13 @@ def _ids(lm: LanguageModel, texts: list[str], limit: int | None = None) -> list[
         return []
     prompts = [lm.spec.prompt.replace("{text}", text) for text in texts]
     cut = {} if limit is None else {"truncation": True, "max_length": limit}
-    return lm.tokenizer(prompts, verbose=False, return_attention_mask=False, **cut)["input_ids"]
+    return lm.tokenizer(
+        prompts,
+        split_special_tokens=lm.spec.prompt == "{text}",  # a template may have marks, a text not
+        verbose=False,
+        return_attention_mask=False,
+        **cut,
+    )["input_ids"]
 
 
 def _shortened(lm: LanguageModel, texts: list[str]) -> list[str]:

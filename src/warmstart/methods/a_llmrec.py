@@ -25,22 +25,20 @@ Differences from paper and public code, with reasons:
   which the LM then need not repeat.
 """
 
+import logging
 from collections.abc import Sequence
-from typing import Any, Literal, Self, TypeAlias, cast
+from copy import copy
+from typing import Any, Self, cast
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from warmstart.backbones.next_item import (
-    NextItemConfig,
     fit_next_item,
     next_item_state,
     restore_next_item,
 )
-from warmstart.backbones.sequence.sasrec import SasRecConfig
 from warmstart.collaborative_lm.alignment import AlignmentConfig
 from warmstart.collaborative_lm.fit import (
-    AnyAlignmentConfig,
     fit_alignment,
     fit_prompts,
     restore_items,
@@ -50,15 +48,13 @@ from warmstart.collaborative_lm.items import AlignedItems
 from warmstart.collaborative_lm.model import PromptHistories, PromptModel, prompt_histories
 from warmstart.collaborative_lm.network import PromptNetwork
 from warmstart.collaborative_lm.prompts import PromptWriter
-from warmstart.collaborative_lm.titles import order_by_titles
-from warmstart.collaborative_lm.tuning import PromptTuningConfig
+from warmstart.collaborative_lm.settings import PAPER, ALLMRecConfig, Scoring
+from warmstart.collaborative_lm.titles import checked_answers, order_by_titles
 from warmstart.collaborative_lm.weights import (
     FittedWeights,
-    PartWeights,
     fit_weights,
     parts_of,
 )
-from warmstart.config import Config
 from warmstart.core import FitContext, LanguageModels, LMRole, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
@@ -79,71 +75,13 @@ from warmstart.servable import ItemEncoding, ItemRows, ProductServable
 from warmstart.similar_users import SimilarUsers
 from warmstart.storage import nest, unnest
 
+__all__ = ["PAPER", "ALLMRec"]
+
+logger = logging.getLogger(__name__)
+
 _SAMPLE_SIZE = 1000  # users that the variances of scores are computed on without validation
 
-Scoring: TypeAlias = Literal["retrieval", "alignment", "likelihood", "generation"]
 _BY_TITLES = ("likelihood", "generation")
-
-
-class ALLMRecConfig(Config):
-    """Settings of a_llmrec.
-
-    Attributes:
-        backbone: kind and settings of the collaborative model, "sasrec" without a kind.
-        alignment: settings of stage 1; ``kind`` "ridge" replaces the autoencoders by a regression
-            from texts to the backbone's vectors.
-        tuning: settings of stage 2.
-        scoring: how a fitted model ranks; nothing else depends on it. "retrieval": inner products
-            over the catalogue, of the aligned backbone and of the LM, added; this is what a service
-            uses. "alignment": the aligned backbone alone, without the causal LM. "likelihood": the
-            first ``tuning.n_candidates`` of "retrieval" by the mean log-likelihood of the tokens of
-            their titles. "generation": the first of these is the title that the LM writes.
-        warm_weights: weights of backbone, LM and similarity of texts in the scores of items with
-            interactions. Chosen on validation if given; a part of weight 0 is left out.
-        cold_weights: the same for items without. Chosen on validation if it ranks such items.
-    """
-
-    backbone: NextItemConfig = Field(default_factory=SasRecConfig)
-    alignment: AnyAlignmentConfig = AlignmentConfig()
-    tuning: PromptTuningConfig = PromptTuningConfig()
-    scoring: Scoring = "retrieval"
-    warm_weights: PartWeights = PartWeights()
-    cold_weights: PartWeights = PartWeights(text=1.0)
-
-    @model_validator(mode="after")
-    def _something_scores(self) -> Self:
-        for name in ("warm_weights", "cold_weights"):
-            own: PartWeights = getattr(self, name)
-            in_use = own.backbone + own.text + (self.scoring != "alignment") * own.lm
-            if not in_use:
-                raise ValueError(f"{name} are all 0; allowed: at least one part in use above 0")
-        return self
-
-
-PAPER = ALLMRecConfig(
-    backbone=SasRecConfig(
-        width=50, layers=2, heads=1, max_length=50, loss="bce", temperature=None, dropout=0.5,
-        learning_rate=1e-3, batch_size=128 * 50, epochs=200,
-    ),
-    alignment=AlignmentConfig(
-        width=128,
-        text_recommendation_weight=0.0,
-        warm_items="decoded", item_weight=0.5, text_weight=0.5, recommendation_loss="bce",
-        positions="last",
-        text_encoder="full", encoder_learning_rate=1e-4, learning_rate=1e-4, batch_size=32,
-        epochs=10,
-    ),
-    tuning=PromptTuningConfig(
-        question_rate=1.0, retrieval_weight=0.0, text_vector_rate=0.0, user_token_dropout=0.0,
-        epochs=5, batch_size=4, learning_rate=1e-4, weight_decay=0.0,
-    ),
-    scoring="generation",
-    warm_weights=PartWeights(lm=0, text=0),  # the paper ranks 20 given candidates
-    cold_weights=PartWeights(lm=0, text=0),
-)  # fmt: skip
-"""Published settings (section 4.1 of the paper, and its code where the paper gives none). Beta,
-``text_weight``, is .5 for Movies and Games, .2 for Beauty and Toys; OPT-6.7B is passed as ``lm``.
-"""
 
 
 class ALLMRec(ProductServable):
@@ -170,6 +108,11 @@ class ALLMRec(ProductServable):
     def _fit(self, data: Dataset, context: FitContext) -> None:
         config = self.config
         self._check_causal(cast(CausalLM | None, context.models.causal))
+        if self._prompts_lm and not config.retrieves and config.warm_weights.lm:
+            logger.warning(
+                'a_llmrec: tuning.epochs or tuning.retrieval_weight is 0, so the part "lm" of the '
+                "score is not trained; leave it out by warm_weights.lm = 0 and cold_weights.lm = 0"
+            )
         self._backbone, chosen = fit_next_item(config.backbone, data, context)
         choices: dict[str, Any] = {"backbone": chosen}
         rngs = context.rng.spawn(2)
@@ -194,6 +137,8 @@ class ALLMRec(ProductServable):
                 context, rngs[1],
             )  # fmt: skip
             self._lm_adapter = adapted.adapter()
+            self._network_state = self._prompts.network.state()
+            self._state_scale = self._prompts.state_scale
             choices |= {} if epochs is None else {"tuning": {"epochs": epochs}}
         with context.run.stage("weights"):
             choices |= self._fit_weights(data, context)
@@ -256,7 +201,8 @@ class ALLMRec(ProductServable):
             return found
         told = told.take(rows)
         found[rows, parts["backbone"]] = told.newest_states
-        found[rows, parts["text"]] = histories.take(rows).mean(self._items.texts)
+        described = histories.where(self._items.has_text[histories.items]).take(rows)
+        found[rows, parts["text"]] = described.mean(self._items.texts)
         if self._prompts_lm:
             found[rows, parts["lm"]] = self._prompted.user_rows(told)
         return found
@@ -336,11 +282,14 @@ class ALLMRec(ProductServable):
         if scoring not in _BY_TITLES:
             return scores
         self._prompted.writer.check_length(self.config.tuning.n_candidates)
-        told = self._told(queries.histories_or(self.fitted.histories))
+        histories = queries.histories_or(self.fitted.histories)
+        told = self._told(histories)
         rows = np.flatnonzero(told.histories.lengths)
+        had = histories.take(rows).matrix(len(self._items))
+        asked, n = items[rows], self.config.tuning.n_candidates
         scores[rows] = order_by_titles(
-            self._prompted, told.take(rows), items[rows], scores[rows],
-            n=self.config.tuning.n_candidates, scoring=scoring,
+            self._prompted, told.take(rows), asked, scores[rows],
+            last=had[np.indices(asked.shape)[0], asked].toarray() > 0, n=n, scoring=scoring,
         )  # fmt: skip
         return scores
 
@@ -368,15 +317,7 @@ class ALLMRec(ProductServable):
         self._check_answers(queries)
         if not self._prompts_lm:
             raise UnsupportedError(f"{self.name}: scoring = 'alignment' has no causal LM to ask")
-        if not isinstance(question, str) or not question.strip():
-            raise DataError(f"text_likelihoods: question is {question!r}; allowed: a text")
-        texts = [] if isinstance(answers, str) else list(answers)
-        wrong = [text for text in texts if not isinstance(text, str) or not text.strip()]
-        if wrong or not texts:
-            found = wrong[0] if wrong else answers
-            raise DataError(
-                f"text_likelihoods: answers has {found!r}; allowed: a list of texts, none empty"
-            )
+        texts = checked_answers(question, answers)
         n_users = len(self.fitted.user_ids)
         if len(queries) and queries.users.max() >= n_users:
             raise DataError(
@@ -392,17 +333,35 @@ class ALLMRec(ProductServable):
 
     # -- language models, new items, artefact --
 
+    def with_scoring(self, scoring: Scoring) -> Self:
+        """Return the same fitted model with another way of scoring; see ``ALLMRecConfig``.
+
+        Raises:
+            ConfigError: no such way, or the LM cannot do it.
+            UnsupportedError: the model was fitted with "alignment", so it has no causal LM, or
+                ``scoring`` is "alignment", whose weights are others.
+        """
+        if (scoring == "alignment") == self._prompts_lm:
+            raise UnsupportedError(
+                f"{self.name}: scoring is {self.config.scoring!r}, got {scoring!r}; allowed: "
+                "'retrieval', 'likelihood' and 'generation' in place of each other"
+            )
+        made = copy(self)
+        settings = self.config.model_dump(mode="json")
+        made.config = self.config_type.build({**settings, "scoring": scoring})
+        return made
+
     @property
     def _prompted(self) -> PromptModel:
         """The prompted LM, loaded on first use."""
         if self._prompts is None:
             tuned = TunableLM(self._causal.lm, self.config.tuning.lora, np.random.default_rng(0))
             tuned.load_adapter(self._lm_adapter)
-            texts, config = self.fitted.catalogue.texts, self.config.tuning
+            titles, config = self.fitted.catalogue.names, self.config.tuning
             self._prompts = PromptModel(
                 CausalLM(tuned.tuned()),
                 PromptNetwork.from_state(self._network_state, config),
-                PromptWriter(tuned.lm, texts, config),
+                PromptWriter(tuned.lm, titles, config),
                 self._items.slots_of(self.config.tuning.item_token),
                 self._text_states,
                 self._state_scale,
@@ -439,7 +398,7 @@ class ALLMRec(ProductServable):
         self._item_rows = np.concatenate([self._item_rows, rows["vectors"]])
         if self._prompts is not None:
             slots = self._items.slots_of(self.config.tuning.item_token)
-            self._prompts = self._prompts.extended(items.texts, slots, self._text_states)
+            self._prompts = self._prompts.extended(items.names, slots, self._text_states)
 
     def _state(self) -> dict[str, np.ndarray]:
         arrays = {
@@ -447,16 +406,15 @@ class ALLMRec(ProductServable):
             "item_rows": self._item_rows,
             "text_vectors": self._items.texts,
             "text_states": self._text_states,
-            "weights": self._weights.state(),
+            **nest("weights", self._weights.state()),
             **nest("backbone", next_item_state(self._backbone)),
             **nest("alignment", self._items.alignment.state()),
             **nest("encoder", self._adapter),
         }
         if self._prompts_lm:
-            model = self._prompted
             arrays |= {
-                "state_scale": np.array(model.state_scale),
-                **nest("network", model.network.state()),
+                "state_scale": np.array(self._state_scale),
+                **nest("network", self._network_state),
                 **nest("adapter", self._lm_adapter),
             }
         return arrays
@@ -471,7 +429,7 @@ class ALLMRec(ProductServable):
         )  # fmt: skip
         self._user_rows, self._item_rows = state["user_rows"], state["item_rows"]
         self._text_states, self._prompts = state["text_states"], None
-        self._weights = FittedWeights.from_state(state["weights"], self._parts)
+        self._weights = FittedWeights.from_state(unnest("weights", state), self._parts)
         if self._prompts_lm:
             self._network_state = unnest("network", state)
             self._state_scale = float(state["state_scale"])

@@ -78,6 +78,11 @@ def next_item(
     rng = np.random.default_rng(whole_number("next-item", "seed", seed, low=0))
     if candidates is not None:
         negatives_of(candidates)
+    if cross_domain is not None and not isinstance(cross_domain, Dataset):
+        raise ConfigError(
+            f"next-item: cross_domain is {cross_domain!r}; allowed: a data set, such as "
+            "read_dataset returns"
+        )
     other = None if cross_domain is None else cross_domain.name
     scenario: dict[str, Any] = {"cold_items": cold_items, "cold_users": cold_users}
     scenario |= {"few_shot": few_shot, "cross_domain": other}

@@ -67,7 +67,7 @@ class _Prompts(PairBatcher):
         self.items = pairs.items
         limit = lm.spec.max_tokens
         texts = [_ITEM.format(text) for text in pairs.texts]
-        prefixes = [ids[: limit // 3] for ids in token_ids(lm, texts, special=True)]
+        prefixes = [ids[: limit // 3] for ids in token_ids(lm, texts, special=True, plain=True)]
         self.prefixes = [np.asarray(ids, np.int32) for ids in prefixes]
         (question,) = token_ids(lm, [_QUESTION], special=False)
         histories = [
@@ -79,7 +79,7 @@ class _Prompts(PairBatcher):
                 np.int32,
             )
             for item, history in zip(
-                pairs.items, token_ids(lm, histories, special=False), strict=True
+                pairs.items, token_ids(lm, histories, special=False, plain=True), strict=True
             )
         ]
 
