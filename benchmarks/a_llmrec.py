@@ -85,10 +85,8 @@ def _rows(model: ALLMRec, task: RankingTask, name: str, controls: bool) -> dict:
     }
     for scoring in ("retrieval", "likelihood", "generation"):
         started = time.perf_counter()
-        model.config = model.config.model_copy(update={"scoring": scoring})
-        rows[scoring] = hits(model.score(task.queries, items))
+        rows[scoring] = hits(model.with_scoring(scoring).score(task.queries, items))
         seconds[scoring] = time.perf_counter() - started
-    model.config = model.config.model_copy(update={"scoring": "retrieval"})
     mixed = _in_random_order(histories, rng)
     rows["retrieval, history shuffled"] = hits(model.score(Queries.of_histories(mixed), items))
     if controls:

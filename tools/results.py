@@ -119,6 +119,46 @@ def candidates(found: dict) -> list[list[str]]:
     return rows
 
 
+def ways_of_scoring(found: dict) -> list[list[str]]:
+    """hit@1 among candidates of a_llmrec's ways of scoring and of its controls."""
+    kinds = [name for name in ("uni19", "pop19") if name in found]
+    head = [f"hit@1~{name}{what}" for name in kinds for what in ("", " minus the backbone")]
+    rows = [["scored by", *head]]
+    for label, row in found[kinds[0]].items():
+        if "hit@1" not in row:
+            continue
+        cells = []
+        for name in kinds:
+            own = found[name][label]
+            gap = dict(
+                zip(("value", "low", "high"), own["difference from the backbone"], strict=True)
+            )
+            cells += [_short(own["hit@1"][0]), "" if label == "backbone" else _gap(gap)]
+        rows.append([label, *cells])
+    return rows
+
+
+def asked(found: dict) -> list[list[str]]:
+    """How often the LM names what a user has most of."""
+    rows = [["answered by", "accuracy", "minus the majority"]]
+    for label, row in found["rows"].items():
+        gap = dict(zip(("value", "low", "high"), row["difference from the majority"], strict=True))
+        rows.append([label, _short(row["accuracy"][0]), "" if label == "majority" else _gap(gap)])
+    return rows
+
+
+def stages(found: dict) -> list[list[str]]:
+    """Seconds of the stages, memory and milliseconds of a_llmrec, one column for each row."""
+    columns = {}
+    for label, row in found["rows"].items():
+        seconds = {f"{name}, s": f"{value:.1f}" for name, value in row["seconds"].items()}
+        lists = {f"{name}, ms": f"{value:.1f}" for name, value in row["milliseconds"].items()}
+        columns[label] = {**seconds, "peak MB": str(row["peak MB"]), **lists}
+    names = dict.fromkeys(name for column in columns.values() for name in column)
+    rows = [[name, *(column.get(name, "") for column in columns.values())] for name in names]
+    return [["", *columns], *rows]
+
+
 def unknown_users(found: list) -> list[list[str]]:
     """Users who were trained on, and the same users by their history."""
     rows = [["method", "trained on", "by history", "difference", "95 %"]]
@@ -217,16 +257,8 @@ KINDS = {
     f.__name__: f
     for f in (
         *(quality, cold, cost, simulation, speed),
-        *(
-            metrics,
-            slices,
-            candidates,
-            unknown_users,
-            controlled,
-            conversation,
-            causal_lm,
-            imported,
-        ),
+        *(metrics, slices, candidates, ways_of_scoring, asked, stages),
+        *(unknown_users, controlled, conversation, causal_lm, imported),
         *(top_rows, approximate, fold_in),
     )
 }
