@@ -155,6 +155,23 @@ def test_fit_passes_its_arguments_on(tmp_path):
     assert Lookup().fit(data).context.run.folder is None
 
 
+@pytest.mark.parametrize(
+    ("role", "given", "message"),
+    [
+        ("encoder", {}, r"needs a text encoder, got encoder=None; pass load_encoder\(\)"),
+        ("encoder", {"encoder": "default"}, r"got a str; pass load_encoder\(\)"),
+        ("causal", {"encoder": "default"}, r"needs a causal language model, got lm=None"),
+        ("causal", {"lm": 3}, r"got a int; pass load_causal_lm\(\)"),
+    ],
+)
+def test_what_is_no_language_model_is_refused_before_anything_is_fitted(role, given, message):
+    class Reads(Lookup):
+        traits = Traits(reads=frozenset(), cold_items="prior", needs=frozenset({role}))
+
+    with pytest.raises(ConfigError, match=message):
+        Reads(fails=True).fit(dataset(MATRIX), **given)
+
+
 def test_a_failed_fit_leaves_the_model_unfitted(model):
     broken = Lookup(fails=True)
     with pytest.raises(MemoryError):

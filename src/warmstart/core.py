@@ -316,15 +316,7 @@ class Recommender(ABC):
         """
         check_process()
         rng = generator(f"{self.name}: fit", "rng", rng)
-        if "encoder" in self.needs and encoder is None:
-            raise ConfigError(
-                f"{self.name}: needs a text encoder, got encoder=None; pass load_encoder()"
-            )
-        if "causal" in self.needs and lm is None:
-            raise ConfigError(
-                f"{self.name}: needs a causal language model, got lm=None; pass load_causal_lm()"
-            )
-        _check_language_models(self.name, encoder, lm)
+        _check_language_models(self.name, self.needs, encoder, lm)
         if len(data.interactions) == 0:
             raise DataError(f"{self.name}: {data.name!r} has no training interactions")
         _check_inputs(self.name, self.traits, data)
@@ -622,21 +614,20 @@ class FitContext:
         return ranking_task(self.valid, *names)
 
 
-def _check_language_models(method: str, encoder: Any, lm: Any) -> None:
-    """Check that the language models are what ``fit`` asks for, and not exchanged.
+def _check_language_models(method: str, needs: Collection[LMRole], encoder: Any, lm: Any) -> None:
+    """Check that the language models that a method needs are there, and not exchanged.
 
     Raises:
-        ConfigError: one of them is something else.
+        ConfigError: one is missing, or something else.
     """
-    needed = (
-        ("encoder", encoder, "encode", "load_encoder()"),
-        ("lm", lm, "log_likelihoods", "load_causal_lm()"),
+    roles: tuple[tuple[LMRole, str, str, Any, str, str], ...] = (
+        ("encoder", "a text encoder", "encoder", encoder, "encode", "load_encoder()"),
+        ("causal", "a causal language model", "lm", lm, "log_likelihoods", "load_causal_lm()"),
     )
-    for name, given, ability, source in needed:
-        if given is not None and not hasattr(given, ability):
-            raise ConfigError(
-                f"{method}: {name} is a {type(given).__name__}; allowed: what {source} returns"
-            )
+    for role, what, argument, given, ability, source in roles:
+        if role in needs and not (hasattr(given, ability) and hasattr(given, "spec")):
+            got = f"{argument}=None" if given is None else f"a {type(given).__name__}"
+            raise ConfigError(f"{method}: needs {what}, got {got}; pass {source}")
 
 
 def _check_inputs(method: str, traits: Traits, data: Dataset) -> None:

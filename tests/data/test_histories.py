@@ -72,6 +72,8 @@ def test_a_known_user_is_asked_for_by_the_history_of_the_data():
     assert lists_of(Queries.of_users([-1, 1, -1]).histories_or(known)) == [[], [2, 3], []]
     assert lists_of(Queries.of_users([-1]).histories_or(known.take(np.zeros(0, int)))) == [[]]
     assert lists_of(Queries.of_histories(given).histories_or(known)) == [[5]]
+    some = Queries(np.array([1, 1, -1, 0], np.int32), Histories.from_lists([[], [5], [], []]))
+    assert lists_of(some.histories_or(known)) == [[2, 3], [5], [], [1]]
 
 
 def test_kinds_and_selection_of_queries():

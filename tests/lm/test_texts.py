@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tests.lm.conftest import TEXTS
-from warmstart.lm.texts import TokenizedTexts, tokenize
+from warmstart.lm import LMConfig, load_language_model
+from warmstart.lm.texts import TokenizedTexts, token_ids, tokenize
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +53,18 @@ def test_a_batch_is_padded_on_the_right_and_masked(many):
 def test_even_an_empty_text_has_a_token(lm):
     assert (tokenize(lm, ["", *TEXTS]).lengths >= 1).all()
     assert len(tokenize(lm, [])) == 0
+
+
+def test_marks_in_what_people_write_are_words(causal_folder):
+    lm = load_language_model(LMConfig(source=str(causal_folder)))
+    end = lm.tokenizer.eos_token
+    (marked,), (plain,) = (
+        token_ids(lm, [f"red {end} book"], special=False, plain=plain) for plain in (False, True)
+    )
+    assert lm.tokenizer.eos_token_id in marked
+    assert lm.tokenizer.eos_token_id not in plain
+    assert marked[0] == plain[0]
+    assert marked[-1] == plain[-1]
+    assert lm.tokenizer.eos_token_id not in tokenize(lm, [f"red {end} book"]).ids[0]
+    (opened,) = token_ids(lm, ["red book"], special=True, plain=True)
+    assert [opened] == token_ids(lm, ["red book"], special=True)

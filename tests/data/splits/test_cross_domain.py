@@ -56,6 +56,8 @@ def test_frozen_candidates_are_of_the_other_domain():
 
 
 def test_the_same_data_and_two_scenarios_are_refused():
+    with pytest.raises(ConfigError, match="cross_domain is 'books'; allowed: a data set"):
+        next_item(FILMS, cross_domain="books")
     with pytest.raises(ConfigError, match="cross_domain is the same data set, 'films'"):
         next_item(FILMS, cross_domain=FILMS)
     with pytest.raises(ConfigError, match="few_shot and cross_domain exclude each other"):
