@@ -167,6 +167,7 @@ WORK = {
 }
 # Public functions that use no pool of threads, and work in a forked process.
 HARMLESS = {
+    "ALLMRec.with_scoring": lambda used: ALLMRec().with_scoring("likelihood"),
     "Recommender.portable_config": lambda used: used.model.portable_config(),
     "CausalLM.check_memory": lambda used: used.causal.check_memory(
         "work", used.prompts, 1, cached=True

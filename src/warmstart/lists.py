@@ -123,7 +123,7 @@ def _without_unknown(
         return requested
     groups = (
         ("unknown user id(s)", lacking & (rows < 0)),
-        ("user(s) without training interactions", lacking & (rows >= 0)),
+        ("user(s) without training interactions that the method knows", lacking & (rows >= 0)),
     )
     if not by_id:
         groups = (

@@ -125,8 +125,7 @@ def fit_alignment(
         texts = tunable.encode(data.catalogue.texts)
     items = aligned(texts)
     for side, joint in (("items", items.joint), ("texts", items.joint_of_texts)):
-        measured = spread(joint[known])
-        logger.info("joint vectors of %s: %s", side, measured)
+        logger.info("joint vectors of %s: %s", side, spread(joint[known]))
     return items, tunable, None if validate is None else result.best_epoch
 
 

@@ -5,6 +5,7 @@ import pytest
 
 import warmstart as ws
 from warmstart.data.queries import Queries
+from warmstart.errors import DataError
 from warmstart.serve.engine.index import Index
 from warmstart.serve.engine.lists import ListRequest
 
@@ -50,8 +51,12 @@ def test_such_an_item_disturbs_no_other(name, data, lm_folder):
     assert np.isfinite(scores[:, row]).all() == by_text
     users = [str(user) for user in dataset.user_ids.values[:5]]
     k = dataset.n_items
-    lists = model.recommend(users, k=k)
+    lists = model.recommend(users, k=k, on_unknown="ignore")
     assert (lone in lists["item"].to_list()) == by_text
+    if not by_text:  # then nothing is known of the user who had nothing else
+        with pytest.raises(DataError, match=r"1 user\(s\) without .* that the method knows"):
+            model.recommend(["newcomer"])
+    assert len(model.recommend(["newcomer"], k=3, on_unknown="popular")) == 3
     search = model.item_search(items, smallest=1)
     assert search is not None
     found, _, _ = search.top_items(Queries.of_users(np.arange(5)), k)

@@ -78,12 +78,7 @@ def next_item(
     rng = np.random.default_rng(whole_number("next-item", "seed", seed, low=0))
     if candidates is not None:
         negatives_of(candidates)
-    if cross_domain is not None and not isinstance(cross_domain, Dataset):
-        raise ConfigError(
-            f"next-item: cross_domain is {cross_domain!r}; allowed: a data set, such as "
-            "read_dataset returns"
-        )
-    other = None if cross_domain is None else cross_domain.name
+    other = None if cross_domain is None else _name_of(cross_domain)
     scenario: dict[str, Any] = {"cold_items": cold_items, "cold_users": cold_users}
     scenario |= {"few_shot": few_shot, "cross_domain": other}
     options: dict[str, Any] = {"cutoffs": cutoffs, "fractions": fractions, "targets": targets}
@@ -104,6 +99,15 @@ def next_item(
         drawn.manifest["slice_definitions"] = _definitions(drawn)
     drawn.manifest.update({"by": by, **scenario, "candidates": candidates, "seed": seed})
     return build_event_split(dataset, "next-item", drawn, candidates=candidates, rng=rng)
+
+
+def _name_of(cross_domain: Dataset) -> str:
+    if not isinstance(cross_domain, Dataset):
+        raise ConfigError(
+            f"next-item: cross_domain is {cross_domain!r}; allowed: a data set, such as "
+            "read_dataset returns"
+        )
+    return cross_domain.name
 
 
 def _across(dataset: Dataset, other: Dataset, candidates: str | None) -> tuple[Dataset, DrawnParts]:
