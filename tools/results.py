@@ -115,7 +115,7 @@ def candidates(found: dict) -> list[list[str]]:
     for method, whole in tables["ndcg@10 all"].items():
         (gap,) = (value for name, value in whole.items() if name.startswith("difference"))
         values = [_short(tables[name][method]["mean"][0]) for name in shown]
-        rows.append([method, *values, _gap(dict(zip(("value", "low", "high"), gap, strict=True)))])
+        rows.append([method, *values, _gap_of(gap)])
     return rows
 
 
@@ -130,10 +130,8 @@ def ways_of_scoring(found: dict) -> list[list[str]]:
         cells = []
         for name in kinds:
             own = found[name][label]
-            gap = dict(
-                zip(("value", "low", "high"), own["difference from the backbone"], strict=True)
-            )
-            cells += [_short(own["hit@1"][0]), "" if label == "backbone" else _gap(gap)]
+            gap = _gap_of(own["difference from the backbone"])
+            cells += [_short(own["hit@1"][0]), "" if label == "backbone" else gap]
         rows.append([label, *cells])
     return rows
 
@@ -142,8 +140,8 @@ def asked(found: dict) -> list[list[str]]:
     """How often the LM names what a user has most of."""
     rows = [["answered by", "accuracy", "minus the majority"]]
     for label, row in found["rows"].items():
-        gap = dict(zip(("value", "low", "high"), row["difference from the majority"], strict=True))
-        rows.append([label, _short(row["accuracy"][0]), "" if label == "majority" else _gap(gap)])
+        gap = _gap_of(row["difference from the majority"])
+        rows.append([label, _short(row["accuracy"][0]), "" if label == "majority" else gap])
     return rows
 
 
@@ -280,6 +278,11 @@ def _gap(gap: dict | None) -> str:
     if gap is None or not gap["value"]:
         return ""
     return f"{gap['value']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}]"
+
+
+def _gap_of(ends: list[float]) -> str:
+    """The same of a value and the ends of its interval."""
+    return _gap(dict(zip(("value", "low", "high"), ends, strict=True)))
 
 
 def _short(value: float) -> str:

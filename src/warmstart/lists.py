@@ -104,8 +104,7 @@ def requested_lists(
         rows = np.full(n_queries, -1, np.int32)
     lacking = rows < 0
     if personal and len(fitted.user_ids):
-        told = np.asarray(fitted.positives @ counts.astype(np.float32))
-        lacking = lacking | (told[rows] == 0)
+        lacking = lacking | (fitted.positives[rows] @ counts.astype(np.float32) == 0)
     if found is not None:
         lacking = lacking & (found.where(counts[found.items]).lengths == 0)
     if said is not None:

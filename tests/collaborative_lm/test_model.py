@@ -99,12 +99,12 @@ def test_titles_order_the_best_items_and_leave_the_others_behind(model, told):
     items = np.tile(np.arange(6), (3, 1))
     scores = np.array([[5, 4, 3, 2, 1, np.nan]] * 3, np.float32)
     likely, new = model.likelihoods(told, items[:, :3]), np.zeros(scores.shape, bool)
-    found = order_by_titles(model, told, items, scores, last=new, n=3, scoring="likelihood")
+    found = order_by_titles(model, told, items, scores, in_history=new, n=3, scoring="likelihood")
     np.testing.assert_array_equal(np.argsort(-found[:, :3]), np.argsort(-likely))
     np.testing.assert_array_equal(np.sort(found[:, :3]), [[3, 4, 5]] * 3)
     np.testing.assert_array_equal(found[:, 3:], scores[:, 3:])
     written = model.generated(told, items[:, :3])
-    found = order_by_titles(model, told, items, scores, last=new, n=3, scoring="generation")
+    found = order_by_titles(model, told, items, scores, in_history=new, n=3, scoring="generation")
     np.testing.assert_array_equal(np.nanargmax(found, axis=1), written)
 
 
@@ -112,7 +112,7 @@ def test_equal_numbers_of_scored_items_are_not_needed(model, told):
     scores = np.array([[1, np.nan, np.nan], [3, 2, np.nan], [3, 2, 1]], np.float32)
     items = np.tile(np.arange(3), (3, 1))
     new = np.zeros(scores.shape, bool)
-    found = order_by_titles(model, told, items, scores, last=new, n=3, scoring="likelihood")
+    found = order_by_titles(model, told, items, scores, in_history=new, n=3, scoring="likelihood")
     np.testing.assert_array_equal(np.isnan(found), np.isnan(scores))
     np.testing.assert_array_equal(np.sort(found), np.sort(scores))
 
@@ -122,11 +122,11 @@ def test_items_of_the_history_enter_a_question_only_if_others_do_not_fill_it(mod
     scores = np.array([[6, 5, 4, 3, 2, 1]] * 3, np.float32)
     had = np.array([[True, False, True, False, False, False]] * 3)
     written = model.generated(told, np.array([[1, 3, 4]] * 3))
-    found = order_by_titles(model, told, items, scores, last=had, n=3, scoring="generation")
+    found = order_by_titles(model, told, items, scores, in_history=had, n=3, scoring="generation")
     found[had] = -np.inf
     np.testing.assert_array_equal(found.argmax(axis=1), np.array([1, 3, 4])[written])
     few = np.array([[True, True, True, False, False, False]] * 3)
-    found = order_by_titles(model, told, items, scores, last=few, n=5, scoring="generation")
+    found = order_by_titles(model, told, items, scores, in_history=few, n=5, scoring="generation")
     assert np.sort(found[:, [0, 1, 3, 4, 5]]).tolist() == [[1, 2, 3, 5, 6]] * 3
     assert (found[:, 2] == 4).all()
 

@@ -94,17 +94,20 @@ def test_cold_items_do_not_stand_first_where_nobody_asks_for_them():
     assert of_cold.backbone < 0.1
 
 
-def test_a_part_of_weight_zero_stays_out():
+def chosen_for_lm(n_users, wanted, start):
+    """The weights of warm items where users want the item that ``wanted`` picks by the LM."""
     rng = np.random.default_rng(0)
     items = rng.normal(size=(40, 6)).astype(np.float32)
-    users = rng.normal(size=(200, 6)).astype(np.float32)
-    best = (users[:, PARTS["lm"]] @ items[:, PARTS["lm"]].T).argmax(axis=1)
-    tasks = {"all": task("all", best, np.arange(40, dtype=np.int32))}
-    users_of, warm = {"all": users}, np.ones(40, bool)
+    users = rng.normal(size=(n_users, 6)).astype(np.float32)
+    targets = wanted(users[:, PARTS["lm"]] @ items[:, PARTS["lm"]].T, axis=1)
+    tasks = {"all": task("all", targets, np.arange(40, dtype=np.int32))}
+    warm = np.ones(40, bool)
+    return choose_weights(tasks, {"all": users}, items, warm, PARTS, (start, PartWeights()))[0]
 
+
+def test_a_part_of_weight_zero_stays_out():
     def weight(start):
-        own = PartWeights(lm=start), PartWeights()
-        return choose_weights(tasks, users_of, items, warm, PARTS, own)[0].lm
+        return chosen_for_lm(200, np.argmax, PartWeights(lm=start)).lm
 
     assert weight(0.0) == 0
     assert weight(0.5) == 3
@@ -112,14 +115,7 @@ def test_a_part_of_weight_zero_stays_out():
 
 def test_a_search_never_leaves_out_all_parts():
     """Scores that say nothing are no better than chance, and random ties may be."""
-    rng = np.random.default_rng(0)
-    items = rng.normal(size=(40, 6)).astype(np.float32)
-    users = rng.normal(size=(30, 6)).astype(np.float32)
-    worst = (users[:, PARTS["lm"]] @ items[:, PARTS["lm"]].T).argmin(axis=1)
-    tasks = {"all": task("all", worst, np.arange(40, dtype=np.int32))}
-    start = PartWeights(backbone=0, lm=1, text=0), PartWeights(backbone=0, lm=1, text=0)
-    of_warm, _ = choose_weights(tasks, {"all": users}, items, np.ones(40, bool), PARTS, start)
-    assert of_warm.lm > 0
+    assert chosen_for_lm(30, np.argmin, PartWeights(backbone=0, lm=1, text=0)).lm > 0
 
 
 def test_parts_that_differ_by_rounding_alone_are_not_scaled_up():

@@ -234,7 +234,7 @@ def test_the_published_settings():
     assert PromptConfig().history_length == 10
 
 
-def test_scoring_is_exchanged_only_where_the_lm_was_trained(case, fixtures):
+def test_scoring_is_exchanged_only_where_the_lm_was_trained(case):
     assert with_scoring(case, "likelihood").config.scoring == "likelihood"
     assert case.model.config.scoring == "retrieval"
     with pytest.raises(UnsupportedError, match="in place of each other"):

@@ -53,7 +53,7 @@ class SequenceRecommender(ProductServable, FoldsIn):
     @property
     def counts_in_histories(self) -> np.ndarray:
         """Items of the training data with a vector: those that stand beside others in a history."""
-        return self.fitted.warm & np.isfinite(self._vectors).all(axis=1)
+        return self.fitted.warm & np.isfinite(self._vectors[:, 0])  # a vector is finite or NaN
 
     @property
     def _vectors_of_items(self) -> np.ndarray:

@@ -181,9 +181,6 @@ def fit_prompts(
     """
     tunable = TunableLM(causal.lm, config.lora, rng.spawn(1)[0])
     slots = items.slots_of(config.item_token)
-    from_text = {"joint": items.slots_of_texts, "backbone": np.zeros_like(slots)}.get(
-        config.item_token, slots
-    )
     scale = float(np.sqrt(np.nanmean(np.square(states)))) or 1.0
     widths = states.shape[1], slots.shape[1]
     network = new_network(*widths, causal.words(), config, rng.spawn(1)[0])
@@ -191,6 +188,7 @@ def fit_prompts(
     model = PromptModel(CausalLM(tunable.tuned()), network, writer, slots, text_states, scale)
     if not config.epochs:
         return model, tunable, None
+    of_new = items.slots_of_new(config.item_token)
     told = data.histories.numbered.where(items.known[data.histories.items])
     windows, events, owners = training_windows(told, config.history_length)
     _check_learnable(data, len(windows))
@@ -200,7 +198,7 @@ def fit_prompts(
         PromptHistories(windows, states[told.numbers[events]]),
         told.items[events + 1].astype(np.int64),
         np.flatnonzero(data.warm),
-        from_text,
+        of_new,
         data.histories.matrix(data.n_items)[owners],
         config,
     )
@@ -221,7 +219,7 @@ def fit_prompts(
         trainee,
         Schedule(config.epochs, 1, config.patience, METRIC),
         rng,
-        depends_on=[config, data.hash, slots, from_text, states, causal.lm.fingerprint],
+        depends_on=[config, data.hash, slots, of_new, states, causal.lm.fingerprint],
         validate=validate,
         validated_on=validated_on,
         code=__name__,

@@ -135,6 +135,13 @@ class AlignedItems:
             return self.slots_of_backbone
         return self.random_slots if kind == "random" else np.zeros((len(self), 1), np.float32)
 
+    def slots_of_new(self, kind: ItemToken) -> np.ndarray:
+        """The same of items that count as new: what their texts say of them, or nothing."""
+        if kind == "joint":
+            return self.slots_of_texts
+        slots = self.slots_of(kind)
+        return np.zeros_like(slots) if kind == "backbone" else slots
+
     @cached_property
     def random_slots(self) -> np.ndarray:
         """Normal vectors that depend on nothing but the text: the control of joint vectors."""

@@ -15,7 +15,7 @@ def order_by_titles(
     items: np.ndarray,
     scores: np.ndarray,
     *,
-    last: np.ndarray,
+    in_history: np.ndarray,
     n: int,
     scoring: Literal["likelihood", "generation"],
 ) -> np.ndarray:
@@ -29,8 +29,8 @@ def order_by_titles(
         told: what prompts tell of the queries, nothing empty.
         items: item rows, shape (queries, items).
         scores: their scores, float32; NaN for an item that is not ranked.
-        last: items that enter a question only if others do not fill it, those of the history, which
-            no question of the training has: bool, shape (queries, items).
+        in_history: items of the history, which enter a question only if others do not fill it; no
+            question of the training has them: bool, shape (queries, items).
         n: items of a question.
         scoring: "likelihood" orders them by the mean log-likelihood of the tokens of their titles,
             "generation" puts the one first whose title the LM writes.
@@ -42,7 +42,7 @@ def order_by_titles(
     for size in np.unique(sizes[sizes > 1]).tolist():
         rows = np.flatnonzero(sizes == size)
         ranked = np.nan_to_num(scores[rows], nan=-np.inf)
-        best = np.lexsort((-ranked, last[rows] | np.isneginf(ranked)), axis=1)[:, :size]
+        best = np.lexsort((-ranked, in_history[rows] | np.isneginf(ranked)), axis=1)[:, :size]
         asked, own = (np.take_along_axis(of[rows], best, axis=1) for of in (items, scores))
         own = -np.sort(-own, axis=1)
         if scoring == "likelihood":

@@ -149,20 +149,13 @@ def scales(users: np.ndarray, items: np.ndarray, parts: Mapping[str, slice]) -> 
         items: vectors of warm items.
         parts: the columns of each part.
     """
-    found = {}
-    for name, part in parts.items():
+    found = dict.fromkeys(parts, 1.0)
+    for name, part in parts.items() if len(users) else ():
         scores = users[:, part] @ items[:, part].T
-        spread, size = (float(of(scores)) if len(users) else 0.0 for of in (_spread, _size))
-        found[name] = 1 / spread if spread > _ROUNDING * size else 1.0
+        spread = float(scores.std(axis=1).mean())
+        if spread > _ROUNDING * float(np.abs(scores).mean()):
+            found[name] = 1 / spread
     return found
-
-
-def _spread(scores: np.ndarray) -> float:
-    return float(scores.std(axis=1).mean())
-
-
-def _size(scores: np.ndarray) -> float:
-    return float(np.abs(scores).mean())
 
 
 def choose_weights(

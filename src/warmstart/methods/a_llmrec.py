@@ -32,11 +32,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from warmstart.backbones.next_item import (
-    fit_next_item,
-    next_item_state,
-    restore_next_item,
-)
+from warmstart.backbones.next_item import fit_next_item, next_item_state, restore_next_item
 from warmstart.collaborative_lm.alignment import AlignmentConfig
 from warmstart.collaborative_lm.fit import (
     fit_alignment,
@@ -50,11 +46,7 @@ from warmstart.collaborative_lm.network import PromptNetwork
 from warmstart.collaborative_lm.prompts import PromptWriter
 from warmstart.collaborative_lm.settings import PAPER, ALLMRecConfig, Scoring
 from warmstart.collaborative_lm.titles import checked_answers, order_by_titles
-from warmstart.collaborative_lm.weights import (
-    FittedWeights,
-    fit_weights,
-    parts_of,
-)
+from warmstart.collaborative_lm.weights import FittedWeights, fit_weights, parts_of
 from warmstart.core import FitContext, LanguageModels, LMRole, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
@@ -80,7 +72,6 @@ __all__ = ["PAPER", "ALLMRec"]
 logger = logging.getLogger(__name__)
 
 _SAMPLE_SIZE = 1000  # users that the variances of scores are computed on without validation
-
 _BY_TITLES = ("likelihood", "generation")
 
 
@@ -289,7 +280,7 @@ class ALLMRec(ProductServable):
         asked, n = items[rows], self.config.tuning.n_candidates
         scores[rows] = order_by_titles(
             self._prompted, told.take(rows), asked, scores[rows],
-            last=had[np.indices(asked.shape)[0], asked].toarray() > 0, n=n, scoring=scoring,
+            in_history=had[np.indices(asked.shape)[0], asked].toarray() > 0, n=n, scoring=scoring,
         )  # fmt: skip
         return scores
 
@@ -337,7 +328,7 @@ class ALLMRec(ProductServable):
         """Return the same fitted model with another way of scoring; see ``ALLMRecConfig``.
 
         Raises:
-            ConfigError: no such way, or the LM cannot do it.
+            ConfigError: there is no such way.
             UnsupportedError: the model was fitted with "alignment", so it has no causal LM, or
                 ``scoring`` is "alignment", whose weights are others.
         """
