@@ -21,7 +21,7 @@ from warmstart.data.readers.table_files import SUFFIXES
 from warmstart.data.readers.tables import is_frame
 from warmstart.errors import DataError, DataWarning, UnsupportedError
 from warmstart.fitted import Fitted
-from warmstart.lists import known_items
+from warmstart.lists import checked_texts, known_items
 from warmstart.process import check_process
 
 _PAIRS_AT_ONCE = 2**16  # each has its own history: with 50 items, 26 MB of histories at once
@@ -110,6 +110,35 @@ class FoldsIn(ABC):
             )
         rows = np.unique(events.items)
         self._fold_in(rows, events.matrix(n_users, len(warm)).T.tocsr()[rows])
+
+
+class Converses(ABC):
+    """The ability to be asked in words, such as by the dialogue so far.
+
+    ``Recommender.recommend(texts=...)`` of such a method recognises the items that a text mentions,
+    unless histories are given: they are its history, and not listed again.
+    """
+
+    def mentioned_items(self, texts: Sequence[str]) -> list[list[ExternalId]]:
+        """Recognise the items that texts mention by their titles.
+
+        Args:
+            texts: what users say, such as dialogues so far.
+
+        Returns:
+            The ids of the items of each text, each once, in the order of their first mention.
+
+        Raises:
+            DataError: ``texts`` is not a list of strings.
+            NotFittedError: before ``fit`` or ``load``.
+            UnsupportedError: this process was forked from one that had used warmstart.
+        """
+        assert isinstance(self, Recommender)
+        check_process()
+        found = self._find_mentions(checked_texts("mentioned_items", texts))
+        assert found is not None, "a method that converses finds mentions"
+        ids = self.fitted.catalogue.item_ids
+        return [list(ids.take(found[query])) for query in range(len(found))]
 
 
 class Simulates(ABC):

@@ -221,6 +221,10 @@ class Recommender(ABC):
         weights = similar_users(positives, known)
         return score_by_similar_users(self._score_users, weights, items)
 
+    def _find_mentions(self, texts: Sequence[str]) -> Histories | None:
+        """Recognise the items that texts mention; None for a method that does not converse."""
+        return None
+
     @property
     def _folds_in_histories(self) -> bool:
         """Whether the model scores histories by itself, not by similar users."""
@@ -502,6 +506,8 @@ class Recommender(ABC):
             histories: the items that each user had, as external ids, oldest first; users need not
                 be known then. A known user's history replaces the one of the training data.
             texts: what each user says, such as the dialogue so far, for methods that answer texts.
+                Without ``histories``, a method that converses takes the items that it recognises
+                in a text as the history.
             control: what each list should be like besides relevant: one of ``{"n_genres": 5}``,
                 ``{"genres": ["Comedy", "Drama"]}``, ``{"calibrate": True}`` or
                 ``{"diversity": 0.3}``; see ``Control``.
@@ -538,6 +544,11 @@ class Recommender(ABC):
             fitted, users, histories, texts, on_unknown,
             personal=self.traits.personal, counts=self.counts_in_histories,
         )  # fmt: skip
+        if texts is not None and histories is None:
+            mentioned = self._find_mentions(requested.queries.texts or ())
+            if mentioned is not None:
+                queries = requested.queries.with_histories(mentioned)
+                requested = replace(requested, queries=queries)
         if control is not None:
             queries = requested.queries.with_control(as_control(control))
             requested = replace(requested, queries=queries)

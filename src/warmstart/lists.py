@@ -90,7 +90,7 @@ def requested_lists(
         labels = pl.Series(ids, dtype=pl.Int64 if fitted.user_ids.is_integer else pl.String)
         rows = fitted.user_ids.rows(ids)
     found = None if histories is None else _histories(fitted, histories, on_unknown)
-    said = None if texts is None else _texts(texts)
+    said = None if texts is None else checked_texts("recommend", texts)
     lengths = {
         name: len(column)
         for name, column in (("users", rows), ("histories", found), ("texts", said))
@@ -175,14 +175,19 @@ def _histories(fitted: Fitted, histories: Any, on_unknown: OnUnknown) -> Histori
     return Histories.from_lists(lists)
 
 
-def _texts(texts: Any) -> tuple[str, ...]:
+def checked_texts(place: str, texts: Any) -> tuple[str, ...]:
+    """Check the texts of queries.
+
+    Raises:
+        DataError: they are not a list of strings; the message begins with ``place``.
+    """
     if not _is_list(texts):
         raise DataError(
-            f"recommend: texts must be a list with one text for each query, got {shortened(texts)}"
+            f"{place}: texts must be a list with one text for each query, got {shortened(texts)}"
         )
     for number, text in enumerate(texts):
         if not isinstance(text, str):
-            raise DataError(f"recommend: texts[{number}] must be a string, got {shortened(text)}")
+            raise DataError(f"{place}: texts[{number}] must be a string, got {shortened(text)}")
     return tuple(texts)
 
 

@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy import sparse
 
-from warmstart.abilities import AddsItems
+from warmstart.abilities import AddsItems, Converses
 from warmstart.core import Recommender
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
@@ -427,6 +427,22 @@ class ProductServable(Servable):
 
     def cold_queries(self, states: QueryStates) -> ProductQueries:
         return self.warm_queries(states)
+
+
+class ServesConversations(Servable, Converses):
+    """A servable method that also answers texts: who asks in words becomes a state like any other.
+
+    Plain lists, by user or history, run no language model.
+    """
+
+    @abstractmethod
+    def conversation_states(self, texts: Sequence[str], histories: Histories) -> QueryStates:
+        """Return who asks in words, as this method scores items; runs the language models.
+
+        Args:
+            texts: the dialogue so far of each query; see ``data.dialogues``.
+            histories: the items that each mentions, oldest first; may be empty.
+        """
 
 
 def take_rows(rows: ItemRows, at: Any) -> ItemRows:

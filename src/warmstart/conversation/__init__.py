@@ -1,0 +1,1 @@
+"""Recommending in a conversation: the pieces of ``rta``."""
