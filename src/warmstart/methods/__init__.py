@@ -28,6 +28,7 @@ METHODS = {
     "cf_only": "warmstart.methods.cf_only:CFOnly",
     "coldllm": "warmstart.methods.coldllm:ColdLLM",
     "a_llmrec": "warmstart.methods.a_llmrec:ALLMRec",
+    "text_search": "warmstart.methods.text_search:TextSearch",
     "filterllm": "warmstart.methods.filterllm:FilterLLM",
 }
 

@@ -92,6 +92,9 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
         },
         "tuning": {**_PROMPTS, "lora": {"rank": 2}, "item_token": "backbone"},
     },
+    # English stop words include most of the words of the toy data.
+    "text_search": {},
+    "text_search/tfidf": {"kind": "tfidf", "stop_words": None},
     "coldllm": {"backbone": BACKBONE_SETTINGS["bpr"], **_FUNNEL},
     "coldllm/causal": {
         "backbone": BACKBONE_SETTINGS["ials"],
