@@ -27,6 +27,7 @@ METHODS = {
     "cf_only": "warmstart.methods.cf_only:CFOnly",
     "coldllm": "warmstart.methods.coldllm:ColdLLM",
     "a_llmrec": "warmstart.methods.a_llmrec:ALLMRec",
+    "rta": "warmstart.methods.rta:RTA",
     "filterllm": "warmstart.methods.filterllm:FilterLLM",
 }
 
