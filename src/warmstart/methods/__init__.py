@@ -16,6 +16,7 @@ METHODS = {
     "markov": "warmstart.methods.markov:Markov",
     "sasrec": "warmstart.methods.sasrec:SasRec",
     "gru4rec": "warmstart.methods.gru4rec:Gru4Rec",
+    "fism": "warmstart.methods.fism:Fism",
     "logistic_ctr": "warmstart.methods.logistic_ctr:LogisticCtr",
     "deepfm": "warmstart.methods.deepfm:DeepFM",
     "din": "warmstart.methods.din:DIN",
