@@ -3,7 +3,7 @@
 from pydantic import Field, model_validator
 
 from warmstart.backbones.next_item import NextItemConfig
-from warmstart.backbones.sequence.sasrec import SasRecConfig
+from warmstart.backbones.sequence.fism import FismConfig
 from warmstart.config import Config
 from warmstart.conversation.bias import BiasConfig
 from warmstart.conversation.co_mention import CoMentionConfig
@@ -32,7 +32,7 @@ class RTAConfig(Config):
     mentioned_texts: bool = True
     turns: int = Field(default=NEWEST_TURNS, ge=1)
     bias: BiasConfig = BiasConfig()
-    mentioned: NextItemConfig | None = SasRecConfig()
+    mentioned: NextItemConfig | None = FismConfig()
     co_mention: CoMentionConfig | None = CoMentionConfig()
     similar_requests: SimilarRequestsConfig | None = SimilarRequestsConfig()
     gate: GateConfig = GateConfig()
