@@ -29,6 +29,7 @@ METHODS = {
     "coldllm": "warmstart.methods.coldllm:ColdLLM",
     "a_llmrec": "warmstart.methods.a_llmrec:ALLMRec",
     "text_search": "warmstart.methods.text_search:TextSearch",
+    "rta": "warmstart.methods.rta:RTA",
     "filterllm": "warmstart.methods.filterllm:FilterLLM",
 }
 

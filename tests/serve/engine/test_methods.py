@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import warmstart as ws
+from tests.serve.encoding import encode_texts
 from tests.serve.engine.clicks import clicks_by, clicks_on
 from warmstart.artefact import read_manifest
 from warmstart.config import Config
@@ -13,7 +14,7 @@ from warmstart.data.queries import Queries
 from warmstart.lm import TextEncoder
 from warmstart.methods import METHODS, method
 from warmstart.servable import Servable
-from warmstart.serve.engine.encodings import encode_texts, pack
+from warmstart.serve.engine.encodings import pack
 from warmstart.serve.engine.index import Index
 from warmstart.serve.engine.lists import ListRequest, UnknownUserError
 from warmstart.serve.storage.records import Item, ItemState
