@@ -114,6 +114,11 @@ class Fixtures:
         return world_encoder(self.folder)
 
     @cached_property
+    def similarity_encoder(self) -> TextEncoder:
+        """One whose vectors of texts of one parity are similar, for methods that only compare."""
+        return world_encoder(self.folder / "similar", knows_words=True)
+
+    @cached_property
     def other_encoder(self) -> TextEncoder:
         """An encoder with other weights."""
         return world_encoder(self.folder / "other", seed=1)
@@ -142,7 +147,8 @@ class Fixtures:
         out.mkdir()
         cases = {n: c for n, c in self.cases.items() if c.reads_queries_with_lm == with_encoder}
         names = {name: name.replace("/", "-") for name in cases}
-        encoder = {"source": str(self.folder / "tiny-lm"), "cache": str(self.folder / "cache")}
+        folder = self.folder / "similar"  # that of ``similarity_encoder``
+        encoder = {"source": str(folder / "tiny-lm"), "cache": str(folder / "cache")}
         request = {
             "methods": {case.cls.name: _address(case.cls) for case in cases.values()},
             "models": {names[name]: str(case.saved) for name, case in cases.items()},
@@ -207,8 +213,9 @@ class Case:
     def models(self) -> LanguageModels:
         """The language models that the method needs."""
         needs, fixtures = self.new().needs, self.fixtures
+        encoder = "similarity_encoder" if self.reads_queries_with_lm else "encoder"
         return LanguageModels(
-            fixtures.encoder if "encoder" in needs else None,
+            getattr(fixtures, encoder) if "encoder" in needs else None,
             fixtures.causal if "causal" in needs else None,
         )
 
