@@ -91,6 +91,8 @@ from .methods.random import Random as Random
 from .methods.random import RandomConfig as RandomConfig
 from .methods.sasrec import SasRec as SasRec
 from .methods.text_ridge import TextRidge as TextRidge
+from .methods.text_search import TextSearch as TextSearch
+from .methods.text_search import TextSearchConfig as TextSearchConfig
 from .methods.text_to_vector import TextToVector as TextToVector
 from .methods.text_to_vector import TextToVectorConfig as TextToVectorConfig
 from .run import Run as Run

@@ -30,6 +30,7 @@ METHODS = {
     "a_llmrec": "warmstart.methods.a_llmrec:ALLMRec",
     "co_mention": "warmstart.methods.co_mention:CoMention",
     "nbcrs": "warmstart.methods.nbcrs:NBCRS",
+    "text_search": "warmstart.methods.text_search:TextSearch",
     "rta": "warmstart.methods.rta:RTA",
     "filterllm": "warmstart.methods.filterllm:FilterLLM",
 }

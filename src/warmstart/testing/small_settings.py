@@ -100,6 +100,9 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "co_mention": {},
     "nbcrs": {"neighbours": 20},
     "rta/text": {"mentioned": _RECOMMENDER, "bias": {"steps": 50}},
+    # English stop words include most of the words of the toy data.
+    "text_search": {},
+    "text_search/tfidf": {"kind": "tfidf", "stop_words": None},
     "coldllm": {"backbone": BACKBONE_SETTINGS["bpr"], **_FUNNEL},
     "coldllm/causal": {
         "backbone": BACKBONE_SETTINGS["ials"],
