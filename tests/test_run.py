@@ -159,8 +159,7 @@ def test_stages_are_logged(caplog, monkeypatch):
     assert re.fullmatch(r"encode: \d+\.\d\d s", caplog.messages[1])
 
 
-def test_rows_that_were_computed_are_not_computed_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "_ROWS_AT_ONCE", 4)
+def test_rows_that_were_computed_are_not_computed_again(tmp_path):
     asked = []
 
     def compute(some):
@@ -170,8 +169,8 @@ def test_rows_that_were_computed_are_not_computed_again(tmp_path, monkeypatch):
         return some[:, None].astype(np.float32) * [1, 2]
 
     with pytest.raises(KeyboardInterrupt):
-        run_module.resumable_rows(compute, 10, tmp_path)
-    found = run_module.resumable_rows(compute, 10, tmp_path)
+        run_module.resumable_rows(compute, 10, tmp_path, at_once=4)
+    found = run_module.resumable_rows(compute, 10, tmp_path, at_once=4)
     np.testing.assert_array_equal(found, np.arange(10)[:, None] * [1, 2])
     assert asked == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [8, 9]]
     assert run_module.resumable_rows(lambda some: np.zeros((len(some), 2)), 0, None).shape == (0, 2)

@@ -73,21 +73,27 @@ class Run:
 
 
 def resumable_rows(
-    compute: Callable[[np.ndarray], np.ndarray], n: int, folder: Path | None
+    compute: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    folder: Path | None,
+    *,
+    at_once: int = _ROWS_AT_ONCE,
 ) -> np.ndarray:
     """Compute the rows of a long table in blocks, and keep each that is finished.
 
     Args:
-        compute: returns the rows of some positions, int64: float32, shape (positions, width).
+        compute: returns the rows of some positions, int64: an array of one type, shape
+            (positions, width).
         n: number of rows.
         folder: of the stage, so that an interrupted run goes on from there; None keeps nothing.
+        at_once: rows of a block: what an interruption can lose. A stage always has the same.
 
     Returns:
-        float32, shape (n, width).
+        All rows, shape (n, width).
     """
     blocks = []
-    for begin in range(0, max(n, 1), _ROWS_AT_ONCE):
-        end = min(begin + _ROWS_AT_ONCE, n)
+    for begin in range(0, max(n, 1), at_once):
+        end = min(begin + at_once, n)
         path = None if folder is None else folder / f"rows-{begin}.npy"
         if path is not None and path.exists():
             blocks.append(np.load(path))

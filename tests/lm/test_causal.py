@@ -62,7 +62,7 @@ def test_likelihoods_of_many_continuations_come_in_parts(
 ):
     whole = model.log_likelihoods(prompts, continuations)
     monkeypatch.setattr("warmstart.lm.causal._CACHE_AT_ONCE", 1)
-    monkeypatch.setattr("warmstart.lm.causal._LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr("warmstart.lm.causal.LOGITS_AT_ONCE", 1)
     for values, expected in zip(model.log_likelihoods(prompts, continuations), whole, strict=True):
         np.testing.assert_allclose(values, expected, rtol=1e-5)
 

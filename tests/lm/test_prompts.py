@@ -76,3 +76,18 @@ def test_slots_count_as_tokens(lm):
     found = tokenize_prompts(lm, [[Slots(2), Text("red")]])
     assert (found.ids[0] == SLOT).sum() == 2
     assert found.ids[0].dtype == np.int32
+
+
+def test_what_users_write_has_no_special_tokens(lm):
+    tokenizer = lm.tokenizer
+    names = [name for name in tokenizer.all_special_tokens if name != tokenizer.unk_token]
+    special = set(tokenizer.convert_tokens_to_ids(names))
+    assert special
+    said = f"red {' '.join(names)} book"
+    (plain,) = tokenize_prompts(lm, [[Text("old"), Text(said, plain=True), Text("film")]]).ids
+    (read,) = tokenize_prompts(lm, [[Text("old"), Text(said), Text("film")]]).ids
+    opening = len(tokenize_prompts(lm, [[Text("old")]]).ids[0]) - 1
+    assert not special & set(plain[opening:].tolist())
+    assert special <= set(read[opening:].tolist())
+    assert words(lm, plain[opening:]).startswith("old red")
+    assert words(lm, plain[opening:]).endswith("book film")

@@ -44,7 +44,6 @@ def test_scoring_does_not_change_what_is_trained(case, tmp_path):
 
 def test_vectors_of_users_are_resumed_in_blocks(case, tmp_path, monkeypatch):
     """A fit that is interrupted among the users computes only the others again."""
-    monkeypatch.setattr(run_module, "_ROWS_AT_ONCE", 10)
     read = run_module.resumable_rows
     asked = []
 
@@ -58,7 +57,7 @@ def test_vectors_of_users_are_resumed_in_blocks(case, tmp_path, monkeypatch):
 
     def interrupted(compute, n, folder):
         monkeypatch.setattr(ALLMRec, "_rows_of", counted)
-        return read(compute, n, folder)
+        return read(compute, n, folder, at_once=10)
 
     monkeypatch.setattr(a_llmrec, "resumable_rows", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -26,7 +26,7 @@ from warmstart.process import check_process
 
 Progress: TypeAlias = Callable[[int, int], None]
 
-_LOGITS_AT_ONCE = 2**24  # 64 MB in float32
+LOGITS_AT_ONCE = 2**24  # 64 MB in float32
 _CACHE_AT_ONCE = 2**28  # bytes of keys and values of one batch of continuations
 
 
@@ -376,7 +376,7 @@ class CausalLM:
         Returns:
             float32, shape (positions,).
         """
-        size = max(1, _LOGITS_AT_ONCE // self.n_tokens)
+        size = max(1, LOGITS_AT_ONCE // self.n_tokens)
         found = [
             -functional.cross_entropy(self.logits(part), wanted, reduction="none")
             for part, wanted in zip(states.split(size), targets.split(size), strict=True)

@@ -4,7 +4,7 @@ A slot ("soft token") is a place whose input vector is not that of a word but is
 projected vector of an item. In token ids it stands as ``SLOT``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -28,11 +28,14 @@ class Text:
             the last ones; None keeps all.
         max_tokens: the piece is cut to this length in any case, at ``cut`` or, if that is None, at
             its end.
+        plain: read the names of special tokens, such as <|im_end|>, as any other words. For what
+            users and catalogues write, which must not end a text or a turn.
     """
 
     text: str
     cut: Literal["start", "end"] | None = None
     max_tokens: int | None = None
+    plain: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
@@ -87,13 +90,13 @@ def tokenize_prompts(
                     f"prompt {number}: got {shortened(piece)}; allowed: a list of Text and Slots"
                 )
     limit = lm.spec.max_tokens if limit is None else limit
-    texts = [piece.text for prompt in prompts for piece in prompt if isinstance(piece, Text)]
-    tokens = iter(token_ids(lm, texts, special=False))
+    tokens = {plain: _tokens(lm, prompts, plain) for plain in (False, True)}
     opening = opening_ids(lm)
     rows, n_cut = [], 0
     for number, prompt in enumerate(prompts):
         parts = [
-            [SLOT] * piece.number if isinstance(piece, Slots) else next(tokens) for piece in prompt
+            [SLOT] * piece.number if isinstance(piece, Slots) else next(tokens[piece.plain])
+            for piece in prompt
         ]
         whole = sum(map(len, parts))
         parts = [_shortest(part, piece) for part, piece in zip(parts, prompt, strict=True)]
@@ -135,6 +138,15 @@ def opening_ids(lm: LanguageModel) -> list[int]:
     """The special tokens that open a text; none for most causal LMs."""
     (bare,), (marked,) = (token_ids(lm, ["a"], special=special) for special in (False, True))
     return marked[: marked.index(bare[0])] if bare and bare[0] in marked else []
+
+
+def _tokens(
+    lm: LanguageModel, prompts: Sequence[Sequence[Piece]], plain: bool
+) -> Iterator[list[int]]:
+    """The tokens of the texts that are read plainly, or of those that are not, in order."""
+    pieces = (piece for prompt in prompts for piece in prompt if isinstance(piece, Text))
+    texts = [piece.text for piece in pieces if piece.plain == plain]
+    return iter(token_ids(lm, texts, special=False, plain=plain))
 
 
 def _shortest(part: list[int], piece: Piece) -> list[int]:

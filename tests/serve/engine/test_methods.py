@@ -51,13 +51,14 @@ MODELS = {
     "item_knn": lambda: ws.ItemKNN(neighbours=40),
     "sasrec": lambda: ws.SasRec(width=8, epochs=2, heads=1),
     "gru4rec": lambda: ws.Gru4Rec(width=8, epochs=2),
+    "fism": lambda: ws.Fism(width=8, epochs=2),
     "coldllm[bpr]": lambda: ws.ColdLLM(
         backbone=BPR, filter={"signals": "content", "ridge": RIDGE}, judge=None
     ),
 }
 FOLDS_IN = {name for name in MODELS if "bpr" not in name}
 WITHOUT_TEXTS = sorted(
-    name for name in MODELS if name.startswith(("cf_only", "item_knn", "sasrec", "gru4rec"))
+    name for name in MODELS if name.startswith(("cf_only", "item_knn", "sasrec", "gru4rec", "fism"))
 )
 
 
