@@ -1,12 +1,15 @@
 """A small method that can be asked in words: texts are compared by the encoder of the items."""
 
 from collections.abc import Callable
+from contextlib import contextmanager
 
 import numpy as np
+import pytest
 
-from warmstart.abilities import Converses
+import warmstart as ws
 from warmstart.conversation.query_texts import newest_turns
 from warmstart.conversation.title_mentions import TitleMentions
+from warmstart.methods import METHODS
 from warmstart.methods.content_mean import ContentMean
 from warmstart.servable import QueryStates, ServesConversations
 
@@ -31,4 +34,22 @@ class TalkMean(ContentMean, ServesConversations):
         return QueryStates(len(texts), ((states, None),))
 
 
-assert issubclass(TalkMean, Converses)
+@contextmanager
+def known_method():
+    """``talk_mean`` can be loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, TalkMean.name, f"{TalkMean.__module__}:{TalkMean.__qualname__}")
+        yield
+
+
+def fit_and_save(data, lm_folder, folder):
+    """Fit it, and save it in a folder."""
+    lm = ws.load_encoder(ws.LMConfig(source=str(lm_folder)), use_cache=False)
+    return TalkMean().fit(data, encoder=lm).save(folder)
+
+
+def say(*texts, **options):
+    """The body of a request: messages of the user and of the system in turn."""
+    speakers = ("user", "system") * len(texts)
+    messages = [{"speaker": who, "text": text} for who, text in zip(speakers, texts, strict=False)]
+    return {"messages": messages, **options}

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Request
 
-from warmstart.data.dialogues import SPEAKERS
-from warmstart.data.splits.dialogue_split import turns_as_text
+from warmstart.data.dialogues import dialogue_text
 from warmstart.serve.api.access import GuardedRoute, MayRecommend, TheService
 from warmstart.serve.api.list_options import check_k, list_options
 from warmstart.serve.api.problems import Problem, error_responses
@@ -62,5 +60,4 @@ async def converse(
 
 
 def _text(body: Converse) -> str:
-    speakers = np.array([SPEAKERS.index(one.speaker) for one in body.messages])
-    return turns_as_text(speakers, tuple(one.text for one in body.messages))
+    return dialogue_text([(one.speaker, one.text) for one in body.messages])

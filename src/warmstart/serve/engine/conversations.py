@@ -71,7 +71,7 @@ class Conversations:
         """Make a list for a conversation.
 
         Args:
-            text: its turns, as ``data.splits.dialogue_split.turns_as_text`` writes them.
+            text: its turns, as ``data.dialogues.dialogue_text`` writes them.
             request: the list; its ``history`` has further items of the user, who is unknown. These
                 and the mentioned items are not in the list.
 
