@@ -75,7 +75,8 @@ def best_titles(
     whole_number("best_titles", "k", k, low=1)
     whole_number("best_titles", "beam", beam, low=1)
     _check(model, prompts, trie, end, left_out)
-    model.check_memory("lists of titles", prompts, beam * trie.longest, cached=True)
+    n_read = min(beam, len(trie.order)) * trie.longest
+    model.check_memory("lists of titles", prompts, n_read, cached=True)
     items = np.full((len(prompts), k), -1, np.int64)
     scores = np.full((len(prompts), k), -np.inf, np.float32)
     done = 0
