@@ -27,6 +27,7 @@ METHODS = {
     "cf_only": "warmstart.methods.cf_only:CFOnly",
     "coldllm": "warmstart.methods.coldllm:ColdLLM",
     "a_llmrec": "warmstart.methods.a_llmrec:ALLMRec",
+    "lm_ranking": "warmstart.methods.lm_ranking:LMRanking",
     "filterllm": "warmstart.methods.filterllm:FilterLLM",
 }
 

@@ -41,6 +41,12 @@ _ALIGNED = {
     "tuning": _PROMPTS,
 }
 
+# Without words after the dialogue: the state of a tiny LM depends mostly on the last few words.
+_DIALOGUES = {
+    **{"introduction": "", "question": "", "list_start": "", "title_tokens": 6},
+    **{"page_introduction": "", "page_question": ""},
+}
+
 METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "random": {},
     "popular": {},
@@ -91,6 +97,7 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
         },
         "tuning": {**_PROMPTS, "lora": {"rank": 2}, "item_token": "backbone"},
     },
+    "lm_ranking": {"depth": 500, "beam": 500, "prompts": _DIALOGUES},
     "coldllm": {"backbone": BACKBONE_SETTINGS["bpr"], **_FUNNEL},
     "coldllm/causal": {
         "backbone": BACKBONE_SETTINGS["ials"],
