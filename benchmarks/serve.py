@@ -269,8 +269,9 @@ def memory(process: subprocess.Popen) -> str:
 
 def fill(store_url: str, model: Path, encoder: str, n_items: int) -> None:
     """Fill a store with encoded items, without the service."""
+    from warmstart.data.readers.item_records import catalogue_of_records
     from warmstart.serve.engine.deployment import Loader
-    from warmstart.serve.engine.encodings import encode_texts, pack
+    from warmstart.serve.engine.encodings import encode_items, pack
     from warmstart.serve.settings import Settings
     from warmstart.serve.storage import tables
     from warmstart.serve.storage.store import Store
@@ -281,7 +282,8 @@ def fill(store_url: str, model: Path, encoder: str, n_items: int) -> None:
     )
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(WORDS, 8)) for _ in range(512)]
-    examples = [one.encoding for one in encode_texts(loaded, texts)]
+    catalogue = catalogue_of_records([{}] * len(texts), texts, loaded.fitted.catalogue)
+    examples = [one.encoding for one in encode_items(loaded, catalogue)]
     now = datetime.now(UTC)
 
     def different(encoding: dict[str, Any]) -> bytes:

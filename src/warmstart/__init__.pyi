@@ -12,6 +12,7 @@ from .backbones.ials import IalsConfig as IalsConfig
 from .backbones.imported import ImportedConfig as ImportedConfig
 from .backbones.lightgcn import LightGcnConfig as LightGcnConfig
 from .backbones.ngcf import NgcfConfig as NgcfConfig
+from .backbones.sequence.fism import FismConfig as FismConfig
 from .backbones.sequence.gru4rec import Gru4RecConfig as Gru4RecConfig
 from .backbones.sequence.sasrec import SasRecConfig as SasRecConfig
 from .config import Config as Config
@@ -77,6 +78,7 @@ from .methods.ease_text import EaseText as EaseText
 from .methods.ease_text import EaseTextConfig as EaseTextConfig
 from .methods.filterllm import FilterLLM as FilterLLM
 from .methods.filterllm import FilterLLMConfig as FilterLLMConfig
+from .methods.fism import Fism as Fism
 from .methods.gru4rec import Gru4Rec as Gru4Rec
 from .methods.item_knn import ItemKNN as ItemKNN
 from .methods.item_knn import ItemKNNConfig as ItemKNNConfig

@@ -112,7 +112,7 @@ class FoldsIn(ABC):
         self._fold_in(rows, events.matrix(n_users, len(warm)).T.tocsr()[rows])
 
 
-class Converses(ABC):
+class Converses:
     """The ability to be asked in words, such as by the dialogue so far.
 
     ``Recommender.recommend(texts=...)`` of such a method recognises the items that a text mentions,

@@ -5,7 +5,7 @@ its score apart:
 
     who asks          user_states, history_states ──▶ QueryStates
     warm items        warm_items ───────────────────▶ score_warm           learned by the fit
-    cold items        encode_items, cold_rows ──────▶ score_item_rows      from the text, calibrated
+    cold items        encode_items, cold_rows ──────▶ score_item_rows      from text and attributes
     items with clicks observed_rows ────────────────▶ score_observed_rows  from clicks since the fit
 
 ``Recommender.score`` of such a method combines the same parts, so there is one formula of the cold
@@ -30,6 +30,7 @@ from scipy import sparse
 
 from warmstart.abilities import AddsItems, Converses
 from warmstart.core import Recommender
+from warmstart.data.catalogue import Catalogue
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.item_search import SMALLEST, ItemSearch, Side
@@ -39,7 +40,7 @@ from warmstart.retrieval.table import VectorTable
 from warmstart.similar_users import SimilarUsers
 
 ItemEncoding: TypeAlias = dict[str, np.ndarray]
-"""What a store keeps of some texts: arrays with one row per text, from which ``item_rows`` follows
+"""What a store keeps of some items: arrays with one row per item, from which ``item_rows`` follows
 without a language model. "vectors" are the text vectors, of width 0 for a method without a text
 model; "audience" and "probabilities", if present, are the likely users."""
 
@@ -144,15 +145,13 @@ class Servable(Recommender, AddsItems):
     def _score_warm(self, states: Any, items: Any) -> np.ndarray:
         """As ``score_warm``, for states of the method itself."""
 
-    def encode_items(
-        self, texts: Sequence[str], *, audience: int = 0
-    ) -> tuple[ItemEncoding, ItemRows]:
+    def encode_items(self, items: Catalogue, *, audience: int = 0) -> tuple[ItemEncoding, ItemRows]:
         """Encode new items: all that needs a language model, and what follows from it.
 
         The default is that of a method without a text model.
 
         Args:
-            texts: texts of the items.
+            items: the items, with the columns of the fit's catalogue; their ids tell nothing.
             audience: number of likely users of each item to add to the encoding, the likeliest
                 first: "audience" (int32 row numbers) and "probabilities" (float32, in (0, 1]). A
                 method that does not simulate users adds none.
@@ -160,7 +159,7 @@ class Servable(Recommender, AddsItems):
         Returns:
             The encoding of the items, and their ``item_rows``.
         """
-        encoding = {"vectors": np.zeros((len(texts), 0), np.float32)}
+        encoding = {"vectors": np.zeros((len(items), 0), np.float32)}
         return encoding, self.item_rows(encoding)
 
     def item_rows(self, encoding: ItemEncoding) -> ItemRows:

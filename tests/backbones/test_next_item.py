@@ -12,7 +12,7 @@ from warmstart.backbones.sequence import build_sequence
 from warmstart.data.histories import Histories
 from warmstart.errors import DataError
 
-KINDS = ["sasrec", "gru4rec", "bpr", "ials", "lightgcn"]
+KINDS = ["sasrec", "gru4rec", "fism", "bpr", "ials", "lightgcn"]
 
 
 @pytest.fixture(scope="module")

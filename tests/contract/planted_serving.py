@@ -22,12 +22,12 @@ class ServedParity(Parity, Servable, FoldsIn):
     def _score_warm(self, states, items):
         return np.outer(states, items).astype(np.float32)
 
-    def encode_items(self, texts, *, audience=0):
-        encoding = {"vectors": self._parity(texts)[:, None]}
+    def encode_items(self, items, *, audience=0):
+        encoding = {"vectors": self._parity(items.texts)[:, None]}
         if audience:
-            events = self.simulate_texts(texts, audience)
-            encoding["audience"] = events.users.reshape(len(texts), audience)
-            encoding["probabilities"] = events.weights.reshape(len(texts), audience)
+            events = self.simulate_texts(items.texts, audience)
+            encoding["audience"] = events.users.reshape(len(items), audience)
+            encoding["probabilities"] = events.weights.reshape(len(items), audience)
         return encoding, self.item_rows(encoding)
 
     def item_rows(self, encoding):
@@ -106,9 +106,42 @@ class RestoresOtherRows(ServedParity):
     def item_rows(self, encoding):
         return {"parity": np.round(encoding["vectors"][:, 0])}
 
-    def encode_items(self, texts, *, audience=0):
-        encoding, _ = super().encode_items(texts, audience=audience)
+    def encode_items(self, items, *, audience=0):
+        encoding, _ = super().encode_items(items, audience=audience)
         return encoding, {"parity": encoding["vectors"][:, 0]}
+
+
+class ServesGenres(ServedParity):
+    """Correct: the first genre of a new item adds to its score."""
+
+    def _add_items(self, items):
+        self._items = np.concatenate([self._items, self._parity_of(items)])
+
+    def _parity_of(self, items):
+        even = items.attribute("genres").matrix_of(["Even"]).toarray()[:, 0]
+        return self._parity(items.texts) + np.where(even, np.float32(0.2), np.float32(-0.2))
+
+    def encode_items(self, items, *, audience=0):
+        encoding, _ = super().encode_items(items, audience=audience)
+        encoding["vectors"] = self._parity_of(items)[:, None]
+        return encoding, self.item_rows(encoding)
+
+
+class ServesTextsOnly(ServesGenres):
+    """What the service scores knows nothing of the genres."""
+
+    def encode_items(self, items, *, audience=0):
+        return ServedParity.encode_items(self, items, audience=audience)
+
+
+class EncodesIds(ServedParity):
+    """The id of a new item changes its encoding."""
+
+    def encode_items(self, items, *, audience=0):
+        encoding, _ = super().encode_items(items, audience=audience)
+        known = [str(name).startswith("item/") for name in items.item_ids.values]
+        encoding["vectors"] *= np.where(known, 1, 0.5)[:, None].astype(np.float32)
+        return encoding, self.item_rows(encoding)
 
 
 class RowsDependOnBatch(ServedParity):
@@ -125,10 +158,10 @@ class ClicksCountAgainst(ServedParity):
 class AudienceOfOthers(ServedParity):
     """The likely users are those of the other parity."""
 
-    def encode_items(self, texts, *, audience=0):
-        encoding, rows = super().encode_items(texts, audience=audience)
+    def encode_items(self, items, *, audience=0):
+        encoding, rows = super().encode_items(items, audience=audience)
         if audience:
-            others, _ = super().encode_items(texts[::-1][1:] + texts[-1:], audience=audience)
+            others, _ = super().encode_items(items.take(-np.arange(len(items))), audience=audience)
             encoding["audience"] = others["audience"]
         return encoding, rows
 

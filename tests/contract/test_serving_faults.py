@@ -12,6 +12,8 @@ FAULTS = [
     (planted.ServesOtherWarmScores, "abilities_serve_the_scores_of_the_library"),
     (planted.ServesProductsOnAnotherScale, "abilities_serve_products_that_are_scores"),
     (planted.RestoresOtherRows, "abilities_serve_the_scores_of_the_library"),
+    (planted.ServesTextsOnly, "abilities_serve_the_scores_of_the_library"),
+    (planted.EncodesIds, "abilities_serve_the_scores_of_the_library"),
     (planted.RowsDependOnBatch, "abilities_serve_an_item_alone_as_among_others"),
     (planted.ClicksCountAgainst, "abilities_serve_clicks_to_similar_users"),
     (planted.AudienceOfOthers, "abilities_serve_likely_users"),
@@ -22,7 +24,10 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("cls", [planted.ServedParity, planted.ServesProducts])
+SOUND = [planted.ServedParity, planted.ServesProducts, planted.ServesGenres]
+
+
+@pytest.mark.parametrize("cls", SOUND)
 def test_a_sound_method_passes_all(cls, tmp_path):
     run_contract(cls, folder=tmp_path)
 

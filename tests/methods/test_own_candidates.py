@@ -13,6 +13,7 @@ MODELS = {
     "item_knn": ws.ItemKNN,
     "sasrec": lambda: ws.SasRec(width=8, epochs=2),
     "gru4rec": lambda: ws.Gru4Rec(width=8, epochs=2),
+    "fism": lambda: ws.Fism(width=8, epochs=2),
     "cf_only[bpr]": lambda: ws.CFOnly(backbone={"kind": "bpr", "width": 8, "epochs": 2}),
     "cf_only[ease]": lambda: ws.CFOnly(backbone={"kind": "ease", "l2": 5.0}),
     "popular": ws.Popular,

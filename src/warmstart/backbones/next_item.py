@@ -19,6 +19,7 @@ from warmstart.backbones.imported import ImportedConfig
 from warmstart.backbones.lightgcn import LightGcnConfig
 from warmstart.backbones.ngcf import NgcfConfig
 from warmstart.backbones.sequence import SequenceBackbone, build_sequence
+from warmstart.backbones.sequence.fism import FismConfig
 from warmstart.backbones.sequence.gru4rec import Gru4RecConfig
 from warmstart.backbones.sequence.sasrec import SasRecConfig
 from warmstart.config import default_kind
@@ -31,6 +32,7 @@ NextItemConfig: TypeAlias = Annotated[
     Annotated[
         SasRecConfig
         | Gru4RecConfig
+        | FismConfig
         | BprConfig
         | IalsConfig
         | LightGcnConfig
@@ -68,7 +70,7 @@ def fit_next_item(
     Returns:
         The model, and the settings that validation chose.
     """
-    if isinstance(config, SasRecConfig | Gru4RecConfig):
+    if isinstance(config, SasRecConfig | Gru4RecConfig | FismConfig):
         sequence = fit_sequence(config, data, context)
         return sequence, sequence.choices
     backbone = fit_backbone(config, data, context)
@@ -97,7 +99,7 @@ def restore_next_item(
     Raises:
         ArtefactError: an array is missing or has another shape.
     """
-    if isinstance(config, SasRecConfig | Gru4RecConfig):
+    if isinstance(config, SasRecConfig | Gru4RecConfig | FismConfig):
         return build_sequence(config).restore(state)
     backbone = build(config).restore(state)
     assert isinstance(backbone, FactorBackbone)

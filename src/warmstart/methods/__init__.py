@@ -16,6 +16,7 @@ METHODS = {
     "markov": "warmstart.methods.markov:Markov",
     "sasrec": "warmstart.methods.sasrec:SasRec",
     "gru4rec": "warmstart.methods.gru4rec:Gru4Rec",
+    "fism": "warmstart.methods.fism:Fism",
     "logistic_ctr": "warmstart.methods.logistic_ctr:LogisticCtr",
     "deepfm": "warmstart.methods.deepfm:DeepFM",
     "din": "warmstart.methods.din:DIN",
@@ -28,6 +29,7 @@ METHODS = {
     "coldllm": "warmstart.methods.coldllm:ColdLLM",
     "a_llmrec": "warmstart.methods.a_llmrec:ALLMRec",
     "lm_ranking": "warmstart.methods.lm_ranking:LMRanking",
+    "rta": "warmstart.methods.rta:RTA",
     "filterllm": "warmstart.methods.filterllm:FilterLLM",
 }
 

@@ -235,12 +235,10 @@ class ALLMRec(ProductServable):
     def _history_states(self, histories: Histories, similar: SimilarUsers) -> np.ndarray:
         return self._rows_of(histories)
 
-    def encode_items(
-        self, texts: Sequence[str], *, audience: int = 0
-    ) -> tuple[ItemEncoding, ItemRows]:
-        encoding = {"vectors": self._encode(texts)}
+    def encode_items(self, items: Catalogue, *, audience: int = 0) -> tuple[ItemEncoding, ItemRows]:
+        encoding = {"vectors": self._encode(items.texts)}
         if self._prompts_lm:
-            encoding["text_states"] = self._reader.encode(texts)
+            encoding["text_states"] = self._reader.encode(items.texts)
         return encoding, self.item_rows(encoding)
 
     def item_rows(self, encoding: ItemEncoding) -> ItemRows:
@@ -382,7 +380,7 @@ class ALLMRec(ProductServable):
         return encode_with_adapter(lm, config.lora, self._adapter, texts, whole=whole)
 
     def _add_items(self, items: Catalogue) -> None:
-        encoding, rows = self.encode_items(items.texts)
+        encoding, rows = self.encode_items(items)
         self._items = self._items.extended(encoding["vectors"])
         states = encoding.get("text_states", np.zeros((len(items), 0), np.float32))
         self._text_states = np.concatenate([self._text_states, states])

@@ -8,8 +8,6 @@ the language model's vectors. Where texts name kinds of things, as titles of pro
 new items better than regressions from texts to vectors (docs/results.md).
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from warmstart.config import Config
@@ -58,10 +56,8 @@ class ContentMean(ProductServable):
         """Mean vectors over the different items of each history; zeros for an empty one."""
         return histories.mean(self._texts.rows)
 
-    def encode_items(
-        self, texts: Sequence[str], *, audience: int = 0
-    ) -> tuple[ItemEncoding, ItemRows]:
-        encoding = {"vectors": self._texts.encode(texts)}
+    def encode_items(self, items: Catalogue, *, audience: int = 0) -> tuple[ItemEncoding, ItemRows]:
+        encoding = {"vectors": self._texts.encode(items.texts)}
         return encoding, self.item_rows(encoding)
 
     def item_rows(self, encoding: ItemEncoding) -> ItemRows:

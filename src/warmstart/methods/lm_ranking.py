@@ -1,4 +1,4 @@
-"""lm_ranking: the titles that a causal LM itself finds likeliest after a dialogue; nothing is trained.
+"""lm_ranking: the titles that a causal LM finds likeliest after a dialogue; nothing is trained.
 
     score = log p(title and its end | dialogue, question, "1.")
 
@@ -8,7 +8,8 @@ Recommenders", CIKM 2023, arXiv 2308.10053, lets the model write and matches wha
 the slow ranking that reindexing learns from (``conversation.reindex``), and its rival.
 
 The best titles are found by a search in the trie of titles. All other items share one score below
-theirs. Mentioned items take no place of the search: their likelihoods are computed one by one.
+theirs. Mentioned items take no place of the search: their likelihoods are computed one by one, as
+those of all items are where ``depth`` reaches to the end of the catalogue.
 """
 
 import numpy as np
@@ -66,42 +67,60 @@ class LMRanking(ConversationRecommender):
         texts = queries.texts or ("",) * len(queries)
         if not len(texts):
             return np.zeros((0, len(items)), np.float32)
-        config, causal = self.config, CausalLM(self._reference.lm)
-        prompts = DialoguePrompts(causal.lm, config.prompts)
-        titles = prompts.titles(self.fitted.catalogue.names)
+        causal = CausalLM(self._reference.lm)
+        prompts = DialoguePrompts(causal.lm, self.config.prompts)
         asked = prompts.of_dialogues(texts)
+        titles = prompts.titles(self.fitted.catalogue.names)
+        every = Histories.from_lists([np.arange(len(titles))] * len(texts))
+        if self.config.depth >= len(titles):
+            scores = np.empty((len(texts), len(titles)), np.float32)
+            self._score_each(scores, causal, asked, titles, prompts.end, every)
+            return scores[:, items]
         mentioned = queries.histories or Histories.from_lists([[]] * len(texts))
-        best = best_titles(
-            causal, asked, Trie(titles), k=min(config.depth, len(titles)), end=prompts.end,
-            beam=config.beam, per_token=config.per_token, left_out=mentioned,
-        )  # fmt: skip
-        scores = np.full((len(texts), len(titles)), -np.inf, np.float32)
-        rows, places = np.nonzero(best.items >= 0)
-        scores[rows, best.items[rows, places]] = best.scores[rows, places]
-        lowest = np.where(np.isfinite(scores), scores, np.inf).min(axis=1)
-        rest = np.where(np.isfinite(lowest), lowest - 1, -1).astype(np.float32)
-        scores = np.where(np.isfinite(scores), scores, rest[:, None])
-        told = [[*ids, prompts.end] for ids in titles]
-        self._score_mentioned(scores, causal, asked, told, mentioned)
+        scores = self._searched(causal, asked, titles, prompts.end, mentioned)
+        self._score_each(scores, causal, asked, titles, prompts.end, mentioned)
         return scores[:, items]
 
-    def _score_mentioned(
+    def _searched(
+        self,
+        causal: CausalLM,
+        asked: TokenizedTexts,
+        titles: list[list[int]],
+        end: int,
+        mentioned: Histories,
+    ) -> np.ndarray:
+        """Scores of the best titles, and one score for the rest: float32, (queries, n_items)."""
+        config = self.config
+        best = best_titles(
+            causal, asked, Trie(titles), k=config.depth, end=end, beam=config.beam,
+            per_token=config.per_token, left_out=mentioned,
+        )  # fmt: skip
+        lowest = np.where(best.items >= 0, best.scores, np.inf).min(axis=1)
+        rest = np.where(np.isfinite(lowest), lowest - 1, 0).astype(np.float32)
+        scores = np.repeat(rest[:, None], len(titles), axis=1)
+        rows, places = np.nonzero(best.items >= 0)
+        scores[rows, best.items[rows, places]] = best.scores[rows, places]
+        return scores
+
+    def _score_each(
         self,
         scores: np.ndarray,
         causal: CausalLM,
         asked: TokenizedTexts,
-        told: list[list[int]],
-        mentioned: Histories,
+        titles: list[list[int]],
+        end: int,
+        chosen: Histories,
     ) -> None:
-        """Put the likelihoods of mentioned items, ``told`` with their ends, into the scores."""
-        rows = np.flatnonzero(mentioned.lengths)
-        if not len(rows):
+        """Put the likelihoods of chosen items of each query into the scores, one by one."""
+        rows = np.flatnonzero(chosen.lengths).tolist()
+        if not rows:
             return
         prompts = TokenizedTexts(tuple(asked.ids[row] for row in rows), asked.pad_id, 0)
-        items = [np.unique(mentioned[row]) for row in rows.tolist()]
-        found = causal.log_likelihoods(prompts, [[told[item] for item in own] for own in items])
-        for row, own, values in zip(rows.tolist(), items, found, strict=True):
-            lengths = [len(told[item]) if self.config.per_token else 1 for item in own]
+        items = [np.unique(chosen[row]) for row in rows]
+        told = [[[*titles[item], end] for item in own] for own in items]
+        found = causal.log_likelihoods(prompts, told)
+        for row, own, ids, values in zip(rows, items, told, found, strict=True):
+            lengths = [len(tokens) if self.config.per_token else 1 for tokens in ids]
             scores[row, own] = values / lengths
 
     def _add_items(self, items: Catalogue) -> None:

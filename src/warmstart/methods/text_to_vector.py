@@ -8,8 +8,6 @@ with text vectors as attributes. The simple rival of the methods that simulate u
 fold it in: the space is the same, so its vectors too fit into a search that is in production.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from pydantic import Field
 from scipy import sparse
@@ -98,17 +96,15 @@ class TextToVector(HybridRecommender):
         """Unit text vectors of the catalogue, float32, shape (n_items, width)."""
         return self._texts.rows
 
-    def encode_items(
-        self, texts: Sequence[str], *, audience: int = 0
-    ) -> tuple[ItemEncoding, ItemRows]:
-        encoding = {"vectors": self._texts.encode(texts)}
+    def encode_items(self, items: Catalogue, *, audience: int = 0) -> tuple[ItemEncoding, ItemRows]:
+        encoding = {"vectors": self._texts.encode(items.texts)}
         return encoding, self.item_rows(encoding)
 
     def item_rows(self, encoding: ItemEncoding) -> ItemRows:
         return self._rows_of(encoding["vectors"])
 
     def _add_items(self, items: Catalogue) -> None:
-        encoding, rows = self.encode_items(items.texts)
+        encoding, rows = self.encode_items(items)
         self._hybrid.append(rows)
         self._texts.rows = np.concatenate([self._texts.rows, encoding["vectors"]])
 

@@ -56,17 +56,15 @@ class RidgeRecommender(Servable, TableSimulator):
         """As ``Servable.audience_calibration``."""
         return "scores of a regression, cut at 0 and 1; not fitted to held-out items"
 
-    def encode_items(
-        self, texts: Sequence[str], *, audience: int = 0
-    ) -> tuple[ItemEncoding, ItemRows]:
+    def encode_items(self, items: Catalogue, *, audience: int = 0) -> tuple[ItemEncoding, ItemRows]:
         """As ``Servable.encode_items``."""
-        encoding = {"vectors": self._texts.encode(texts)}
+        encoding = {"vectors": self._texts.encode(items.texts)}
         rows = self.item_rows(encoding)
         if audience:
             k = min(audience, len(self.fitted.user_ids))
             top = self._top_users(rows["features"], k)
-            encoding["audience"] = top.users.reshape(len(texts), k)
-            encoding["probabilities"] = top.weights.reshape(len(texts), k)
+            encoding["audience"] = top.users.reshape(len(items), k)
+            encoding["probabilities"] = top.weights.reshape(len(items), k)
         return encoding, rows
 
     def item_rows(self, encoding: ItemEncoding) -> ItemRows:

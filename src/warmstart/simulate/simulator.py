@@ -70,17 +70,15 @@ class Simulator(HybridRecommender, Simulates):
         """Unit text vectors of the catalogue, float32, shape (n_items, width)."""
         return self._texts.rows
 
-    def encode_items(
-        self, texts: Sequence[str], *, audience: int = 0
-    ) -> tuple[ItemEncoding, ItemRows]:
+    def encode_items(self, items: Catalogue, *, audience: int = 0) -> tuple[ItemEncoding, ItemRows]:
         """As ``Servable.encode_items``.
 
         The encoding has the folded-in vectors, so that a restart of the service folds nothing in.
         """
-        encoding, n_users = self.encode_texts(texts), len(self.fitted.user_ids)
+        encoding, n_users = self.encode_texts(items.texts), len(self.fitted.user_ids)
         blocks = [
             self._encode_block(take_rows(encoding, rows), min(audience, n_users))
-            for rows in item_blocks(max(len(texts), 1), self._hybrid.numbers_per_item)
+            for rows in item_blocks(max(len(items), 1), self._hybrid.numbers_per_item)
         ]
         added, found = (
             {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -113,6 +111,6 @@ class Simulator(HybridRecommender, Simulates):
     def _add_items(self, items: Catalogue) -> None:
         n_cold = len(self._hybrid.folded) + len(items)
         self.config.check_table(self.name, n_cold, self._hybrid.text_scores.values.shape[1])
-        encoding, rows = self.encode_items(items.texts)
+        encoding, rows = self.encode_items(items)
         self._hybrid.append(rows)
         self._texts.rows = np.concatenate([self._texts.rows, encoding["vectors"]])

@@ -54,6 +54,7 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "markov": {},
     "sasrec": {"width": 16, "epochs": 30, "learning_rate": 1e-2, "dropout": 0.1, "batch_size": 64},
     "gru4rec": {"width": 16, "epochs": 30, "learning_rate": 1e-2, "dropout": 0.1, "batch_size": 64},
+    "fism": {"width": 16, "epochs": 30, "learning_rate": 1e-2, "dropout": 0.1, "batch_size": 64},
     "logistic_ctr": {},
     "deepfm": {"width": 8, "epochs": 3, "hidden": [8]},
     "din": {"width": 8, "epochs": 3, "hidden": [8]},

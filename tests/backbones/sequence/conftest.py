@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from warmstart.backbones.sequence import build_sequence
+from warmstart.backbones.sequence.fism import FismConfig
 from warmstart.backbones.sequence.gru4rec import Gru4RecConfig
 from warmstart.backbones.sequence.sasrec import SasRecConfig
 from warmstart.data.histories import Histories
@@ -21,6 +22,8 @@ SMALL = {
 CONFIGS = {
     "sasrec": SasRecConfig(**SMALL),
     "gru4rec": Gru4RecConfig(**SMALL),
+    # It must tell the next item by the set alone.
+    "fism": FismConfig(**SMALL | {"width": 32, "epochs": 30}),
 }
 
 

@@ -157,7 +157,7 @@ def test_restored_arrays_give_equal_scores(config, fitted_once, asked):
     del incomplete["network/items"]
     with pytest.raises(ArtefactError, match="lacks"):
         build_sequence(config).restore(incomplete)
-    wider = build_sequence(config.model_copy(update={"width": 32}))
+    wider = build_sequence(config.model_copy(update={"width": 24}))
     with pytest.raises(ArtefactError, match="shape"):
         wider.restore(backbone.state())
 

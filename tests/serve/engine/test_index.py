@@ -6,10 +6,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load
 
+from tests.serve.encoding import encode_texts
 from tests.serve.engine.clicks import clicks_on
 from warmstart.data.queries import Queries
 from warmstart.serve.engine.candidates import Candidates
-from warmstart.serve.engine.encodings import encode_texts, pack
+from warmstart.serve.engine.encodings import pack
 from warmstart.serve.engine.exposure import TOP
 from warmstart.serve.engine.index import Index
 from warmstart.serve.engine.lists import ListRequest, ListRules, UnknownUserError, select_list

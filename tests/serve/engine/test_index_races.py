@@ -6,11 +6,12 @@ import time
 import pytest
 
 import warmstart as ws
+from tests.serve.encoding import encode_texts
 from tests.serve.engine.clicks import clicks_on
 from warmstart.artefact import read_manifest
 from warmstart.lm import TextEncoder
 from warmstart.serve.engine import score_table
-from warmstart.serve.engine.encodings import encode_texts, pack
+from warmstart.serve.engine.encodings import pack
 from warmstart.serve.engine.index import Index
 from warmstart.serve.engine.lists import ListRequest
 from warmstart.serve.storage.records import Item, ItemState

@@ -13,6 +13,7 @@ ALIGNED = {"backbone": {"width": 8, "heads": 1, "epochs": 2}, "scoring": "alignm
 MODELS = {
     "sasrec": lambda: ws.SasRec(width=8, heads=1, epochs=2),
     "gru4rec": lambda: ws.Gru4Rec(width=8, epochs=2),
+    "fism": lambda: ws.Fism(width=8, epochs=2),
     "a_llmrec": lambda: ws.ALLMRec(**ALIGNED, alignment={"width": 8, "epochs": 2}),
     "a_llmrec by ridge": lambda: ws.ALLMRec(**ALIGNED, alignment={"kind": "ridge"}),
 }

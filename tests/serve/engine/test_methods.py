@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import warmstart as ws
+from tests.serve.encoding import encode_texts
 from tests.serve.engine.clicks import clicks_by, clicks_on
 from warmstart.artefact import read_manifest
 from warmstart.config import Config
@@ -13,7 +14,7 @@ from warmstart.data.queries import Queries
 from warmstart.lm import TextEncoder
 from warmstart.methods import METHODS, method
 from warmstart.servable import Servable
-from warmstart.serve.engine.encodings import encode_texts, pack
+from warmstart.serve.engine.encodings import pack
 from warmstart.serve.engine.index import Index
 from warmstart.serve.engine.lists import ListRequest, UnknownUserError
 from warmstart.serve.storage.records import Item, ItemState
@@ -50,13 +51,14 @@ MODELS = {
     "item_knn": lambda: ws.ItemKNN(neighbours=40),
     "sasrec": lambda: ws.SasRec(width=8, epochs=2, heads=1),
     "gru4rec": lambda: ws.Gru4Rec(width=8, epochs=2),
+    "fism": lambda: ws.Fism(width=8, epochs=2),
     "coldllm[bpr]": lambda: ws.ColdLLM(
         backbone=BPR, filter={"signals": "content", "ridge": RIDGE}, judge=None
     ),
 }
 FOLDS_IN = {name for name in MODELS if "bpr" not in name}
 WITHOUT_TEXTS = sorted(
-    name for name in MODELS if name.startswith(("cf_only", "item_knn", "sasrec", "gru4rec"))
+    name for name in MODELS if name.startswith(("cf_only", "item_knn", "sasrec", "gru4rec", "fism"))
 )
 
 

@@ -12,13 +12,15 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from starlette.testclient import TestClient
 
+from tests.serve.encoding import encode_texts
 from warmstart.errors import ConfigError, WarmstartError
 from warmstart.serve.api.app import create_app
+from warmstart.serve.api.convert import as_item
 from warmstart.serve.engine import encoder as encoder_module
 from warmstart.serve.engine import metrics
 from warmstart.serve.engine.deployment import Loader
 from warmstart.serve.engine.encode_queue import QueueFullError
-from warmstart.serve.engine.encodings import FORMAT, encode_texts, model_hash, pack
+from warmstart.serve.engine.encodings import FORMAT, encode_items, model_hash, pack
 from warmstart.serve.engine.index import Index
 from warmstart.serve.engine.lists import ListRequest
 from warmstart.serve.engine.service import Service
@@ -236,9 +238,9 @@ def test_an_item_changed_while_it_is_encoded_is_encoded_again(service, texts, us
     def slow(model, given):
         monkeypatch.undo()
         service.encoder.write_items([item("a", texts[5])])
-        return encode_texts(model, given)
+        return encode_items(model, given)
 
-    monkeypatch.setattr(encoder_module, "encode_texts", slow)
+    monkeypatch.setattr(encoder_module, "encode_items", slow)
     assert service.encoder.encode_waiting(service.deployment) == 1
     follow(service)
     assert (
@@ -250,13 +252,29 @@ def test_an_item_changed_while_it_is_encoded_is_encoded_again(service, texts, us
     assert found.audience.tolist() == expected.encoding["audience"].tolist()
 
 
+def test_the_encoder_passes_the_columns_and_encodes_again_when_one_changes(service, monkeypatch):
+    """Also a column that is no part of the text: a method may read it."""
+    encoded = []
+
+    def spy(model, given):
+        encoded.append(given.columns["categories"].to_list())
+        return encode_items(model, given)
+
+    monkeypatch.setattr(encoder_module, "encode_items", spy)
+    for categories in ("war|drama", ["comedy"], ["comedy"]):
+        columns = {"title": "One", "categories": categories}
+        service.encoder.write_items([as_item(service, "a", columns, "shop", "#/columns")])
+        catch_up(service)
+    assert encoded == [["war|drama"], ["comedy"]]
+
+
 def test_an_item_that_cannot_be_encoded_stops_no_other(service, texts, monkeypatch):
     def fails_for_one(model, given):
-        if texts[1] in given:
+        if texts[1] in given.texts:
             raise RuntimeError("no such token")
-        return encode_texts(model, given)
+        return encode_items(model, given)
 
-    monkeypatch.setattr(encoder_module, "encode_texts", fails_for_one)
+    monkeypatch.setattr(encoder_module, "encode_items", fails_for_one)
     service.encoder.write_items([item(f"p-{n}", texts[n]) for n in range(3)])
     catch_up(service)
     assert service.store.items.get("p-1").error == "RuntimeError: no such token"
@@ -268,7 +286,7 @@ def test_a_failed_item_is_retried_after_a_while(service, texts, monkeypatch):
     def broken(model, given):
         raise MemoryError("for a moment")
 
-    monkeypatch.setattr(encoder_module, "encode_texts", broken)
+    monkeypatch.setattr(encoder_module, "encode_items", broken)
     service.encoder.write_items([item("a", texts[0])])
     catch_up(service)
     assert service.store.items.get("a").error == "MemoryError: for a moment"
@@ -454,9 +472,9 @@ def test_a_model_that_cannot_encode_is_not_swapped_in(swappable, texts, monkeypa
     def broken(model, given):
         if model is not before.model:
             raise RuntimeError("it encodes nothing")
-        return encode_texts(model, given)
+        return encode_items(model, given)
 
-    monkeypatch.setattr(encoder_module, "encode_texts", broken)
+    monkeypatch.setattr(encoder_module, "encode_items", broken)
     failed = metrics.FAILED_SWAPS._value.get()
     swap(swappable)
     assert metrics.FAILED_SWAPS._value.get() == failed + 1

@@ -3,12 +3,13 @@
 import pytest
 
 import warmstart as ws
+from tests.serve.encoding import encode_texts
 from warmstart.artefact import read_manifest
 from warmstart.lm import TextEncoder
 from warmstart.serve.engine import deployment
 from warmstart.serve.engine import snapshot as snapshot_module
 from warmstart.serve.engine.deployment import Loader
-from warmstart.serve.engine.encodings import encode_texts, pack
+from warmstart.serve.engine.encodings import pack
 from warmstart.serve.engine.lists import ListRequest
 from warmstart.serve.engine.snapshot import Snapshot
 from warmstart.serve.storage.records import Event, Item

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from warmstart.data.dataset import Dataset
-from warmstart.data.dialogues import SPEAKERS, Dialogues
+from warmstart.data.dialogues import SPEAKERS, Dialogues, dialogue_text
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.data.splits.base import Mask, Part, Protocol, Split
@@ -147,9 +147,7 @@ def requests_of(dialogues: Dialogues, keep: np.ndarray | None = None) -> Request
 
 
 def text_before(dialogues: Dialogues, turn: int) -> str:
-    """Write the turns before one as text: one line per turn, ``User: ...`` or ``System: ...``.
-
-    Whoever cuts this text keeps its end: the newest turns hold the request.
+    """Write the turns before one as ``dialogue_text`` does.
 
     Args:
         dialogues: all dialogues.
@@ -160,11 +158,9 @@ def text_before(dialogues: Dialogues, turn: int) -> str:
 
 
 def turns_as_text(speakers: np.ndarray, texts: tuple[str, ...]) -> str:
-    """Write turns as text, one line each, with the name of the speaker before it."""
-    return "\n".join(
-        f"{SPEAKERS[speaker].capitalize()}: {' '.join(text.split())}"
-        for speaker, text in zip(speakers.tolist(), texts, strict=True)
-    )
+    """Write turns as ``dialogue_text`` does."""
+    names = [SPEAKERS[speaker] for speaker in speakers.tolist()]
+    return dialogue_text(list(zip(names, texts, strict=True)))
 
 
 def mentions(dialogues: Dialogues) -> tuple[Histories, np.ndarray]:

@@ -11,6 +11,7 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from warmstart.abilities import Simulates, require
 from warmstart.data.ids import ExternalId
+from warmstart.data.readers.item_records import catalogue_of_records
 from warmstart.serve.api.access import (
     GuardedRoute,
     MayReadItems,
@@ -35,7 +36,7 @@ from warmstart.serve.api.schemas import (
     UserInfo,
 )
 from warmstart.serve.api.threads import TheThreads, Threads
-from warmstart.serve.engine.encodings import encode_texts
+from warmstart.serve.engine.encodings import encode_items
 from warmstart.serve.engine.ids import MAX_ID
 from warmstart.serve.engine.index import Entry
 from warmstart.serve.engine.list_maker import MAX_HISTORY
@@ -195,7 +196,9 @@ async def simulate(
     def work() -> dict[str, Any]:
         deployment = service.deployment
         with deployment.encode_lock:
-            (encoded,) = encode_texts(deployment.model, [text])
+            like = deployment.model.fitted.catalogue
+            new = catalogue_of_records([body.columns], [text], like)
+            (encoded,) = encode_items(deployment.model, new)
         calibration = deployment.model.audience_calibration
         return {**deployment.index.simulate(encoded, body.k), "calibration": calibration}
 

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 
 import structlog
 
-from warmstart.servable import ItemRows
+from warmstart.data.catalogue import Catalogue
+from warmstart.data.readers.item_records import catalogue_of_records
+from warmstart.servable import ItemRows, Servable
 from warmstart.serve.engine import metrics
 from warmstart.serve.engine.deployment import Deployment
 from warmstart.serve.engine.encode_queue import EncodeQueue
-from warmstart.serve.engine.encodings import encode_texts, pack
+from warmstart.serve.engine.encodings import encode_items, pack
 from warmstart.serve.settings import Settings
 from warmstart.serve.storage.records import Item, WriteOutcome
 from warmstart.serve.storage.store import Store
@@ -106,7 +108,7 @@ class Encoder:
         packed: list[tuple[Item, bytes]] = []
         with deployment.encode_lock:
             try:
-                encoded = encode_texts(deployment.model, [item.text for item in items])
+                encoded = encode_items(deployment.model, _catalogue(deployment.model, items))
                 packed = [
                     (item, pack(one.encoding)) for item, one in zip(items, encoded, strict=True)
                 ]
@@ -120,7 +122,9 @@ class Encoder:
                 log.exception("encoder: a batch failed; its items are encoded one by one")
                 for item in items:
                     try:
-                        (one,) = encode_texts(deployment.model, [item.text])
+                        (one,) = encode_items(
+                            deployment.model, _catalogue(deployment.model, [item])
+                        )
                         packed.append((item, pack(one.encoding)))
                     except Exception as error:
                         self._store.items.mark_failed(item, f"{type(error).__name__}: {error}")
@@ -128,3 +132,13 @@ class Encoder:
         self._store.encodings.save(deployment.model_hash, packed)
         metrics.ENCODE_SECONDS.observe(time.perf_counter() - started)
         metrics.ENCODED_ITEMS.inc(len(items))
+
+
+def _catalogue(model: Servable, items: Sequence[Item]) -> Catalogue:
+    """Items of the store as the model reads items."""
+    return catalogue_of_records(
+        [item.columns for item in items],
+        [item.text for item in items],
+        model.fitted.catalogue,
+        [item.item for item in items],
+    )

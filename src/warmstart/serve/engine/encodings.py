@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from warmstart.artefact import read_manifest
+from warmstart.data.catalogue import Catalogue
 from warmstart.errors import ArtefactError
 from warmstart.servable import ItemEncoding, ItemRows, Servable, take_rows
 
@@ -45,12 +46,12 @@ class EncodedItem:
     rows: ItemRows
 
 
-def encode_texts(model: Servable, texts: Sequence[str]) -> list[EncodedItem]:
-    """Encode texts, with their likely users if the method simulates users."""
-    encoding, rows = model.encode_items(texts, audience=_MAX_AUDIENCE)
+def encode_items(model: Servable, items: Catalogue) -> list[EncodedItem]:
+    """Encode items, with their likely users if the method simulates users."""
+    encoding, rows = model.encode_items(items, audience=_MAX_AUDIENCE)
     return [
         EncodedItem(take_rows(encoding, position), take_rows(rows, position))
-        for position in range(len(texts))
+        for position in range(len(items))
     ]
 
 

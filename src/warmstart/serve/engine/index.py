@@ -17,11 +17,12 @@ import orjson
 import polars as pl
 from scipy import sparse
 
+from warmstart.data.readers.item_records import catalogue_of_records
 from warmstart.errors import ArtefactError, UnsupportedError
 from warmstart.machine import return_memory
 from warmstart.servable import ItemEncoding, ItemRows, Servable, item_blocks, take_rows
 from warmstart.serve.engine.clicks import Clicks, User
-from warmstart.serve.engine.encodings import EncodedItem, encode_texts, stack, unpack
+from warmstart.serve.engine.encodings import EncodedItem, encode_items, stack, unpack
 from warmstart.serve.engine.ids import row_of
 from warmstart.serve.engine.list_maker import MAX_HISTORY, ListMaker
 from warmstart.serve.engine.lists import Hit, ListRequest, UnknownUserError
@@ -125,8 +126,9 @@ class Index:
         self._applying = threading.Lock()
         self.model = model
         # The first text takes longest: it is encoded here, before requests arrive.
-        self._example = encode_texts(model, [_EXAMPLE_TEXT])[0].encoding
         fitted = model.fitted
+        example = catalogue_of_records([{}], [_EXAMPLE_TEXT], fitted.catalogue)
+        self._example = encode_items(model, example)[0].encoding
         self._user_ids, self._item_ids = fitted.user_ids, fitted.catalogue.item_ids
         self._n_trained = len(self._item_ids)
         self._new_slots: dict[str, int] = {}

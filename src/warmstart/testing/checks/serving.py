@@ -8,6 +8,7 @@ from scipy import sparse
 from warmstart.abilities import Simulates, require
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
+from warmstart.data.readers.item_records import catalogue_of_records
 from warmstart.errors import UnsupportedError
 from warmstart.rank import top_k
 from warmstart.servable import ItemRows, OtherItems, QueryStates, Servable, take_rows
@@ -47,7 +48,10 @@ def _cold_scores(model: Servable, states: QueryStates, items: ItemRows, n: int) 
 
 @on_shared_fit
 def abilities_serve_the_scores_of_the_library(case: Case) -> None:
-    """Warm and cold items, and new ones by their encoding, score as in ``score``."""
+    """Warm and cold items, and new ones by their encoding, score as in ``score``.
+
+    A service encodes new items from the records of their columns, which gives the same.
+    """
     model = _served(case)
     if model is None:
         return
@@ -55,14 +59,16 @@ def abilities_serve_the_scores_of_the_library(case: Case) -> None:
     fitted, new = model.fitted, case.world.new_items((0, 1, 1, 0))
     warm = np.flatnonzero(fitted.warm).astype(np.int32)
     cold = np.flatnonzero(~fitted.warm & fitted.catalogue.has_text).astype(np.int32)
-    encoding, encoded = model.encode_items(new.texts)
+    encoding, encoded = model.encode_items(new)
+    served = catalogue_of_records(new.columns.to_dicts(), new.texts, fitted.catalogue)
+    _, of_records = model.encode_items(served)
     added = grown.add_items(new)["row"].to_numpy()
     for queries, states in _asked(case, model):
         found = model.score_warm(states, model.warm_items(warm))
         assert_close(found, model.score(queries, warm))
         found = _cold_scores(model, states, model.cold_rows(cold), len(cold))
         assert_close(found, model.score(queries, cold))
-        for items in (encoded, model.item_rows(encoding)):
+        for items in (encoded, of_records, model.item_rows(encoding)):
             found = _cold_scores(model, states, items, len(added))
             assert_close(found, grown.score(queries, added))
     np.testing.assert_array_equal(all_scores(model), case.scores)  # serving changes nothing
@@ -137,15 +143,15 @@ def abilities_serve_an_item_alone_as_among_others(case: Case) -> None:
     model = _served(case)
     if model is None:
         return
-    texts = case.world.new_items((0, 1, 1, 0)).texts
-    together = model.encode_items(texts, audience=3)
-    for at, text in enumerate(texts):
-        alone = model.encode_items([text], audience=3)
+    items = case.world.new_items((0, 1, 1, 0))
+    together = model.encode_items(items, audience=3)
+    for at in range(len(items)):
+        alone = model.encode_items(items.take(np.array([at])), audience=3)
         for found, expected in zip(alone, together, strict=True):
             assert found.keys() == expected.keys()
             for name, array in take_rows(expected, slice(at, at + 1)).items():
                 assert_close(found[name], array)
-    for arrays in model.encode_items([], audience=3):
+    for arrays in model.encode_items(items.take(np.arange(0)), audience=3):
         assert all(len(array) == 0 for array in arrays.values())
 
 
@@ -183,7 +189,7 @@ def abilities_serve_likely_users(case: Case) -> None:
     if model is None:
         return
     parities = np.array([0, 1, 1, 0])
-    encoding, _ = model.encode_items(case.world.new_items(tuple(parities)).texts, audience=6)
+    encoding, _ = model.encode_items(case.world.new_items(tuple(parities)), audience=6)
     if not isinstance(model, Simulates):
         assert "audience" not in encoding
         return
