@@ -31,6 +31,7 @@ METHODS = {
     "co_mention": "warmstart.methods.co_mention:CoMention",
     "nbcrs": "warmstart.methods.nbcrs:NBCRS",
     "text_search": "warmstart.methods.text_search:TextSearch",
+    "lm_ranking": "warmstart.methods.lm_ranking:LMRanking",
     "rta": "warmstart.methods.rta:RTA",
     "filterllm": "warmstart.methods.filterllm:FilterLLM",
 }
