@@ -61,7 +61,7 @@ class Session:
     model: Recommender
     k: int = 10
     repeat: bool = False
-    name_items: int = 1
+    name_items: int = 0
     turns: list[Turn] = field(default_factory=list)
 
     def __post_init__(self) -> None:
