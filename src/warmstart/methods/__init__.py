@@ -28,6 +28,8 @@ METHODS = {
     "cf_only": "warmstart.methods.cf_only:CFOnly",
     "coldllm": "warmstart.methods.coldllm:ColdLLM",
     "a_llmrec": "warmstart.methods.a_llmrec:ALLMRec",
+    "co_mention": "warmstart.methods.co_mention:CoMention",
+    "nbcrs": "warmstart.methods.nbcrs:NBCRS",
     "rta": "warmstart.methods.rta:RTA",
     "filterllm": "warmstart.methods.filterllm:FilterLLM",
 }

@@ -41,6 +41,11 @@ _ALIGNED = {
     "tuning": _PROMPTS,
 }
 
+_RECOMMENDER = {
+    **{"kind": "fism", "width": 16, "epochs": 30, "learning_rate": 1e-2},
+    **{"dropout": 0.1, "batch_size": 64},
+}
+
 METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "random": {},
     "popular": {},
@@ -92,6 +97,9 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
         },
         "tuning": {**_PROMPTS, "lora": {"rank": 2}, "item_token": "backbone"},
     },
+    "co_mention": {},
+    "nbcrs": {"neighbours": 20},
+    "rta/text": {"mentioned": _RECOMMENDER, "bias": {"steps": 50}},
     "coldllm": {"backbone": BACKBONE_SETTINGS["bpr"], **_FUNNEL},
     "coldllm/causal": {
         "backbone": BACKBONE_SETTINGS["ials"],
