@@ -84,7 +84,7 @@ def fit(
 
 def part_names(parts: Parts) -> tuple[str, ...]:
     """Names of the parts in the order of their weights."""
-    return ("content", "bias", *parts.by_item)
+    return ("bias", *parts.by_content, *parts.by_item)
 
 
 def terms_of(parts: Parts, learning: Learning) -> ItemTerms:
@@ -139,7 +139,7 @@ def _unseen_scores(
     """Scores of candidates, the target first, with words and without.
 
     Returns:
-        ``rows``, and twice float32, shape (rows, candidates, parts).
+        ``rows``, and twice float32, shape (rows, candidates, parts); -inf for mentioned items.
     """
     terms, n_items = terms_of(parts, learning), parts.n_items
     n = min(n_items - 1, parts.config.gate.negatives)
@@ -155,21 +155,29 @@ def _unseen_scores(
         others = others + (others >= targets[:, None])
         candidates = np.concatenate([targets[:, None], others], axis=1)
         asked = learning.asked.take(block)
+        seen = asked.histories.matrix(n_items).toarray() > 0
+        hidden = np.take_along_axis(seen, candidates, axis=1)
         for kept, one in zip(found, (asked, asked.without_words()), strict=True):
             scores = _part_scores(parts, terms, one)
-            kept.append(
-                np.stack([np.take_along_axis(s, candidates, axis=1) for s in scores], axis=2)
-            )
+            own = [np.take_along_axis(part, candidates, axis=1) for part in scores]
+            kept.append(np.stack(own, axis=2))
+            kept[-1][hidden] = -np.inf
     words, plain = (np.concatenate(kept) for kept in found)
     return rows, words, plain
 
 
 def _part_scores(parts: Parts, terms: ItemTerms, asked: Asked) -> list[np.ndarray]:
     """Scores of the catalogue by each part: float32, shape (queries, n_items)."""
-    queries = parts.queries(asked, terms.vectors)
-    content = queries.texts @ terms.vectors.texts.T
-    if queries.lm.shape[1]:
-        content = content + queries.lm @ terms.vectors.lm.T
-    bias = np.broadcast_to(terms.bias, content.shape)
+    bias = np.broadcast_to(terms.bias, (len(asked), len(terms.bias)))
+    content = [
+        products(queries, terms.vectors) * terms.factor
+        for queries in parts.queries(asked, terms.vectors)
+    ]
     by_item = [terms.stand_ins.mean(scores) for scores in parts.score_by_item(asked)]
-    return [content * terms.factor, bias, *by_item]
+    return [bias, *content, *by_item]
+
+
+def products(queries: ItemVectors, items: ItemVectors) -> np.ndarray:
+    """Summed products of the vectors of queries and items: float32, shape (queries, items)."""
+    found = queries.texts @ items.texts.T
+    return found + queries.lm @ items.lm.T if queries.lm.shape[1] else found

@@ -8,8 +8,10 @@ weights may depend on the query (the authors' future work): on whether it mentio
 many, and on how many turns it has. Queries without words, as of a plain list, have weights of their
 own, and those parts that read words are left out.
 
-Learned by the likelihood of what was recommended, on training dialogues that the parts did not see
-(``folds``): a recommender that has seen a dialogue would be trusted too much.
+Learned on training dialogues that the parts did not see (``folds``), since a recommender that has
+seen a dialogue would be trusted too much: c and a first guess of a by the likelihood of what was
+recommended, then each weight in turn by ndcg@50. The likelihood is about all items; what is ranked
+low has as much to say in it as what is listed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,6 +31,10 @@ FEATURES = ("no_mentions", "log_mentions", "log_turns")
 """What the weights of a query may depend on."""
 
 _STEPS = 200  # of L-BFGS at most
+_CUTOFF = 50  # of the search's metric; a shorter list has too few of the targets to tell
+_FACTORS = (0.35, 0.5, 0.7, 1.4, 2.0, 2.8)
+_ROUNDS = 3
+_HIDDEN = -1e9
 _SMALLEST = 1e-6
 _LARGEST = 8.0  # logarithm of a weight
 
@@ -37,7 +43,7 @@ class GateConfig(Config):
     """Settings of the gate.
 
     Attributes:
-        kind: "query" (weights depend on the query), "constant" (one weight for each part) or
+        kind: "constant" (one weight for each part), "query" (weights depend on the query) or
             "equal" (all spreads alike, nothing is learned).
         penalty: squared penalty of the numbers by which a weight depends on the query.
         folds: parts of the training dialogues of which each in turn is scored by parts that were
@@ -45,7 +51,7 @@ class GateConfig(Config):
         negatives: items that are drawn for each request beside its target, in a larger catalogue.
     """
 
-    kind: Literal["query", "constant", "equal"] = "query"
+    kind: Literal["constant", "query", "equal"] = "constant"
     penalty: float = Field(default=0.01, ge=0)
     folds: int = Field(default=4, ge=2)
     negatives: int = Field(default=4096, ge=1)
@@ -109,43 +115,92 @@ def fit_gate(
     Args:
         names: of the parts.
         scores: of the candidates of requests, the target first, float32, shape (requests,
-            candidates, parts).
+            candidates, parts); -inf for a candidate that is not ranked.
         features: of the requests, float32, shape (requests, ``FEATURES``).
         config: the settings.
         left_out: parts whose weight is 0.
     """
-    used = np.array([name not in left_out for name in names])
-    spread = scores.std(axis=1).mean(axis=0) if len(scores) else np.ones(len(names))
+    used = np.flatnonzero([name not in left_out for name in names])
+    allowed = np.isfinite(scores).all(axis=2)
+    scores = np.where(allowed[:, :, None], scores, 0)
+    spread = np.array([_spread(scores[:, :, part], allowed) for part in range(len(names))])
     scales = np.where(spread > _SMALLEST, 1 / np.maximum(spread, _SMALLEST), 0).astype(np.float32)
-    constant = np.zeros(len(names), np.float32)
+    constant = np.full(len(names), -np.inf, np.float32)
     by_feature = np.zeros((len(names), len(FEATURES)), np.float32)
-    if config.kind != "equal" and len(scores):
-        fixed = None if config.kind == "query" else torch.zeros(int(used.sum()), len(FEATURES))
+    constant[used] = 0
+    gate = Gate(tuple(names), scales, constant, by_feature)
+    if config.kind == "equal" or not len(scores):
+        return gate
+    if config.kind == "query":
         parts = torch.from_numpy(scores[:, :, used] * scales[used])
-        found = _likeliest(parts, torch.from_numpy(features), config.penalty, fixed)
+        found = _likeliest(parts, torch.from_numpy(allowed), torch.from_numpy(features), config)
         constant[used], by_feature[used] = found[0].numpy(), found[1].numpy()
-    constant[~used] = -np.inf
-    return Gate(tuple(names), scales, constant, by_feature)
+    weighted = scores * gate.weights(features)[:, None]
+    constant += np.log(_best_factors(weighted, allowed, used))
+    return gate
+
+
+def _spread(scores: np.ndarray, allowed: np.ndarray) -> float:
+    """Mean standard deviation over the allowed candidates of a request."""
+    if not allowed.any():
+        return 1.0
+    counts = np.maximum(allowed.sum(axis=1), 1)
+    mean = (scores * allowed).sum(axis=1) / counts
+    squares = (np.square(scores - mean[:, None]) * allowed).sum(axis=1) / counts
+    return float(np.sqrt(squares).mean())
+
+
+def _best_factors(parts: np.ndarray, allowed: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Search factors of the parts, one after the other, by ndcg@50: float32, shape (parts,).
+
+    Args:
+        parts: weighted scores, the target first, float32, shape (requests, candidates, parts).
+        allowed: candidates that are ranked.
+        used: parts that may be weighed.
+    """
+    factors = np.ones(parts.shape[2], np.float32)
+    total = parts.sum(axis=2)
+    best = _ndcg(total, allowed)
+    for _ in range(_ROUNDS):
+        for part in used:
+            tried = {}
+            for factor in _FACTORS:
+                changed = total + np.float32(factor - 1) * factors[part] * parts[:, :, part]
+                tried[factor] = _ndcg(changed, allowed), changed
+            factor = max(tried, key=lambda own: tried[own][0])
+            if tried[factor][0] > best:
+                best, total = tried[factor]
+                factors[part] *= factor
+    return factors
+
+
+def _ndcg(scores: np.ndarray, allowed: np.ndarray) -> float:
+    """ndcg@50 of the first candidates; a tie is ranked in the middle."""
+    target, others = scores[:, :1], allowed.copy()
+    others[:, 0] = False
+    above = ((scores > target) & others).sum(axis=1)
+    rank = above + ((scores == target) & others).sum(axis=1) // 2
+    return float(np.where((rank < _CUTOFF) & allowed[:, 0], 1 / np.log2(rank + 2), 0).mean())
 
 
 def _likeliest(
-    parts: Tensor, features: Tensor, penalty: float, fixed: Tensor | None
+    parts: Tensor, allowed: Tensor, features: Tensor, config: GateConfig
 ) -> tuple[Tensor, Tensor]:
     """Maximise the likelihood of the first candidates: a and c of the parts."""
     n_parts = parts.shape[2]
     constant = torch.zeros(n_parts, requires_grad=True)
-    by_feature = torch.zeros(n_parts, features.shape[1], requires_grad=fixed is None)
-    learned = [constant, *([by_feature] if fixed is None else [])]
+    by_feature = torch.zeros(n_parts, features.shape[1], requires_grad=True)
     optimiser = torch.optim.LBFGS(
-        learned, max_iter=_STEPS, line_search_fn="strong_wolfe", history_size=20
+        [constant, by_feature], max_iter=_STEPS, line_search_fn="strong_wolfe", history_size=20
     )
     target = torch.zeros(len(parts), dtype=torch.int64)
 
     def loss() -> Tensor:
         optimiser.zero_grad()
         weights = (constant + features @ by_feature.T).clamp(max=_LARGEST).exp()
-        logits = torch.einsum("qcp,qp->qc", parts, weights)
-        value = functional.cross_entropy(logits, target) + penalty * by_feature.square().sum()
+        logits = torch.einsum("qcp,qp->qc", parts, weights).masked_fill(~allowed, _HIDDEN)
+        value = functional.cross_entropy(logits, target)
+        value = value + config.penalty * by_feature.square().sum()
         value.backward()
         return value
 

@@ -16,9 +16,9 @@ from warmstart.backbones.next_item import (
 )
 from warmstart.conversation.bias import FittedBias, fit_bias, recency
 from warmstart.conversation.co_mention import CoMentions, fit_co_mentions
+from warmstart.conversation.query_regression import QueryRegression, fit_query_regression
 from warmstart.conversation.settings import RTAConfig
 from warmstart.conversation.similar_requests import SimilarRequests
-from warmstart.conversation.stand_ins import StandIns, of_catalogue
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
@@ -105,6 +105,7 @@ class Parts:
         config: the settings.
         n_items: items of the fit.
         bias: temperatures of the content scores, and the bias.
+        query_regression: from queries to texts of items; or None.
         mentioned: a recommender over the mentioned items; or None.
         co_mention: another one; or None.
         similar_requests: the training requests; or None.
@@ -113,6 +114,7 @@ class Parts:
     config: RTAConfig
     n_items: int
     bias: FittedBias
+    query_regression: QueryRegression | None
     mentioned: NextItemModel | None
     co_mention: CoMentions | None
     similar_requests: SimilarRequests | None
@@ -138,15 +140,31 @@ class Parts:
             found.append(scores)
         return found
 
-    def queries(self, asked: Asked, items: ItemVectors) -> ItemVectors:
-        """Vectors of queries, whose summed products with those of items are the content score."""
+    @property
+    def by_content(self) -> tuple[str, ...]:
+        """Names of the parts that are products with vectors of items, as ``queries`` gives them."""
+        return ("content", *(["query_regression"] if self.query_regression is not None else []))
+
+    def queries(self, asked: Asked, items: ItemVectors) -> list[ItemVectors]:
+        """For each part in ``by_content`` vectors of queries; their products with items are scores.
+
+        Args:
+            asked: the queries.
+            items: vectors of the items, those that histories mention among them.
+        """
         mean = asked.histories.mean(items.texts)
         text, mentioned, lm = self.bias.temperatures
-        return ItemVectors(text * asked.texts + mentioned * mean, lm * asked.lm_states)
+        found = [ItemVectors(text * asked.texts + mentioned * mean, lm * asked.lm_states)]
+        if self.query_regression is not None:
+            mapped = self.query_regression.queries(asked.texts, mean, asked.lm_states)
+            found.append(ItemVectors(mapped, np.zeros_like(asked.lm_states)))
+        return found
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays of an artefact."""
         arrays = nest("bias", self.bias.state())
+        if self.query_regression is not None:
+            arrays |= nest("query_regression", self.query_regression.state())
         if self.mentioned is not None:
             arrays |= nest("mentioned", next_item_state(self.mentioned))
         if self.co_mention is not None:
@@ -162,7 +180,10 @@ class Parts:
     ) -> "Parts":
         """Rebuild from ``state``."""
         bias = FittedBias.from_state(unnest("bias", state), tuple(genres))
-        n_items, mentioned, co_mention, similar = len(bias.own), None, None, None
+        n_items = len(bias.own)
+        regression = mentioned = co_mention = similar = None
+        if config.query_regression is not None:
+            regression = QueryRegression(**unnest("query_regression", state))
         if config.mentioned is not None:
             mentioned = restore_next_item(config.mentioned, unnest("mentioned", state), fitted)
         if config.co_mention is not None:
@@ -170,7 +191,7 @@ class Parts:
         if config.similar_requests is not None:
             arrays = state["similar_requests.vectors"], state["similar_requests.targets"]
             similar = SimilarRequests(*arrays, n_items, config.similar_requests)
-        return cls(config, n_items, bias, mentioned, co_mention, similar)
+        return cls(config, n_items, bias, regression, mentioned, co_mention, similar)
 
 
 def fit_parts(
@@ -183,7 +204,7 @@ def fit_parts(
     """
     data, asked, items = learning.data, learning.asked, learning.items
     rng, choices = context.rng.spawn(1)[0], {}
-    mentioned = co_mention = similar = None
+    regression = mentioned = co_mention = similar = None
     if config.mentioned is not None:
         mentioned, chosen = fit_next_item(config.mentioned, data, context)
         choices = {"mentioned": chosen}
@@ -193,6 +214,11 @@ def fit_parts(
             recency(learning.dialogues, config.bias.half_life), learning.genres,
             learning.genre_names, config.bias, rng,
         )  # fmt: skip
+    if config.query_regression is not None:
+        with context.run.stage("regression"):
+            mean = asked.histories.mean(items.texts)
+            inputs, wanted = (asked.texts, mean, asked.lm_states), items.texts[learning.targets]
+            regression = fit_query_regression(inputs, wanted, config.query_regression)
     with context.run.stage("counts"):
         if config.co_mention is not None:
             co_mention = fit_co_mentions(data.matrix, items.texts, config.co_mention)
@@ -200,7 +226,8 @@ def fit_parts(
             similar = SimilarRequests(
                 asked.texts, learning.targets, data.n_items, config.similar_requests
             )
-    return Parts(config, data.n_items, bias, mentioned, co_mention, similar), choices
+    fitted = Parts(config, data.n_items, bias, regression, mentioned, co_mention, similar)
+    return fitted, choices
 
 
 _N_CONTENT = 3
@@ -217,8 +244,3 @@ def content_scores(
         some.histories.mean(items.texts) @ items.texts.T if config.mentioned_texts else zeros,
         some.lm_states @ items.lm.T if items.lm.shape[1] else zeros,
     ]
-
-
-def stand_ins_of(learning: Learning, n: int) -> StandIns:
-    """Stand-ins of the catalogue, by the items that the data mention."""
-    return of_catalogue(learning.items.texts, learning.data.warm, n)

@@ -8,6 +8,7 @@ from warmstart.config import Config
 from warmstart.conversation.bias import BiasConfig
 from warmstart.conversation.co_mention import CoMentionConfig
 from warmstart.conversation.gate import GateConfig
+from warmstart.conversation.query_regression import QueryRegressionConfig
 from warmstart.conversation.query_texts import NEWEST_TURNS
 from warmstart.conversation.similar_requests import SimilarRequestsConfig
 
@@ -21,6 +22,7 @@ class RTAConfig(Config):
         mentioned_texts: similarity of the mentioned items' texts and the item's.
         turns: newest turns that the text encoder reads.
         bias: shift of the content score to what the dialogues recommend.
+        query_regression: what the texts of recommended items are like after such a query.
         mentioned: a recommender over the mentioned items that has vectors.
         co_mention: a recommender over the mentioned items by counts: item-kNN, smoothed.
         similar_requests: what similar training dialogues were answered with.
@@ -32,6 +34,7 @@ class RTAConfig(Config):
     mentioned_texts: bool = True
     turns: int = Field(default=NEWEST_TURNS, ge=1)
     bias: BiasConfig = BiasConfig()
+    query_regression: QueryRegressionConfig | None = QueryRegressionConfig()
     mentioned: NextItemConfig | None = FismConfig()
     co_mention: CoMentionConfig | None = CoMentionConfig()
     similar_requests: SimilarRequestsConfig | None = SimilarRequestsConfig()

@@ -29,8 +29,8 @@ class SimilarRequestsConfig(Config):
         smoothing: c, the weight of popularity relative to all votes.
     """
 
-    neighbours: int = Field(default=200, ge=1)
-    temperature: float = Field(default=0.05, gt=0)
+    neighbours: int = Field(default=500, ge=1)
+    temperature: float = Field(default=0.1, gt=0)
     smoothing: float = Field(default=0.1, gt=0)
 
 

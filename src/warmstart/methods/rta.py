@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from warmstart.conversation.fit import Gates, ItemTerms, fit, part_names, terms_of
+from warmstart.conversation.fit import Gates, ItemTerms, fit, part_names, products, terms_of
 from warmstart.conversation.gate import Gate, features_of
 from warmstart.conversation.parts import Asked, ItemVectors, Learning, Parts
 from warmstart.conversation.query_texts import newest_turns
@@ -119,14 +119,15 @@ class RTA(ConversationRecommender, ServesConversations):
     def _states(self, asked: Asked) -> RTAStates:
         weights = self._gates.weights(asked)
         vectors = ItemVectors(self._rows["text_vectors"], self._rows["title_vectors"])
-        queries = self._parts.queries(asked, vectors)
-        content = weights[:, :1]
+        bias, *others = weights.T[:, :, None]
+        content = ItemVectors(np.zeros_like(asked.texts), np.zeros_like(asked.lm_states))
         by_item = np.zeros((len(asked), self._parts.n_items), np.float32)
-        for weight, scores in zip(weights[:, 2:].T, self._parts.score_by_item(asked), strict=True):
-            by_item += weight[:, None] * scores
-        return RTAStates(
-            ItemVectors(content * queries.texts, content * queries.lm), by_item, weights[:, 1]
-        )
+        of_content, of_items = np.split(np.array(others), [len(self._parts.by_content)])
+        for weight, own in zip(of_content, self._parts.queries(asked, vectors), strict=True):
+            content = ItemVectors(content.texts + weight * own.texts, content.lm + weight * own.lm)
+        for weight, scores in zip(of_items, self._parts.score_by_item(asked), strict=True):
+            by_item += weight * scores
+        return RTAStates(content, by_item, bias[:, 0])
 
     def conversation_states(self, texts: Sequence[str], histories: Histories) -> QueryStates:
         asked = self._read(Queries.of_texts(texts, histories))
@@ -164,9 +165,8 @@ class RTA(ConversationRecommender, ServesConversations):
         return rows["text_vectors"].any(axis=1)
 
     def _score_item_rows(self, states: RTAStates, rows: ItemRows) -> np.ndarray:
-        content = states.content.texts @ rows["text_vectors"].T
-        if states.content.lm.shape[1]:
-            content += states.content.lm @ rows["title_vectors"].T
+        vectors = ItemVectors(rows["text_vectors"], rows["title_vectors"])
+        content = products(states.content, vectors)
         bias, factor = rows["biases"].T
         stand_ins = StandIns(rows["stand_ins"], rows["stand_in_weights"])
         return content * factor + stand_ins.mean(states.by_item) + states.bias[:, None] * bias
