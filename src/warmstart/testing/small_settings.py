@@ -44,6 +44,7 @@ _ALIGNED = {
 _RECOMMENDER = {
     **{"kind": "fism", "width": 16, "epochs": 30, "learning_rate": 1e-2},
     **{"dropout": 0.1, "batch_size": 64},
+}
 # Without words after the dialogue: the state of a tiny LM depends mostly on the last few words.
 _DIALOGUES = {
     **{"introduction": "", "question": "", "list_start": "", "title_tokens": 6},
@@ -103,7 +104,14 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     },
     "co_mention": {},
     "nbcrs": {"neighbours": 20},
-    "rta/text": {"mentioned": _RECOMMENDER, "bias": {"steps": 50}},
+    "rta": {
+        **{"mentioned": _RECOMMENDER, "bias": {"steps": 50}, "gate": {"kind": "query"}},
+        "lm": {"prompts": _DIALOGUES, "lists": 20, "pages": 20, "epochs": 5},
+    },
+    "rta/encoder": {
+        **{"lm": None, "mentioned": _RECOMMENDER},
+        "bias": {"steps": 50, "kind": "both"},
+    },
     # English stop words include most of the words of the toy data.
     "text_search": {},
     "text_search/tfidf": {"kind": "tfidf", "stop_words": None},
