@@ -132,9 +132,7 @@ def fit_bias(
                 scales = torch.tensor([_factor_to_one(part) for part in parts])
         optimiser.zero_grad()
         both = (own + share @ shared) * learned
-        scores = sum(
-            (t * part for t, part in zip(scales * log_t.exp(), parts, strict=True)), torch.zeros(1)
-        )
+        scores = torch.einsum("p,pqi->qi", scales * log_t.exp(), parts)
         logits = scores * both[:, 1].exp() + both[:, 0]
         weight = torch.from_numpy(weights[rows])
         wanted = torch.from_numpy(targets[rows].astype(np.int64))

@@ -31,7 +31,7 @@ from typing import cast
 import numpy as np
 from scipy import sparse
 
-from warmstart.conversation.fit import Gates, ItemTerms, fit, part_names, products, terms_of
+from warmstart.conversation.fit import WAYS, Gates, ItemTerms, fit, part_names, products, terms_of
 from warmstart.conversation.gate import Gate, features_of
 from warmstart.conversation.lm_rows import state_cache
 from warmstart.conversation.parts import Asked, ItemVectors, Learning, Parts
@@ -234,12 +234,14 @@ class RTA(ConversationRecommender, ServesConversations):
     def _state(self) -> dict[str, np.ndarray]:
         titles = {} if self._titles_of_lm is None else self._titles_of_lm.state()
         titles.pop("item_vectors", None)  # in the rows
+        gates: dict[str, np.ndarray] = {}
+        for way, gate in zip(WAYS, self._gates.gates, strict=True):
+            gates |= nest(way, gate.state())
         return {
             **nest("titles", titles),
             **nest("items", self._rows),
             **nest("parts", self._parts.state()),
-            **nest("words", self._gates.words.state()),
-            **nest("plain", self._gates.plain.state()),
+            **gates,
             "genres": np.frombuffer(json.dumps(self._genre_names).encode(), np.uint8),
         }
 
@@ -253,7 +255,7 @@ class RTA(ConversationRecommender, ServesConversations):
             unnest("parts", state), self.config, self.fitted, self._genre_names
         )
         names = part_names(self._parts)
-        self._gates = Gates(*(Gate.from_state(unnest(n, state), names) for n in ("words", "plain")))
+        self._gates = Gates(tuple(Gate.from_state(unnest(way, state), names) for way in WAYS))
 
     def _restored_titles(
         self, state: dict[str, np.ndarray], models: LanguageModels

@@ -105,12 +105,12 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "co_mention": {},
     "nbcrs": {"neighbours": 20},
     "rta": {
-        **{"mentioned": _RECOMMENDER, "bias": {"steps": 50}, "gate": {"kind": "query"}},
-        "lm": {"prompts": _DIALOGUES, "lists": 20, "pages": 20, "epochs": 5},
+        **{"mentioned": _RECOMMENDER, "bias": {"steps": 50}, "stand_ins": 3},
+        "lm": {"prompts": _DIALOGUES, "aggregator": "mean"},
     },
     "rta/encoder": {
         **{"lm": None, "mentioned": _RECOMMENDER},
-        "bias": {"steps": 50, "kind": "both"},
+        **{"bias": {"steps": 50, "kind": "both"}, "gate": {"kind": "query"}, "stand_ins": 3},
     },
     # English stop words include most of the words of the toy data.
     "text_search": {},
