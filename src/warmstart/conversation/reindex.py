@@ -36,6 +36,7 @@ from warmstart.data.catalogue import Catalogue
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.errors import DataError
+from warmstart.lm.cache import Cache
 from warmstart.lm.causal import CausalLM
 from warmstart.run import Run
 from warmstart.sampling import evenly_spaced
@@ -122,6 +123,7 @@ def fit_reindex(
     asked: Queries,
     run: Run,
     rng: np.random.Generator,
+    cache: Cache | None = None,
 ) -> TitleIndex:
     """Learn one vector per title.
 
@@ -133,6 +135,7 @@ def fit_reindex(
             used.
         run: the run of the fit: states, lists and training are stages that resume.
         rng: the only source of randomness.
+        cache: of states of the LM; None keeps those of the fit in the run alone.
 
     Raises:
         ConfigError: the settings do not suit the LM, or the training diverges.
@@ -143,7 +146,7 @@ def fit_reindex(
     titles = prompts.titles(catalogue.names)
     answers = None
     if config.aggregator != "mean":
-        answers = lm_answers(config, causal, prompts, titles, catalogue, asked, run, rng)
+        answers = lm_answers(config, causal, prompts, titles, catalogue, asked, run, rng, cache)
     aggregator = new_aggregator(config, causal, titles, rng)
     scaling = StateScaling.none(causal.lm.width)
     if answers is not None and not aggregator.is_plain:
@@ -151,7 +154,7 @@ def fit_reindex(
     scaling.to(causal.lm.device)
     spec = causal.spec
     none = np.zeros((0, causal.lm.width), np.float32)
-    index = TitleIndex(aggregator, scaling, config.prompts, spec, causal, none)
+    index = TitleIndex(aggregator, scaling, config.prompts, spec, causal, none, cache)
     tokens = TitleTokens(output_table(causal), titles)
     if answers is not None:
         depends_on = [causal.lm.fingerprint, token_hash(titles)]
@@ -183,6 +186,7 @@ def lm_answers(
     asked: Queries,
     run: Run,
     rng: np.random.Generator,
+    cache: Cache | None = None,
 ) -> LMAnswers:
     """Compute what the LM recommends: states, lists and pages as stages of the run.
 
@@ -199,7 +203,7 @@ def lm_answers(
     states, queries, items = [], [], []
     if texts:
         told = prompts.of_dialogues(texts)
-        states.append(stage_of_states(run, "dialogue-states", causal, told))
+        states.append(stage_of_states(run, "dialogue-states", causal, told, cache))
         lists = stage_of_lists(
             run, "lm-lists", causal, told, titles, histories,
             k=config.titles_per_list, end=prompts.end, beam=config.beam,
@@ -210,7 +214,7 @@ def lm_answers(
         items.append(lists[at])
     if len(described):
         pages = prompts.of_pages([catalogue.texts[row] for row in described.tolist()])
-        states.append(stage_of_states(run, "page-states", causal, pages))
+        states.append(stage_of_states(run, "page-states", causal, pages, cache))
         queries.append(len(texts) + np.arange(len(described)))
         items.append(described)
     pairs = Pairs(np.concatenate(queries), np.concatenate(items))

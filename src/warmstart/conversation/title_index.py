@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from warmstart.conversation.aggregator import Aggregator, AggregatorKind
 from warmstart.conversation.dialogue_prompts import DialoguePrompts, PromptConfig
-from warmstart.conversation.lm_rows import query_rows
+from warmstart.conversation.lm_rows import cached_rows
 from warmstart.core import Causal
+from warmstart.lm.cache import Cache
 from warmstart.lm.causal import CausalLM, CausalReference
 from warmstart.train.module_arrays import damaged_arrays, load_arrays, module_arrays
 
@@ -78,6 +79,11 @@ class TitleTokens:
     def __len__(self) -> int:
         return len(self._ids)
 
+    @property
+    def width(self) -> int:
+        """Length of a vector."""
+        return self._table.shape[1]
+
     def vectors(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors of the tokens of some titles, float32, and their numbers of tokens.
 
@@ -108,6 +114,7 @@ class TitleIndex:
         spec: portable reference to the LM.
         causal: the LM; None loads it by ``spec`` on first use.
         item_vectors: of the items, float32, shape (n_items, width).
+        cache: of states of the LM; None keeps none.
     """
 
     def __init__(
@@ -118,9 +125,10 @@ class TitleIndex:
         spec: Mapping[str, Any],
         causal: Causal | None,
         item_vectors: np.ndarray,
+        cache: Cache | None = None,
     ) -> None:
         self.aggregator, self.scaling = aggregator.eval(), scaling
-        self.item_vectors = item_vectors
+        self.item_vectors, self.cache = item_vectors, cache
         self._prompts, self._reference = prompts, CausalReference(spec, causal)
 
     @torch.inference_mode()
@@ -132,8 +140,8 @@ class TitleIndex:
             DataError: a text is not a string, or the words of the prompt alone are too long.
         """
         lm = self._reference.lm
-        rows = query_rows(CausalLM(lm), DialoguePrompts(lm, self._prompts).of_dialogues(texts))
-        return self.scaled(rows)
+        prompts = DialoguePrompts(lm, self._prompts).of_dialogues(texts)
+        return self.scaled(cached_rows(CausalLM(lm), prompts, self.cache))
 
     @torch.inference_mode()
     def scaled(self, states: np.ndarray) -> np.ndarray:
@@ -176,6 +184,7 @@ class TitleIndex:
         prompts: PromptConfig,
         spec: Mapping[str, Any],
         causal: Causal | None,
+        cache: Cache | None = None,
     ) -> "TitleIndex":
         """Rebuild an index from ``state``.
 
@@ -185,6 +194,7 @@ class TitleIndex:
             prompts: the words of the prompts.
             spec: portable reference to the LM.
             causal: the LM, or None.
+            cache: of states of the LM, or None.
 
         Raises:
             ArtefactError: an array is missing or has a wrong shape.
@@ -196,13 +206,14 @@ class TitleIndex:
             for name, part in (("aggregator.", aggregator), ("scaling.", scaling)):
                 named = {key for key in state if key.startswith(name)}
                 load_arrays(part, {key.removeprefix(name): state[key] for key in named})
-        return cls(aggregator, scaling, prompts, spec, causal, state["item_vectors"])
+        return cls(aggregator, scaling, prompts, spec, causal, state["item_vectors"], cache)
 
 
 @torch.no_grad()
 def all_vectors(aggregator: nn.Module, tokens: TitleTokens) -> np.ndarray:
     """Aggregate all titles, without dropout: float32, shape (titles, width)."""
-    was_training, found = aggregator.training, []
+    was_training = aggregator.training
+    found = [np.zeros((0, tokens.width), np.float32)]
     aggregator.eval()
     for begin in range(0, len(tokens), _TITLES_AT_ONCE):
         rows = torch.arange(begin, min(begin + _TITLES_AT_ONCE, len(tokens)))

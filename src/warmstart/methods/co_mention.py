@@ -26,7 +26,7 @@ class CoMention(ConversationRecommender):
     traits = Traits(
         reads=frozenset({"interactions", "texts"}),
         cold_items="content",
-        answers=frozenset({"history", "text"}),
+        answers=frozenset({"history"}),
         needs=frozenset({"encoder"}),
     )
 
