@@ -72,7 +72,8 @@ def _write(
             vectors = model.get_input_embeddings().weight
             vectors.normal_(0, 1.0)  # words outweigh positions
             for group in similar:
-                vectors[[tokenizer.token_to_id(word) for word in group]] += _ALIKE * torch.randn(width)
+                rows = [tokenizer.token_to_id(word) for word in group]
+                vectors[rows] += _ALIKE * torch.randn(width)
             for name, weight in model.named_parameters():
                 if name.endswith(("v_proj.weight", "o_proj.weight")):
                     # makes the last token depend on the others
