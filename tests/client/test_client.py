@@ -22,6 +22,7 @@ import polars as pl
 import pytest
 import uvicorn
 
+from tests.serve.conversing import fit_and_save, known_method
 from warmstart.client import AsyncClient, Client, ServiceError, clients, operations, responses
 from warmstart.client.request import Request
 from warmstart.errors import ConfigError, DataError, WarmstartError
@@ -48,6 +49,9 @@ FULL = {
     "items": lambda: operations.items(limit=3, offset=2, search="x"),
     "similar": lambda: operations.similar(1, k=3, with_columns=["title"]),
     "recommend": lambda: operations.recommend(1, history=[1], allow=[1], deny=[2], explain=True),
+    "converse": lambda: operations.converse(
+        [{"speaker": "user", "text": "x"}], history=[1], allow=[1], deny=[2], explain=True
+    ),
     "simulate": lambda: operations.simulate(TEXT, k=3, with_columns=["title"]),
     "record": lambda: operations.record([{"user": 1, "item": 2}]),
     "user": lambda: operations.user(1, with_columns=["title"]),
@@ -181,7 +185,12 @@ class Both:
 @pytest.fixture(scope="module")
 def served(made):
     """The application under uvicorn in a thread: its URL and an admin token."""
-    app, token = made()
+    with under_uvicorn(*made()) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def under_uvicorn(app, token):
     config = uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -207,6 +216,45 @@ async def connected(kind, made, served):
     client = AsyncClient("http://service", token, transport=transport)
     async with app.router.lifespan_context(app), client:
         yield Both(client)
+
+
+@pytest.fixture(scope="module")
+def talking(tmp_path_factory, lm_folder, toy_split):
+    """As ``made``, with a model that can be asked in words."""
+    folder = tmp_path_factory.mktemp("talking")
+    with known_method():
+        model = fit_and_save(toy_split.train, lm_folder, folder / "talk")
+        settings = Settings(
+            model=model, encoder=str(lm_folder), store=f"sqlite:///{folder / 'store.db'}"
+        )
+
+        def make():
+            service = Service(settings)
+            token = make_key(service.store, "tests", "read")
+            service.keys.load(service.store.keys.all())
+            return create_app(service), token
+
+        yield make
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_conversation(kind, talking, toy_split):
+    title = toy_split.train.catalogue.names[0]
+    messages = [
+        {"speaker": "user", "text": f"I liked {title}."},
+        {"speaker": "system", "text": "What else?"},
+    ]
+
+    async def go(served):
+        async with connected(kind, talking, served) as client:
+            assert "converse" in (await client.model())["abilities"]
+            found = await client.converse(messages, k=3, with_columns=["title"])
+            assert [one["title"] for one in found["mentioned"]] == [title]
+            assert [hit["rank"] for hit in found["items"]] == [1, 2, 3]
+            assert found["model"]["method"] == "talk_mean"
+
+    with under_uvicorn(*talking()) as served:
+        asyncio.run(go(served))
 
 
 async def until(send, expected, seconds=20.0):
@@ -241,6 +289,9 @@ def test_all_operations_in_a_row(kind, made, served, toy_data):
             only = await client.recommend(known, allow=[first, second], cold_share_min=1, k=2)
             assert only["known_user"]
             assert {hit["item"] for hit in only["items"]} == {first, second}
+            with pytest.raises(ServiceError, match="it has similar, simulate") as caught:
+                await client.converse([{"speaker": "user", "text": "hello"}])
+            assert caught.value.status == 422
             simulation = await client.simulate(TEXT, k=3)
             assert len(simulation["users"]) == 3
             events = [{"user": known, "item": first}, {"user": "guest", "item": first}]
@@ -535,6 +586,7 @@ def test_a_closed_client_says_so(kind, name):
         calls |= {
             "erase_user": (1,),
             "recommend": (1,),
+            "converse": ([],),
             "revoke_key": ("a",),
             "swap_model": ("toy",),
         }
@@ -566,6 +618,12 @@ WRONG_ARGUMENTS = [  # operation, arguments, options, the argument that is named
     ("write_items", ({"a": {1: "x"}},), {}, "a name in items['a']"),
     ("write_item", ("a", ["x"]), {}, "columns"),
     ("write_item", (None, TEXT), {}, "item"),
+    ("converse", ("hello",), {}, "messages"),
+    ("converse", (["hello"],), {}, "messages[0]"),
+    ("converse", ([{"speaker": "user"}],), {}, "messages[0]"),
+    ("converse", ([{"speaker": "user", "text": 3}],), {}, "messages[0]['text']"),
+    ("converse", ([{"speaker": "user", "text": "x", "to": "y"}],), {}, "messages[0]"),
+    ("converse", ([],), {"history": 3}, "history"),
     ("simulate", ("a text",), {}, "columns"),
     ("simulate", (TEXT,), {"k": "3"}, "k"),
     ("item", ("",), {}, "item"),
@@ -647,7 +705,7 @@ def test_scalars_of_numpy_are_plain():
         explain=np.bool_(True),
         exclude_seen=np.False_,
     )
-    assert json.dumps(request.body) == json.dumps(
+    assert json.dumps(request.body, sort_keys=True) == json.dumps(
         {
             "user": 3,
             "k": 3,
@@ -658,7 +716,8 @@ def test_scalars_of_numpy_are_plain():
             "cold_share_max": 1.0,
             "explain": True,
             "with": [],
-        }
+        },
+        sort_keys=True,
     )
     assert operations.items(limit=np.int8(3)).query == {"limit": 3, "offset": 0, "search": ""}
     found = operations.similar(np.str_("a"), k=np.uint64(3)).query

@@ -7,12 +7,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
 import pytest
 import uvicorn
 
+from tests.serve.conversing import fit_and_save, known_method
 from warmstart.serve.api.app import create_app
 from warmstart.serve.engine.service import Service
 from warmstart.serve.settings import Settings
@@ -64,10 +66,24 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, model_folder, lm_folder, toy_split) -> Iterator[Served]:
-    store = tmp_path_factory.mktemp("console") / "store.db"
-    settings = Settings(
-        model=model_folder, encoder=str(lm_folder), store=f"sqlite:///{store}", poll_seconds=0.2
-    )
+    with serving(tmp_path_factory.mktemp("console"), model_folder, lm_folder, toy_split) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def talking(tmp_path_factory, lm_folder, toy_split) -> Iterator[Served]:
+    """A service of a model that can be asked in words, and simulates no users."""
+    folder = tmp_path_factory.mktemp("talking")
+    with known_method():
+        model = fit_and_save(toy_split.train, lm_folder, folder / "talk")
+        with serving(folder, model, lm_folder, toy_split) as found:
+            yield found
+
+
+@contextmanager
+def serving(folder, model, lm, toy_split) -> Iterator[Served]:
+    store = f"sqlite:///{folder / 'store.db'}"
+    settings = Settings(model=model, encoder=str(lm), store=store, poll_seconds=0.2)
     service = Service(settings)
     key = make_key(service.store, "console", "admin")
     service.keys.load(service.store.keys.all())
@@ -103,7 +119,14 @@ def browser():
 
 @pytest.fixture
 def page(browser, served):
-    """The console, without a key.
+    """The console, without a key."""
+    with console(browser, served) as page:
+        yield page
+
+
+@contextmanager
+def console(browser, served):
+    """A page of the console.
 
     At the end no request has left the host, no error has gone unseen, and no field was read that
     the API does not have.
@@ -132,6 +155,17 @@ def page(browser, served):
 @pytest.fixture
 def opened(page, served):
     """The console, with the key."""
+    return with_key(page, served)
+
+
+@pytest.fixture
+def talk(browser, talking):
+    """The console of a model that can be asked in words, with the key."""
+    with console(browser, talking) as page:
+        yield with_key(page, talking)
+
+
+def with_key(page, served):
     page.get_by_label("API key").fill(served.key)
     page.get_by_role("button", name="Use key").click()
     page.get_by_role("heading", name="A new item").wait_for()
@@ -274,6 +308,63 @@ def test_an_item_is_found_by_its_title_and_shown_as_a_picture(opened, served):
     shows(rows.filter(has_text=name)).to_contain_text("trained")
     find(opened, "no such words")
     shows(rows.nth(1)).to_contain_text("No item has these words")
+
+
+def send(page, text):
+    page.get_by_label("Message", exact=True).fill(text)
+    page.get_by_role("button", name="Send").click()
+
+
+def test_a_conversation_shows_what_is_recognised_and_a_list_after_each_turn(talk, talking):
+    item, title = next(iter(talking.titles.items()))
+    rows = talk.get_by_role("table", name="Recommended in this conversation").get_by_role("row")
+    messages = talk.get_by_role("list", name="Messages").get_by_role("listitem")
+    state = talk.locator("#talk-state")
+    send(talk, f"I liked {title}.")
+    shows(state).to_have_text(f"Recognised in the messages: {title} ({item}).")
+    shows(rows).to_have_count(11)
+    shows(messages).to_have_text([f"User I liked {title}."])
+    shows(talk.get_by_label("Message", exact=True)).to_have_value("")
+    talk.get_by_label("From the system").check()
+    send(talk, "Something <b>longer</b>?")
+    shows(messages).to_have_text([f"User I liked {title}.", "System Something <b>longer</b>?"])
+    body = {
+        "messages": [
+            {"speaker": "user", "text": f"I liked {title}."},
+            {"speaker": "system", "text": "Something <b>longer</b>?"},
+        ]
+    }
+    hits = talking.post("/v1/converse", body)["items"]
+    for row, hit in zip(rows.all()[1:], hits, strict=True):
+        rank, kind, name = row.get_by_role("cell").all_inner_texts()
+        assert (int(rank), kind) == (hit["rank"], "cold" if hit["is_cold"] else "warm")
+        assert hit["item"] in name
+    send(talk, " ")
+    shows(talk.get_by_role("alert")).to_contain_text("more than white space")
+    shows(messages).to_have_count(2)
+    talk.get_by_role("button", name="Start again").click()
+    shows(messages).to_have_count(0)
+    shows(rows).to_have_count(0)
+    talk.get_by_label("From the system").uncheck()
+    send(talk, "hello")
+    shows(state).to_have_text("No item was recognised in the messages.")
+    shows(messages).to_have_text(["User hello"])
+    talk.set_viewport_size({"width": 375, "height": 700})
+    send(talk, "long" * 100)
+    shows(messages).to_have_count(2)
+    assert talk.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_what_a_model_cannot_do_is_hidden(talk, opened):
+    shows(opened.get_by_role("button", name="Show likely users")).to_be_visible()
+    shows(opened.get_by_role("heading", name="Conversation")).to_have_count(0)
+    shows(talk.get_by_role("heading", name="Conversation")).to_be_visible()
+    shows(talk.get_by_role("button", name="Show likely users")).to_have_count(0)
+    write(talk, "even pair of six")
+    talk.get_by_label("title").press("Enter")
+    publish(talk, "new one")
+    shows(talk.locator("#item-state")).to_have_text("new one: created, and can be recommended.")
+    shows(talk.get_by_role("alert")).to_have_count(0)
 
 
 def test_an_error_is_shown_until_the_next_success(opened, served):
@@ -444,8 +535,8 @@ def test_every_element_has_a_name_for_screen_readers(opened, served):
     )
     assert found["lang"] == "en"
     assert found["title"]
-    assert found["levels"] == "H1 H2 H2 H2 H2 H2"
-    assert found["live"] == 5
+    assert found["levels"] == "H1 H2 H2 H2 H2 H2 H2"
+    assert found["live"] == 6
     assert not any(found[name] for name in ("unlabelled", "unnamed", "uncaptioned", "unscoped"))
     assert found["doubled"] == []
 

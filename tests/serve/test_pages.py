@@ -20,6 +20,7 @@ import uvicorn
 from prometheus_client.metrics import MetricWrapperBase
 
 import warmstart as ws
+from tests.serve.conversing import fit_and_save, known_method
 from warmstart.demo import demo
 from warmstart.serve.api.app import create_app
 from warmstart.serve.engine import metrics
@@ -61,8 +62,18 @@ def shop(tmp_path_factory):
     words = sorted({word for text in made.catalogue.texts for word in text.lower().split()})
     lm = tiny_encoder(folder / "lm", words)
     model = ws.FilterLLM(backbone={"kind": "ials", "width": 8, "epochs": 3}, text_weight=0.5)
+    with known_method():
+        fit_and_save(data, lm, folder / "models" / "talk")
     model.fit(data, encoder=ws.load_encoder(ws.LMConfig(source=str(lm)), use_cache=False))
     return model.save(folder / "models" / "live"), lm
+
+
+@pytest.fixture
+def talking_shop(shop):
+    """A model of the same shop that can be asked in words."""
+    model, lm = shop
+    with known_method():
+        yield model.parent / "talk", lm
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +92,8 @@ def served(request, tmp_path):
     """A service under uvicorn: its URL and an admin token."""
     name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
     # The first page is about the model of the demo, all others about a shop.
-    model, lm = request.getfixturevalue("demo_model" if name == "index" else "shop")
+    models = {"index": "demo_model", "conversations": "talking_shop"}
+    model, lm = request.getfixturevalue(models.get(name, "shop"))
     settings = Settings(
         model=model,
         encoder=lm and str(lm),

@@ -11,6 +11,7 @@ from warmstart.client.json_values import (
     json_columns,
     json_id,
     json_ids,
+    json_list,
     json_option,
     json_rows,
     json_value,
@@ -18,6 +19,7 @@ from warmstart.client.json_values import (
 )
 from warmstart.client.request import Request, readiness_of
 from warmstart.client.responses import (
+    ConversationList,
     Health,
     Id,
     Interaction,
@@ -25,6 +27,7 @@ from warmstart.client.responses import (
     ItemList,
     KeyInfo,
     MadeKey,
+    Message,
     ModelInfo,
     Recommendations,
     Recorded,
@@ -37,6 +40,7 @@ from warmstart.client.responses import (
     WrittenItems,
 )
 
+_CONVERSATION_SECONDS = 120.0
 _TRIAL_SECONDS = 1860.0  # the service gives a new model 1,800 to be tried
 
 
@@ -174,20 +178,86 @@ def recommend(
     Raises:
         ServiceError: user or history is unknown (404), or the request fails.
     """
-    body = {
-        "user": None if user is None else json_id(user, "user"),
+    options = _list_options(
+        history, k, allow, deny, (cold_share_min, cold_share_max), explain, with_columns
+    )
+    options["exclude_seen"] = json_option(exclude_seen, "exclude_seen", bool)
+    if user is not None:
+        options["user"] = json_id(user, "user")
+    return Request("POST", "/v1/recommend", body=options)
+
+
+def converse(
+    messages: Iterable[Message],
+    *,
+    history: Iterable[Id] | None = None,
+    k: int = 10,
+    allow: Iterable[Id] | None = None,
+    deny: Iterable[Id] = (),
+    cold_share_min: float = 0.0,
+    cold_share_max: float = 1.0,
+    explain: bool = False,
+    with_columns: Sequence[str] = (),
+) -> Request[ConversationList]:
+    """Recommend items for a conversation; a language model of the service reads it.
+
+    Its answer may take two minutes, whatever the timeout of the client.
+
+    Args:
+        messages: what was said, oldest first: mappings with "speaker", "user" or "system", and
+            "text".
+        history: ids of further items that the user had; like the mentioned ones, they are not in
+            the list.
+        k: length of the list.
+        allow: only these items may be in the list.
+        deny: these items may not be in the list.
+        cold_share_min: smallest fraction of cold items in the list, if there are enough of them.
+        cold_share_max: largest fraction of cold items in the list.
+        explain: give the evidence for each item.
+        with_columns: names of item columns to return, such as "title".
+
+    Raises:
+        DataError: a message has other fields, or its text is no text.
+        ServiceError: the model cannot be asked in words (422), does not answer in time (504), or
+            the request fails.
+    """
+    options = _list_options(
+        history, k, allow, deny, (cold_share_min, cold_share_max), explain, with_columns
+    )
+    options["messages"] = [
+        _message(message, f"messages[{n}]")
+        for n, message in enumerate(json_list(messages, "messages"))
+    ]
+    return Request("POST", "/v1/converse", body=options, min_timeout=_CONVERSATION_SECONDS)
+
+
+def _list_options(
+    history: Iterable[Id] | None,
+    k: int,
+    allow: Iterable[Id] | None,
+    deny: Iterable[Id],
+    cold_shares: tuple[float, float],
+    explain: bool,
+    with_columns: Sequence[str],
+) -> dict[str, Any]:
+    """What all requests for lists have in common, without what was not given."""
+    options = {
         "history": None if history is None else json_ids(history, "history"),
         "k": json_option(k, "k", int),
-        "exclude_seen": json_option(exclude_seen, "exclude_seen", bool),
         "allow": None if allow is None else json_ids(allow, "allow"),
         "deny": json_ids(deny, "deny"),
-        "cold_share_min": json_option(cold_share_min, "cold_share_min", float),
-        "cold_share_max": json_option(cold_share_max, "cold_share_max", float),
+        "cold_share_min": json_option(cold_shares[0], "cold_share_min", float),
+        "cold_share_max": json_option(cold_shares[1], "cold_share_max", float),
         "explain": json_option(explain, "explain", bool),
         "with": _names(with_columns),
     }
-    given = {name: value for name, value in body.items() if value is not None}
-    return Request("POST", "/v1/recommend", body=given)
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _message(message: Any, name: str) -> dict[str, str]:
+    if not isinstance(message, Mapping) or set(message) != {"speaker", "text"}:
+        raise wrong(name, message, "a mapping with 'speaker' and 'text', and no others")
+    return {field: json_option(message[field], f"{name}[{field!r}]", str) for field in message}
 
 
 def simulate(

@@ -18,6 +18,13 @@ class Interaction(TypedDict):
     event: NotRequired[str]
 
 
+class Message(TypedDict):
+    """What one side of a conversation said."""
+
+    speaker: Literal["user", "system"]
+    text: str
+
+
 class RecommendedItem(TypedDict):
     """One line of a list."""
 
@@ -34,6 +41,29 @@ class Recommendations(TypedDict):
 
     known_user: bool
     items: list[RecommendedItem]
+
+
+class MentionedItem(TypedDict):
+    """An item that a conversation mentions."""
+
+    item: Id
+    title: str
+    columns: dict[str, Any] | None
+
+
+class AnsweredBy(TypedDict):
+    """The model that made a list."""
+
+    method: str
+    hash: str
+
+
+class ConversationList(TypedDict):
+    """A list for a conversation, and the items that were recognised in it."""
+
+    mentioned: list[MentionedItem]
+    items: list[RecommendedItem]
+    model: AnsweredBy
 
 
 class WrittenItem(TypedDict):
@@ -122,6 +152,7 @@ class ModelInfo(TypedDict):
     id_type: Literal["integer", "string"]
     load_seconds: float
     swapping: str | None
+    abilities: list[str]
 
 
 class Status(TypedDict):

@@ -24,6 +24,7 @@ from pydantic import Field
 from scipy import sparse
 from torch.nn import functional
 
+from warmstart.backbones.propagation import to_torch
 from warmstart.config import Config
 
 _RATE = 0.1  # of Adam
@@ -111,9 +112,7 @@ def fit_bias(
         rng: draws the requests of a step if there are more than one step takes.
     """
     n_items, n_genres = genres.get_shape()
-    share = torch.sparse_csr_tensor(
-        *(torch.from_numpy(part.copy()) for part in _csr(shares(genres))), size=(n_items, n_genres)
-    )
+    share = to_torch(shares(genres), torch.device("cpu"))
     log_t = torch.zeros(n_parts, requires_grad=True)
     own = torch.zeros(n_items, 2, requires_grad=True)
     shared = torch.zeros(n_genres, 2, requires_grad=True)
@@ -162,11 +161,3 @@ def shares(genres: sparse.csr_matrix) -> sparse.csr_matrix:
     """Divide each item's row among its genres: float32 CSR, shape (items, genres)."""
     counts = np.maximum(genres.getnnz(axis=1), 1)
     return sparse.csr_matrix(sparse.diags_array((1 / counts).astype(np.float32)) @ genres)
-
-
-def _csr(matrix: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return (
-        matrix.indptr.astype(np.int64),
-        matrix.indices.astype(np.int64),
-        matrix.data.astype(np.float32),
-    )

@@ -81,7 +81,7 @@ class Catalogue:
             return [""] * len(ids)
         rows = self.item_ids.rows(list(ids))
         values = self.columns.get_column(self.title_column)
-        return [_as_title(values[int(row)]) if row >= 0 else "" for row in rows]
+        return [as_title(values[int(row)]) if row >= 0 else "" for row in rows]
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -141,8 +141,11 @@ class Catalogue:
         )
 
 
-def _as_title(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, pl.Series) else str(value or "")
+def as_title(value: Any) -> str:
+    """What a cell of the title column has, as text; the values of a list are joined."""
+    if isinstance(value, pl.Series | list):
+        return ", ".join(str(part) for part in value if part is not None)
+    return str(value or "")
 
 
 def compose_texts(columns: pl.DataFrame, text_columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -63,12 +63,17 @@ class Settings(StoreSettings):
             arrive, and for a connection to be idle.
         max_body_bytes: maximum size of a request body, in bytes, at least 1024.
         max_body_seconds: maximum time, in seconds, for a request body to arrive.
-        max_text_chars: maximum size of one item, all columns together, in characters.
+        max_text_chars: maximum size of one item, all columns together, or of the messages of one
+            conversation, in characters.
         max_items_per_request: maximum number of items or interactions in one request.
         max_k: maximum length of a list, in items.
         max_queue: maximum number of items waiting to be encoded; writes beyond it get status 429.
         max_index_gib: maximum memory, in GiB, of the items that were written since the start of a
             worker, all together; writes beyond it get status 507.
+        max_conversations: maximum number of conversations, per worker, that wait for the language
+            model; further ones get status 503.
+        max_lm_seconds: maximum time, in seconds, until a conversation is answered; later ones get
+            status 504.
         encode_batch_size: number of items that the language model encodes at once.
         prior_strength: number of clicks, above 0, that count as much as an item's simulated users.
         max_exposure: maximum fraction of users, in (0, 1], whose top 20 an item may enter before
@@ -100,6 +105,8 @@ class Settings(StoreSettings):
     max_k: int = Field(default=1000, ge=1)
     max_queue: int = Field(default=10_000, ge=1)
     max_index_gib: float = Field(default=4.0, gt=0)
+    max_conversations: int = Field(default=32, ge=1)
+    max_lm_seconds: float = Field(default=30.0, gt=0)
     encode_batch_size: int = Field(default=32, ge=1)
     prior_strength: float = Field(default=10.0, gt=0)
     max_exposure: float = Field(default=0.1, gt=0, le=1)

@@ -10,7 +10,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from warmstart.serve.api import admin, problems, read, write
+from warmstart.serve.api import admin, converse, problems, read, write
 from warmstart.serve.api.access import AccessMiddleware
 from warmstart.serve.api.description import describe, operation_id
 from warmstart.serve.api.middleware import ObservabilityMiddleware
@@ -20,6 +20,7 @@ from warmstart.serve.api.static import PackageFiles
 from warmstart.serve.api.threads import Threads
 from warmstart.serve.engine import metrics
 from warmstart.serve.engine.batcher import Batcher
+from warmstart.serve.engine.conversations import Conversations
 from warmstart.serve.engine.service import Service
 from warmstart.version import __version__
 
@@ -31,10 +32,12 @@ def create_app(service: Service) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
         app.state.batcher = Batcher(service)
+        app.state.conversations = Conversations(service)
         reporting = asyncio.create_task(_report_metrics(service))
         yield
         reporting.cancel()
         app.state.batcher.close()
+        app.state.conversations.close()
         await run_sync(service.close)
 
     app = FastAPI(
@@ -51,6 +54,7 @@ def create_app(service: Service) -> FastAPI:
     app.router.routes.insert(0, read.recommend_route)  # the first one is found soonest
     v1 = APIRouter(prefix="/v1")
     v1.include_router(read.routes, responses=error_responses(401, 429))
+    v1.include_router(converse.routes, responses=error_responses(401, 429))
     v1.include_router(write.routes, responses=error_responses(401, 403, 429, 503))
     v1.include_router(admin.routes, responses=error_responses(401, 403, 429, 503))
     app.include_router(v1)

@@ -19,6 +19,7 @@ from starlette.routing import Match
 from warmstart.errors import WarmstartError
 from warmstart.serve.api.invalid_requests import shown, wrong_fields
 from warmstart.serve.engine.batcher import BusyError
+from warmstart.serve.engine.conversations import ConversationLateError, ConversationsBusyError
 from warmstart.serve.engine.encode_queue import QueueFullError
 from warmstart.serve.engine.service import IndexFullError
 from warmstart.serve.storage.database import StoreError
@@ -82,6 +83,7 @@ _RESPONSES = {
     503: _response(
         "The store cannot be reached or the service is not ready; nothing was written.", **_RETRY
     ),
+    504: _response("The language model did not answer in time.", **_RETRY),
 }
 
 
@@ -146,6 +148,7 @@ def install(app: FastAPI) -> None:
         QueueFullError: _busy,
         IndexFullError: lambda _, error: Problem(507, str(error)),
         BusyError: lambda *_: Problem(503, TOO_MANY_WAITING, headers={"Retry-After": "1"}),
+        ConversationsBusyError: _conversation_refused,
         StoreError: lambda _, e: Problem(503, str(e), headers={"Retry-After": "1"}),
         NotAllowedError: lambda _, e: Problem(403, str(e)),
         WarmstartError: lambda _, e: Problem(422, str(e)),
@@ -206,6 +209,11 @@ def denied(error: AccessError) -> Problem:
     if error.status == 429:
         headers = {"Retry-After": str(ceil(error.retry_after))}
     return Problem(error.status, error.detail, headers=headers)
+
+
+def _conversation_refused(_: Request, error: ConversationsBusyError) -> Problem:
+    status = 504 if isinstance(error, ConversationLateError) else 503
+    return Problem(status, str(error), headers={"Retry-After": str(error.retry_after)})
 
 
 def _busy(_: Request, error: QueueFullError) -> Problem:

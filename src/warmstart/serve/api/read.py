@@ -1,6 +1,5 @@
 """Read routes: lists, simulated users, items, users, model, status."""
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -10,7 +9,6 @@ from fastapi.responses import Response
 from starlette.convertors import Convertor, register_url_convertor
 
 from warmstart.abilities import Simulates, require
-from warmstart.data.ids import ExternalId
 from warmstart.data.readers.item_records import catalogue_of_records
 from warmstart.serve.api.access import (
     GuardedRoute,
@@ -19,8 +17,9 @@ from warmstart.serve.api.access import (
     MayRecommend,
     TheService,
 )
-from warmstart.serve.api.convert import composed_text, external_id, internal_name, internal_names
+from warmstart.serve.api.convert import composed_text, external_id, internal_name
 from warmstart.serve.api.description import operation_id
+from warmstart.serve.api.list_options import check_k, list_options
 from warmstart.serve.api.problems import Problem, error_responses
 from warmstart.serve.api.quick_route import QuickRoute
 from warmstart.serve.api.schemas import (
@@ -35,12 +34,14 @@ from warmstart.serve.api.schemas import (
     Status,
     UserInfo,
 )
+from warmstart.serve.api.shown import Shown, recommended
 from warmstart.serve.api.threads import TheThreads, Threads
+from warmstart.serve.engine.conversations import model_abilities
 from warmstart.serve.engine.encodings import encode_items
 from warmstart.serve.engine.ids import MAX_ID
 from warmstart.serve.engine.index import Entry
 from warmstart.serve.engine.list_maker import MAX_HISTORY
-from warmstart.serve.engine.lists import Hit, ListRequest, UnknownUserError
+from warmstart.serve.engine.lists import ListRequest, UnknownUserError
 from warmstart.serve.engine.service import Service
 from warmstart.serve.storage.database import StoreError
 from warmstart.serve.storage.keys import Caller
@@ -75,9 +76,7 @@ UserPath = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="id 
 async def recommend(body: Recommend, request: Request, _: MayRecommend) -> Response:
     """Recommend the best items for a user, or for a history of items."""
     service: Service = request.app.state.service
-    if body.k > service.settings.max_k:
-        allowed = f"k may be at most {service.settings.max_k}"
-        raise Problem(422, allowed, pointer="#/k", seen=body.k)
+    check_k(service, body)
     n_ids = len(body.history or ()) + len(body.allow or ()) + len(body.deny)
     if n_ids > _MANY_IDS:
         wanted = await request.app.state.threads.index.run(lambda: _list_request(service, body))
@@ -94,10 +93,10 @@ async def recommend(body: Recommend, request: Request, _: MayRecommend) -> Respo
         )
         raise Problem(404, str(error), pointer=pointer, seen=seen) from error
     index = service.deployment.index
-    shown = _Shown(service, body.with_columns)
+    shown = Shown(service, body.with_columns)
     content = {
         "known_user": wanted.user is not None and index.knows_user(wanted.user),
-        "items": [_recommended(hit, shown) for hit in hits],
+        "items": [recommended(hit, shown) for hit in hits],
     }
     return Response(orjson.dumps(content), media_type="application/json")
 
@@ -120,60 +119,10 @@ async def _recorded(service: Service, threads: Threads, user: str) -> list[str]:
 
 
 def _list_request(service: Service, body: Recommend) -> ListRequest:
-    def names(given: list[ExternalId] | None, pointer: str) -> tuple[str, ...] | None:
-        return None if given is None else tuple(internal_names(service, given, pointer))
-
     return ListRequest(
         user=None if body.user is None else internal_name(service, body.user, "#/user", "user"),
-        history=names(body.history, "#/history/{}"),
-        k=body.k,
         exclude_seen=body.exclude_seen,
-        allow=names(body.allow, "#/allow/{}"),
-        deny=names(body.deny, "#/deny/{}") or (),
-        cold_share_min=body.cold_share_min,
-        cold_share_max=body.cold_share_max,
-        explain=body.explain,
-    )
-
-
-class _Shown:
-    """Shows items with external ids, and with the columns that the request asked for.
-
-    Args:
-        service: service that has the items.
-        columns: names of the columns.
-    """
-
-    def __init__(self, service: Service, columns: Sequence[str]) -> None:
-        self._index, self._columns = service.deployment.index, list(columns)
-        self._to_external: Callable[[str], ExternalId] = external_id(service)
-
-    def item(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row of an item, whose "item" is its internal name."""
-        shown = {**row, "item": self._to_external(row["item"])}
-        if self._columns:
-            shown["columns"] = self.columns(row["item"])
-        return shown
-
-    def columns(self, name: str) -> dict[str, Any]:
-        """The columns of an item."""
-        return self._index.columns(name, self._columns)
-
-
-def _recommended(hit: Hit, shown: _Shown) -> dict[str, Any]:
-    evidence = hit.evidence
-    if evidence is not None:
-        similar = [shown.item(one) for one in evidence["similar_in_history"]]
-        evidence = {**evidence, "similar_in_history": similar}
-    return shown.item(
-        {
-            "item": hit.item,
-            "score": hit.score,
-            "rank": hit.rank,
-            "is_cold": hit.is_cold,
-            "evidence": evidence,
-            "columns": None,
-        }
+        **list_options(service, body),
     )
 
 
@@ -203,7 +152,7 @@ async def simulate(
         return {**deployment.index.simulate(encoded, body.k), "calibration": calibration}
 
     found = await threads.encoder.run(work)
-    to_external_user, shown = external_id(service, "user"), _Shown(service, body.with_columns)
+    to_external_user, shown = external_id(service, "user"), Shown(service, body.with_columns)
     told = [] if caller.is_owner else found["users"]
     users = [{**row, "user": to_external_user(row["user"])} for row in told]
     nearest = [shown.item(row) for row in found["nearest"]]
@@ -225,7 +174,7 @@ async def similar(
         pairs = await threads.index.run(lambda: service.deployment.index.similar(name, k))
     except KeyError:
         raise Problem(404, "no such item", pointer="path.item", seen=item) from None
-    shown = _Shown(service, with_columns)
+    shown = Shown(service, with_columns)
     return Similar(
         items=[shown.item({"item": other, "similarity": value}) for other, value in pairs]
     )
@@ -344,7 +293,7 @@ async def look_up_user(
         history = [*dict.fromkeys(await _recorded(service, threads, name))]
     if not known and not history:
         raise Problem(404, "no such user", pointer="path.user", seen=user)
-    to_external, shown = external_id(service), _Shown(service, with_columns)
+    to_external, shown = external_id(service), Shown(service, with_columns)
     return UserInfo(
         id=external_id(service, "user")(name),
         known=known,
@@ -370,6 +319,7 @@ async def model(service: TheService, _: MayReadItems) -> ModelInfo:
         id_type="integer" if fitted.catalogue.item_ids.is_integer else "string",
         load_seconds=deployment.load_seconds,
         swapping=service.swapper.swapping,
+        abilities=model_abilities(deployment.model),
     )
 
 

@@ -1,7 +1,7 @@
 """Request and response bodies of the API."""
 
 from math import isinf
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,8 @@ _MAX_NAME = MAX_ID  # characters
 _MAX_ROWS = 10_000  # items or interactions of one request; also bounded by a setting
 _MAX_HISTORY = 1000
 _MAX_IDS = 10_000  # in allow and in deny
+_MAX_MESSAGES = 200  # of a conversation
+_MAX_MESSAGE = 10_000  # characters
 _INT64_LIMIT = 2**63
 
 
@@ -149,7 +151,31 @@ class ItemColumns(_RequestBody):
     columns: Columns
 
 
-class Recommend(_RequestBody):
+class ListOptions(_RequestBody):
+    """What all requests for lists have in common."""
+
+    history: (
+        Annotated[list[Id], Field(min_length=1, max_length=_MAX_HISTORY, fail_fast=True)] | None
+    ) = None
+    k: K = 10
+    allow: Annotated[list[Id], Field(max_length=_MAX_IDS, fail_fast=True)] | None = None
+    deny: Annotated[list[Id], Field(max_length=_MAX_IDS, fail_fast=True)] = []
+    cold_share_min: Fraction = 0.0
+    cold_share_max: Fraction = 1.0
+    explain: bool = False
+    with_columns: With = []
+
+    @model_validator(mode="after")
+    def _shares_in_order(self) -> Self:
+        if self.cold_share_min > self.cold_share_max:
+            raise ValueError(
+                f"got cold_share_min {self.cold_share_min:g} and cold_share_max "
+                f"{self.cold_share_max:g}; allowed: a minimum up to the maximum"
+            )
+        return self
+
+
+class Recommend(ListOptions):
     """A request for a list, with exactly one of ``user`` and ``history``.
 
     ``exclude_seen``: leave out the items that the user has interacted with. ``allow``: the only
@@ -160,29 +186,54 @@ class Recommend(_RequestBody):
     """
 
     user: Id | None = None
-    history: (
-        Annotated[list[Id], Field(min_length=1, max_length=_MAX_HISTORY, fail_fast=True)] | None
-    ) = None
-    k: K = 10
     exclude_seen: bool = True
-    allow: Annotated[list[Id], Field(max_length=_MAX_IDS, fail_fast=True)] | None = None
-    deny: Annotated[list[Id], Field(max_length=_MAX_IDS, fail_fast=True)] = []
-    cold_share_min: Fraction = 0.0
-    cold_share_max: Fraction = 1.0
-    explain: bool = False
-    with_columns: With = []
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Recommend":
+    def _either(self) -> Self:
         if (self.user is None) == (self.history is None):
             given = "neither" if self.user is None else "both"
             raise ValueError(f"give either user or history, got {given}")
-        if self.cold_share_min > self.cold_share_max:
-            raise ValueError(
-                f"got cold_share_min {self.cold_share_min:g} and cold_share_max "
-                f"{self.cold_share_max:g}; allowed: a minimum up to the maximum"
-            )
         return self
+
+
+def _with_words(text: str) -> str:
+    if not text.strip():
+        raise ValueError(f"got {shown(text)}; allowed: text that is more than white space")
+    return text
+
+
+def _few_messages(messages: Any) -> Any:
+    if isinstance(messages, list) and len(messages) > _MAX_MESSAGES:
+        raise ValueError(f"got {len(messages)} messages; allowed: at most {_MAX_MESSAGES}")
+    return messages
+
+
+class Message(_RequestBody):
+    """What one side said: the ``user`` who is asking, or the ``system`` that answers."""
+
+    speaker: Literal["user", "system"]
+    text: Annotated[
+        str, Field(max_length=_MAX_MESSAGE), AfterValidator(_storable), AfterValidator(_with_words)
+    ]
+
+
+class Converse(ListOptions):
+    """A request for a list for a conversation: its ``messages``, the oldest first.
+
+    ``history``: items that the user had, beside those that the messages mention. None of these is
+    in the list. The other fields are those of ``POST /v1/recommend``.
+    """
+
+    messages: Annotated[
+        list[Message],
+        Field(
+            min_length=1,
+            max_length=_MAX_MESSAGES,
+            fail_fast=True,
+            examples=[[{"speaker": "user", "text": "I liked Heat. Something like it?"}]],
+        ),
+        BeforeValidator(_few_messages),
+    ]
 
 
 class Simulate(_RequestBody):
@@ -242,6 +293,32 @@ class RecommendedItem(BaseModel):
     is_cold: bool
     evidence: dict[str, Any] | None = None
     columns: dict[str, Any] | None = None
+
+
+class MentionedItem(BaseModel):
+    """An item that the messages mention; ``columns``: those that ``with`` named, or null."""
+
+    item: int | str
+    title: str
+    columns: dict[str, Any] | None = None
+
+
+class AnsweredBy(BaseModel):
+    """The method and the hash of the model that made a list."""
+
+    method: str
+    hash: str
+
+
+class ConversationList(BaseModel):
+    """A list for a conversation, best item first.
+
+    ``mentioned``: the items that the messages mention by their titles, in order of first mention.
+    """
+
+    mentioned: list[MentionedItem]
+    items: list[RecommendedItem]
+    model: AnsweredBy
 
 
 class Recommendations(BaseModel):
@@ -346,7 +423,8 @@ class ModelInfo(BaseModel):
     ``hash`` identifies the artefact. ``title_column``: the item column that names an item for
     people, if there is one. ``prior_strength``: number of clicks that count as much as an item's
     simulated users. ``load_seconds``: time taken to load it and build the index.
-    ``swapping``: folder of the model that is being swapped in, or null.
+    ``swapping``: folder of the model that is being swapped in, or null. ``abilities``: what it can
+    beside lists: "converse", "similar", "simulate".
     """
 
     method: str
@@ -360,6 +438,7 @@ class ModelInfo(BaseModel):
     id_type: Literal["integer", "string"]
     load_seconds: float
     swapping: str | None
+    abilities: list[str]
 
 
 class Status(BaseModel):

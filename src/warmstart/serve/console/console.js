@@ -94,6 +94,7 @@ function itemName(id, columns) {
 
 const columnsOf = (item) => (model.title_column ? item.columns : null);
 const titleOf = (item) => columnsOf(item)?.[model.title_column] || item.item;
+const can = (ability) => model.abilities.includes(ability);
 const withTitle = () => (model.title_column ? [model.title_column] : []);
 
 const shortCell = (content) => element("td", content, "short");
@@ -129,6 +130,9 @@ async function connect() {
   byId("work").hidden = false;
   byId("welcome").hidden = true;
   model = info;
+  byId("show-users").hidden = !can("simulate");
+  byId("talk").hidden = !can("converse");
+  startAgain();
   poll(); // not awaited: the form is ready for the next request
 }
 
@@ -149,6 +153,7 @@ const columns = () =>
 // -- a new item --
 
 async function preview() {
+  if (!can("simulate")) return; // Enter submits a form without a button, too
   const request = { columns: columns(), k: 10, with: withTitle() };
   const simulation = await call("POST", "/v1/simulate", request);
   const highest = Math.max(...simulation.users.map((u) => u.probability), Number.MIN_VALUE);
@@ -192,6 +197,10 @@ async function publish() {
       message = `${id}: ${outcome}; the model needs clicks to score it, so no list has it yet.`;
       break;
     }
+    if (item.state === "ready" && !can("simulate") && (await isUpToDate(outcome))) {
+      message = `${id}: ${outcome}, and can be recommended.`;
+      break;
+    }
     const user = item.state === "ready" && (await recommendedTo(item, outcome));
     if (user) {
       const ms = Math.round(performance.now() - started);
@@ -208,15 +217,18 @@ async function publish() {
 // The likeliest user, once the item is in that user's list; else null. The list of an updated item
 // shows the old text until the new one is encoded, so the queue must be empty too.
 async function recommendedTo(item, outcome) {
-  if (outcome === "updated") {
-    const status = await call("GET", "/v1/status");
-    if (status.waiting || status.behind) return null;
-  }
+  if (!(await isUpToDate(outcome))) return null;
   if (!item.simulated_users.length) return null;
   const { user } = item.simulated_users[0];
   const request = { user, k: 1, allow: [item.id], exclude_seen: false };
   const list = await call("POST", "/v1/recommend", request);
   return list.items.length ? user : null;
+}
+
+async function isUpToDate(outcome) {
+  if (outcome !== "updated") return true;
+  const status = await call("GET", "/v1/status");
+  return !status.waiting && !status.behind;
 }
 
 // -- a user's list --
@@ -229,7 +241,7 @@ async function showList() {
   const rows = list.items.map((hit) =>
     row(
       shortCell(hit.rank),
-      shortCell(hit.is_cold ? element("span", "cold", "cold") : "warm"),
+      kindCell(hit),
       itemWithEvidence(hit),
     ),
   );
@@ -241,6 +253,8 @@ async function showList() {
     (list.known_user ? "" : " The user is unknown to the model: the list is based on their clicks.");
   byId("list-table").hidden = false;
 }
+
+const kindCell = (hit) => shortCell(hit.is_cold ? element("span", "cold", "cold") : "warm");
 
 function itemWithEvidence(hit) {
   const cell = nameCell(itemName(hit.item, columnsOf(hit)));
@@ -256,6 +270,41 @@ function itemWithEvidence(hit) {
 function hideList() {
   byId("list-table").hidden = true;
   byId("list-state").textContent = "";
+}
+
+// -- a conversation: all of it is sent with each message, and the service keeps none --
+
+let said = [];
+
+async function send() {
+  const speaker = byId("as-system").checked ? "system" : "user";
+  const messages = [...said, { speaker, text: byId("message").value }];
+  const answer = await call("POST", "/v1/converse", { messages, k: 10, with: withTitle() });
+  said = messages;
+  byId("message").value = "";
+  byId("messages").replaceChildren(...said.map(saidLine));
+  const names = answer.mentioned.map((m) => `${m.title} (${m.item})`);
+  byId("talk-state").textContent = names.length
+    ? `Recognised in the messages: ${names.join(", ")}.`
+    : "No item was recognised in the messages.";
+  const rows = answer.items.map((hit) =>
+    row(shortCell(hit.rank), kindCell(hit), nameCell(itemName(hit.item, columnsOf(hit)))),
+  );
+  fillTable("talk-list", rows, "There is no item left to recommend.");
+  byId("talk-table").hidden = false;
+}
+
+function saidLine({ speaker, text }) {
+  const line = element("li", element("span", speaker === "user" ? "User" : "System", "id"));
+  line.append(" ", text);
+  return line;
+}
+
+function startAgain() {
+  said = [];
+  byId("messages").replaceChildren();
+  byId("talk-state").textContent = "";
+  byId("talk-table").hidden = true;
 }
 
 // -- written items and health --
@@ -397,6 +446,8 @@ onSubmit("key-form", () => {
 onSubmit("text-form", preview, hidePreview);
 onSubmit("publish-form", publish, () => (byId("item-state").textContent = ""));
 onSubmit("user-form", showList, hideList);
+onSubmit("talk-form", send);
+byId("new-talk").addEventListener("click", startAgain);
 onSubmit("search-form", search, hideFound);
 
 byId("key").value = key;

@@ -6,7 +6,7 @@ the snapshot, then all others in order of arrival.
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -17,15 +17,26 @@ import orjson
 import polars as pl
 from scipy import sparse
 
+from warmstart.data.catalogue import as_title
+from warmstart.data.histories import Histories
 from warmstart.data.readers.item_records import catalogue_of_records
 from warmstart.errors import ArtefactError, UnsupportedError
 from warmstart.machine import return_memory
-from warmstart.servable import ItemEncoding, ItemRows, Servable, item_blocks, take_rows
+from warmstart.servable import (
+    ItemEncoding,
+    ItemRows,
+    QueryStates,
+    Servable,
+    ServesConversations,
+    item_blocks,
+    take_rows,
+)
 from warmstart.serve.engine.clicks import Clicks, User
 from warmstart.serve.engine.encodings import EncodedItem, encode_items, stack, unpack
 from warmstart.serve.engine.ids import row_of
 from warmstart.serve.engine.list_maker import MAX_HISTORY, ListMaker
 from warmstart.serve.engine.lists import Hit, ListRequest, UnknownUserError
+from warmstart.serve.engine.mentions import Mentions
 from warmstart.serve.engine.names import name_hash, name_hashes
 from warmstart.serve.engine.score_table import NOWHERE, ScoreTable
 from warmstart.serve.engine.segment import ColdItem
@@ -143,10 +154,13 @@ class Index:
         self.table = ScoreTable(model, prior_strength, max_exposure, ties, self._example, threads)
         self.texts = SimilarTexts(self)
         self._lists = ListMaker(self, max_owner_share)
+        self._mentions = Mentions(self) if isinstance(model, ServesConversations) else None
 
     def prepare(self) -> None:
         """Compute what the first list by history needs; it may take as long as the fit."""
         self._lists.history_states([self.table.warm[:1]])
+        if self._mentions is not None:
+            self._mentions.prepare()
 
     # -- snapshots --
 
@@ -287,6 +301,8 @@ class Index:
             columns = orjson.dumps(item.columns)
             self._columns_bytes += len(columns)
             self._written[slot] = Written(item.owner, columns, item.deleted)
+        if self._mentions is not None:
+            self._mentions.changed(slot)
 
     def _remove(self, name: str, slot: int) -> None:
         """Free the memory of a deleted item; if it has interactions, they need its number."""
@@ -358,6 +374,27 @@ class Index:
             For each request a list, or an error if there are no interactions to make it from.
         """
         return self._lists.lists(requests)
+
+    def recommend_by(
+        self, states: Callable[[Histories], QueryStates], request: ListRequest
+    ) -> list[Hit] | UnknownUserError:
+        """Compute a list for who asks as ``states`` says.
+
+        Args:
+            states: who asks, given those items of the request's history that are in the training
+                data, as row numbers.
+            request: the list, with a history.
+        """
+        return self._lists.list_by(states, request)
+
+    def mentioned(self, text: str) -> list[str]:
+        """The items whose titles a text mentions, in the order of their first mention.
+
+        The model must serve conversations.
+        """
+        assert self._mentions is not None
+        names = map(self.name, self._mentions.find(text))
+        return [name for name in names if name]
 
     def scores_as_known(self, user: str) -> bool:
         """Whether lists for a user are made from what the model knows of it."""
@@ -509,6 +546,26 @@ class Index:
         if not columns and not (written and written.is_deleted):
             columns = self.trained_columns(name)
         return {column: (columns or {}).get(column) for column in wanted}
+
+    def named_slots(self) -> list[int]:
+        """The slots of all items that may have a title."""
+        slots = dict.fromkeys(range(self._n_trained))
+        if self.base is not None:
+            slots |= dict.fromkeys(range(self._n_trained, self._n_trained + len(self.base)))
+        return [*(slots | dict.fromkeys(list(self._written)))]
+
+    def title(self, slot: int) -> str:
+        """What names an item in words, as written or else as in the training data; "" if deleted.
+
+        An item of the training data without a title is named by its text.
+        """
+        catalogue, written = self.model.fitted.catalogue, self._written_of(slot)
+        title = ""
+        if written is not None:
+            if written.is_deleted:
+                return ""
+            title = as_title(written.read_columns().get(catalogue.title_column or ""))
+        return title or (catalogue.names[slot] if self.is_trained_slot(slot) else "")
 
     def trained_columns(self, name: str) -> dict[str, Any] | None:
         """The columns of an item in the training data; None if it is not there."""

@@ -5,7 +5,7 @@ item of a history that is not warm counts through its users (``Servable.history_
 clicked it since the fit, or else its likely users.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,14 +61,26 @@ class ListMaker:
 
     def _lists(self, asked: Sequence["_Asked"]) -> list[list[Hit] | UnknownUserError]:
         """Lists for users of one kind, or one list with a choice of items."""
-        answered = np.ones(len(asked), bool)
         if asked[0].row >= 0:
             states = self._index.model.user_states(np.array([one.row for one in asked], np.int32))
         else:
             states = self.history_states([one.known_by for one in asked])
-            answered = states.answered
-            if not answered.any():
-                return [UnknownUserError(one.why_no_list()) for one in asked]
+        return self._lists_by(states, asked)
+
+    def list_by(
+        self, states: Callable[[Histories], QueryStates], request: ListRequest
+    ) -> list[Hit] | UnknownUserError:
+        """As ``Index.recommend_by``."""
+        asked = _Asked(self, request)
+        trained = [slot for slot in asked.history.tolist() if self._index.is_trained_slot(slot)]
+        return self._lists_by(states(Histories.from_lists([trained])), [asked])[0]
+
+    def _lists_by(
+        self, states: QueryStates, asked: Sequence["_Asked"]
+    ) -> list[list[Hit] | UnknownUserError]:
+        answered = states.answered
+        if not answered.any():
+            return [UnknownUserError(one.why_no_list()) for one in asked]
         excluded = [one.excluded() for one in asked]
         found = self._candidates(asked, states, excluded)
         return [

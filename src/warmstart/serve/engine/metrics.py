@@ -52,6 +52,18 @@ BATCH = Histogram(
     "warmstart_batch_requests", "Lists computed in one batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
 )
 
+CONVERSATIONS = Counter(
+    "warmstart_conversations", "Conversations: answered, busy, late or failed", ["outcome"]
+)
+CONVERSATION_SECONDS = Histogram(
+    "warmstart_conversation_seconds",
+    "Duration of a conversation in its thread, in seconds",
+    buckets=(*_SECONDS, 10.0, 30.0, 60.0),
+)
+CONVERSATIONS_WAITING = Gauge(
+    "warmstart_waiting_conversations", "Conversations waiting for the language model"
+)
+
 
 def report() -> bytes:
     """All metrics in the Prometheus text format."""
