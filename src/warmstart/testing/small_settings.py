@@ -44,6 +44,7 @@ _ALIGNED = {
 _RECOMMENDER = {
     **{"kind": "fism", "width": 16, "epochs": 30, "learning_rate": 1e-2},
     **{"dropout": 0.1, "batch_size": 64},
+}
 # Without words after the dialogue: the state of a tiny LM depends mostly on the last few words.
 _DIALOGUES = {
     **{"introduction": "", "question": "", "list_start": "", "title_tokens": 6},
