@@ -4,8 +4,8 @@
     python benchmarks/reindex.py splits/redial --work work/reindex --json OUT.json
 
 Dialogues of the training part are learned from, others of the validation part ask; no label of
-either is used. The answers of a question are the LM's own best titles, found by a search that
-misses none; items that a dialogue mentions are left out everywhere. A tenth of the items is held
+either is used. The answers of a question are the LM's own best titles, found by a search with a
+wide beam (``--beam 0`` misses none); items that a dialogue mentions are left out everywhere. A tenth of the items is held
 out: they have no list, no page and are no negatives in training, and are encoded afterwards. So all
 rows are asked for titles that they have learned ("known") and for new ones ("held out").
 
@@ -98,6 +98,7 @@ class Material:
         self.titles = self.prompts.titles(self.catalogue.names)
         rng = np.random.default_rng(options.seed)
         n_items = len(self.titles)
+        self.beam = options.beam or n_items
         self.held_out = np.sort(rng.permutation(n_items)[: n_items // 10])
         self.is_known = np.isin(np.arange(n_items), self.held_out, invert=True)
         trained = requests_of(split.train.dialogues).queries
@@ -121,7 +122,7 @@ class Material:
     def _lists(self, name, prompts, mentioned, k):
         return stage_of_lists(
             self.run, name, self.causal, prompts, self.titles, mentioned,
-            k=k, end=self.prompts.end, beam=len(self.titles), per_token=self.config.per_token,
+            k=k, end=self.prompts.end, beam=self.beam, per_token=self.config.per_token,
         )  # fmt: skip
 
     def pairs(self):
@@ -209,7 +210,7 @@ def timed(material, index):
         "one step, products alone": (multiplied - read) / 100 / len(rows),
     }
     few = TokenizedTexts(asked.ids[:TIMED], causal.lm.pad_id, 0)
-    for beam in (K, 50, len(material.titles)):
+    for beam in (K, 50, material.beam):
         started = time.perf_counter()
         best_titles(causal, few, trie, k=K, end=material.prompts.end, beam=beam)
         found[f"beam {beam}"] = (time.perf_counter() - started) / TIMED
