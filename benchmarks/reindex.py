@@ -5,9 +5,10 @@
 
 Dialogues of the training part are learned from, others of the validation part ask; no label of
 either is used. The answers of a question are the LM's own best titles, found by a search with a
-wide beam (``--beam 0`` misses none); items that a dialogue mentions are left out everywhere. A tenth of the items is held
-out: they have no list, no page and are no negatives in training, and are encoded afterwards. So all
-rows are asked for titles that they have learned ("known") and for new ones ("held out").
+wide beam (``--beam 0`` misses none); items that a dialogue mentions are left out everywhere. A
+tenth of the items is held out: they have no list, no page and are no negatives in training, and are
+encoded afterwards. So all rows are asked for titles that they have learned ("known") and for new
+ones ("held out").
 
     popularity   how often an item is in the lists of training
     mean, sum    tokens of the title, from the LM's output table; nothing but a scale is trained
@@ -91,7 +92,10 @@ class Material:
     """
 
     def __init__(self, split, causal, options):
-        self.causal, self.config = causal, ReindexConfig(titles_per_list=options.titles)
+        self.causal, self.config = (
+            causal,
+            ReindexConfig(titles_per_list=options.titles, epochs=options.epochs),
+        )
         self.run = Run(options.work)
         self.catalogue = split.train.catalogue
         self.prompts = DialoguePrompts(causal.lm, self.config.prompts)
@@ -241,6 +245,8 @@ def main():
     parser.add_argument(
         "--pages", type=int, default=1000, help="items whose texts are learned from"
     )
+    parser.add_argument("--beam", type=int, default=200, help="of the lists; 0 misses no title")
+    parser.add_argument("--epochs", type=int, default=60, help="of training, at most")
     parser.add_argument("--source", default="default", help="the causal LM")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
