@@ -83,6 +83,8 @@ from .methods.fism import Fism as Fism
 from .methods.gru4rec import Gru4Rec as Gru4Rec
 from .methods.item_knn import ItemKNN as ItemKNN
 from .methods.item_knn import ItemKNNConfig as ItemKNNConfig
+from .methods.lm_ranking import LMRanking as LMRanking
+from .methods.lm_ranking import LMRankingConfig as LMRankingConfig
 from .methods.logistic_ctr import LogisticCtr as LogisticCtr
 from .methods.markov import Markov as Markov
 from .methods.markov import MarkovConfig as MarkovConfig

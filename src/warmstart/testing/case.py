@@ -49,6 +49,7 @@ _QUESTION_WORDS = (
     *("answer", "yes", "or", "no"),
 )
 _SEED = 7
+_CAUSAL = "causal/tiny-lm"  # folder of the tiny causal LM
 _METRIC = "ndcg@10"
 
 
@@ -126,7 +127,7 @@ class Fixtures:
     @cached_property
     def causal(self) -> CausalLM:
         """A tiny causal LM over the words of the texts and of the judge's question."""
-        source = tiny_causal(self.folder / "causal" / "tiny-lm", (*WORDS, *_QUESTION_WORDS))
+        source = tiny_causal(self.folder / _CAUSAL, (*WORDS, *_QUESTION_WORDS))
         return load_causal_lm(CausalLMConfig(source=str(source), device="cpu", dtype="float32"))
 
     @cached_property
@@ -147,13 +148,17 @@ class Fixtures:
         out.mkdir()
         cases = {n: c for n, c in self.cases.items() if c.reads_queries_with_lm == with_encoder}
         names = {name: name.replace("/", "-") for name in cases}
+        reads = list(cases.values()) if with_encoder else []
         folder = self.folder / "similar"  # that of ``similarity_encoder``
         encoder = {"source": str(folder / "tiny-lm"), "cache": str(folder / "cache")}
         request = {
             "methods": {case.cls.name: _address(case.cls) for case in cases.values()},
             "models": {names[name]: str(case.saved) for name, case in cases.items()},
             "k": K,
-            "encoder": encoder if with_encoder else None,
+            "encoder": encoder if any("encoder" in c.new().needs for c in reads) else None,
+            "lm": str(self.folder / _CAUSAL)
+            if any("causal" in c.new().needs for c in reads)
+            else None,
         }
         file = out.with_suffix(".json")
         file.write_text(json.dumps(request))
@@ -223,7 +228,8 @@ class Case:
     def ranks_cold_items(self) -> bool:
         """Whether the method declares that its scores of cold items differ by item and user."""
         traits = self.cls.traits
-        return traits.personal and traits.cold_items in ("content", "simulated")
+        learns = bool(traits.reads)  # a tiny LM with random weights has no taste of its own
+        return traits.personal and learns and traits.cold_items in ("content", "simulated")
 
     @property
     def knows_taste(self) -> bool:

@@ -1,8 +1,9 @@
 """Loads saved recommenders in a new process, and writes their recommendation lists and scores.
 
 ``python -m warmstart.testing.new_process REQUEST.json OUT`` with a request of the form
-``{"methods": {name: "module:Class"}, "models": {case: folder}, "k": 5, "encoder": null}``. For
-models that read queries with their text encoder, it is ``{"source": folder, "cache": folder}``.
+``{"methods": {name: "module:Class"}, "models": {case: folder}, "k": 5, "encoder": null, "lm":
+null}``. For models that read queries with a language model, "encoder" is ``{"source": folder,
+"cache": folder}``, and "lm" is the folder of the causal LM, if there is one.
 """
 
 import json
@@ -18,7 +19,7 @@ import polars as pl
 from warmstart.core import Recommender
 from warmstart.data.ids import ExternalId
 from warmstart.data.queries import Queries
-from warmstart.lm import LMConfig, load_encoder
+from warmstart.lm import CausalLMConfig, LMConfig, load_causal_lm, load_encoder
 from warmstart.methods import METHODS, load_model
 
 
@@ -92,8 +93,12 @@ def main(request: Path, out: Path) -> None:
     if content["encoder"] is not None:
         config = LMConfig(source=content["encoder"]["source"], device="cpu")
         encoder = load_encoder(config, folder=content["encoder"]["cache"])
+    lm = None
+    if content["lm"] is not None:
+        config = CausalLMConfig(source=content["lm"], device="cpu", dtype="float32")
+        lm = load_causal_lm(config)
     for case, folder in content["models"].items():
-        lists(load_model(folder, encoder=encoder), content["k"]).write(out, case)
+        lists(load_model(folder, encoder=encoder, lm=lm), content["k"]).write(out, case)
     (out / "modules.json").write_text(json.dumps(sorted(sys.modules)))
 
 
