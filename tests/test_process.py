@@ -28,6 +28,7 @@ from warmstart.data.queries import Queries
 from warmstart.data.readers.files import read_dataset, read_items, write_dataset
 from warmstart.data.readers.frames import from_frames
 from warmstart.data.sources.synthetic import synthetic, synthetic_items
+from warmstart.data.sources.synthetic_dialogues import synthetic_dialogues
 from warmstart.data.splits.files import load_split, save_split
 from warmstart.data.splits.split import split
 from warmstart.data.tasks import LabelTask
@@ -159,6 +160,7 @@ WORK = {
     "save_split": lambda used: save_split(used.world.split, used.folder / "split"),
     "split, time-cold": lambda used: split(used.data, "time-cold", cutoff="2024-01-01"),
     "synthetic": lambda used: synthetic(rng=np.random.default_rng(0)),
+    "synthetic_dialogues": lambda used: synthetic_dialogues(rng=np.random.default_rng(0)),
     "synthetic_items": lambda used: synthetic_items(2, rng=np.random.default_rng(0)),
     "write_dataset": lambda used: write_dataset(used.data, used.folder / "written"),
     "write_report": lambda used: write_report(used.comparison, used.folder / "report.html"),

@@ -33,6 +33,7 @@ from .data.readers.frames import from_frames as from_frames
 from .data.readers.redial_requests import read_redial_requests as read_redial_requests
 from .data.sources.synthetic import synthetic as synthetic
 from .data.sources.synthetic import synthetic_items as synthetic_items
+from .data.sources.synthetic_dialogues import synthetic_dialogues as synthetic_dialogues
 from .data.splits.base import Split as Split
 from .data.splits.files import load_split as load_split
 from .data.splits.files import save_split as save_split
@@ -91,6 +92,8 @@ from .methods.random import Random as Random
 from .methods.random import RandomConfig as RandomConfig
 from .methods.sasrec import SasRec as SasRec
 from .methods.text_ridge import TextRidge as TextRidge
+from .methods.text_search import TextSearch as TextSearch
+from .methods.text_search import TextSearchConfig as TextSearchConfig
 from .methods.text_to_vector import TextToVector as TextToVector
 from .methods.text_to_vector import TextToVectorConfig as TextToVectorConfig
 from .run import Run as Run

@@ -23,7 +23,7 @@ from warmstart.evaluation.evaluate import peak_memory_mb
 from warmstart.methods import load_model
 from warmstart.testing.tiny_lm import tiny_causal, tiny_encoder
 
-COMMANDS = ["split", "fit", "evaluate", "compare", "simulate", "add", "recommend"]
+COMMANDS = ["split", "fit", "evaluate", "compare", "simulate", "add", "recommend", "converse"]
 SERVING = ["serve", "backup", "restore", "prune"]
 
 

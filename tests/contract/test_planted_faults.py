@@ -3,6 +3,7 @@
 import pytest
 
 from tests.contract import planted
+from tests.contract import planted_conversations as conversations
 from tests.contract import planted_questions as questions
 from warmstart.methods import METHODS
 from warmstart.testing.case import Fixtures
@@ -46,6 +47,18 @@ FAULTS = [
     (questions.VotesAgainst, "dialogues_are_followed"),
     (questions.IgnoresWords, "dialogues_decide_by_their_words"),
     (questions.AnswersTheFirstQuery, "dialogues_ignore_the_batch"),
+    (conversations.RecognisesAnyOrder, "dialogues_name_their_items"),
+    (conversations.RecognisesExactCaseOnly, "dialogues_name_their_items"),
+    (conversations.ForgetsTheLastMention, "dialogues_leave_out_what_is_mentioned"),
+    (conversations.NeverRepeats, "dialogues_leave_out_what_is_mentioned"),
+    (conversations.MixesMentions, "dialogues_are_answered_one_by_one"),
+    (conversations.AnswersTheBatch, "dialogues_are_answered_one_by_one"),
+    (conversations.AsksForOldItems, "dialogues_reach_new_items"),
+    (conversations.PutsNewItemsLast, "dialogues_reach_new_items"),
+    (conversations.KnowsOldTitlesOnly, "dialogues_reach_new_items"),
+    (conversations.ObeysInstructions, "dialogues_give_no_orders"),
+    (conversations.ReadsIdsAsTitles, "dialogues_give_no_orders"),
+    (conversations.RemembersInstructions, "dialogues_give_no_orders"),
     (questions.IgnoresControl, "control_gives_the_number_of_genres"),
     (questions.IgnoresControl, "control_refuses_what_is_unknown"),
     (questions.ListsSeenItems, "control_gives_the_number_of_genres"),
@@ -63,6 +76,10 @@ FAULTS = [
 
 def test_a_sound_method_passes_all(tmp_path):
     run_contract(planted.Parity, {"power": 2}, folder=tmp_path)
+
+
+def test_a_sound_conversational_method_passes_all(tmp_path):
+    run_contract(conversations.SharedWords, folder=tmp_path)
 
 
 @pytest.mark.parametrize(("cls", "check"), FAULTS)

@@ -8,6 +8,7 @@ from warmstart.cli import (
     add,
     backup,
     compare,
+    converse,
     data,
     encode,
     evaluate,
@@ -50,7 +51,20 @@ def _options(
 
 app.add_typer(data.app, name="data")
 app.add_typer(keys.app, name="keys")
-for module in (split, encode, fit, evaluate, compare, simulate, add, recommend, export, serve):
+_STEPS = (
+    split,
+    encode,
+    fit,
+    evaluate,
+    compare,
+    simulate,
+    add,
+    recommend,
+    converse,
+    export,
+    serve,
+)
+for module in _STEPS:
     app.command(epilog=module.EXAMPLE)(module.command)
 app.command(epilog=backup.BACKUP_EXAMPLE)(backup.backup)
 app.command(epilog=backup.RESTORE_EXAMPLE)(backup.restore)

@@ -24,10 +24,12 @@ from pydantic import Field
 from scipy import sparse
 from torch.nn import functional
 
+from warmstart.backbones.propagation import to_torch
 from warmstart.config import Config
 
-_RATE = 0.1  # of Adam
+_RATE = 0.2  # of Adam
 _REQUESTS_AT_ONCE = 4096
+_EQUAL = 1e-6  # a smaller spread is rounding
 _SCORES_AT_ONCE = 2**25  # 128 MB per part
 
 ContentScores: TypeAlias = Callable[[np.ndarray], Sequence[np.ndarray]]
@@ -51,7 +53,7 @@ class BiasConfig(Config):
     item_penalty: float = Field(default=1e-3, ge=0)
     genre_penalty: float = Field(default=1e-4, ge=0)
     half_life: float | None = Field(default=None, gt=0)
-    steps: int = Field(default=300, ge=1)
+    steps: int = Field(default=100, ge=1)
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,7 @@ def fit_bias(
         rng: draws the requests of a step if there are more than one step takes.
     """
     n_items, n_genres = genres.get_shape()
-    share = torch.sparse_csr_tensor(
-        *(torch.from_numpy(part.copy()) for part in _csr(shares(genres))), size=(n_items, n_genres)
-    )
+    share = to_torch(shares(genres), torch.device("cpu"))
     log_t = torch.zeros(n_parts, requires_grad=True)
     own = torch.zeros(n_items, 2, requires_grad=True)
     shared = torch.zeros(n_genres, 2, requires_grad=True)
@@ -122,13 +122,17 @@ def fit_bias(
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, config.steps)
     size = min(_REQUESTS_AT_ONCE, max(1, _SCORES_AT_ONCE // n_items), len(targets))
     rows, parts = np.arange(size), None
+    scales = torch.ones(n_parts)
     for _ in range(config.steps):
         if parts is None or size < len(targets):
             rows = rng.choice(len(targets), size, replace=False)
-            parts = [torch.from_numpy(part) for part in content(rows)]
+            first = parts is None
+            parts = torch.from_numpy(np.stack(content(rows)))
+            if first:
+                scales = torch.tensor([_factor_to_one(part) for part in parts])
         optimiser.zero_grad()
         both = (own + share @ shared) * learned
-        scores = sum((t.exp() * part for t, part in zip(log_t, parts, strict=True)), torch.zeros(1))
+        scores = torch.einsum("p,pqi->qi", scales * log_t.exp(), parts)
         logits = scores * both[:, 1].exp() + both[:, 0]
         weight = torch.from_numpy(weights[rows])
         wanted = torch.from_numpy(targets[rows].astype(np.int64))
@@ -138,8 +142,14 @@ def fit_bias(
         loss.backward()
         optimiser.step()
         schedule.step()
-    arrays = (log_t.exp(), own * learned, shared * learned)
+    arrays = (scales * log_t.exp(), own * learned, shared * learned)
     return FittedBias(*(array.detach().numpy() for array in arrays), names)
+
+
+def _factor_to_one(scores: torch.Tensor) -> float:
+    """What gives scores a mean standard deviation of one over the items; 1 for equal ones."""
+    spread = float(scores.std(dim=1).mean())
+    return 1 / spread if spread > _EQUAL else 1.0
 
 
 _MULTIPLIED = ("multiplicative", "both")
@@ -162,11 +172,3 @@ def shares(genres: sparse.csr_matrix) -> sparse.csr_matrix:
     """Divide each item's row among its genres: float32 CSR, shape (items, genres)."""
     counts = np.maximum(genres.getnnz(axis=1), 1)
     return sparse.csr_matrix(sparse.diags_array((1 / counts).astype(np.float32)) @ genres)
-
-
-def _csr(matrix: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return (
-        matrix.indptr.astype(np.int64),
-        matrix.indices.astype(np.int64),
-        matrix.data.astype(np.float32),
-    )

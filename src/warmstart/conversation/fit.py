@@ -35,23 +35,22 @@ class ItemTerms:
     stand_ins: StandIns
 
 
+WAYS = ("words_and_mentions", "words", "mentions")
+"""The ways of asking, which have weights of their own."""
+
+
 @dataclass(frozen=True)
 class Gates:
-    """Weights of the parts.
+    """Weights of the parts, in the order of ``WAYS``."""
 
-    Attributes:
-        words: of queries with words.
-        plain: of queries by history alone.
-    """
-
-    words: Gate
-    plain: Gate
+    gates: tuple[Gate, ...]
 
     def weights(self, asked: Asked) -> np.ndarray:
         """Weights of the parts: float32, shape (queries, parts)."""
         spoken = asked.texts.any(axis=1) | asked.lm_states.any(axis=1)
-        both = self.words.weights(asked.features), self.plain.weights(asked.features)
-        return np.where(spoken[:, None], *both).astype(np.float32)
+        way = np.where(spoken, np.where(asked.histories.lengths > 0, 0, 1), 2)
+        each = np.stack([gate.weights(asked.features) for gate in self.gates])
+        return each[way, np.arange(len(asked))].astype(np.float32)
 
 
 def fit(
@@ -66,20 +65,25 @@ def fit(
     names = part_names(parts)
     chosen = RTAConfig.build(merged(config.model_dump(mode="json"), choices))
     if chosen.gate.kind == "equal":
-        blocks = [_unseen_scores(parts, learning, np.arange(len(learning.targets)), context)]
+        every = np.arange(len(learning.targets))
+        blocks = [_unseen_scores(parts, learning, every, context)]
     else:
         blocks = list(_out_of_fold(chosen, learning, context))
-    rows = np.concatenate([block[0] for block in blocks])
-    features = learning.asked.features[rows]
-    words, plain = (np.concatenate([block[at] for block in blocks]) for at in (1, 2))
-    no_words = [name for name in names if name == "similar_requests"]
-    silent = features.copy()
-    silent[:, -1] = 0
-    gates = Gates(
-        fit_gate(names, words, features, chosen.gate),
-        fit_gate(names, plain, silent, chosen.gate, left_out=no_words),
-    )
-    return parts, gates, choices
+    with context.run.stage("gate"):
+        gates = []
+        for place, way in enumerate(WAYS):
+            features, scores = zip(*(block[place] for block in blocks), strict=True)
+            left_out = {"words": ["mentioned"], "mentions": ["similar_requests"]}.get(way, [])
+            gates.append(
+                fit_gate(
+                    names,
+                    np.concatenate(scores),
+                    np.concatenate(features),
+                    chosen.gate,
+                    left_out=left_out,
+                )  # fmt: skip
+            )
+    return parts, Gates(tuple(gates)), choices
 
 
 def part_names(parts: Parts) -> tuple[str, ...]:
@@ -96,8 +100,8 @@ def terms_of(parts: Parts, learning: Learning) -> ItemTerms:
 
 def _out_of_fold(
     config: RTAConfig, learning: Learning, context: FitContext
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each fold: its requests, and what ``_unseen_scores`` gives for them."""
+) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+    """For each fold what ``_unseen_scores`` gives for its requests."""
     rng, spoken = context.rng.spawn(1)[0], learning.data.dialogues
     assert spoken is not None
     fold_of = rng.permutation(np.arange(len(spoken)) % config.gate.folds)
@@ -135,35 +139,53 @@ def _without(data: Dataset, held: np.ndarray) -> Dataset:
 
 def _unseen_scores(
     parts: Parts, learning: Learning, rows: np.ndarray, context: FitContext
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores of candidates, the target first, with words and without.
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Score candidates of requests, the target first, as if each was asked in each of ``WAYS``.
 
     Returns:
-        ``rows``, and twice float32, shape (rows, candidates, parts); -inf for mentioned items.
+        For each way the features of the queries and float32 scores, shape (queries, candidates,
+        parts), -inf for mentioned items; without the queries that mention nothing where mentions
+        are told.
     """
-    terms, n_items = terms_of(parts, learning), parts.n_items
-    n = min(n_items - 1, parts.config.gate.negatives)
-    rng = context.rng.spawn(1)[0]
-    found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    size = max(1, _SCORES_AT_ONCE // n_items)
+    terms, rng = terms_of(parts, learning), context.rng.spawn(1)[0]
+    size = max(1, _SCORES_AT_ONCE // parts.n_items)
+    found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in WAYS]
     for start in range(0, len(rows), size):
         block = rows[start : start + size]
-        targets = learning.targets[block]
-        others = np.tile(np.arange(n_items - 1), (len(block), 1))
-        if n < n_items - 1:
-            others = rng.permuted(others, axis=1)[:, :n]
-        others = others + (others >= targets[:, None])
-        candidates = np.concatenate([targets[:, None], others], axis=1)
+        candidates = _candidates(parts, learning.targets[block], rng)
         asked = learning.asked.take(block)
-        seen = asked.histories.matrix(n_items).toarray() > 0
+        seen = asked.histories.matrix(parts.n_items).toarray() > 0
         hidden = np.take_along_axis(seen, candidates, axis=1)
-        for kept, one in zip(found, (asked, asked.without_words()), strict=True):
+        tells = np.flatnonzero(asked.histories.lengths)
+        told = asked.take(tells)
+        for kept, (at, one) in zip(
+            found,
+            (
+                (tells, told),
+                (np.arange(len(block)), asked.without_mentions()),
+                (tells, told.without_words()),
+            ),
+            strict=True,
+        ):
             scores = _part_scores(parts, terms, one)
-            own = [np.take_along_axis(part, candidates, axis=1) for part in scores]
-            kept.append(np.stack(own, axis=2))
-            kept[-1][hidden] = -np.inf
-    words, plain = (np.concatenate(kept) for kept in found)
-    return rows, words, plain
+            own = [np.take_along_axis(part, candidates[at], axis=1) for part in scores]
+            stacked = np.stack(own, axis=2)
+            stacked[hidden[at]] = -np.inf
+            kept.append((one.features, stacked))
+    return [
+        (np.concatenate([f for f, _ in kept]), np.concatenate([s for _, s in kept]))
+        for kept in found
+    ]
+
+
+def _candidates(parts: Parts, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The target of each request, and others: all items, or some of a large catalogue."""
+    n_others = parts.n_items - 1
+    others = np.tile(np.arange(n_others), (len(targets), 1))
+    n = min(n_others, parts.config.gate.negatives)
+    if n < n_others:
+        others = rng.permuted(others, axis=1)[:, :n]
+    return np.concatenate([targets[:, None], others + (others >= targets[:, None])], axis=1)
 
 
 def _part_scores(parts: Parts, terms: ItemTerms, asked: Asked) -> list[np.ndarray]:

@@ -4,9 +4,9 @@
 
 z_p is the score of a part, divided by its spread. "Reindex-Then-Adapt" (arXiv 2405.12119) has two
 parts and one learned number for all queries; here are as many parts as are scored, and their
-weights may depend on the query (the authors' future work): on whether it mentions items, on how
-many, and on how many turns it has. Queries without words, as of a plain list, have weights of their
-own, and those parts that read words are left out.
+weights may depend on the query (the authors' future work): on how many items it mentions and how
+many turns it has. Each way of asking has weights of its own: words and mentioned items, words
+alone, and mentioned items alone, as for a plain list.
 
 Learned on training dialogues that the parts did not see (``folds``), since a recommender that has
 seen a dialogue would be trusted too much: c and a first guess of a by the likelihood of what was
@@ -27,7 +27,7 @@ from torch.nn import functional
 from warmstart.config import Config
 from warmstart.data.queries import Queries
 
-FEATURES = ("no_mentions", "log_mentions", "log_turns")
+FEATURES = ("log_mentions", "log_turns")
 """What the weights of a query may depend on."""
 
 _STEPS = 200  # of L-BFGS at most
@@ -98,7 +98,7 @@ def features_of(queries: Queries) -> np.ndarray:
     turns = np.ones(len(queries))
     if queries.texts is not None:
         turns = np.array([text.count("\n") + 1 for text in queries.texts])
-    columns = (mentions == 0, np.log1p(mentions), np.log(turns))
+    columns = (np.log1p(mentions), np.log(turns))
     return np.stack(columns, axis=1).astype(np.float32)
 
 

@@ -16,6 +16,7 @@ from warmstart.backbones.next_item import (
 )
 from warmstart.conversation.bias import FittedBias, fit_bias, recency
 from warmstart.conversation.co_mention import CoMentions, fit_co_mentions
+from warmstart.conversation.gate import FEATURES
 from warmstart.conversation.query_regression import QueryRegression, fit_query_regression
 from warmstart.conversation.settings import RTAConfig
 from warmstart.conversation.similar_requests import SimilarRequests
@@ -54,11 +55,18 @@ class Asked:
         )
 
     def without_words(self) -> "Asked":
-        """The same queries by their histories alone."""
+        """The same queries by the mentioned items alone."""
         features = self.features.copy()
-        features[:, -1] = 0
+        features[:, FEATURES.index("log_turns")] = 0
         zeros = np.zeros_like(self.texts), np.zeros_like(self.lm_states)
         return Asked(self.histories, features, *zeros)
+
+    def without_mentions(self) -> "Asked":
+        """The same queries by their words alone."""
+        features = self.features.copy()
+        features[:, FEATURES.index("log_mentions")] = 0
+        nothing = self.histories.where(np.zeros(len(self.histories.items), bool))
+        return Asked(nothing, features, self.texts, self.lm_states)
 
 
 @dataclass(frozen=True)

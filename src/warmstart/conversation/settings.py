@@ -10,6 +10,7 @@ from warmstart.conversation.co_mention import CoMentionConfig
 from warmstart.conversation.gate import GateConfig
 from warmstart.conversation.query_regression import QueryRegressionConfig
 from warmstart.conversation.query_texts import NEWEST_TURNS
+from warmstart.conversation.reindex import ReindexConfig
 from warmstart.conversation.similar_requests import SimilarRequestsConfig
 
 
@@ -17,6 +18,7 @@ class RTAConfig(Config):
     """Settings of rta. A part of the score that is None or False is left out.
 
     Attributes:
+        lm: one step of the causal LM, by reindexed titles.
         text: similarity of the newest turns and the item's text, by the text encoder: the second
             form of a query beside the state of the causal LM.
         mentioned_texts: similarity of the mentioned items' texts and the item's.
@@ -30,6 +32,7 @@ class RTAConfig(Config):
         stand_ins: warm items with similar texts that speak for an item which nobody mentioned.
     """
 
+    lm: ReindexConfig | None = ReindexConfig()
     text: bool = True
     mentioned_texts: bool = True
     turns: int = Field(default=NEWEST_TURNS, ge=1)
@@ -43,6 +46,8 @@ class RTAConfig(Config):
 
     @model_validator(mode="after")
     def _scores_something(self) -> "RTAConfig":
-        if not (self.text or self.mentioned_texts):
-            raise ValueError("one of text, mentioned_texts must be used: they score a new item")
+        if not (self.lm or self.text or self.mentioned_texts):
+            raise ValueError(
+                "one of lm, text and mentioned_texts must be used: they score what nobody mentioned"
+            )
         return self

@@ -31,6 +31,16 @@ class StandIns:
     def __len__(self) -> int:
         return len(self.items)
 
+    def take(self, rows: np.ndarray) -> "StandIns":
+        """Select items by position."""
+        return StandIns(self.items[rows], self.weights[rows])
+
+    def extended(self, new: "StandIns") -> "StandIns":
+        """Append the stand-ins of new items, found among the same warm items."""
+        return StandIns(
+            np.concatenate([self.items, new.items]), np.concatenate([self.weights, new.weights])
+        )
+
     def mean(self, scores: np.ndarray) -> np.ndarray:
         """Average scores of warm items.
 

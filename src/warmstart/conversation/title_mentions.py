@@ -13,7 +13,7 @@ matter. Titles may end in a year, "Heat (1995)"; people write them with it, with
   work, which is none of the items. Without a year, the item that the text named before, then the
   one whose title has no year, then the most popular, then the newest.
 
-Measured on ReDial: docs/results.md. A text takes time in proportion to its words, whatever the
+Measured in docs/conversation.md. A text takes time in proportion to its words, whatever the
 number of titles. A name within a run of Chinese or Japanese is found, since each sign is a word.
 """
 

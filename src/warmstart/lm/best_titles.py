@@ -4,8 +4,11 @@
 
 The end decides between titles of which one is the beginning of another. The search goes through the
 trie of titles level by level and keeps the best beginnings of each level. A beginning can only lose
-by more tokens, so it is given up once k titles are better than it. The list is exact if no
-beginning was given up for lack of room, for example with a beam as wide as the catalogue.
+by more tokens, so it is given up once k titles are better than it. A wide search is preceded by a
+narrow one, which says at once what is good enough.
+
+The list is exact if no beginning was given up for lack of room, for example with a beam as wide as
+the catalogue. A narrow beam misses titles that begin with a rare word and go on as expected.
 """
 
 from collections.abc import Sequence
@@ -22,6 +25,9 @@ from warmstart.lm.causal import LOGITS_AT_ONCE, CausalLM, Progress, check_tokens
 from warmstart.lm.texts import TokenizedTexts
 from warmstart.lm.token_tree import TokenTree
 from warmstart.lm.trie import Node, Trie
+
+_WIDE = 4  # times the narrow beam: a search from there on is preceded by a narrow one
+_MARGIN = 0.01  # log p that rounding may change between two searches
 
 
 @dataclass(frozen=True)
@@ -75,21 +81,24 @@ def best_titles(
     whole_number("best_titles", "k", k, low=1)
     whole_number("best_titles", "beam", beam, low=1)
     _check(model, prompts, trie, end, left_out)
-    model.check_memory("lists of titles", prompts, beam * trie.longest, cached=True)
+    n_read = min(beam, len(trie.order)) * trie.longest
+    model.check_memory("lists of titles", prompts, n_read, cached=True)
     items = np.full((len(prompts), k), -1, np.int64)
     scores = np.full((len(prompts), k), -np.inf, np.float32)
     done = 0
     for rows, batch, _ in model.batches(prompts, None):
+        running = [_allowed(trie, left_out, row) for row in rows.tolist()]
+        options = trie, k, end, per_token
+        tree, needed = TokenTree(model, batch), [-np.inf] * len(rows)
+        if beam > _WIDE * k:
+            pilots = [_Search(*options, own, k, -np.inf) for own in running]
+            _run(model, tree, pilots)
+            needed = [pilot.needed for pilot in pilots]
+            tree.restart()
         searches = [
-            _Search(trie, _allowed(trie, left_out, row), k, end, beam, per_token)
-            for row in rows.tolist()
+            _Search(*options, own, beam, least) for own, least in zip(running, needed, strict=True)
         ]
-        tree = TokenTree(model, batch)
-        while any(search.nodes for search in searches):
-            logs = _log_probabilities(model, tree.states, [s.next_tokens() for s in searches])
-            grown = [search.advance(own) for search, own in zip(searches, logs, strict=True)]
-            if any(search.nodes for search in searches):
-                tree.grow(*_padded(grown, tree.states.device))
+        _run(model, tree, searches)
         for row, search in zip(rows.tolist(), searches, strict=True):
             for place, (score, item) in enumerate(search.found):
                 items[row, place], scores[row, place] = item, score
@@ -99,8 +108,23 @@ def best_titles(
     return BestTitles(items, scores)
 
 
+def _run(model: CausalLM, tree: TokenTree, searches: Sequence["_Search"]) -> None:
+    """Run the searches of a batch to their end."""
+    while any(search.nodes for search in searches):
+        logs = _log_probabilities(model, tree.states, [s.next_tokens() for s in searches])
+        grown = [search.advance(own) for search, own in zip(searches, logs, strict=True)]
+        if any(search.nodes for search in searches):
+            tree.grow(*_padded(grown, tree.states.device))
+
+
 class _Search:
     """The search of one prompt.
+
+    Args:
+        trie, k, end, per_token: as of ``best_titles``.
+        running: of the items that may be listed, from ``Trie.running``.
+        beam: beginnings that are kept.
+        least: a lower score is not needed.
 
     Attributes:
         nodes: the beginnings of titles that are followed, all of one depth.
@@ -108,10 +132,17 @@ class _Search:
     """
 
     def __init__(
-        self, trie: Trie, running: np.ndarray, k: int, end: int, beam: int, per_token: bool
+        self,
+        trie: Trie,
+        k: int,
+        end: int,
+        per_token: bool,
+        running: np.ndarray,
+        beam: int,
+        least: float,
     ) -> None:
-        self._trie, self._running, self._k, self._end = trie, running, k, end
-        self._beam, self._per_token = beam, per_token
+        self._trie, self._k, self._end, self._per_token = trie, k, end, per_token
+        self._running, self._beam, self._least = running, beam, least
         self.nodes: list[Node] = [trie.root] if running[-1] else []
         self.found: list[tuple[float, int]] = []
         self._scores = np.zeros(len(self.nodes))
@@ -152,12 +183,16 @@ class _Search:
         self._scores = totals[chosen]
         return parents[chosen], tokens[chosen]
 
+    @property
+    def needed(self) -> float:
+        """The score that a further title needs, with a margin."""
+        found = self.found[-1][0] - _MARGIN if len(self.found) == self._k else -np.inf
+        return max(found, self._least)
+
     def _may_win(self, totals: np.ndarray) -> np.ndarray:
         """Whether titles with these beginnings may be among the best: bool."""
-        if len(self.found) < self._k:
-            return np.ones(len(totals), bool)
         most = self._trie.longest + 1 if self._per_token else 1
-        return totals / most >= self.found[-1][0]
+        return totals / most >= self.needed
 
 
 def _check(

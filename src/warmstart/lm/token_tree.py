@@ -42,11 +42,17 @@ class TokenTree:
                 f"LM {model.lm.spec.source!r} cannot read trees of tokens: its layers must keep "
                 "keys and values of all tokens"
             )
-        self._lengths = batch.mask.sum(1)
-        self._depth = 0
-        self._visible = batch.mask[:, None]
+        self._lengths, self._prompt = batch.mask.sum(1), batch.mask[:, None]
         rows = torch.arange(len(batch.ids), device=batch.ids.device)
-        self.states: Tensor = read.last_hidden_state[rows, self._lengths - 1][:, None]
+        self._ends: Tensor = read.last_hidden_state[rows, self._lengths - 1][:, None]
+        self.states, self._visible, self._depth = self._ends, self._prompt, 0
+
+    def restart(self) -> None:
+        """Forget all tokens after the prompts."""
+        n_read = self._visible.shape[2] - self._prompt.shape[2]
+        if n_read:
+            self._cache.crop(-n_read)
+        self.states, self._visible, self._depth = self._ends, self._prompt, 0
 
     def grow(self, parents: Tensor, tokens: Tensor) -> None:
         """Read one more token after some of the newest ones; these are the newest then.

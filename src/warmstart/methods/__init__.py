@@ -28,6 +28,10 @@ METHODS = {
     "cf_only": "warmstart.methods.cf_only:CFOnly",
     "coldllm": "warmstart.methods.coldllm:ColdLLM",
     "a_llmrec": "warmstart.methods.a_llmrec:ALLMRec",
+    "co_mention": "warmstart.methods.co_mention:CoMention",
+    "nbcrs": "warmstart.methods.nbcrs:NBCRS",
+    "text_search": "warmstart.methods.text_search:TextSearch",
+    "lm_ranking": "warmstart.methods.lm_ranking:LMRanking",
     "rta": "warmstart.methods.rta:RTA",
     "filterllm": "warmstart.methods.filterllm:FilterLLM",
 }

@@ -26,23 +26,28 @@ Differences from paper and public code, with reasons:
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from scipy import sparse
 
-from warmstart.conversation.fit import Gates, ItemTerms, fit, part_names, products, terms_of
+from warmstart.conversation.fit import WAYS, Gates, ItemTerms, fit, part_names, products, terms_of
 from warmstart.conversation.gate import Gate, features_of
+from warmstart.conversation.lm_rows import state_cache
 from warmstart.conversation.parts import Asked, ItemVectors, Learning, Parts
 from warmstart.conversation.query_texts import newest_turns
 from warmstart.conversation.recommender import ConversationRecommender
+from warmstart.conversation.reindex import fit_reindex
 from warmstart.conversation.settings import RTAConfig
 from warmstart.conversation.stand_ins import StandIns, nearest_warm
-from warmstart.core import FitContext, LanguageModels, Traits
+from warmstart.conversation.title_index import TitleIndex
+from warmstart.core import FitContext, LanguageModels, LMRole, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
 from warmstart.data.splits.dialogue_split import requests_of
+from warmstart.lm.causal import CausalLM
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.servable import ItemEncoding, ItemRows, QueryStates, ServesConversations, take_rows
 from warmstart.similar_users import SimilarUsers
@@ -75,44 +80,62 @@ class RTA(ConversationRecommender, ServesConversations):
         reads=frozenset({"interactions", "dialogues", "texts", "attributes"}),
         cold_items="content",
         answers=frozenset({"history", "text"}),
-        needs=frozenset({"encoder"}),
+        needs=frozenset({"encoder", "causal"}),
     )
+
+    @property
+    def needs(self) -> frozenset[LMRole]:
+        """The causal LM is not needed without the part "lm"."""
+        return frozenset({"encoder"}) if self.config.lm is None else self.traits.needs
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
         assert data.dialogues is not None
-        catalogue = data.catalogue
+        catalogue, requests = data.catalogue, requests_of(data.dialogues)
         with context.run.stage("encode"):
             self._texts = TextVectors.from_texts(catalogue.texts, context.encoder)
-        items = ItemVectors(self._texts.rows, np.zeros((len(catalogue), 0), np.float32))
-        requests = requests_of(data.dialogues)
+        self._titles_of_lm = self._fit_titles(catalogue, requests.queries, context)
         with context.run.stage("read"):
             asked = self._read(requests.queries)
-        genres, names = _genres(catalogue)
-        learning = Learning(data, asked, requests.targets, requests.dialogues, genres, names, items)
-        self._genre_names = names
-        self._parts, self._gates, choices = fit(self.config, learning, context)
-        self.fitted.choices = choices
-        terms = terms_of(self._parts, learning)
-        self._rows = _as_rows(terms)
+        genres, self._genre_names = _genres(catalogue)
+        titles = np.zeros((len(catalogue), 0), np.float32)
+        if self._titles_of_lm is not None:
+            titles = self._titles_of_lm.item_vectors
+        items = ItemVectors(self._texts.rows, titles)
+        learning = Learning(
+            data, asked, requests.targets, requests.dialogues, genres, self._genre_names, items
+        )
+        self._parts, self._gates, self.fitted.choices = fit(self.config, learning, context)
+        self._rows = _as_rows(terms_of(self._parts, learning))
+
+    def _fit_titles(
+        self, catalogue: Catalogue, asked: Queries, context: FitContext
+    ) -> TitleIndex | None:
+        """Reindex the titles of the items; None without a causal LM."""
+        rng = context.rng.spawn(1)[0]
+        if self.config.lm is None:
+            return None
+        causal = cast(CausalLM, context.causal)
+        cache = state_cache(causal, context.encoder)
+        return fit_reindex(self.config.lm, causal, catalogue, asked, context.run, rng, cache)
 
     def _read(self, queries: Queries) -> Asked:
         """Run the language models over queries."""
         n = len(queries)
         histories = queries.histories or Histories.from_lists([[]] * n)
-        newest = [newest_turns(text, self.config.turns) for text in queries.texts or [""] * n]
-        return Asked(
-            histories,
-            features_of(queries),
-            self._texts.encode(newest),
-            np.zeros((n, 0), np.float32),
-        )
+        texts = queries.texts or ("",) * n
+        states = np.zeros((n, 0), np.float32)
+        if self._titles_of_lm is not None:
+            states = self._titles_of_lm.query_states(texts)
+        newest = [newest_turns(text, self.config.turns) for text in texts]
+        return Asked(histories, features_of(queries), self._texts.encode(newest), states)
 
     def _read_histories(self, histories: Histories) -> Asked:
         """As ``_read`` for queries without words; runs no language model."""
-        n, width = len(histories), self._texts.rows.shape[1]
         features = features_of(Queries.of_histories(histories))
-        zeros = np.zeros((n, width), np.float32), np.zeros((n, 0), np.float32)
-        return Asked(histories, features, *zeros)
+        widths = (self._rows[name].shape[1] for name in ("text_vectors", "title_vectors"))
+        return Asked(
+            histories, features, *(np.zeros((len(histories), w), np.float32) for w in widths)
+        )
 
     # -- who asks --
 
@@ -162,7 +185,7 @@ class RTA(ConversationRecommender, ServesConversations):
         return take_rows(self._rows, items)
 
     def can_score(self, rows: ItemRows) -> np.ndarray:
-        return rows["text_vectors"].any(axis=1)
+        return np.asarray(rows["text_vectors"].any(axis=1))
 
     def _score_item_rows(self, states: RTAStates, rows: ItemRows) -> np.ndarray:
         vectors = ItemVectors(rows["text_vectors"], rows["title_vectors"])
@@ -174,9 +197,12 @@ class RTA(ConversationRecommender, ServesConversations):
     def encode_items(self, items: Catalogue, *, audience: int = 0) -> tuple[ItemEncoding, ItemRows]:
         genres = _genre_matrix(items, self._genre_names)
         own = self._parts.bias.of_genres(genres)
+        titles = np.zeros((len(items), 0), np.float32)
+        if self._titles_of_lm is not None:
+            titles = self._titles_of_lm.encode_titles(items.names)
         encoding = {
             "vectors": self._texts.encode(items.texts),
-            "title_vectors": np.zeros((len(items), 0), np.float32),
+            "title_vectors": titles,
             "biases": np.stack([own[:, 0], np.exp(own[:, 1])], axis=1),
         }
         return encoding, self.item_rows(encoding)
@@ -206,11 +232,16 @@ class RTA(ConversationRecommender, ServesConversations):
     # -- artefact --
 
     def _state(self) -> dict[str, np.ndarray]:
+        titles = {} if self._titles_of_lm is None else self._titles_of_lm.state()
+        titles.pop("item_vectors", None)  # in the rows
+        gates: dict[str, np.ndarray] = {}
+        for way, gate in zip(WAYS, self._gates.gates, strict=True):
+            gates |= nest(way, gate.state())
         return {
+            **nest("titles", titles),
             **nest("items", self._rows),
             **nest("parts", self._parts.state()),
-            **nest("words", self._gates.words.state()),
-            **nest("plain", self._gates.plain.state()),
+            **gates,
             "genres": np.frombuffer(json.dumps(self._genre_names).encode(), np.uint8),
         }
 
@@ -218,12 +249,26 @@ class RTA(ConversationRecommender, ServesConversations):
         self._rows = unnest("items", state)
         vectors = self._rows["text_vectors"]
         self._texts = TextVectors(vectors, self.fitted.lms["encoder"], models.encoder)
+        self._titles_of_lm = self._restored_titles(state, models)
         self._genre_names = tuple(json.loads(state["genres"].tobytes()))
         self._parts = Parts.from_state(
             unnest("parts", state), self.config, self.fitted, self._genre_names
         )
         names = part_names(self._parts)
-        self._gates = Gates(*(Gate.from_state(unnest(n, state), names) for n in ("words", "plain")))
+        self._gates = Gates(tuple(Gate.from_state(unnest(way, state), names) for way in WAYS))
+
+    def _restored_titles(
+        self, state: dict[str, np.ndarray], models: LanguageModels
+    ) -> TitleIndex | None:
+        if self.config.lm is None:
+            return None
+        arrays = {**unnest("titles", state), "item_vectors": self._rows["title_vectors"]}
+        causal, encoder = cast(CausalLM | None, models.causal), models.encoder
+        cache = state_cache(causal, encoder) if causal and encoder else None
+        return TitleIndex.from_state(
+            arrays, self.config.lm.aggregator, self.config.lm.prompts, self.fitted.lms["causal"],
+            causal, cache,
+        )  # fmt: skip
 
 
 def _as_rows(terms: ItemTerms) -> ItemRows:

@@ -114,6 +114,11 @@ class Fixtures:
         return world_encoder(self.folder)
 
     @cached_property
+    def similarity_encoder(self) -> TextEncoder:
+        """One whose vectors of texts of one parity are similar, for methods that only compare."""
+        return world_encoder(self.folder / "similar", knows_words=True)
+
+    @cached_property
     def other_encoder(self) -> TextEncoder:
         """An encoder with other weights."""
         return world_encoder(self.folder / "other", seed=1)
@@ -126,19 +131,35 @@ class Fixtures:
 
     @cached_property
     def new_process(self) -> tuple[dict[str, Lists], list[str]]:
-        """Lists by case, made by one new process, and the modules that it imported."""
-        out = self.folder / "new-process"
+        """Lists by case, made by one new process, and the modules that it imported.
+
+        Not of the cases that read queries with a language model.
+        """
+        return self._in_new_process(with_encoder=False)
+
+    @cached_property
+    def new_process_with_encoder(self) -> dict[str, Lists]:
+        """Lists by case, made by one new process, of the cases that read queries with an LM."""
+        return self._in_new_process(with_encoder=True)[0]
+
+    def _in_new_process(self, *, with_encoder: bool) -> tuple[dict[str, Lists], list[str]]:
+        out = self.folder / f"new-process-{with_encoder}"
         out.mkdir()
-        names = {name: name.replace("/", "-") for name in self.cases}
+        cases = {n: c for n, c in self.cases.items() if c.reads_queries_with_lm == with_encoder}
+        names = {name: name.replace("/", "-") for name in cases}
+        folder = self.folder / "similar"  # that of ``similarity_encoder``
+        encoder = {"source": str(folder / "tiny-lm"), "cache": str(folder / "cache")}
         request = {
-            "methods": {case.cls.name: _address(case.cls) for case in self.cases.values()},
-            "models": {names[name]: str(case.saved) for name, case in self.cases.items()},
+            "methods": {case.cls.name: _address(case.cls) for case in cases.values()},
+            "models": {names[name]: str(case.saved) for name, case in cases.items()},
             "k": K,
+            "encoder": encoder if with_encoder else None,
         }
-        (self.folder / "request.json").write_text(json.dumps(request))
+        file = out.with_suffix(".json")
+        file.write_text(json.dumps(request))
         command = [sys.executable, "-m", "warmstart.testing.new_process"]
         done = subprocess.run(
-            [*command, str(self.folder / "request.json"), str(out)],
+            [*command, str(file), str(out)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             capture_output=True,
             text=True,
@@ -192,8 +213,9 @@ class Case:
     def models(self) -> LanguageModels:
         """The language models that the method needs."""
         needs, fixtures = self.new().needs, self.fixtures
+        encoder = "similarity_encoder" if self.reads_queries_with_lm else "encoder"
         return LanguageModels(
-            fixtures.encoder if "encoder" in needs else None,
+            getattr(fixtures, encoder) if "encoder" in needs else None,
             fixtures.causal if "causal" in needs else None,
         )
 
@@ -210,6 +232,11 @@ class Case:
         asked_by_text = not traits.answers & {"user", "history"} and bool(traits.reads)
         learned = bool(traits.reads & {"interactions", "ratings"})
         return traits.personal and (learned or asked_by_text)
+
+    @property
+    def reads_queries_with_lm(self) -> bool:
+        """Whether every query is a text that a language model reads, so none is scored without."""
+        return bool(self.new().needs) and not self.cls.traits.answers & {"user", "history"}
 
     def new(self) -> Recommender:
         """Make an unfitted recommender with the settings of the case."""
@@ -301,6 +328,10 @@ class Case:
         """Load an artefact with the language models of the case."""
         return load_model(folder, encoder=self.models.encoder, lm=self.models.causal)
 
+    def load_alone(self, folder: Path) -> Recommender:
+        """Load an artefact without language models, if the model can answer without them."""
+        return self.load(folder) if self.reads_queries_with_lm else load_model(folder)
+
     def copied(self, name: str) -> Path:
         """Copy the artefact to a folder whose files may be changed."""
         return Path(shutil.copytree(self.saved, self.folder("copies") / name / "model"))
@@ -312,6 +343,8 @@ class Case:
     @property
     def lists_of_new_process(self) -> Lists:
         """Lists of length ``K`` of the saved model, made in a new process."""
+        if self.reads_queries_with_lm:
+            return self.fixtures.new_process_with_encoder[self.name]
         return self.fixtures.new_process[0][self.name]
 
     @cached_property

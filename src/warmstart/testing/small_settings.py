@@ -41,6 +41,16 @@ _ALIGNED = {
     "tuning": _PROMPTS,
 }
 
+_RECOMMENDER = {
+    **{"kind": "fism", "width": 16, "epochs": 30, "learning_rate": 1e-2},
+    **{"dropout": 0.1, "batch_size": 64},
+}
+# Without words after the dialogue: the state of a tiny LM depends mostly on the last few words.
+_DIALOGUES = {
+    **{"introduction": "", "question": "", "list_start": "", "title_tokens": 6},
+    **{"page_introduction": "", "page_question": ""},
+}
+
 METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "random": {},
     "popular": {},
@@ -92,6 +102,20 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
         },
         "tuning": {**_PROMPTS, "lora": {"rank": 2}, "item_token": "backbone"},
     },
+    "co_mention": {},
+    "nbcrs": {"neighbours": 20},
+    "rta": {
+        **{"mentioned": _RECOMMENDER, "bias": {"steps": 50}, "stand_ins": 3},
+        "lm": {"prompts": _DIALOGUES, "aggregator": "mean"},
+    },
+    "rta/encoder": {
+        **{"lm": None, "mentioned": _RECOMMENDER},
+        **{"bias": {"steps": 50, "kind": "both"}, "gate": {"kind": "query"}, "stand_ins": 3},
+    },
+    # English stop words include most of the words of the toy data.
+    "text_search": {},
+    "text_search/tfidf": {"kind": "tfidf", "stop_words": None},
+    "lm_ranking": {"depth": 500, "beam": 500, "prompts": _DIALOGUES},
     "coldllm": {"backbone": BACKBONE_SETTINGS["bpr"], **_FUNNEL},
     "coldllm/causal": {
         "backbone": BACKBONE_SETTINGS["ials"],

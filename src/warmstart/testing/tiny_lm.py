@@ -4,7 +4,7 @@ The weights are random, but the vector of a text is close to the sum of its word
 that share words have similar vectors.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,25 @@ MAX_TOKENS = 64
 
 
 def tiny_encoder(
-    folder: Path, words: Iterable[str], *, seed: int = 0, width: int = 32, layers: int = 2
+    folder: Path,
+    words: Iterable[str],
+    *,
+    seed: int = 0,
+    width: int = 32,
+    layers: int = 2,
+    similar: Sequence[Sequence[str]] = (),
 ) -> Path:
-    """Write a BERT encoder whose vocabulary is the given words; returns ``folder``."""
-    return _write(bert, folder, words, seed, width, layers)
+    """Write a BERT encoder whose vocabulary is the given words; returns ``folder``.
+
+    Args:
+        folder: an empty folder.
+        words: the vocabulary.
+        seed: seed of the random weights.
+        width: length of its vectors.
+        layers: number of its layers.
+        similar: groups of words that it takes for similar; it takes no others for similar.
+    """
+    return _write(bert, folder, words, seed, width, layers, similar)
 
 
 def tiny_causal(
@@ -30,13 +45,24 @@ def tiny_causal(
     return _write(llama, folder, words, seed, width, layers)
 
 
-def _write(network, folder: Path, words: Iterable[str], seed: int, width: int, layers: int) -> Path:
+def _write(
+    network,
+    folder: Path,
+    words: Iterable[str],
+    seed: int,
+    width: int,
+    layers: int,
+    similar: Sequence[Sequence[str]] = (),
+) -> Path:
     # A causal LM is pooled at the last token, which must be a word and not a constant end token.
     tokenizer = word_tokenizer(words, closed=network is bert)
     with torch_seed(np.random.default_rng(seed)):
         model = network(tokenizer, width=width, layers=layers, heads=4, max_tokens=MAX_TOKENS)
         with torch.no_grad():
-            model.get_input_embeddings().weight.normal_(0, 1.0)  # words outweigh positions
+            vectors = model.get_input_embeddings().weight
+            vectors.normal_(0, 1.0)  # words outweigh positions
+            for group in similar:
+                vectors[[tokenizer.token_to_id(word) for word in group]] += torch.randn(width)
             for name, weight in model.named_parameters():
                 if name.endswith(("v_proj.weight", "o_proj.weight")):
                     weight.normal_(

@@ -249,7 +249,9 @@ def test_sources_are_found_by_name():
     ]
     with pytest.raises(DataError, match="no Amazon edition 1999; allowed: \\[2014, 2018, 2023\\]"):
         find_source("amazon-1999-Books")
-    with pytest.raises(DataError, match="no data set 'netflix'; allowed: synthetic, citeulike-a"):
+    with pytest.raises(
+        DataError, match="no data set 'netflix'; allowed: synthetic, synthetic-dialogues"
+    ):
         find_source("netflix")
 
 

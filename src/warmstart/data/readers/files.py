@@ -188,7 +188,7 @@ def item_frame(catalogue: Catalogue) -> pl.DataFrame:
 
 def write_folder(
     folder: Path,
-    interactions: pl.DataFrame,
+    interactions: pl.DataFrame | None,
     items: pl.DataFrame | None,
     settings: DatasetConfig,
     *,
@@ -200,7 +200,7 @@ def write_folder(
 
     Args:
         folder: created, or replaced if it contains a data set written by this function.
-        interactions: see the module docstring.
+        interactions: see the module docstring; None for dialogues.
         items: see the module docstring; or None.
         settings: content of ``dataset.toml``.
         users: see the module docstring; or None.
@@ -259,4 +259,5 @@ def _interaction_rows(dataset: Dataset) -> tuple[pl.DataFrame, float | None]:
 
 
 def _is_written_folder(folder: Path) -> bool:
-    return (folder / FILE).is_file() and (folder / "interactions.parquet").is_file()
+    events = (folder / "interactions.parquet", folder / _DIALOGUES)
+    return (folder / FILE).is_file() and any(path.is_file() for path in events)

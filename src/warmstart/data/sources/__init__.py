@@ -11,6 +11,7 @@ from warmstart.data.sources.get import get_source
 from warmstart.data.sources.movielens import ML_1M, ML_100K, ML_LATEST_SMALL
 from warmstart.data.sources.source import RemoteFile, Source, SourceTables
 from warmstart.data.sources.synthetic import SYNTHETIC, synthetic, synthetic_items
+from warmstart.data.sources.synthetic_dialogues import SYNTHETIC_DIALOGUES, synthetic_dialogues
 from warmstart.errors import DataError
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "find_source",
     "get_source",
     "synthetic",
+    "synthetic_dialogues",
     "synthetic_items",
 ]
 
@@ -28,6 +30,7 @@ SOURCES: Mapping[str, Source] = {
     source.name: source
     for source in (
         SYNTHETIC,
+        SYNTHETIC_DIALOGUES,
         CITEULIKE_A,
         ML_100K,
         ML_1M,

@@ -44,6 +44,7 @@ def get_source(
         converted.interactions,
         converted.items,
         converted.settings,
+        dialogues=converted.dialogues,
         source=json.dumps(origin, indent=1, ensure_ascii=False) + "\n",
     )
     return folder

@@ -1,8 +1,9 @@
 """Description of a public data set: files at URLs, and a function that converts them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -31,16 +32,19 @@ class SourceTables:
     """Tables in the package's input format.
 
     Attributes:
-        interactions: columns ``user``, ``item``, and ``rating``, ``timestamp`` if known.
+        interactions: columns ``user``, ``item``, and ``rating``, ``timestamp`` if known; None for
+            dialogues.
         items: column ``item`` and text columns.
         settings: the content of ``dataset.toml``.
         counts: counts of the conversion, such as records left out, by name.
+        dialogues: the lines of ``dialogues.jsonl``; or None.
     """
 
-    interactions: pl.DataFrame
+    interactions: pl.DataFrame | None
     items: pl.DataFrame
     settings: DatasetConfig
     counts: Mapping[str, int] = field(default_factory=dict)
+    dialogues: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

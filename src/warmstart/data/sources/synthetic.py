@@ -28,11 +28,11 @@ _BACKLIST = 0.3  # fraction of the books released before the year begins
 _MEAN_EVENTS = 15.0  # interactions per user
 _MIN_EVENTS = 5
 _POPULARITY_ONLY = 0.12  # fraction of choices that ignore the reader's preferences
-_SUBTOPICS = tuple((topic, name) for topic, names in TOPICS.items() for name in names)
+SUBTOPICS = tuple((topic, name) for topic, names in TOPICS.items() for name in names)
 
 
 @dataclass(frozen=True)
-class _Books:
+class Books:
     """Generated books: text, topic, popularity and release date.
 
     All arrays have shape (items,): ``subtopic`` and ``level`` int64, ``appeal`` float64 (log of
@@ -75,7 +75,7 @@ def synthetic_items(n_items: int, *, rng: np.random.Generator) -> pl.DataFrame:
     The books are the same for generators in the same state.
     """
     check_process()
-    books = _write_books(n_items, rng)
+    books = write_books(n_items, rng)
     ids = [f"new-{number:03d}" for number in range(1, n_items + 1)]
     return pl.DataFrame({"item": ids, "title": books.titles, "text": books.texts})
 
@@ -87,7 +87,7 @@ def _tables(
         raise ConfigError(
             f"synthetic data of {n_users} users and {n_items} items; allowed: at least 1 and 50"
         )
-    books = _write_books(n_items, rng)
+    books = write_books(n_items, rng)
     users, items, seconds = [], [], []
     for user in range(n_users):
         read, days = _draw_reader(books, rng)
@@ -110,15 +110,16 @@ def _tables(
             "item": item_ids,
             "title": books.titles,
             "text": books.texts,
-            "categories": ["|".join(_SUBTOPICS[s]) for s in books.subtopic],
+            "categories": ["|".join(SUBTOPICS[s]) for s in books.subtopic],
             "released": _START + (books.day * _DAY).astype(np.int64),
         }
     )
     return interactions, catalogue.sort("item")
 
 
-def _write_books(n_items: int, rng: np.random.Generator) -> _Books:
-    subtopic = rng.integers(len(_SUBTOPICS), size=n_items)
+def write_books(n_items: int, rng: np.random.Generator) -> Books:
+    """Draw the books, each with a title of its own."""
+    subtopic = rng.integers(len(SUBTOPICS), size=n_items)
     level = rng.choice(len(LEVELS), n_items, p=(0.3, 0.45, 0.25))
     titles: list[str] = []
     texts: list[str] = []
@@ -130,37 +131,38 @@ def _write_books(n_items: int, rng: np.random.Generator) -> _Books:
         texts.append(text)
     backlist = rng.random(n_items) < _BACKLIST
     day = np.where(backlist, rng.uniform(-900, 0, n_items), rng.uniform(0, _DAYS, n_items))
-    return _Books(titles, texts, subtopic, level, rng.normal(0, 0.8, n_items), day)
+    return Books(titles, texts, subtopic, level, rng.normal(0, 0.8, n_items), day)
 
 
 def _write_book(sub: int, level: int, taken: set[str], rng: np.random.Generator) -> tuple[str, str]:
-    topic, name = _SUBTOPICS[sub]
+    topic, name = SUBTOPICS[sub]
     subjects, details = (words.split("|") for words in TOPICS[topic][name])
     forms, sentences = LEVELS[level]
     title = ""
     for volume in range(40):
-        title = _one(forms, rng).format(subject=_one(subjects, rng))
+        title = one_of(forms, rng).format(subject=one_of(subjects, rng))
         title = title[0].upper() + title[1:]
         if volume >= 20:  # the titles without a volume number are exhausted
             title = f"{title}, volume {int(rng.integers(2, 100))}"
         if title not in taken:
             break
     one, two = (details[number] for number in rng.permutation(len(details))[:2])
-    return title, _one(sentences, rng).format(one=one, two=two)
+    return title, one_of(sentences, rng).format(one=one, two=two)
 
 
-def _one(words: Sequence[str], rng: np.random.Generator) -> str:
+def one_of(words: Sequence[str], rng: np.random.Generator) -> str:
+    """Draw one of some words."""
     return words[int(rng.integers(len(words)))]
 
 
-def _draw_reader(books: _Books, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _draw_reader(books: Books, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw one reader's interactions: item rows and days, shape (events,), in order of time."""
-    preference = np.full(len(_SUBTOPICS), -3.0)  # log-weight of each sub-topic
-    favourites = rng.choice(len(_SUBTOPICS), int(rng.integers(2, 5)), replace=False)
+    preference = np.full(len(SUBTOPICS), -3.0)  # log-weight of each sub-topic
+    favourites = rng.choice(len(SUBTOPICS), int(rng.integers(2, 5)), replace=False)
     preference[favourites] = rng.normal(1.5, 0.5, len(favourites))
     # The other sub-topics of a favourite's topic get a smaller boost.
-    topics = [_SUBTOPICS[f][0] for f in favourites]
-    near = np.array([topic in topics for topic, _ in _SUBTOPICS])
+    topics = [SUBTOPICS[f][0] for f in favourites]
+    near = np.array([topic in topics for topic, _ in SUBTOPICS])
     preference[near & (preference < 0)] = -0.8
     levels = rng.normal(0, 0.7, len(LEVELS))
     personal = np.exp(preference[books.subtopic] + levels[books.level] + books.appeal)

@@ -9,7 +9,6 @@ import polars as pl
 from warmstart.abilities import AddsItems, FoldsIn, Simulates
 from warmstart.data.interactions import OBSERVED, Interactions
 from warmstart.errors import DataError
-from warmstart.methods import load_model
 from warmstart.testing.case import Case, K, all_scores, rows
 from warmstart.testing.checks.shared import for_ability, on_shared_fit, raises, warns
 from warmstart.testing.new_process import queries_of, recommend_to
@@ -37,7 +36,7 @@ def abilities_add_keeps_old_scores(case: Case) -> None:
     np.testing.assert_array_equal(all_scores(model, n_items), case.scores)
     scored = case.cls.traits.cold_items != "none"
     assert (np.isfinite(scores) if scored else np.isnan(scores)).all()
-    again = load_model(model.save(case.folder("grown")))
+    again = case.load_alone(model.save(case.folder("grown")))
     np.testing.assert_array_equal(all_scores(again), all_scores(model))
 
 
@@ -127,7 +126,7 @@ def abilities_fold_in_scores_cold_items(case: Case) -> None:
     even, odd = scores[users][:, items].T
     agreement = np.mean((odd > even) == (parity == 1))
     assert agreement > 0.8, f"only {agreement:.0%} of the users prefer the item of their parity"
-    again = load_model(model.save(case.folder("folded")))
+    again = case.load_alone(model.save(case.folder("folded")))
     np.testing.assert_array_equal(all_scores(again), scores)
 
 

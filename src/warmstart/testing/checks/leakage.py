@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.abilities import AddsItems, Predicts, Simulates
+from warmstart.abilities import AddsItems, Converses, Predicts, Simulates
 from warmstart.data.queries import Queries
 from warmstart.errors import NotFittedError
 from warmstart.testing.case import Case, all_scores, rows
@@ -65,6 +65,8 @@ def messages_before_fit(case: Case) -> None:
         calls.append(lambda: model.add_items(case.world.new_items()))
     if isinstance(model, Simulates):
         calls.append(lambda: model.simulate(case.world.new_items(), 1))
+    if isinstance(model, Converses):
+        calls.append(lambda: model.mentioned_items(["even"]))
     if isinstance(model, Predicts):
         calls.append(lambda: model.predict_proba(Queries(rows(1), None, ("even",)), rows(1)))
     for call in calls:

@@ -30,6 +30,8 @@ from warmstart.rank import Metric
 from warmstart.testing.tiny_lm import tiny_encoder
 from warmstart.testing.worlds.dialogues import MENTIONS, spoken
 from warmstart.testing.worlds.items import (
+    EVEN,
+    ODD,
     WORDS,
     IdType,
     catalogue_of,
@@ -246,9 +248,17 @@ def checkerboard(
     return Checkerboard(split, ids, user_parity, item_parity, empty_user, textless)
 
 
-def world_encoder(folder: Path, *, seed: int = 0) -> TextEncoder:
-    """Write a tiny encoder to ``folder`` and load it; its vectors separate even from odd texts."""
-    source = tiny_encoder(folder / "tiny-lm", WORDS, seed=seed)
+def world_encoder(folder: Path, *, seed: int = 0, knows_words: bool = False) -> TextEncoder:
+    """Write a tiny encoder to ``folder`` and load it; its vectors separate even from odd texts.
+
+    Args:
+        folder: for the model, and for a cache.
+        seed: seed of the random weights.
+        knows_words: whether vectors of texts of one parity are similar, as those of a pretrained
+            encoder would be. Otherwise a method has to learn what tells the parity.
+    """
+    similar = (EVEN, ODD) if knows_words else ()
+    source = tiny_encoder(folder / "tiny-lm", WORDS, seed=seed, similar=similar)
     return load_encoder(LMConfig(source=str(source), device="cpu"), folder=folder / "cache")
 
 
