@@ -137,6 +137,7 @@ def test_titles_that_were_held_out_are_found_too(causal, catalogue, asked, teste
     vectors[held_out] = index.encode_titles([catalogue.names[row] for row in held_out])
     states = index.query_states(queries.texts)
     found = recall(states, lists, vectors, held_out)
+    assert found > 0.35
     own = lists_of(causal, catalogue, asked)
     at = np.nonzero(~np.isin(own, held_out))
     with torch_seed(np.random.default_rng(0)):

@@ -15,6 +15,7 @@ from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
 from warmstart.data.splits.dialogue_split import take_dialogues
 
+_FEW = 100  # requests without mentions, from which weights are learned
 _SCORES_AT_ONCE = 2**24  # of a part: 64 MB
 
 
@@ -74,15 +75,8 @@ def fit(
         for place, way in enumerate(WAYS):
             features, scores = zip(*(block[place] for block in blocks), strict=True)
             left_out = {"words": ["mentioned"], "mentions": ["similar_requests"]}.get(way, [])
-            gates.append(
-                fit_gate(
-                    names,
-                    np.concatenate(scores),
-                    np.concatenate(features),
-                    chosen.gate,
-                    left_out=left_out,
-                )  # fmt: skip
-            )
+            together = np.concatenate(scores), np.concatenate(features)
+            gates.append(fit_gate(names, *together, chosen.gate, left_out=left_out))
     return parts, Gates(tuple(gates)), choices
 
 
@@ -140,14 +134,17 @@ def _without(data: Dataset, held: np.ndarray) -> Dataset:
 def _unseen_scores(
     parts: Parts, learning: Learning, rows: np.ndarray, context: FitContext
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Score candidates of requests, the target first, as if each was asked in each of ``WAYS``.
+    """Score candidates of requests, the target first, as they were asked in each of ``WAYS``.
+
+    Requests that mention items are asked with and without words; requests without mentions by their
+    words, and where there are few of these, all requests by their words alone.
 
     Returns:
         For each way the features of the queries and float32 scores, shape (queries, candidates,
-        parts), -inf for mentioned items; without the queries that mention nothing where mentions
-        are told.
+        parts), -inf for mentioned items.
     """
     terms, rng = terms_of(parts, learning), context.rng.spawn(1)[0]
+    few = int((learning.asked.histories.lengths == 0).sum()) < _FEW
     size = max(1, _SCORES_AT_ONCE // parts.n_items)
     found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in WAYS]
     for start in range(0, len(rows), size):
@@ -158,15 +155,10 @@ def _unseen_scores(
         hidden = np.take_along_axis(seen, candidates, axis=1)
         tells = np.flatnonzero(asked.histories.lengths)
         told = asked.take(tells)
-        for kept, (at, one) in zip(
-            found,
-            (
-                (tells, told),
-                (np.arange(len(block)), asked.without_mentions()),
-                (tells, told.without_words()),
-            ),
-            strict=True,
-        ):
+        silent = np.arange(len(block)) if few else np.flatnonzero(asked.histories.lengths == 0)
+        words = asked.take(silent).without_mentions()
+        ways = ((tells, told), (silent, words), (tells, told.without_words()))
+        for kept, (at, one) in zip(found, ways, strict=True):
             scores = _part_scores(parts, terms, one)
             own = [np.take_along_axis(part, candidates[at], axis=1) for part in scores]
             stacked = np.stack(own, axis=2)

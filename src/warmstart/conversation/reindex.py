@@ -225,13 +225,11 @@ def sampled_dialogues(
     asked: Queries, n: int, rng: np.random.Generator
 ) -> tuple[list[str], Histories]:
     """Draw n different texts of queries, or all, with the items that they mention."""
-    first = {text: row for row, text in reversed(list(enumerate(asked.texts or ())))}
-    rows = np.sort(np.fromiter(first.values(), np.int64, len(first)))
-    rows = np.sort(rng.permutation(rows)[:n])
-    histories = asked.histories
-    if histories is None:
-        return [(asked.texts or ())[row] for row in rows.tolist()], _nothing(len(rows))
-    return [(asked.texts or ())[row] for row in rows.tolist()], histories.take(rows)
+    said = list(asked.texts or ())
+    first = {text: row for row, text in reversed(list(enumerate(said)))}
+    rows = np.sort(rng.permutation(np.sort(np.fromiter(first.values(), np.int64, len(first))))[:n])
+    histories = asked.histories or Histories.from_lists([[]] * len(said))
+    return [said[row] for row in rows.tolist()], histories.take(rows)
 
 
 def train(
@@ -289,7 +287,3 @@ def train(
         code=__name__,
     )
     logger.info("reindexing: %s %s at epoch %d", METRIC, result.metric, result.best_epoch)
-
-
-def _nothing(n: int) -> Histories:
-    return Histories.from_lists([[]] * n)

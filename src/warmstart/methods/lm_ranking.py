@@ -53,7 +53,7 @@ class LMRanking(ConversationRecommender):
     name = "lm_ranking"
     config_type = LMRankingConfig
     traits = Traits(
-        reads=frozenset({"texts"}),
+        reads=frozenset(),
         cold_items="content",
         answers=frozenset({"text"}),
         needs=frozenset({"causal"}),
@@ -71,9 +71,9 @@ class LMRanking(ConversationRecommender):
         prompts = DialoguePrompts(causal.lm, self.config.prompts)
         asked = prompts.of_dialogues(texts)
         titles = prompts.titles(self.fitted.catalogue.names)
-        every = Histories.from_lists([np.arange(len(titles))] * len(texts))
         if self.config.depth >= len(titles):
             scores = np.empty((len(texts), len(titles)), np.float32)
+            every = Histories.from_lists([items] * len(texts))
             self._score_each(scores, causal, asked, titles, prompts.end, every)
             return scores[:, items]
         mentioned = queries.histories or Histories.from_lists([[]] * len(texts))
