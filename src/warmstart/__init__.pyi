@@ -1,5 +1,6 @@
 # The public names of the package; __init__.py loads each from here on first use.
 from .abilities import AddsItems as AddsItems
+from .abilities import Converses as Converses
 from .abilities import FoldsIn as FoldsIn
 from .abilities import Predicts as Predicts
 from .abilities import Simulates as Simulates
@@ -68,6 +69,7 @@ from .methods.a_llmrec import ALLMRec as ALLMRec
 from .methods.a_llmrec import ALLMRecConfig as ALLMRecConfig
 from .methods.cf_only import CFOnly as CFOnly
 from .methods.cf_only import CFOnlyConfig as CFOnlyConfig
+from .methods.co_mention import CoMention as CoMention
 from .methods.coldllm import ColdLLM as ColdLLM
 from .methods.coldllm import ColdLLMConfig as ColdLLMConfig
 from .methods.content_knn import ContentKNN as ContentKNN
@@ -88,10 +90,14 @@ from .methods.lm_ranking import LMRankingConfig as LMRankingConfig
 from .methods.logistic_ctr import LogisticCtr as LogisticCtr
 from .methods.markov import Markov as Markov
 from .methods.markov import MarkovConfig as MarkovConfig
+from .methods.nbcrs import NBCRS as NBCRS
+from .methods.nbcrs import NBCRSConfig as NBCRSConfig
 from .methods.popular import Popular as Popular
 from .methods.popular import PopularConfig as PopularConfig
 from .methods.random import Random as Random
 from .methods.random import RandomConfig as RandomConfig
+from .methods.rta import RTA as RTA
+from .methods.rta import RTAConfig as RTAConfig
 from .methods.sasrec import SasRec as SasRec
 from .methods.text_ridge import TextRidge as TextRidge
 from .methods.text_search import TextSearch as TextSearch

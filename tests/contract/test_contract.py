@@ -10,7 +10,11 @@ from warmstart.testing.contract import CHECKS
 from warmstart.testing.small_settings import BACKBONE_VARIANTS, METHOD_SETTINGS
 
 # (case, check) -> why the check fails for now. A listed check that passes is an error.
-KNOWN_GAPS: dict[tuple[str, str], str] = {}
+_MENTIONS_ONLY = "it reads the mentioned items, not the words"
+KNOWN_GAPS: dict[tuple[str, str], str] = {
+    ("co_mention", "dialogues_decide_by_their_words"): _MENTIONS_ONLY,
+    ("co_mention", "dialogues_reach_new_items"): _MENTIONS_ONLY,
+}
 
 
 def pairs():

@@ -137,10 +137,7 @@ def test_titles_that_were_held_out_are_found_too(causal, catalogue, asked, teste
     vectors[held_out] = index.encode_titles([catalogue.names[row] for row in held_out])
     states = index.query_states(queries.texts)
     found = recall(states, lists, vectors, held_out)
-<<<<<<< HEAD
-=======
     assert found > 0.35
->>>>>>> 665c95245c313fa3b90511feb0e5e7ce66947fe7
     own = lists_of(causal, catalogue, asked)
     at = np.nonzero(~np.isin(own, held_out))
     with torch_seed(np.random.default_rng(0)):

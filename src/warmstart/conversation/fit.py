@@ -75,15 +75,8 @@ def fit(
         for place, way in enumerate(WAYS):
             features, scores = zip(*(block[place] for block in blocks), strict=True)
             left_out = {"words": ["mentioned"], "mentions": ["similar_requests"]}.get(way, [])
-            gates.append(
-                fit_gate(
-                    names,
-                    np.concatenate(scores),
-                    np.concatenate(features),
-                    chosen.gate,
-                    left_out=left_out,
-                )  # fmt: skip
-            )
+            together = np.concatenate(scores), np.concatenate(features)
+            gates.append(fit_gate(names, *together, chosen.gate, left_out=left_out))
     return parts, Gates(tuple(gates)), choices
 
 

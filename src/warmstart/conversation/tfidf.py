@@ -56,7 +56,7 @@ class TfidfVectors:
     def encode(self, texts: Sequence[str]) -> sparse.csr_matrix:
         """Encode other texts: float32 CSR, shape (texts, words); zeros without a known word."""
         if not len(texts):
-            return sparse.csr_matrix((0, self.rows.shape[1]), dtype=np.float32)
+            return self.rows[:0]
         return _csr(self._vectorizer.transform(texts))
 
     def append(self, texts: Sequence[str]) -> None:

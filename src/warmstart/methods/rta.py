@@ -53,7 +53,7 @@ from warmstart.servable import ItemEncoding, ItemRows, QueryStates, ServesConver
 from warmstart.similar_users import SimilarUsers
 from warmstart.storage import nest, unnest
 
-__all__ = ["RTA"]
+__all__ = ["RTA", "RTAConfig"]
 
 
 @dataclass(frozen=True)

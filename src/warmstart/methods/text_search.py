@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 from pydantic import Field
-from scipy import sparse
 
 from warmstart.config import Config
 from warmstart.conversation.query_texts import NEWEST_TURNS, newest_turns
@@ -75,9 +74,10 @@ class TextSearch(ConversationRecommender):
 
     def _score(self, queries: Queries, items: np.ndarray) -> np.ndarray:
         """As ``Recommender.score``; the scores are cosines."""
-        said = self._texts.encode(self._read(queries.texts or ()))
-        scores = said @ self._texts.rows[items].T
-        return scores.toarray() if sparse.issparse(scores) else scores
+        said, texts = self._read(queries.texts or ()), self._texts
+        if isinstance(texts, TfidfVectors):
+            return (texts.encode(said) @ texts.rows[items].T).toarray()
+        return texts.encode(said) @ texts.rows[items].T
 
     def _add_items(self, items: Catalogue) -> None:
         self._texts.append(items.texts)

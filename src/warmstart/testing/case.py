@@ -39,7 +39,7 @@ from warmstart.testing.worlds.checkerboard import (
 )
 from warmstart.testing.worlds.cycle import CycleWorld, cycle_world
 from warmstart.testing.worlds.dialogues import DialogueWorld, dialogue_world
-from warmstart.testing.worlds.items import WORDS
+from warmstart.testing.worlds.items import EVEN, ODD, WORDS
 from warmstart.testing.worlds.ratings import RatingsWorld, ratings_world
 from warmstart.train import loop
 
@@ -49,7 +49,7 @@ _QUESTION_WORDS = (
     *("answer", "yes", "or", "no"),
 )
 _SEED = 7
-_CAUSAL = "causal/tiny-lm"  # folder of the tiny causal LM
+_LM_FOLDERS = {"encoder": "similar", "causal": "similar-causal"}  # of those that read queries
 _METRIC = "ndcg@10"
 
 
@@ -117,7 +117,7 @@ class Fixtures:
     @cached_property
     def similarity_encoder(self) -> TextEncoder:
         """One whose vectors of texts of one parity are similar, for methods that only compare."""
-        return world_encoder(self.folder / "similar", knows_words=True)
+        return world_encoder(self.folder / _LM_FOLDERS["encoder"], knows_words=True)
 
     @cached_property
     def other_encoder(self) -> TextEncoder:
@@ -127,7 +127,15 @@ class Fixtures:
     @cached_property
     def causal(self) -> CausalLM:
         """A tiny causal LM over the words of the texts and of the judge's question."""
-        source = tiny_causal(self.folder / _CAUSAL, (*WORDS, *_QUESTION_WORDS))
+        return self._causal(self.folder / "causal")
+
+    @cached_property
+    def similarity_causal(self) -> CausalLM:
+        """One for which words of one parity follow each other, for methods that only read it."""
+        return self._causal(self.folder / _LM_FOLDERS["causal"], similar=(EVEN, ODD))
+
+    def _causal(self, folder: Path, **options: Any) -> CausalLM:
+        source = tiny_causal(folder / "tiny-lm", (*WORDS, *_QUESTION_WORDS), **options)
         return load_causal_lm(CausalLMConfig(source=str(source), device="cpu", dtype="float32"))
 
     @cached_property
@@ -136,29 +144,24 @@ class Fixtures:
 
         Not of the cases that read queries with a language model.
         """
-        return self._in_new_process(with_encoder=False)
+        return self._in_new_process(with_lms=False)
 
     @cached_property
-    def new_process_with_encoder(self) -> dict[str, Lists]:
+    def new_process_with_lms(self) -> dict[str, Lists]:
         """Lists by case, made by one new process, of the cases that read queries with an LM."""
-        return self._in_new_process(with_encoder=True)[0]
+        return self._in_new_process(with_lms=True)[0]
 
-    def _in_new_process(self, *, with_encoder: bool) -> tuple[dict[str, Lists], list[str]]:
-        out = self.folder / f"new-process-{with_encoder}"
+    def _in_new_process(self, *, with_lms: bool) -> tuple[dict[str, Lists], list[str]]:
+        out = self.folder / f"new-process-{with_lms}"
         out.mkdir()
-        cases = {n: c for n, c in self.cases.items() if c.reads_queries_with_lm == with_encoder}
+        cases = {n: c for n, c in self.cases.items() if c.reads_queries_with_lm == with_lms}
         names = {name: name.replace("/", "-") for name in cases}
-        reads = list(cases.values()) if with_encoder else []
-        folder = self.folder / "similar"  # that of ``similarity_encoder``
-        encoder = {"source": str(folder / "tiny-lm"), "cache": str(folder / "cache")}
+        roles = {role for case in cases.values() for role in case.new().needs if with_lms}
         request = {
             "methods": {case.cls.name: _address(case.cls) for case in cases.values()},
             "models": {names[name]: str(case.saved) for name, case in cases.items()},
             "k": K,
-            "encoder": encoder if any("encoder" in c.new().needs for c in reads) else None,
-            "lm": str(self.folder / _CAUSAL)
-            if any("causal" in c.new().needs for c in reads)
-            else None,
+            "lms": {role: str(self.folder / _LM_FOLDERS[role]) for role in sorted(roles)},
         }
         file = out.with_suffix(".json")
         file.write_text(json.dumps(request))
@@ -218,18 +221,19 @@ class Case:
     def models(self) -> LanguageModels:
         """The language models that the method needs."""
         needs, fixtures = self.new().needs, self.fixtures
-        encoder = "similarity_encoder" if self.reads_queries_with_lm else "encoder"
+        encoder, causal = "encoder", "causal"
+        if "text" in self.cls.traits.answers:  # as pretrained ones, these know similar words
+            encoder, causal = "similarity_encoder", "similarity_causal"
         return LanguageModels(
             getattr(fixtures, encoder) if "encoder" in needs else None,
-            fixtures.causal if "causal" in needs else None,
+            getattr(fixtures, causal) if "causal" in needs else None,
         )
 
     @property
     def ranks_cold_items(self) -> bool:
         """Whether the method declares that its scores of cold items differ by item and user."""
         traits = self.cls.traits
-        learns = bool(traits.reads)  # a tiny LM with random weights has no taste of its own
-        return traits.personal and learns and traits.cold_items in ("content", "simulated")
+        return traits.personal and traits.cold_items in ("content", "simulated")
 
     @property
     def knows_taste(self) -> bool:
@@ -350,7 +354,7 @@ class Case:
     def lists_of_new_process(self) -> Lists:
         """Lists of length ``K`` of the saved model, made in a new process."""
         if self.reads_queries_with_lm:
-            return self.fixtures.new_process_with_encoder[self.name]
+            return self.fixtures.new_process_with_lms[self.name]
         return self.fixtures.new_process[0][self.name]
 
     @cached_property

@@ -1,9 +1,8 @@
 """Loads saved recommenders in a new process, and writes their recommendation lists and scores.
 
 ``python -m warmstart.testing.new_process REQUEST.json OUT`` with a request of the form
-``{"methods": {name: "module:Class"}, "models": {case: folder}, "k": 5, "encoder": null, "lm":
-null}``. For models that read queries with a language model, "encoder" is ``{"source": folder,
-"cache": folder}``, and "lm" is the folder of the causal LM, if there is one.
+``{"methods": {name: "module:Class"}, "models": {case: folder}, "k": 5, "lms": {}}``. For models
+that read queries with language models, ``lms`` has the folder of each by its role.
 """
 
 import json
@@ -89,17 +88,22 @@ def main(request: Path, out: Path) -> None:
     """Write the lists of every model in the request, then the names of all imported modules."""
     content = json.loads(request.read_text(encoding="utf-8"))
     METHODS.update(content["methods"])
-    encoder = None
-    if content["encoder"] is not None:
-        config = LMConfig(source=content["encoder"]["source"], device="cpu")
-        encoder = load_encoder(config, folder=content["encoder"]["cache"])
-    lm = None
-    if content["lm"] is not None:
-        config = CausalLMConfig(source=content["lm"], device="cpu", dtype="float32")
-        lm = load_causal_lm(config)
+    models = {}
+    for role, folder in content["lms"].items():
+        models |= _language_model(role, Path(folder))
     for case, folder in content["models"].items():
-        lists(load_model(folder, encoder=encoder, lm=lm), content["k"]).write(out, case)
+        lists(load_model(folder, **models), content["k"]).write(out, case)
     (out / "modules.json").write_text(json.dumps(sorted(sys.modules)))
+
+
+def _language_model(role: str, folder: Path) -> dict[str, Any]:
+    """Load the model in ``folder``, as the argument of ``load_model``."""
+    source = str(folder / "tiny-lm")
+    if role == "encoder":
+        config = LMConfig(source=source, device="cpu")
+        return {"encoder": load_encoder(config, folder=folder / "cache")}
+    config = CausalLMConfig(source=source, device="cpu", dtype="float32")
+    return {"lm": load_causal_lm(config)}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from warmstart.lm.build import bert, llama, save_lm, word_tokenizer
 from warmstart.train.seed import torch_seed
 
 MAX_TOKENS = 64
+_ALIKE = 4.0  # what similar words share, in units of what is their own
 
 
 def tiny_encoder(
@@ -33,16 +34,25 @@ def tiny_encoder(
         seed: seed of the random weights.
         width: length of its vectors.
         layers: number of its layers.
-        similar: groups of words that it takes for similar; it takes no others for similar.
+        similar: groups of words whose vectors are similar; those of other words are not.
     """
     return _write(bert, folder, words, seed, width, layers, similar)
 
 
 def tiny_causal(
-    folder: Path, words: Iterable[str], *, seed: int = 0, width: int = 32, layers: int = 2
+    folder: Path,
+    words: Iterable[str],
+    *,
+    seed: int = 0,
+    width: int = 32,
+    layers: int = 2,
+    similar: Sequence[Sequence[str]] = (),
 ) -> Path:
-    """Write a causal Llama whose vocabulary is the given words; returns ``folder``."""
-    return _write(llama, folder, words, seed, width, layers)
+    """Write a causal Llama whose vocabulary is the given words; returns ``folder``.
+
+    Words of a group of ``similar`` are likely to follow each other; arguments as ``tiny_encoder``.
+    """
+    return _write(llama, folder, words, seed, width, layers, similar)
 
 
 def _write(
@@ -52,7 +62,7 @@ def _write(
     seed: int,
     width: int,
     layers: int,
-    similar: Sequence[Sequence[str]] = (),
+    similar: Sequence[Sequence[str]],
 ) -> Path:
     # A causal LM is pooled at the last token, which must be a word and not a constant end token.
     tokenizer = word_tokenizer(words, closed=network is bert)
@@ -62,10 +72,12 @@ def _write(
             vectors = model.get_input_embeddings().weight
             vectors.normal_(0, 1.0)  # words outweigh positions
             for group in similar:
-                vectors[[tokenizer.token_to_id(word) for word in group]] += torch.randn(width)
+                rows = [tokenizer.token_to_id(word) for word in group]
+                vectors[rows] += _ALIKE * torch.randn(width)
             for name, weight in model.named_parameters():
                 if name.endswith(("v_proj.weight", "o_proj.weight")):
-                    weight.normal_(
-                        0, 1.5 * width**-0.5
-                    )  # makes the last token depend on the others
+                    # makes the last token depend on the others
+                    weight.normal_(0, 1.5 * width**-0.5)
+                    if similar:  # it continues with the words before it
+                        weight.copy_(1.5 * torch.eye(*weight.shape))
     return save_lm(folder, model, tokenizer, MAX_TOKENS)

@@ -175,11 +175,14 @@ def test_a_new_item_is_listed_and_then_recognised_and_masked(client, titles):
         time.sleep(0.02)
 
 
-def test_a_restart_recognises_stored_items(serve):
-    client = serve()
+@pytest.mark.parametrize("snapshot", [True, False])
+def test_a_restart_recognises_stored_items(serve, snapshot, tmp_path):
+    folder = {"index_folder": tmp_path / "index"} if snapshot else {}
+    client = serve(**folder)
     client.put("/v1/items/p-1", json={"columns": {"title": "A walk along the rails of Lisbon"}})
     until_ready(client, "p-1")
-    again = serve()
+    again = serve(**folder)
+    assert (again.service.deployment.index.base is not None) == snapshot
     found = converse(again, "was it a walk along the rails of Lisbon?")
     assert [one["item"] for one in found["mentioned"]] == ["p-1"]
 

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 import warmstart as ws
 from warmstart.client import Client, ServiceError
 from warmstart.errors import ConfigError, DataError
-from warmstart.serve.api import read
+from warmstart.serve.api import list_options
 from warmstart.serve.api.app import create_app
 from warmstart.serve.engine.service import Service
 from warmstart.serve.storage.keys import make_key
@@ -129,13 +129,13 @@ def test_a_model_with_integer_ids_refuses_other_text(integers):
 
 
 def test_many_ids_are_read_outside_the_event_loop(running, toy_split, monkeypatch):
-    readers, names_of = [], read.internal_names
+    readers, names_of = [], list_options.internal_names
 
     def recorded(*arguments):
         readers.append(threading.current_thread().name)
         return names_of(*arguments)
 
-    monkeypatch.setattr(read, "internal_names", recorded)
+    monkeypatch.setattr(list_options, "internal_names", recorded)
     user = toy_split.train.user_ids.values[0]
     for n, outside in ((10, False), (10_000, True)):
         deny = [f" {number}" for number in range(n)]

@@ -22,7 +22,7 @@ def column(value):
 
 RECOMMEND, ITEMS, EVENTS = "/v1/recommend", "/v1/items", "/v1/interactions"
 VALUE = "text, a number, true, false, null, or a list of these"
-FIELDS = "user, history, k, exclude_seen, allow, deny, cold_share_min, cold_share_max, explain"
+FIELDS = "history, k, allow, deny, cold_share_min, cold_share_max, explain, with_columns, user"
 BODIES = [
     (RECOMMEND, [1], "#", "got [1]; allowed: an object"),
     (RECOMMEND, None, "#", "got null; allowed: an object"),

@@ -28,6 +28,7 @@ CONFIG = {
 
 UNKNOWN = {  # need an existing user, key or folder, which generated requests do not have
     "POST /v1/recommend",
+    "POST /v1/converse",  # and a model that can be asked in words
     "DELETE /v1/admin/keys/{key}",
     "POST /v1/admin/model",
 }
@@ -161,7 +162,7 @@ def test_read_operations_need_no_key_with_anonymous_read(settings):
     try:
         for verb, path, operation in operations(create_app(service).openapi()):
             free = {} in operation.get("security", [])
-            reads = verb == "get" or path in {"/v1/recommend", "/v1/simulate"}
+            reads = verb == "get" or path in {"/v1/recommend", "/v1/converse", "/v1/simulate"}
             assert free == (reads and path.startswith("/v1/") and "/admin/" not in path), path
     finally:
         service.close()
@@ -175,6 +176,8 @@ def test_every_error_is_a_problem(description):
             ((media, content),) = response["content"].items()
             assert media == "application/problem+json", (verb, path, status)
             assert content["schema"] == {"$ref": "#/components/schemas/ProblemDetails"}
-            assert ("Retry-After" in response.get("headers", {})) == (status in {"429", "503"})
+            assert ("Retry-After" in response.get("headers", {})) == (
+                status in {"429", "503", "504"}
+            )
         bodies = {"400", "413", "415", "422"} <= set(operation["responses"])
         assert bodies == ("requestBody" in operation), path

@@ -27,13 +27,12 @@ def catalogue_of_records(
         records: the columns of each item; an absent column is a missing value.
         texts: the composed text of each item.
         like: the catalogue of the fit.
-        ids: ids as text, which must be integers if those of ``like`` are; None takes positions.
+        ids: distinct ids as text, of any type in ``like``; None takes positions.
 
     Raises:
         DataError: a value cannot be read, or an id occurs twice.
     """
     names = [str(at) for at in range(len(records))] if ids is None else ids
-    values = [int(name) if like.item_ids.is_integer else name for name in names]
     columns = like.columns.clear()
     if records and columns.width:
         lists = {name for name, dtype in columns.schema.items() if dtype == pl.List(pl.String)}
@@ -43,7 +42,7 @@ def catalogue_of_records(
         }
         columns = item_texts(columns_table(list(cells.items()), "the items"))
         columns = columns.with_columns(_as_in(columns[name], name in lists) for name in cells)
-    return Catalogue(Ids(values, "item"), tuple(texts), None, columns, like.text_columns)
+    return Catalogue(Ids(names, "item"), tuple(texts), None, columns, like.text_columns)
 
 
 def _cell(value: Any, of_list: bool) -> Any:
