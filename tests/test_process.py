@@ -45,6 +45,7 @@ from warmstart.methods.a_llmrec import ALLMRec
 from warmstart.methods.cf_only import CFOnly
 from warmstart.methods.popular import Popular
 from warmstart.methods.text_ridge import TextRidge
+from warmstart.methods.text_search import TextSearch
 from warmstart.run import Run
 from warmstart.testing.tiny_lm import tiny_causal
 from warmstart.testing.worlds.checkerboard import checkerboard, world_encoder
@@ -71,6 +72,7 @@ class Used:
         self.states = torch.zeros(1, self.causal.lm.width)
         self.model = TextRidge().fit(self.world.split.train, encoder=self.lm)
         self.model.save(folder / "model")
+        self.asked = TextSearch().fit(self.world.split.train, encoder=self.lm)
         self.cf = CFOnly(backbone=IalsConfig(width=4, epochs=1)).fit(self.world.split.train)
         self.hub = HubModel(self.model)
         save_split(self.world.split, folder / "split")
@@ -106,6 +108,7 @@ WORK = {
     "Recommender.save": lambda used: used.model.save(used.folder / "model"),
     "Recommender.score": lambda used: used.model.score(Queries.of_users(used.rows), used.rows),
     "AddsItems.add_items": lambda used: used.model.add_items(used.new),
+    "Converses.mentioned_items": lambda used: used.asked.mentioned_items(["never before"]),
     "Simulates.simulate": lambda used: used.model.simulate(used.new, 2),
     "Simulates.simulate_texts": lambda used: used.model.simulate_texts(["never before"], 2),
     "FoldsIn.fold_in": lambda used: used.fold_in(),
@@ -257,6 +260,7 @@ def test_every_public_function_is_in_one_of_the_tables():
         "observed_rows",
         "encode_items",
         "encode_texts",
+        "conversation_states",
         "simulate_encoded",
         "simulate_texts",
         "top_users",

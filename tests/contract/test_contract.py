@@ -10,11 +10,7 @@ from warmstart.testing.contract import CHECKS
 from warmstart.testing.small_settings import BACKBONE_VARIANTS, METHOD_SETTINGS
 
 # (case, check) -> why the check fails for now. A listed check that passes is an error.
-_MENTIONS_ONLY = "it reads the mentioned items, not the words"
-KNOWN_GAPS: dict[tuple[str, str], str] = {
-    ("co_mention", "dialogues_decide_by_their_words"): _MENTIONS_ONLY,
-    ("co_mention", "dialogues_reach_new_items"): _MENTIONS_ONLY,
-}
+KNOWN_GAPS: dict[tuple[str, str], str] = {}
 
 
 def pairs():

@@ -142,8 +142,10 @@ def fit_bias(
         loss.backward()
         optimiser.step()
         schedule.step()
-    arrays = (scales * log_t.exp(), own * learned, shared * learned)
-    return FittedBias(*(array.detach().numpy() for array in arrays), names)
+    temperatures, own, shared = scales * log_t.exp(), own * learned, shared * learned
+    return FittedBias(
+        temperatures.detach().numpy(), own.detach().numpy(), shared.detach().numpy(), names
+    )
 
 
 def _factor_to_one(scores: torch.Tensor) -> float:

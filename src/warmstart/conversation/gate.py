@@ -121,7 +121,7 @@ def fit_gate(
         left_out: parts whose weight is 0.
     """
     used = np.flatnonzero([name not in left_out for name in names])
-    allowed = np.isfinite(scores).all(axis=2)
+    allowed: np.ndarray = np.isfinite(scores[:, :, 0])
     scores = np.where(allowed[:, :, None], scores, 0)
     spread = np.array([_spread(scores[:, :, part], allowed) for part in range(len(names))])
     scales = np.where(spread > _SMALLEST, 1 / np.maximum(spread, _SMALLEST), 0).astype(np.float32)

@@ -5,8 +5,6 @@ Recommenders" (CIKM 2023), with weighted votes; see ``conversation.similar_reque
 was never recommended is scored by warm items with similar texts. A simple rival.
 """
 
-from typing import Any
-
 import numpy as np
 from pydantic import Field
 
@@ -85,5 +83,5 @@ class NBCRS(ConversationRecommender):
     def _restore(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
         self._texts = TextVectors(state["vectors"], self.fitted.lms["encoder"], models.encoder)
         self._stand_ins = StandIns(state["stand_ins"], state["stand_in_weights"])
-        arrays: Any = state["requests"], state["targets"], int(state["n_items"][0])
-        self._requests = SimilarRequests(*arrays, self.config)
+        n_items = int(state["n_items"][0])
+        self._requests = SimilarRequests(state["requests"], state["targets"], n_items, self.config)

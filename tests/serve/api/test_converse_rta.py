@@ -13,7 +13,8 @@ from warmstart.serve.api.app import create_app
 from warmstart.serve.engine.service import Service
 from warmstart.serve.settings import Settings
 from warmstart.serve.storage.keys import make_key
-from warmstart.testing.tiny_lm import tiny_encoder
+from warmstart.testing.small_settings import METHOD_SETTINGS
+from warmstart.testing.tiny_lm import tiny_causal, tiny_encoder
 from warmstart.testing.worlds.dialogues import dialogue_world
 from warmstart.testing.worlds.items import WORDS
 
@@ -33,14 +34,24 @@ def world():
 
 @pytest.fixture(scope="module")
 def client(world, tmp_path_factory):
-    """A service of rta, fitted on the dialogues of a world."""
+    """A service of rta with a text encoder and a causal LM, fitted on dialogues of a world."""
     folder = tmp_path_factory.mktemp("rta")
-    lm = tiny_encoder(folder / "lm", sorted(WORDS))
-    encoder = ws.load_encoder(ws.LMConfig(source=str(lm)), use_cache=False)
-    split = world.split
-    model = RTA().fit(split.train, encoder=encoder).save(folder / "model")
-    store = f"sqlite:///{folder / 'store.db'}"
-    service = Service(Settings(model=model, encoder=str(lm), store=store, poll_seconds=0.2))
+    encoder = tiny_encoder(folder / "encoder", sorted(WORDS))
+    causal = tiny_causal(folder / "causal", sorted(WORDS))
+    rta = RTA(**METHOD_SETTINGS["rta"])
+    rta.fit(
+        world.split.train,
+        encoder=ws.load_encoder(ws.LMConfig(source=str(encoder)), use_cache=False),
+        lm=ws.load_causal_lm(ws.CausalLMConfig(source=str(causal))),
+    )
+    settings = Settings(
+        model=rta.save(folder / "model"),
+        encoder=str(encoder),
+        lm=str(causal),
+        store=f"sqlite:///{folder / 'store.db'}",
+        poll_seconds=0.2,
+    )
+    service = Service(settings)
     token = make_key(service.store, "tests", "admin")
     service.keys.load(service.store.keys.all())
     with TestClient(create_app(service), raise_server_exceptions=False) as client:
