@@ -10,7 +10,7 @@ tenth of the items is held out: they have no list, no page and are no negatives 
 encoded afterwards. So all rows are asked for titles that they have learned ("known") and for new
 ones ("held out").
 
-    popularity   how often an item is in the lists of training
+    popularity   how often an item is in the lists of training; 0 for those held out
     mean, sum    tokens of the title, from the LM's output table; nothing but a scale is trained
     weighted, gru, transformer        trained aggregators
     table        one free vector per item, trained in the same way: it cannot know a new title
@@ -257,6 +257,7 @@ def main():
     material = Material(load_split(options.split), causal, options)
     material.compute()
     counts = np.bincount(material.lists[material.lists >= 0], minlength=len(material.titles))
+    counts = counts * material.is_known
     rows = {"popularity": recalls(material, np.tile(counts, (len(material.asked), 1)) * 1.0)}
     for kind in AGGREGATORS:
         index = trained_index(material, kind, options.seed)

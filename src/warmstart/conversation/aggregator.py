@@ -95,7 +95,9 @@ class Aggregator(nn.Module):
     """One vector for each title.
 
     "mean" and "sum" take the rows of the table as they are. The others get them with a mean square
-    of one, so that their weights and learning rate do not depend on the LM.
+    of one, and their results are divided by the square root of the width, so that scores begin near
+    zero and the learning rate does not depend on the LM. (Undivided, training begins at scores of
+    tens and ends worse: docs/log.md.)
 
     Args:
         kind: "mean" (untrained), "sum", "weighted", "gru" or "transformer".
@@ -141,7 +143,8 @@ class Aggregator(nn.Module):
         Returns:
             float32, shape (titles, width).
         """
-        return self.own(vectors / self.input_scale, lengths)
+        found = self.own(vectors / self.input_scale, lengths)
+        return found if self.is_plain else found / vectors.shape[2] ** 0.5
 
 
 def _mask(vectors: Tensor, lengths: Tensor) -> Tensor:
