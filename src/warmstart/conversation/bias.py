@@ -95,6 +95,7 @@ def fit_bias(
     n_parts: int,
     targets: np.ndarray,
     weights: np.ndarray,
+    warm: np.ndarray,
     genres: sparse.csr_matrix,
     names: tuple[str, ...],
     config: BiasConfig,
@@ -107,6 +108,8 @@ def fit_bias(
         n_parts: number of its parts.
         targets: what each request was answered with, int32, shape (requests,).
         weights: of the requests, float32, shape (requests,); see ``recency``.
+        warm: items that may have a bias of their own, bool, shape (n_items,): that nobody mentioned
+            an item yet is no sign against it, as it is none against an item that is added later.
         genres: which items have which genres, CSR, shape (n_items, genres).
         names: of the genres.
         config: the settings.
@@ -117,6 +120,7 @@ def fit_bias(
     log_t = torch.zeros(n_parts, requires_grad=True)
     own = torch.zeros(n_items, 2, requires_grad=True)
     shared = torch.zeros(n_genres, 2, requires_grad=True)
+    has_own = torch.from_numpy(warm)[:, None]
     learned = torch.tensor([config.kind in ("additive", "both"), config.kind in _MULTIPLIED])
     optimiser = torch.optim.Adam([log_t, own, shared], lr=_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, config.steps)
@@ -131,7 +135,7 @@ def fit_bias(
             if first:
                 scales = torch.tensor([_factor_to_one(part) for part in parts])
         optimiser.zero_grad()
-        both = (own + share @ shared) * learned
+        both = (own * has_own + share @ shared) * learned
         scores = torch.einsum("p,pqi->qi", scales * log_t.exp(), parts)
         logits = scores * both[:, 1].exp() + both[:, 0]
         weight = torch.from_numpy(weights[rows])
@@ -142,7 +146,7 @@ def fit_bias(
         loss.backward()
         optimiser.step()
         schedule.step()
-    temperatures, own, shared = scales * log_t.exp(), own * learned, shared * learned
+    temperatures, own, shared = scales * log_t.exp(), own * has_own * learned, shared * learned
     return FittedBias(
         temperatures.detach().numpy(), own.detach().numpy(), shared.detach().numpy(), names
     )

@@ -219,7 +219,7 @@ def fit_parts(
     with context.run.stage("bias"):
         bias = fit_bias(
             partial(content_scores, config, asked, items), _N_CONTENT, learning.targets,
-            recency(learning.dialogues, config.bias.half_life), learning.genres,
+            recency(learning.dialogues, config.bias.half_life), data.warm, learning.genres,
             learning.genre_names, config.bias, rng,
         )  # fmt: skip
     if config.query_regression is not None:
