@@ -40,7 +40,7 @@ class BiasConfig(Config):
     """Settings of the bias.
 
     Attributes:
-        kind: "additive", "multiplicative", "both" or "none".
+        kind: "additive", "multiplicative", "both" or "absent".
         item_penalty: squared penalty of an item's own bias, relative to the mean log-likelihood of
             a request. Small: what is often recommended shall be so.
         genre_penalty: the same of what a genre shares.
@@ -49,7 +49,7 @@ class BiasConfig(Config):
         steps: of Adam, on up to 4,096 requests each, fewer in a catalogue of more than 8,192 items.
     """
 
-    kind: Literal["additive", "multiplicative", "both", "none"] = "additive"
+    kind: Literal["additive", "multiplicative", "both", "absent"] = "additive"
     item_penalty: float = Field(default=1e-3, ge=0)
     genre_penalty: float = Field(default=1e-4, ge=0)
     half_life: float | None = Field(default=None, gt=0)
