@@ -53,7 +53,7 @@ class LMRanking(ConversationRecommender):
     name = "lm_ranking"
     config_type = LMRankingConfig
     traits = Traits(
-        reads=frozenset(),
+        reads=frozenset({"texts"}),
         cold_items="content",
         answers=frozenset({"text"}),
         needs=frozenset({"causal"}),
