@@ -225,6 +225,13 @@ class Recommender(ABC):
         """Recognise the items that texts mention; None for a method that does not converse."""
         return None
 
+    def _with_mentions(self, queries: Queries) -> Queries:
+        """Take the items that texts mention as histories, where none are given."""
+        if queries.texts is None or queries.histories is not None:
+            return queries
+        mentioned = self._find_mentions(queries.texts)
+        return queries if mentioned is None else queries.with_histories(mentioned)
+
     @property
     def _folds_in_histories(self) -> bool:
         """Whether the model scores histories by itself, not by similar users."""
@@ -544,14 +551,10 @@ class Recommender(ABC):
             fitted, users, histories, texts, on_unknown,
             personal=self.traits.personal, counts=self.counts_in_histories,
         )  # fmt: skip
-        if texts is not None and histories is None:
-            mentioned = self._find_mentions(requested.queries.texts or ())
-            if mentioned is not None:
-                queries = requested.queries.with_histories(mentioned)
-                requested = replace(requested, queries=queries)
+        queries = self._with_mentions(requested.queries)
         if control is not None:
-            queries = requested.queries.with_control(as_control(control))
-            requested = replace(requested, queries=queries)
+            queries = queries.with_control(as_control(control))
+        requested = replace(requested, queries=queries)
         candidates = np.arange(len(fitted.catalogue), dtype=np.int32)
         if items is not None:
             candidates = np.unique(known_items(fitted.catalogue.item_ids, items, "recommend"))

@@ -16,8 +16,8 @@ def fitted(scores, targets, genres=NO_GENRES, weights=None, **settings):
     warm = np.bincount(targets, minlength=6) > 0
     names = tuple(f"genre {column}" for column in range(genres.shape[1]))
     return fit_bias(
-        lambda rows: [scores[rows]], 1, targets, weights, warm, genres, names, BiasConfig(**settings),
-        np.random.default_rng(0),
+        lambda rows: [scores[rows]], 1, targets, weights, warm, genres, names,
+        BiasConfig(**settings), np.random.default_rng(0),
     )  # fmt: skip
 
 
