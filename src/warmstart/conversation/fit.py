@@ -59,24 +59,29 @@ def fit(
 ) -> tuple[Parts, Gates, dict[str, Any]]:
     """Fit the parts and their weights.
 
+    The weights are equal where the requests of all dialogues are in one fold, such as those of a
+    single dialogue.
+
     Returns:
         The parts, their weights, and the settings that validation chose.
     """
     parts, choices = fit_parts(config, learning, context)
     names = part_names(parts)
     chosen = RTAConfig.build(merged(config.model_dump(mode="json"), choices))
-    if chosen.gate.kind == "equal":
+    weighs, blocks = chosen.gate, []
+    if weighs.kind != "equal":
+        blocks = list(_out_of_fold(chosen, learning, context))
+    if not blocks:  # nothing is learned from requests that the parts have seen
+        weighs = weighs.model_copy(update={"kind": "equal"})
         every = np.arange(len(learning.targets))
         blocks = [_unseen_scores(parts, learning, every, context)]
-    else:
-        blocks = list(_out_of_fold(chosen, learning, context))
     with context.run.stage("gate"):
         gates = []
         for place, way in enumerate(WAYS):
             features, scores = zip(*(block[place] for block in blocks), strict=True)
             left_out = {"words": ["mentioned"], "mentions": ["similar_requests"]}.get(way, [])
             together = np.concatenate(scores), np.concatenate(features)
-            gates.append(fit_gate(names, *together, chosen.gate, left_out=left_out))
+            gates.append(fit_gate(names, *together, weighs, left_out=left_out))
     return parts, Gates(tuple(gates)), choices
 
 
