@@ -25,7 +25,7 @@ def model(data, tmp_path_factory):
         words = {word for text in texts for word in text.split()}
         folder = tiny_encoder(tmp_path_factory.mktemp("lm") / "encoder", sorted(words))
         encoder = load_encoder(LMConfig(source=str(folder), device="cpu"))
-        yield RTA(mentioned=None, similar_requests=None).fit(data, encoder=encoder)
+        yield RTA(lm=None, mentioned=None, similar_requests=None).fit(data, encoder=encoder)
 
 
 @pytest.fixture
@@ -123,6 +123,13 @@ def test_more_items_than_there_are_give_shorter_lists(model):
 def test_an_empty_message_is_refused_and_changes_nothing(session):
     with pytest.raises(ConfigError, match="the message is empty"):
         session.say(" \n ")
+    assert session.turns == []
+
+
+@pytest.mark.parametrize("message", [None, 3, b"a book"])
+def test_a_message_that_is_no_string_is_refused(session, message):
+    with pytest.raises(ConfigError, match="the message must be a string"):
+        session.say(message)
     assert session.turns == []
 
 

@@ -8,7 +8,10 @@ from warmstart.core import LanguageModels
 from warmstart.data.sources.synthetic import synthetic
 from warmstart.experiment.choose_settings import choose_settings
 from warmstart.methods.cf_only import CFOnly
+from warmstart.methods.rta import RTA
 from warmstart.run import Run
+from warmstart.testing.worlds.checkerboard import world_encoder
+from warmstart.testing.worlds.dialogues import dialogue_world
 
 BACKBONE = {"kind": "ials", "width": 8, "epochs": 12, "patience": 1}
 
@@ -45,3 +48,12 @@ def test_windows_that_are_too_thin_are_said_and_replaced(data, caplog):
     _, log = chosen_on(data.with_interactions(same), caplog)
     assert "no inner split by time" in log
     assert "inner random-cold split" in log
+
+
+def test_a_method_that_reads_dialogues_chooses_on_dialogues(tmp_path, caplog):
+    data = dialogue_world().split.dataset
+    models = LanguageModels(encoder=world_encoder(tmp_path))
+    with caplog.at_level(logging.INFO, "warmstart"):
+        chosen = choose_settings(RTA(lm=None), data, models=models, seed=0, run=Run())
+    assert "inner dialogues split" in caplog.text
+    assert isinstance(chosen.mentioned.epochs, int)

@@ -57,8 +57,9 @@ def fit(
 
     On a split: learns from the training part and chooses epochs and scales on the validation part.
 
-    On a folder of data, for production: fits twice. The first fit, on an inner split (time-cold if
-    the interactions have times, else random-cold), chooses epochs and scales; the second learns
+    On a folder of data, for production: fits twice. The first fit, on an inner split (of the
+    dialogues if the method reads them, else time-cold if the interactions have times, else
+    random-cold), chooses epochs and scales; the second learns
     from all interactions with these choices. --no-choose skips the first fit and uses the settings
     unchanged.
 

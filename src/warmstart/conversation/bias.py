@@ -30,6 +30,7 @@ from warmstart.config import Config
 _RATE = 0.2  # of Adam
 _REQUESTS_AT_ONCE = 4096
 _EQUAL = 1e-6  # a smaller spread is rounding
+_SMALLEST = 1e-30  # sum of the weights of a step, in which all dialogues may be old
 _SCORES_AT_ONCE = 2**25  # 128 MB per part
 
 ContentScores: TypeAlias = Callable[[np.ndarray], Sequence[np.ndarray]]
@@ -61,7 +62,7 @@ class FittedBias:
     """A learned bias.
 
     Attributes:
-        temperatures: t_p of each part, float32, shape (parts,).
+        temperatures: t_p of each part, float32, shape (parts,); 0 for one that is left out.
         own: own_i of the additive bias and of the log multiplier, float32, shape (n_items, 2).
         shared: the same of the genres, float32, shape (genres, 2).
         genres: names of the genres.
@@ -141,7 +142,8 @@ def fit_bias(
         weight = torch.from_numpy(weights[rows])
         wanted = torch.from_numpy(targets[rows].astype(np.int64))
         loss = (functional.cross_entropy(logits, wanted, reduction="none") * weight).sum()
-        loss = loss / weight.sum() + config.item_penalty * own.square().sum() / n_items
+        loss = loss / weight.sum().clamp(min=_SMALLEST)
+        loss = loss + config.item_penalty * own.square().sum() / n_items
         loss = loss + config.genre_penalty * shared.square().sum()
         loss.backward()
         optimiser.step()
@@ -154,7 +156,7 @@ def fit_bias(
 
 def _factor_to_one(scores: torch.Tensor) -> float:
     """What gives scores a mean standard deviation of one over the items; 1 for equal ones."""
-    spread = float(scores.std(dim=1).mean())
+    spread = float(scores.std(dim=1).mean()) if scores.shape[1] > 1 else 0.0
     return 1 / spread if spread > _EQUAL else 1.0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from warmstart.config import merged
-from warmstart.conversation.gate import Gate, fit_gate
+from warmstart.conversation.gate import Gate, GateConfig, fit_gate
 from warmstart.conversation.parts import Asked, ItemVectors, Learning, Parts, fit_parts
 from warmstart.conversation.settings import RTAConfig
 from warmstart.conversation.stand_ins import StandIns, of_catalogue
@@ -59,25 +59,42 @@ def fit(
 ) -> tuple[Parts, Gates, dict[str, Any]]:
     """Fit the parts and their weights.
 
+    The weights are equal where the requests of all dialogues are in one fold, such as those of a
+    single dialogue.
+
     Returns:
         The parts, their weights, and the settings that validation chose.
     """
     parts, choices = fit_parts(config, learning, context)
     names = part_names(parts)
     chosen = RTAConfig.build(merged(config.model_dump(mode="json"), choices))
-    if chosen.gate.kind == "equal":
+    weighs, blocks = chosen.gate, []
+    if weighs.kind != "equal":
+        blocks = list(_out_of_fold(chosen, learning, context))
+    if not blocks:  # nothing is learned from requests that the parts have seen
+        weighs = weighs.model_copy(update={"kind": "equal"})
         every = np.arange(len(learning.targets))
         blocks = [_unseen_scores(parts, learning, every, context)]
-    else:
-        blocks = list(_out_of_fold(chosen, learning, context))
     with context.run.stage("gate"):
-        gates = []
-        for place, way in enumerate(WAYS):
-            features, scores = zip(*(block[place] for block in blocks), strict=True)
-            left_out = {"words": ["mentioned"], "mentions": ["similar_requests"]}.get(way, [])
-            together = np.concatenate(scores), np.concatenate(features)
-            gates.append(fit_gate(names, *together, chosen.gate, left_out=left_out))
-    return parts, Gates(tuple(gates)), choices
+        found = [
+            _gate_of(way, names, [block[at] for block in blocks], weighs)
+            for at, way in enumerate(WAYS)
+        ]
+    known = next((gate for gate in found if gate is not None), None)
+    assert known is not None, "every request has words"
+    return parts, Gates(tuple(gate or known for gate in found)), choices
+
+
+def _gate_of(
+    way: str,
+    names: tuple[str, ...],
+    blocks: list[tuple[np.ndarray, np.ndarray]],
+    config: GateConfig,
+) -> Gate | None:
+    """Learn the weights of one way of asking; None if no request was asked so."""
+    features, scores = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+    left_out = {"words": ["mentioned"], "mentions": ["similar_requests"]}.get(way, [])
+    return fit_gate(names, scores, features, config, left_out=left_out) if len(scores) else None
 
 
 def part_names(parts: Parts) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The parts of the score of rta: what they learn from, and their scores of the items of the fit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from warmstart.conversation.similar_requests import SimilarRequests
 from warmstart.core import FitContext
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
+from warmstart.errors import DataError
 from warmstart.fitted import Fitted
 from warmstart.storage import nest, unnest
 
@@ -209,12 +210,18 @@ def fit_parts(
 
     Returns:
         The parts, and the settings that validation chose.
+
+    Raises:
+        DataError: the recommender over the mentioned items cannot learn from the data.
     """
     data, asked, items = learning.data, learning.asked, learning.items
     rng, choices = context.rng.spawn(1)[0], {}
     regression = mentioned = co_mention = similar = None
     if config.mentioned is not None:
-        mentioned, chosen = fit_next_item(config.mentioned, data, context)
+        try:
+            mentioned, chosen = fit_next_item(config.mentioned, data, context)
+        except DataError as error:
+            raise DataError(f"rta: {error}; mentioned = none leaves this part out") from None
         choices = {"mentioned": chosen}
     with context.run.stage("bias"):
         bias = fit_bias(
@@ -222,6 +229,8 @@ def fit_parts(
             recency(learning.dialogues, config.bias.half_life), data.warm, learning.genres,
             learning.genre_names, config.bias, rng,
         )  # fmt: skip
+        used = [config.text, config.mentioned_texts, bool(items.lm.shape[1])]
+        bias = replace(bias, temperatures=bias.temperatures * np.array(used, np.float32))
     if config.query_regression is not None:
         with context.run.stage("regression"):
             mean = asked.histories.mean(items.texts)

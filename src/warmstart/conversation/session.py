@@ -79,9 +79,11 @@ class Session:
         """Answer a message.
 
         Raises:
-            ConfigError: the message is empty.
+            ConfigError: the message is empty or no string.
             DataError, UnsupportedError: the model cannot answer it; the conversation is as before.
         """
+        if not isinstance(message, str):
+            raise ConfigError(f"conversation: the message must be a string, got {message!r}")
         if not message.strip():
             raise ConfigError("conversation: the message is empty; allowed: what the user says")
         before = self.messages

@@ -6,6 +6,7 @@ from warmstart.config import Config
 from warmstart.core import LanguageModels, Recommender
 from warmstart.data.dataset import Dataset
 from warmstart.data.splits.base import Split
+from warmstart.data.splits.dialogues import dialogues
 from warmstart.data.splits.random_cold import random_cold
 from warmstart.data.splits.time_cold import time_cold
 from warmstart.errors import ConfigError, DataError
@@ -28,9 +29,12 @@ def choose_settings(
         run: keeps checkpoints and timings.
 
     Raises:
-        DataError: there are too few interactions for an inner split.
+        DataError: there are too few interactions or dialogues for an inner split.
     """
-    split = _inner_split(data, seed)
+    if "dialogues" in model.traits.reads and data.dialogues is not None:
+        split: Split = dialogues(data, seed=seed)
+    else:
+        split = _inner_split(data, seed)
     logger.info("choosing settings on an inner %s split", split.protocol)
     model.fit(
         split.train,

@@ -16,7 +16,6 @@ from warmstart.core import FitContext, LanguageModels, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.queries import Queries
-from warmstart.data.splits.dialogue_split import requests_of
 from warmstart.lm.text_vectors import TextVectors
 
 
@@ -45,8 +44,7 @@ class NBCRS(ConversationRecommender):
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
-        assert data.dialogues is not None
-        requests = requests_of(data.dialogues)
+        requests = self._training_requests(data)
         with context.run.stage("encode"):
             self._texts = TextVectors.from_texts(data.catalogue.texts, context.encoder)
             vectors = self._read(requests.queries.texts or ())

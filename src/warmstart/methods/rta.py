@@ -46,7 +46,6 @@ from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
-from warmstart.data.splits.dialogue_split import requests_of
 from warmstart.lm.causal import CausalLM
 from warmstart.lm.text_vectors import TextVectors
 from warmstart.servable import ItemEncoding, ItemRows, QueryStates, ServesConversations, take_rows
@@ -89,8 +88,7 @@ class RTA(ConversationRecommender, ServesConversations):
         return frozenset({"encoder"}) if self.config.lm is None else self.traits.needs
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
-        assert data.dialogues is not None
-        catalogue, requests = data.catalogue, requests_of(data.dialogues)
+        catalogue, requests = data.catalogue, self._training_requests(data)
         with context.run.stage("encode"):
             self._texts = TextVectors.from_texts(catalogue.texts, context.encoder)
         self._titles_of_lm = self._fit_titles(catalogue, requests.queries, context)

@@ -44,7 +44,8 @@ class TextSearchConfig(Config):
 class TextSearch(ConversationRecommender):
     """Scores items by the cosine of their text and the newest turns.
 
-    A text without a known word has no direction, and so equal scores for all items: zeros.
+    An empty text, and one without a word that "tfidf" knows, has no direction, and so equal scores
+    for all items: zeros.
     """
 
     name = "text_search"
