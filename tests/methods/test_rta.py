@@ -56,7 +56,7 @@ def test_conversation_states_score_as_texts_do(model):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_a_bias_helps_and_the_rest_helps_more(split, encoder, model, monkeypatch):
+def test_the_parts_help_and_the_bias_of_other_items_hurts(split, encoder, model, monkeypatch):
     words, biased = (
         ws.RTA(**OFF, mentioned_texts=False, bias={"kind": kind, "steps": 30}).fit(
             split.train, encoder=encoder
@@ -64,7 +64,7 @@ def test_a_bias_helps_and_the_rest_helps_more(split, encoder, model, monkeypatch
         for kind in ("absent", "additive")
     )
     right = ndcg(biased, split)
-    assert ndcg(model, split) > right > ndcg(words, split)
+    assert ndcg(model, split) > 1.1 * max(right, ndcg(words, split))
     order = np.random.default_rng(0).permutation(len(model.fitted.catalogue))
     monkeypatch.setitem(biased._rows, "biases", biased._rows["biases"][order])
     assert ndcg(biased, split) < right, "the bias of other items does not hurt"

@@ -223,10 +223,11 @@ def fit_parts(
         except DataError as error:
             raise DataError(f"rta: {error}; mentioned = none leaves this part out") from None
         choices = {"mentioned": chosen}
+    known = data.warm | (np.bincount(learning.targets, minlength=data.n_items) > 0)
     with context.run.stage("bias"):
         bias = fit_bias(
             partial(content_scores, config, asked, items), _N_CONTENT, learning.targets,
-            recency(learning.dialogues, config.bias.half_life), data.warm, learning.genres,
+            recency(learning.dialogues, config.bias.half_life), known, learning.genres,
             learning.genre_names, config.bias, rng,
         )  # fmt: skip
         used = [config.text, config.mentioned_texts, bool(items.lm.shape[1])]
