@@ -94,6 +94,32 @@ def metrics(found: dict) -> list[list[str]]:
     return [["method", *values], *rows]
 
 
+def requests(found: dict) -> list[list[str]]:
+    """All metrics of the requests of dialogues, and the difference in recall@10, by dialogues."""
+    gaps = {x["method"]: x for x in found["differences"] if x["metric"] == "recall@10"}
+    head, *rows = metrics(found)
+    head.append("recall@10 minus " + found["differences"][0]["against"])
+    return [head, *([*row, _gap(gaps.get(row[0]))] for row in rows)]
+
+
+def adapted(found: dict) -> list[list[str]]:
+    """Recall of biases, and the difference from one of them, of rta's own benchmark."""
+    return _adapted(found["bias"])
+
+
+def drift(found: dict) -> list[list[str]]:
+    """The same of biases that were learned from older or newer dialogues."""
+    return _adapted(found["drift"])
+
+
+def _adapted(rows: list[dict]) -> list[list[str]]:
+    against = next(x["scorer"] for x in rows if "gap" not in x)
+    found = [["scorer", "recall@10", "minus " + against]]
+    for x in rows:
+        found.append([x["scorer"], _short(x["recall@10"]["value"]), _gap(x.get("gap"))])
+    return found
+
+
 def slices(found: dict) -> list[list[str]]:
     """N@10 of the slices of next-item, and differences from the baseline."""
     parts = ("all", "warm", "cold")
@@ -255,7 +281,7 @@ KINDS = {
     f.__name__: f
     for f in (
         *(quality, cold, cost, simulation, speed),
-        *(metrics, slices, candidates, ways_of_scoring, asked, stages),
+        *(metrics, requests, adapted, drift, slices, candidates, ways_of_scoring, asked, stages),
         *(unknown_users, controlled, conversation, causal_lm, imported),
         *(top_rows, approximate, fold_in),
     )
