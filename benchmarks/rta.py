@@ -138,18 +138,19 @@ def main():
     options = parser.parse_args()
     split, rng = load_split(options.split), np.random.default_rng(0)
     queries = split.tasks("test")["all"].queries
-    encoder = ws.load_encoder(use_cache=False)
+    encoder = ws.load_encoder()
     found = {"environment": environment()}
     if options.lm:
         model = ws.RTA().fit(
-            split.train, valid=split.validation(), encoder=ws.load_encoder(),
+            split.train, valid=split.validation(), encoder=encoder,
             lm=ws.load_causal_lm(), run=Run(options.run),
         )  # fmt: skip
-        model._titles_of_lm.cache = None
+        model._titles_of_lm.cache = encoder.cache = None
         found["turn with the LM"] = turns(model, queries, 60)
     else:
         found["bias"], model = biases(split, encoder, rng)
         found["drift"] = drift(split, encoder)
+        encoder.cache = None
         found["turn without the LM"] = turns(model, queries, 300)
     print(json.dumps(found, indent=1))
     if options.json:

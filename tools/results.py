@@ -95,10 +95,10 @@ def metrics(found: dict) -> list[list[str]]:
 
 
 def requests(found: dict) -> list[list[str]]:
-    """All metrics of the requests of dialogues, and the difference in recall@10, by dialogues."""
-    gaps = {x["method"]: x for x in found["differences"] if x["metric"] == "recall@10"}
+    """All metrics of the requests of dialogues, and the difference in N@10, by dialogues."""
+    gaps = {x["method"]: x for x in found["differences"] if x["metric"] == "ndcg@10"}
     head, *rows = metrics(found)
-    head.append("recall@10 minus " + found["differences"][0]["against"])
+    head.append("ndcg@10 minus " + found["differences"][0]["against"])
     return [head, *([*row, _gap(gaps.get(row[0]))] for row in rows)]
 
 
