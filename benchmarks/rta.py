@@ -6,7 +6,7 @@
 
 bias      the words with the learned bias, with that of other items (permuted), and without
 drift     the test dialogues in the order of their ids: the last 40 % ask, and the bias is learned
-          from the first 30 %, from the next 30 %, from both, and from both where old ones count less
+          from the first 30 %, the next 30 %, both, and both where old ones count less
 turn      from a message to a list of ten of 2,476 items, one at a time, in this process: the
           mentioned items are recognised, the language models run, all items are scored
 
