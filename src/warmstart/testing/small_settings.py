@@ -105,12 +105,12 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "co_mention": {},
     "nbcrs": {"neighbours": 20},
     "rta": {
-        **{"mentioned": _RECOMMENDER, "bias": {"steps": 50}, "stand_ins": 3},
+        **{"mentioned": _RECOMMENDER, "bias": {"steps": 50}, "stand_ins": 5},
         "lm": {"prompts": _DIALOGUES, "aggregator": "mean"},
     },
     "rta/encoder": {
         **{"lm": None, "mentioned": _RECOMMENDER},
-        **{"bias": {"steps": 50, "kind": "both"}, "gate": {"kind": "query"}, "stand_ins": 3},
+        **{"bias": {"steps": 50, "kind": "both"}, "gate": {"kind": "query"}, "stand_ins": 5},
     },
     # English stop words include most of the words of the toy data.
     "text_search": {},

@@ -147,6 +147,7 @@ def assert_scored_as(found, names, expected):
 
 def test_the_table_has_every_method_that_can_be_served():
     served = {name for name in METHODS if issubclass(method(name), Servable)}
+    served.remove("rta")  # learns from dialogues: api/test_converse_rta.py
     assert {name.partition("[")[0] for name in MODELS} == served
 
 
