@@ -114,10 +114,8 @@ def drift(found: dict) -> list[list[str]]:
 
 def _adapted(rows: list[dict]) -> list[list[str]]:
     against = next(x["scorer"] for x in rows if "gap" not in x)
-    found = [["scorer", "recall@10", "minus " + against]]
-    for x in rows:
-        found.append([x["scorer"], _short(x["recall@10"]["value"]), _gap(x.get("gap"))])
-    return found
+    values = [[x["scorer"], _short(x["recall@10"]["value"]), _gap(x.get("gap"))] for x in rows]
+    return [["scorer", "recall@10", "minus " + against], *values]
 
 
 def slices(found: dict) -> list[list[str]]:
