@@ -102,6 +102,13 @@ def requests(found: dict) -> list[list[str]]:
     return [head, *([*row, _gap(gaps.get(row[0]))] for row in rows)]
 
 
+def crs(found: dict) -> list[list[str]]:
+    """Recall on the candidates of the study of 2023."""
+    names = [f"recall@{k}" for k in (1, 5, 10, 20)]
+    rows = [[x["scorer"], *(_short(x[name]["value"]) for name in names)] for x in found["rows"]]
+    return [["scorer", *names], *rows]
+
+
 def adapted(found: dict) -> list[list[str]]:
     """Recall of biases, and the difference from one of them, of rta's own benchmark."""
     return _adapted(found["bias"])
@@ -279,7 +286,18 @@ KINDS = {
     f.__name__: f
     for f in (
         *(quality, cold, cost, simulation, speed),
-        *(metrics, requests, adapted, drift, slices, candidates, ways_of_scoring, asked, stages),
+        *(
+            metrics,
+            requests,
+            crs,
+            adapted,
+            drift,
+            slices,
+            candidates,
+            ways_of_scoring,
+            asked,
+            stages,
+        ),
         *(unknown_users, controlled, conversation, causal_lm, imported),
         *(top_rows, approximate, fold_in),
     )
