@@ -14,9 +14,8 @@ def fitted(scores, targets, genres=NO_GENRES, weights=None, **settings):
     """A bias learned on scores, float32, shape (requests, items), of one part."""
     weights = np.ones(len(targets), np.float32) if weights is None else weights
     warm = np.bincount(targets, minlength=6) > 0
-    names = tuple(f"genre {column}" for column in range(genres.shape[1]))
     return fit_bias(
-        lambda rows: [scores[rows]], 1, targets, weights, warm, genres, names,
+        lambda rows: [scores[rows]], targets, weights, warm, genres,
         BiasConfig(**settings), np.random.default_rng(0),
     )  # fmt: skip
 

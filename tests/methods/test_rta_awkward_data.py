@@ -100,8 +100,8 @@ def test_a_catalogue_of_one_item_gives_no_warning(encoder):
 def test_requests_that_are_all_too_old_to_count_leave_the_bias_finite():
     scores = np.eye(4, 20, dtype=np.float32)
     fitted = fit_bias(
-        lambda rows: [scores[rows]], 1, np.arange(4, dtype=np.int32), np.zeros(4, np.float32),
-        np.ones(20, bool), sparse.csr_matrix((20, 0), dtype=np.float32), (), BiasConfig(steps=3),
+        lambda rows: [scores[rows]], np.arange(4, dtype=np.int32), np.zeros(4, np.float32),
+        np.ones(20, bool), sparse.csr_matrix((20, 0), dtype=np.float32), BiasConfig(steps=3),
         np.random.default_rng(0),
     )  # fmt: skip
     assert np.isfinite(fitted.temperatures).all()

@@ -27,6 +27,7 @@ from torch.nn import functional
 from warmstart.backbones.propagation import to_torch
 from warmstart.config import Config
 
+_MULTIPLIED = ("multiplicative", "both")
 _RATE = 0.2  # of Adam
 _REQUESTS_AT_ONCE = 4096
 _EQUAL = 1e-6  # a smaller spread is rounding
@@ -65,40 +66,36 @@ class FittedBias:
         temperatures: t_p of each part, float32, shape (parts,); 0 for one that is left out.
         own: own_i of the additive bias and of the log multiplier, float32, shape (n_items, 2).
         shared: the same of the genres, float32, shape (genres, 2).
-        genres: names of the genres.
     """
 
     temperatures: np.ndarray
     own: np.ndarray
     shared: np.ndarray
-    genres: tuple[str, ...]
 
     def of_genres(self, genres: sparse.csr_matrix) -> np.ndarray:
         """What items have by their genres: float32, shape (items, 2); 0 for items without any.
 
         Args:
-            genres: which items have which of ``genres``, CSR, shape (items, genres).
+            genres: which items have which genres of the fit, CSR, shape (items, genres).
         """
         return np.asarray(shares(genres) @ self.shared, dtype=np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the arrays of an artefact, without the names of the genres."""
+        """Return the arrays of an artefact."""
         return {"temperatures": self.temperatures, "own": self.own, "shared": self.shared}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, np.ndarray], genres: tuple[str, ...]) -> "FittedBias":
+    def from_state(cls, state: Mapping[str, np.ndarray]) -> "FittedBias":
         """Rebuild from ``state``."""
-        return cls(state["temperatures"], state["own"], state["shared"], genres)
+        return cls(**state)
 
 
 def fit_bias(
     content: ContentScores,
-    n_parts: int,
     targets: np.ndarray,
     weights: np.ndarray,
     warm: np.ndarray,
     genres: sparse.csr_matrix,
-    names: tuple[str, ...],
     config: BiasConfig,
     rng: np.random.Generator,
 ) -> FittedBias:
@@ -106,35 +103,31 @@ def fit_bias(
 
     Args:
         content: scores the items for requests; a part of zeros gets the temperature 1.
-        n_parts: number of its parts.
         targets: what each request was answered with, int32, shape (requests,).
         weights: of the requests, float32, shape (requests,); see ``recency``.
         warm: items that may have a bias of their own, bool, shape (n_items,): that nobody mentioned
             an item yet is no sign against it, as it is none against an item that is added later.
         genres: which items have which genres, CSR, shape (n_items, genres).
-        names: of the genres.
         config: the settings.
         rng: draws the requests of a step if there are more than one step takes.
     """
     n_items, n_genres = genres.get_shape()
     share = to_torch(shares(genres), torch.device("cpu"))
-    log_t = torch.zeros(n_parts, requires_grad=True)
+    size = min(_REQUESTS_AT_ONCE, max(1, _SCORES_AT_ONCE // n_items), len(targets))
+    rows = rng.choice(len(targets), size, replace=False)
+    parts = torch.from_numpy(np.stack(content(rows)))
+    scales = torch.tensor([_factor_to_one(part) for part in parts])
+    log_t = torch.zeros(len(parts), requires_grad=True)
     own = torch.zeros(n_items, 2, requires_grad=True)
     shared = torch.zeros(n_genres, 2, requires_grad=True)
     has_own = torch.from_numpy(warm)[:, None]
     learned = torch.tensor([config.kind in ("additive", "both"), config.kind in _MULTIPLIED])
     optimiser = torch.optim.Adam([log_t, own, shared], lr=_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, config.steps)
-    size = min(_REQUESTS_AT_ONCE, max(1, _SCORES_AT_ONCE // n_items), len(targets))
-    rows, parts = np.arange(size), None
-    scales = torch.ones(n_parts)
-    for _ in range(config.steps):
-        if parts is None or size < len(targets):
+    for step in range(config.steps):
+        if step and size < len(targets):
             rows = rng.choice(len(targets), size, replace=False)
-            first = parts is None
             parts = torch.from_numpy(np.stack(content(rows)))
-            if first:
-                scales = torch.tensor([_factor_to_one(part) for part in parts])
         optimiser.zero_grad()
         both = (own * has_own + share @ shared) * learned
         scores = torch.einsum("p,pqi->qi", scales * log_t.exp(), parts)
@@ -149,18 +142,13 @@ def fit_bias(
         optimiser.step()
         schedule.step()
     temperatures, own, shared = scales * log_t.exp(), own * has_own * learned, shared * learned
-    return FittedBias(
-        temperatures.detach().numpy(), own.detach().numpy(), shared.detach().numpy(), names
-    )
+    return FittedBias(temperatures.detach().numpy(), own.detach().numpy(), shared.detach().numpy())
 
 
 def _factor_to_one(scores: torch.Tensor) -> float:
     """What gives scores a mean standard deviation of one over the items; 1 for equal ones."""
     spread = float(scores.std(dim=1).mean()) if scores.shape[1] > 1 else 0.0
     return 1 / spread if spread > _EQUAL else 1.0
-
-
-_MULTIPLIED = ("multiplicative", "both")
 
 
 def recency(dialogues: np.ndarray, half_life: float | None) -> np.ndarray:

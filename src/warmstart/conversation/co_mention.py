@@ -9,6 +9,7 @@ so that one that was mentioned twice is not left to two dialogues.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from pydantic import Field
@@ -60,14 +61,19 @@ class CoMentions:
         """
         n_items = len(self.popularity)
         mentioned = histories.where(histories.items < n_items).matrix(n_items)
-        totals = np.asarray(self.counts.sum(axis=1)).ravel() + self.smoothing
         lengths = np.maximum(mentioned.getnnz(axis=1), 1)[:, None]
-        weighted = mentioned @ sparse.diags_array((1 / totals).astype(np.float32))
+        weighted = mentioned @ self._by_total
         found = (weighted @ self.counts).toarray()
         prior = np.asarray(weighted.sum(axis=1)).reshape(-1, 1) * self.smoothing
         prior[mentioned.getnnz(axis=1) == 0] = 1
         found = (found + prior * self.popularity) / lengths
         return np.log(np.maximum(found, _SMALLEST)).astype(np.float32)
+
+    @cached_property
+    def _by_total(self) -> sparse.dia_array:
+        """1 / (n_j + a) on the diagonal, float32."""
+        totals = np.asarray(self.counts.sum(axis=1)).ravel() + self.smoothing
+        return sparse.diags_array((1 / totals).astype(np.float32))
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays of an artefact."""

@@ -1,8 +1,7 @@
 """The parts of the score of rta: what they learn from, and their scores of the items of the fit."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -93,7 +92,6 @@ class Learning:
         targets: what each was answered with, int32, shape (requests,).
         dialogues: the dialogue of each, int32, in the order of time.
         genres: which items have which genres, CSR, shape (n_items, genres).
-        genre_names: their names.
         items: vectors of the items.
     """
 
@@ -102,7 +100,6 @@ class Learning:
     targets: np.ndarray
     dialogues: np.ndarray
     genres: sparse.csr_matrix
-    genre_names: tuple[str, ...]
     items: ItemVectors
 
 
@@ -140,14 +137,23 @@ class Parts:
         found = []
         if self.mentioned is not None:
             states = np.nan_to_num(self.mentioned.encode(known))
-            found.append(states @ np.nan_to_num(self.mentioned.item_vectors).T)
+            found.append(states @ self._mentioned_vectors.T)
         if self.co_mention is not None:
             found.append(self.co_mention.score(known))
         if self.similar_requests is not None:
-            scores = self.similar_requests.score(asked.texts)
-            scores[~asked.texts.any(axis=1)] = 0
+            scores, spoken = (
+                np.zeros((len(asked), self.n_items), np.float32),
+                asked.texts.any(axis=1),
+            )
+            scores[spoken] = self.similar_requests.score(asked.texts[spoken])
             found.append(scores)
         return found
+
+    @cached_property
+    def _mentioned_vectors(self) -> np.ndarray:
+        """Item vectors of the recommender over the mentioned items; zeros for an item without."""
+        assert self.mentioned is not None
+        return np.nan_to_num(self.mentioned.item_vectors)
 
     @property
     def by_content(self) -> tuple[str, ...]:
@@ -184,11 +190,9 @@ class Parts:
         return arrays
 
     @classmethod
-    def from_state(
-        cls, state: dict[str, np.ndarray], config: RTAConfig, fitted: Fitted, genres: Sequence[str]
-    ) -> "Parts":
+    def from_state(cls, state: dict[str, np.ndarray], config: RTAConfig, fitted: Fitted) -> "Parts":
         """Rebuild from ``state``."""
-        bias = FittedBias.from_state(unnest("bias", state), tuple(genres))
+        bias = FittedBias.from_state(unnest("bias", state))
         n_items = len(bias.own)
         regression = mentioned = co_mention = similar = None
         if config.query_regression is not None:
@@ -226,9 +230,9 @@ def fit_parts(
     known = data.warm | (np.bincount(learning.targets, minlength=data.n_items) > 0)
     with context.run.stage("bias"):
         bias = fit_bias(
-            partial(content_scores, config, asked, items), _N_CONTENT, learning.targets,
+            partial(content_scores, config, asked, items), learning.targets,
             recency(learning.dialogues, config.bias.half_life), known, learning.genres,
-            learning.genre_names, config.bias, rng,
+            config.bias, rng,
         )  # fmt: skip
         used = [config.text, config.mentioned_texts, bool(items.lm.shape[1])]
         bias = replace(bias, temperatures=bias.temperatures * np.array(used, np.float32))
@@ -246,9 +250,6 @@ def fit_parts(
             )
     fitted = Parts(config, data.n_items, bias, regression, mentioned, co_mention, similar)
     return fitted, choices
-
-
-_N_CONTENT = 3
 
 
 def content_scores(

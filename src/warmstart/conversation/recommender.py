@@ -1,14 +1,19 @@
-"""Base of the methods that can be asked in words."""
+"""Bases of the methods that can be asked in words."""
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from warmstart.abilities import AddsItems, Converses
+from warmstart.conversation.stand_ins import StandIns, nearest_warm, of_catalogue
 from warmstart.conversation.title_mentions import TitleMentions
-from warmstart.core import Recommender
+from warmstart.core import LanguageModels, Recommender
+from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.data.splits.dialogue_split import Requests, requests_of
 from warmstart.errors import DataError
+from warmstart.lm.text_vectors import TextVectors
 
 
 class ConversationRecommender(Recommender, AddsItems, Converses):
@@ -42,3 +47,47 @@ class ConversationRecommender(Recommender, AddsItems, Converses):
         if self._titles is None or self._titles[0] is not names:
             self._titles = names, TitleMentions(names)
         return self._titles[1]
+
+
+class StandInRecommender(ConversationRecommender):
+    """A method that is learned by item; warm items with similar texts speak for all others.
+
+    Its ``_fit`` sets ``_texts`` and calls ``_find_stand_ins``; its settings have ``stand_ins``.
+    """
+
+    _texts: TextVectors
+    _stand_ins: StandIns
+    _learned: np.ndarray
+
+    def _find_stand_ins(self, learned: np.ndarray) -> None:
+        """Find who speaks for the items of the catalogue.
+
+        Args:
+            learned: whether something was learned of each item, bool, shape (n_items,).
+        """
+        self._learned = learned
+        self._stand_ins = of_catalogue(self._texts.rows, learned, self.config.stand_ins)
+
+    def _of_items(self, scores: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scores of items by those of the items of the fit: float32, shape (queries, items)."""
+        return self._stand_ins.take(items).mean(scores)
+
+    def _add_items(self, items: Catalogue) -> None:
+        table = self._texts.rows[: len(self._learned)]
+        new = self._texts.append(items.texts)
+        found = nearest_warm(new, table, self._learned, self.config.stand_ins)
+        self._stand_ins = self._stand_ins.extended(found)
+
+    def _stand_in_state(self) -> dict[str, np.ndarray]:
+        """The arrays from which ``_restore_stand_ins`` rebuilds all of this."""
+        return {
+            "vectors": self._texts.rows,
+            "stand_ins": self._stand_ins.items,
+            "stand_in_weights": self._stand_ins.weights,
+            "learned": self._learned,
+        }
+
+    def _restore_stand_ins(self, state: dict[str, np.ndarray], models: LanguageModels) -> None:
+        self._texts = TextVectors(state["vectors"], self.fitted.lms["encoder"], models.encoder)
+        self._stand_ins = StandIns(state["stand_ins"], state["stand_in_weights"])
+        self._learned = state["learned"]

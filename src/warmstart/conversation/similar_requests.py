@@ -8,6 +8,7 @@ Recommenders" (CIKM 2023), NBCRS, whose votes are weighted here and smoothed by 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from pydantic import Field
@@ -59,13 +60,17 @@ class SimilarRequests:
         Returns:
             float32, shape (queries, n_items).
         """
-        counts = np.bincount(self.targets, minlength=self.n_items).astype(np.float32)
-        prior = np.float32(self.config.smoothing) * counts / max(counts.sum(), 1)
         found = np.empty((len(texts), self.n_items), np.float32)
         for start in range(0, len(texts), _ROWS_AT_ONCE):
             block = slice(start, start + _ROWS_AT_ONCE)
-            found[block] = np.log(np.maximum(self._votes(texts[block]) + prior, _SMALLEST))
+            found[block] = np.log(np.maximum(self._votes(texts[block]) + self._prior, _SMALLEST))
         return found
+
+    @cached_property
+    def _prior(self) -> np.ndarray:
+        """The term c p(i) of each item, float32."""
+        counts = np.bincount(self.targets, minlength=self.n_items).astype(np.float32)
+        return np.float32(self.config.smoothing) * counts / max(counts.sum(), 1)
 
     def _votes(self, texts: np.ndarray) -> np.ndarray:
         """Summed weights of the neighbours that vote for each item: (queries, n_items)."""

@@ -50,18 +50,13 @@ class StandIns:
         Returns:
             float32, shape (queries, items).
         """
-        pairs = (self.weights.ravel(), self.items.ravel(), self._offsets)
-        matrix = sparse.csr_matrix(pairs, shape=(len(self), scores.shape[1]))
-        return np.asarray((matrix @ scores.T).T, dtype=np.float32)
+        return np.asarray((self.matrix(scores.shape[1]) @ scores.T).T, dtype=np.float32)
 
     def matrix(self, n_items: int) -> sparse.csr_matrix:
         """The weights as float32 CSR, shape (items, n_items)."""
-        pairs = (self.weights.ravel(), self.items.ravel(), self._offsets)
+        offsets = np.arange(len(self) + 1) * self.items.shape[1]
+        pairs = (self.weights.ravel(), self.items.ravel(), offsets)
         return sparse.csr_matrix(pairs, shape=(len(self), n_items))
-
-    @property
-    def _offsets(self) -> np.ndarray:
-        return np.arange(len(self) + 1) * self.items.shape[1]
 
 
 def nearest_warm(

@@ -94,14 +94,13 @@ class RTA(ConversationRecommender, ServesConversations):
         self._titles_of_lm = self._fit_titles(catalogue, requests.queries, context)
         with context.run.stage("read"):
             asked = self._read(requests.queries)
-        genres, self._genre_names = _genres(catalogue)
+        self._genre_names = _genre_names(catalogue)
+        genres = _genre_matrix(catalogue, self._genre_names)
         titles = np.zeros((len(catalogue), 0), np.float32)
         if self._titles_of_lm is not None:
             titles = self._titles_of_lm.item_vectors
         items = ItemVectors(self._texts.rows, titles)
-        learning = Learning(
-            data, asked, requests.targets, requests.dialogues, genres, self._genre_names, items
-        )
+        learning = Learning(data, asked, requests.targets, requests.dialogues, genres, items)
         self._parts, self._gates, self.fitted.choices = fit(self.config, learning, context)
         self._rows = _as_rows(terms_of(self._parts, learning))
 
@@ -249,9 +248,7 @@ class RTA(ConversationRecommender, ServesConversations):
         self._texts = TextVectors(vectors, self.fitted.lms["encoder"], models.encoder)
         self._titles_of_lm = self._restored_titles(state, models)
         self._genre_names = tuple(json.loads(state["genres"].tobytes()))
-        self._parts = Parts.from_state(
-            unnest("parts", state), self.config, self.fitted, self._genre_names
-        )
+        self._parts = Parts.from_state(unnest("parts", state), self.config, self.fitted)
         names = part_names(self._parts)
         self._gates = Gates(tuple(Gate.from_state(unnest(way, state), names) for way in WAYS))
 
@@ -279,12 +276,10 @@ def _as_rows(terms: ItemTerms) -> ItemRows:
     }
 
 
-def _genres(catalogue: Catalogue) -> tuple[sparse.csr_matrix, tuple[str, ...]]:
-    """Which items have which genres, and their names; no genres without a column of them."""
-    if catalogue.genre_column is None:
-        return sparse.csr_matrix((len(catalogue), 0), dtype=np.float32), ()
-    found = catalogue.attribute(catalogue.genre_column)
-    return sparse.csr_matrix(found.matrix, dtype=np.float32), found.values
+def _genre_names(catalogue: Catalogue) -> tuple[str, ...]:
+    """The genres of a catalogue; none without a column of them."""
+    column = catalogue.genre_column
+    return () if column is None else catalogue.attribute(column).values
 
 
 def _genre_matrix(items: Catalogue, names: tuple[str, ...]) -> sparse.csr_matrix:
