@@ -231,6 +231,24 @@ def by_genres(found: dict) -> list[list[str]]:
     return [["method", *map(str, wanted)], *rows]
 
 
+def cost_of_control(found: dict) -> list[list[str]]:
+    """NDCG@10 without and under controls; in brackets, the mean number of genres of a list."""
+    shown: list[tuple[str, float]] = [("none", 0)]
+    shown += [(kind, n) for kind in ("n_genres", "genres") for n in (1, 2, 5, 8)]
+    shown += [("calibrate", 1), ("diversity", 0.3), ("diversity", 0.6), ("diversity", 0.9)]
+    names = {"n_genres": "n =", "genres": "named"}
+    heads = [f"{names.get(kind, kind)} {n:g}" for kind, n in shown]
+    heads = [head.removesuffix(" 0").replace("calibrate 1", "calibrate") for head in heads]
+    cells: dict[tuple[str, str], dict[tuple[str, float], str]] = {}
+    for x in found["rows"]:
+        value = _short(x["ndcg@10"]["value"])
+        if x["control"] not in names:
+            value += f" ({x['coverage@10']['value']:.1f})"
+        cells.setdefault((x["data"], x["method"]), {})[x["control"], x["strength"]] = value
+    rows = [[*key, *(own[control] for control in shown)] for key, own in cells.items()]
+    return [["data", "method", *heads], *rows]
+
+
 def conversation(found: dict) -> list[list[str]]:
     """Recall of each scorer of conversations."""
     names = ["recall@1", "recall@10", "recall@50"]
@@ -319,7 +337,8 @@ KINDS = {
             asked,
             stages,
         ),
-        *(unknown_users, controlled, by_genres, conversation, causal_lm, imported),
+        *(unknown_users, controlled, by_genres, cost_of_control),
+        *(conversation, causal_lm, imported),
         *(top_rows, approximate, fold_in),
     )
 }
