@@ -46,9 +46,7 @@ def controlled_lists(
         DataError: the items have no column of genres.
     """
     assert queries.controls is not None
-    attribute = _genres(fitted)
-    for control in dict.fromkeys(queries.controls):
-        _check(attribute, control.n_genres, control.genres)
+    check_controls(fitted, queries)
     scores = scores.copy()
     if masked is not None:
         scores[masked.nonzero()] = np.nan
@@ -75,6 +73,18 @@ def controlled_lists(
             stacklevel=4,
         )
     return positions, best
+
+
+def check_controls(fitted: Fitted, queries: Queries) -> None:
+    """Check that the genres that controls ask for exist.
+
+    Raises:
+        ConfigError: a genre is unknown, or the catalogue has fewer genres than asked for.
+        DataError: the items have no column of genres.
+    """
+    attribute = _genres(fitted)
+    for control in dict.fromkeys(queries.controls or ()):
+        _check(attribute, control.n_genres, control.genres)
 
 
 def genre_list(
