@@ -261,6 +261,8 @@ def test_every_public_function_is_in_one_of_the_tables():
         "encode_items",
         "encode_texts",
         "conversation_states",
+        "told",
+        "top_items",
         "simulate_encoded",
         "simulate_texts",
         "top_users",

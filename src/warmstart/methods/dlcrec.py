@@ -44,6 +44,7 @@ from warmstart.genre_planning.windows import GenreTable, Told
 from warmstart.lm.causal import CausalLM, CausalReference
 from warmstart.lm.ground import Grounding
 from warmstart.lm.lora import TunableLM
+from warmstart.process import check_process
 from warmstart.storage import nest, unnest
 
 
@@ -130,6 +131,7 @@ class DLCRec(Recommender, AddsItems):
         The score of an item of a written list is its place, negative. A list that cannot be written
         as asked is made of the scores, as for any other method.
         """
+        check_process()
         positions = np.full((len(queries), k), -1, np.int32)
         scores = np.full((len(queries), k), np.nan, np.float32)
         written = self._asks_for_genres(queries)
