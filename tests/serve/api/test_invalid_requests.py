@@ -22,7 +22,9 @@ def column(value):
 
 RECOMMEND, ITEMS, EVENTS = "/v1/recommend", "/v1/items", "/v1/interactions"
 VALUE = "text, a number, true, false, null, or a list of these"
-FIELDS = "history, k, allow, deny, cold_share_min, cold_share_max, explain, with_columns, user"
+FIELDS = (
+    "history, k, allow, deny, cold_share_min, cold_share_max, explain, with_columns, control, user"
+)
 BODIES = [
     (RECOMMEND, [1], "#", "got [1]; allowed: an object"),
     (RECOMMEND, None, "#", "got null; allowed: an object"),

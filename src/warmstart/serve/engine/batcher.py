@@ -1,7 +1,8 @@
 """Batching: requests that arrive while one batch of lists is computed form the next batch.
 
 One matrix product for many users is far faster than one per user. Requests that may take long have
-a lane of their own, so that plain ones never wait for them.
+a lane of their own, so that plain ones never wait for them, and those under a control another one:
+they may take far longer, and gain nothing from a batch.
 """
 
 import asyncio
@@ -35,15 +36,22 @@ class Batcher:
         self._service = service
         self._plain = _Lane(service, "lists", may_be_short=True)
         self._dear = _Lane(service, "dear-lists", may_be_short=False)
+        self._controlled = _Lane(service, "controlled-lists", may_be_short=False, max_batch=1)
 
     async def recommend(self, request: ListRequest) -> list[Hit]:
         """Compute one list, in a batch with other requests.
 
         Raises:
             UnknownUserError: there are no interactions from which to make a list.
+            ControlError: no list is as the control asks.
             BusyError: too many such requests are waiting.
         """
-        return await (self._plain if self._is_plain(request) else self._dear).recommend(request)
+        return await self._lane_of(request).recommend(request)
+
+    def _lane_of(self, request: ListRequest) -> "_Lane":
+        if request.control is not None:
+            return self._controlled
+        return self._plain if self._is_plain(request) else self._dear
 
     def _is_plain(self, request: ListRequest) -> bool:
         """Whether a list for a known user takes no longer than usual."""
@@ -55,7 +63,7 @@ class Batcher:
 
     def close(self) -> None:
         """Refuse what is waiting, and shut down the threads without waiting for them."""
-        for lane in (self._plain, self._dear):
+        for lane in (self._plain, self._dear, self._controlled):
             lane.close()
 
 
@@ -66,13 +74,17 @@ class _Lane:
         service: service whose index computes the lists.
         name: name of the thread.
         may_be_short: whether short batches are computed in the event loop.
+        max_batch: number of requests that are computed together.
 
     Attributes:
         seconds: how long a batch takes at present, a running average.
     """
 
-    def __init__(self, service: Service, name: str, *, may_be_short: bool) -> None:
-        self._service, self._may_be_short, self._is_closed = service, may_be_short, False
+    def __init__(
+        self, service: Service, name: str, *, may_be_short: bool, max_batch: int = _MAX_BATCH
+    ) -> None:
+        self._service, self._may_be_short, self._max_batch = service, may_be_short, max_batch
+        self._is_closed = False
         self._requests: list[tuple[ListRequest, asyncio.Future[list[Hit]]]] = []
         self._thread = ThreadPoolExecutor(1, name)
         self._task: asyncio.Task[None] | None = None
@@ -98,7 +110,8 @@ class _Lane:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while self._requests:
-            batch, self._requests = self._requests[:_MAX_BATCH], self._requests[_MAX_BATCH:]
+            size = self._max_batch
+            batch, self._requests = self._requests[:size], self._requests[size:]
             metrics.BATCH.observe(len(batch))
             index, requests = self._service.deployment.index, [request for request, _ in batch]
             started = time.perf_counter()
