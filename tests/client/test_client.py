@@ -48,9 +48,16 @@ FULL = {
     "erase_user": lambda: operations.erase_user(1),
     "items": lambda: operations.items(limit=3, offset=2, search="x"),
     "similar": lambda: operations.similar(1, k=3, with_columns=["title"]),
-    "recommend": lambda: operations.recommend(1, history=[1], allow=[1], deny=[2], explain=True),
+    "recommend": lambda: operations.recommend(
+        1, history=[1], allow=[1], deny=[2], explain=True, control={"n_genres": 2}
+    ),
     "converse": lambda: operations.converse(
-        [{"speaker": "user", "text": "x"}], history=[1], allow=[1], deny=[2], explain=True
+        [{"speaker": "user", "text": "x"}],
+        history=[1],
+        allow=[1],
+        deny=[2],
+        explain=True,
+        control={"n_genres": 2},
     ),
     "simulate": lambda: operations.simulate(TEXT, k=3, with_columns=["title"]),
     "record": lambda: operations.record([{"user": 1, "item": 2}]),

@@ -152,6 +152,12 @@ class ItemColumns(_RequestBody):
     columns: Columns
 
 
+def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError("got []; allowed: 1 or more values")
+    return values
+
+
 class ListControl(Control):
     """What a list should be like besides high in score; at most one wish.
 
@@ -165,9 +171,15 @@ class ListControl(Control):
 
     genres: (
         Annotated[
-            list[Name],
-            Field(min_length=1, max_length=_MAX_VALUES, fail_fast=True, examples=[["Drama"]]),
-            AfterValidator(tuple),
+            tuple[Name, ...],
+            Field(
+                max_length=_MAX_VALUES,
+                fail_fast=True,
+                strict=False,  # of a list
+                examples=[["Drama"]],
+                json_schema_extra={"minItems": 1},
+            ),
+            AfterValidator(_not_empty),  # min_length would count the right ones only
         ]
         | None
     ) = None
