@@ -15,6 +15,7 @@ from warmstart.serve.engine.service import Service
 
 _MAX_BATCH = 64
 _MAX_WAITING = 1000  # requests of a lane
+_MAX_CONTROLLED = 100  # requests under a control that wait: they are computed one by one
 _PLAIN_K = 100  # length of a list up to which it is plain
 _PLAIN_IDS = 1000  # in allow and deny together
 _PAUSE = 0.05  # after a batch of several requests, as a fraction of its time
@@ -34,9 +35,9 @@ class Batcher:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._plain = _Lane(service, "lists", may_be_short=True)
-        self._dear = _Lane(service, "dear-lists", may_be_short=False)
-        self._controlled = _Lane(service, "controlled-lists", may_be_short=False, max_batch=1)
+        self._plain = _Lane(service, "lists", _MAX_WAITING, may_be_short=True)
+        self._dear = _Lane(service, "dear-lists", _MAX_WAITING)
+        self._controlled = _Lane(service, "controlled-lists", _MAX_CONTROLLED, max_batch=1)
 
     async def recommend(self, request: ListRequest) -> list[Hit]:
         """Compute one list, in a batch with other requests.
@@ -73,6 +74,7 @@ class _Lane:
     Args:
         service: service whose index computes the lists.
         name: name of the thread.
+        max_waiting: number of requests that may wait.
         may_be_short: whether short batches are computed in the event loop.
         max_batch: number of requests that are computed together.
 
@@ -81,17 +83,23 @@ class _Lane:
     """
 
     def __init__(
-        self, service: Service, name: str, *, may_be_short: bool, max_batch: int = _MAX_BATCH
+        self,
+        service: Service,
+        name: str,
+        max_waiting: int,
+        *,
+        may_be_short: bool = False,
+        max_batch: int = _MAX_BATCH,
     ) -> None:
         self._service, self._may_be_short, self._max_batch = service, may_be_short, max_batch
-        self._is_closed = False
+        self._max_waiting, self._is_closed = max_waiting, False
         self._requests: list[tuple[ListRequest, asyncio.Future[list[Hit]]]] = []
         self._thread = ThreadPoolExecutor(1, name)
         self._task: asyncio.Task[None] | None = None
         self.seconds = 1.0
 
     async def recommend(self, request: ListRequest) -> list[Hit]:
-        if self._is_closed or len(self._requests) >= _MAX_WAITING:
+        if self._is_closed or len(self._requests) >= self._max_waiting:
             raise BusyError
         future: asyncio.Future[list[Hit]] = asyncio.get_running_loop().create_future()
         self._requests.append((request, future))

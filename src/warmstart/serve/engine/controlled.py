@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from warmstart.data.control import Control
+from warmstart.errors import ConfigError
 from warmstart.rerank.candidates import place_in_group
 from warmstart.rerank.control import controlled_list
 from warmstart.serve.engine.candidates import Candidates
@@ -21,7 +22,9 @@ from warmstart.serve.engine.genres import GenresOf
 from warmstart.serve.engine.lists import COLD_PER_PLACE, ListRules
 
 POOL = 10  # items that variety and calibration choose from, as a multiple of k: ``rerank.control``
-_MAX_CELLS = 2 * 10**7  # items x genres among which a list with a number of genres is searched
+_MAX_CELLS = (
+    10**6
+)  # items x genres among which a list is searched; which takes a few seconds at most
 
 
 def wants_all_items(control: Control) -> bool:
@@ -54,23 +57,32 @@ def select_controlled(
         ConfigError: no list is as asked.
         DataError: the history has no genres, for ``calibrate``.
     """
-    order = candidates.best(len(candidates.columns))
-    ranked, genres = candidates.take(order), genres.take(order)
     if control.first_genre_only:
         genres = replace(genres, sets=[one[:1] for one in genres.sets])
     if wants_all_items(control):
-        kept = _enough(ranked, genres, control, rules.k)
+        fits = _fits(genres, control)
+        candidates, genres = candidates.take(fits), genres.take(fits)
+    order = candidates.best(len(candidates.columns))
+    ranked, genres = candidates.take(order), genres.take(order)
+    limited_by = ""
+    if wants_all_items(control):
+        kept, limited_by = _enough(ranked, genres, control, rules.k)
         ranked, genres = ranked.take(kept), genres.take(kept)
     names, matrix = _matrix(genres, {*history, *(control.genres or ())})
     wanted = np.array([history[name] for name in names], np.float64)
-    free, limits = np.ones(len(ranked.slots), bool), _Limits(ranked, owner, rules)
+    limits = _Limits(ranked, owner, rules)
+    free = limits.allowed()
     while True:
         (at,) = np.nonzero(free)
-        found = controlled_list(ranked.scores[at], matrix[at], names, rules.k, control, wanted)
+        try:
+            found = controlled_list(ranked.scores[at], matrix[at], names, rules.k, control, wanted)
+        except ConfigError as error:
+            raise ConfigError(f"{error}{limited_by}") from None
         broken = limits.broken(at[found])
         if broken is None:
             return ranked.take(at[found])
         of, most = broken
+        limited_by += ", within the bounds on cold items" if "bounds" not in limited_by else ""
         free &= ~of
         free[_first(at[found], of, most, genres)] = True
 
@@ -88,24 +100,42 @@ def _first(chosen: np.ndarray, of: np.ndarray, most: int, genres: GenresOf) -> l
     return [*needed, *others][:most]
 
 
-def _enough(ranked: Candidates, genres: GenresOf, control: Control, k: int) -> np.ndarray:
+def _fits(genres: GenresOf, control: Control) -> np.ndarray:
+    """Which items may be in a list with certain genres: bool."""
+    wanted = None if control.genres is None else set(control.genres)
+    fits = [bool(one) and (wanted is None or wanted.issuperset(one)) for one in genres.sets]
+    return np.array(fits, bool)[genres.numbers]
+
+
+def _enough(
+    ranked: Candidates, genres: GenresOf, control: Control, k: int
+) -> tuple[np.ndarray, str]:
     """Positions of candidates among which the best list with certain genres is, best first.
 
     Of items with the same genres, the k best that are not cold are enough, and the 4 k best that
-    are. Only where there are very many genres, the best items are taken instead of all.
+    are. Only where there are hundreds of genres, the best items are taken instead of all, and the
+    best one of each named genre; a message of an error then ends with the second value.
     """
-    wanted = None if control.genres is None else set(control.genres)
-    fits = [bool(one) and (wanted is None or wanted.issuperset(one)) for one in genres.sets]
-    (kept,) = np.nonzero(np.array(fits, bool)[genres.numbers])
-    groups = 2 * genres.numbers[kept] + ranked.is_cold[kept]
-    most = np.where(ranked.is_cold[kept], COLD_PER_PLACE * k, k)
-    kept = kept[place_in_group(groups) < most]
-    if control.n_genres is not None and _cells(genres, kept) > _MAX_CELLS:
+    most = np.where(ranked.is_cold, COLD_PER_PLACE * k, k)
+    (kept,) = np.nonzero(place_in_group(2 * genres.numbers + ranked.is_cold) < most)
+    if _cells(genres, kept) <= _MAX_CELLS:
+        return kept, ""
+    if control.n_genres is not None:
         sizes = np.array([len(one) for one in genres.sets])
         kept = kept[sizes[genres.numbers[kept]] <= control.n_genres]
-    while len(kept) > k and _cells(genres, kept) > _MAX_CELLS:
-        kept = kept[: len(kept) // 2]
-    return kept
+    best, of_named = kept, _best_of_each(genres, kept, control)
+    while len(best) > k and _cells(genres, kept) > _MAX_CELLS:
+        best = best[: len(best) // 2]
+        kept = np.union1d(best, of_named)
+    return kept, f", among the {len(kept)} best items, as there are too many genres to search all"
+
+
+def _best_of_each(genres: GenresOf, kept: np.ndarray, control: Control) -> np.ndarray:
+    """The first item with each genre that a control names."""
+    first: dict[str, int] = {}
+    for at in reversed(kept.tolist() if control.genres is not None else []):
+        first |= dict.fromkeys(genres.sets[int(genres.numbers[at])], at)
+    return np.array(sorted({*first.values()}), np.int64)
 
 
 def _cells(genres: GenresOf, kept: np.ndarray) -> int:
@@ -144,6 +174,11 @@ class _Limits:
         self._per_owner = max(1, floor(rules.max_owner_share * k))
         if least:
             self._per_owner = self._enough_per_owner(least)
+
+    def allowed(self) -> np.ndarray:
+        """Which candidates may be in a list: none of a kind of which no item is allowed."""
+        is_cold = self.ranked.is_cold
+        return np.where(is_cold, self._most_cold > 0, self._most_warm > 0)
 
     def broken(self, chosen: np.ndarray) -> tuple[np.ndarray, int] | None:
         """A rule that a list breaks: which candidates it bounds, and how many may be listed."""

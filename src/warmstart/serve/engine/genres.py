@@ -104,8 +104,10 @@ class ItemGenres:
             self._follow()
             numbers, inside = np.zeros(len(slots), np.int32), slots < len(self._set_of)
             numbers[inside] = self._set_of[slots[inside]]
-            distinct, places = np.unique(numbers, return_inverse=True)
-            return GenresOf(places, [self._sets[number] for number in distinct.tolist()])
+            (used,) = np.nonzero(np.bincount(numbers, minlength=len(self._sets)))
+            places = np.zeros(len(self._sets), np.int64)
+            places[used] = np.arange(len(used))
+            return GenresOf(places[numbers], [self._sets[number] for number in used.tolist()])
 
     @property
     def nbytes(self) -> int:
