@@ -254,6 +254,22 @@ def test_a_list_is_shorter_if_too_few_items_have_the_genres(index, packed, users
     assert sorted(listed) == ["a", "b"]
 
 
+def test_items_of_a_snapshot_have_their_genres(model, packed, users, tmp_path):
+    first = Index(model)
+    put(first, packed, "kept", categories="snapped")
+    put(first, packed, "changed", which=1, categories="snapped")
+    put(first, packed, "gone", which=2, categories="snapped")
+    second = Index(model)
+    second.load(first.save(tmp_path / "snapshot"))
+    put(second, packed, "changed", which=1, categories="other")
+    put(second, packed, "gone", deleted=True)
+    named = {"user": users[0], "control": {"genres": ("snapped",)}}
+    assert ask(second, **named) == ["kept"]
+    put(second, packed, "kept", deleted=True)
+    with pytest.raises(ControlError, match="unknown categories"):
+        ask(second, **named)
+
+
 def test_who_asks_for_plain_lists_only_pays_nothing(index, packed, users):
     put(index, packed, "new", categories="x")
     ask(index, user=users[0], k=10)
@@ -368,10 +384,10 @@ def test_of_very_many_genres_the_best_items_are_searched(monkeypatch):
 
     assert listed(n_genres=3) == [0, 1, 2]
     named = ("all", "g59", *(f"g{at}" for at in range(1, 50)))
-    with pytest.raises(ws.ConfigError, match="k is too small, among the .* too many genres"):
+    with pytest.raises(ws.ConfigError, match=r"k is too small, among the .* too many genres"):
         listed(genres=named)
     monkeypatch.setattr(controlled, "_MAX_CELLS", 10**6)
-    with pytest.raises(ws.ConfigError, match="k is too small$"):
+    with pytest.raises(ws.ConfigError, match=r"k is too small$"):
         listed(genres=named)
 
 
