@@ -186,12 +186,12 @@ def main(
 ) -> None:
     """Measure lists under each control, of a data set and of generated catalogues."""
     rows = []
-    for name, make in [
-        (data.name, lambda folder: of_dataset(data, folder)),
-        *((f"generated {n}", lambda folder, n=n: generated(n, folder)) for n in items or [20_000]),
-    ]:
-        with tempfile.TemporaryDirectory() as folder:
-            rows.append(measured(name, *make(Path(folder)), rounds, number))
+    for size in (None, *(items or [20_000])):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            model, lm = of_dataset(data, folder) if size is None else generated(size, folder)
+            name = data.name if size is None else f"generated, {size:,} items"
+            rows.append(measured(name, model, lm, rounds, number))
     if out is not None:
         found = {
             "environment": environment(), "k": K, "rounds": rounds, "lists_per_round": number,

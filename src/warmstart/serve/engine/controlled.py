@@ -134,7 +134,7 @@ def _best_of_each(genres: GenresOf, kept: np.ndarray, control: Control) -> np.nd
     """The first item with each genre that a control names."""
     first: dict[str, int] = {}
     for at in reversed(kept.tolist() if control.genres is not None else []):
-        first |= dict.fromkeys(genres.sets[int(genres.numbers[at])], at)
+        first.update((name, at) for name in genres.sets[int(genres.numbers[at])])
     return np.array(sorted({*first.values()}), np.int64)
 
 
