@@ -54,6 +54,7 @@ from .evaluation.evaluate import Report as Report
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.html_report import write_report as write_report
 from .export.export import export_vectors as export_vectors
+from .genre_planning.settings import DLCRecConfig as DLCRecConfig
 from .hub import HubModel as HubModel
 from .lm import CausalLM as CausalLM
 from .lm import CausalLMConfig as CausalLMConfig
@@ -77,6 +78,7 @@ from .methods.content_knn import ContentKNNConfig as ContentKNNConfig
 from .methods.content_mean import ContentMean as ContentMean
 from .methods.deepfm import DeepFM as DeepFM
 from .methods.din import DIN as DIN
+from .methods.dlcrec import DLCRec as DLCRec
 from .methods.ease_text import EaseText as EaseText
 from .methods.ease_text import EaseTextConfig as EaseTextConfig
 from .methods.filterllm import FilterLLM as FilterLLM

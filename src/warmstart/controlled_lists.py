@@ -50,9 +50,7 @@ def controlled_lists(
         DataError: the items have no column of genres.
     """
     assert queries.controls is not None
-    attribute = _genres(fitted)
-    for control in dict.fromkeys(queries.controls):
-        check_control(control, attribute.name, attribute.values)
+    check_controls(fitted, queries)
     scores = scores.copy()
     if masked is not None:
         scores[masked.nonzero()] = np.nan
@@ -79,6 +77,18 @@ def controlled_lists(
             stacklevel=4,
         )
     return positions, best
+
+
+def check_controls(fitted: Fitted, queries: Queries) -> None:
+    """Check that the genres that controls ask for exist.
+
+    Raises:
+        ConfigError: a genre is unknown, or the catalogue has fewer genres than asked for.
+        DataError: the items have no column of genres.
+    """
+    attribute = _genres(fitted)
+    for control in dict.fromkeys(queries.controls or ()):
+        check_wish(control, attribute.name, attribute.values)
 
 
 def genre_list(
@@ -113,8 +123,8 @@ def genre_column(catalogue: Catalogue) -> str:
     return name
 
 
-def check_control(control: Control, column: str, known: Collection[str]) -> None:
-    """Check that the genres that a control asks for exist.
+def check_wish(control: Control, column: str, known: Collection[str]) -> None:
+    """Check that the genres that one control asks for exist.
 
     Args:
         control: what to ask for.

@@ -130,6 +130,8 @@ class Traits:
         needs: the language models that ``fit`` requires; see ``Recommender.needs``.
         exact_repeat: whether the same seed gives bit-identical scores.
         personal: whether scores depend on the user; popularity, for example, does not.
+        scores_by_lm: whether every score runs a language model that ``needs`` names, so that a
+            loaded model cannot score without it.
     """
 
     reads: frozenset[
@@ -140,6 +142,7 @@ class Traits:
     needs: frozenset[LMRole] = frozenset()
     exact_repeat: bool = True
     personal: bool = True
+    scores_by_lm: bool = False
 
 
 class Recommender(ABC):

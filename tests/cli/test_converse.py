@@ -16,7 +16,7 @@ from warmstart.data.sources.synthetic_dialogues import synthetic_dialogues
 from warmstart.methods.popular import Popular
 from warmstart.testing.tiny_lm import tiny_encoder
 
-METHOD = "rta:mentioned=none;similar_requests=none"
+METHOD = "rta:lm=none;mentioned=none;similar_requests=none"
 
 
 @dataclass

@@ -145,7 +145,7 @@ def test_each_place_has_its_own_items(model, prompts, titles, separator):
     masks = rng.random((4, 4, 7)) < 0.4
     found = generate_lists(
         model, prompts, Trie(titles), length=4, separator=separator,
-        allowed=lambda prompt, place: masks[prompt, place],
+        allowed=lambda prompt, listed: masks[prompt, len(listed)],
     )  # fmt: skip
     for prompt, row in enumerate(found):
         had = set()

@@ -226,7 +226,7 @@ class PromptModel:
         trie = Trie([self.writer.titles[item] for item in items.tolist()])
         places = np.searchsorted(items, candidates)
 
-        def allowed(prompt: int, place: int) -> np.ndarray:
+        def allowed(prompt: int, listed: np.ndarray) -> np.ndarray:
             mask = np.zeros(len(items), bool)
             mask[places[prompt]] = True
             return mask

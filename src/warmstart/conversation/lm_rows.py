@@ -16,7 +16,7 @@ from warmstart.data.histories import Histories
 from warmstart.lm.best_titles import best_titles
 from warmstart.lm.cache import Cache, VectorCache, cache_folder
 from warmstart.lm.causal import CausalLM
-from warmstart.lm.texts import TokenizedTexts
+from warmstart.lm.texts import TokenizedTexts, token_hash
 from warmstart.lm.trie import Trie
 from warmstart.run import Run, resumable_rows, stage_key
 
@@ -123,15 +123,6 @@ def stage_of_lists(
 
     with run.stage(name, key, code=__name__) as folder:
         return resumable_rows(computed, len(prompts), folder, at_once=_LISTS_AT_ONCE)
-
-
-def token_hash(ids: Sequence[Sequence[int] | np.ndarray]) -> str:
-    """Compute sha256 of lists of token ids."""
-    digest = hashlib.sha256()
-    for tokens in ids:
-        array = np.asarray(tokens, np.int32)
-        digest.update(f"{len(array)} ".encode() + array.tobytes())
-    return digest.hexdigest()
 
 
 def _taken(prompts: TokenizedTexts, rows: np.ndarray) -> TokenizedTexts:

@@ -24,7 +24,7 @@ from warmstart.config import Config
 from warmstart.conversation.aggregator import Aggregator, AggregatorKind
 from warmstart.conversation.dialogue_prompts import DialoguePrompts, PromptConfig
 from warmstart.conversation.distillation import Pairs, ReindexTrainee
-from warmstart.conversation.lm_rows import stage_of_lists, stage_of_states, token_hash
+from warmstart.conversation.lm_rows import stage_of_lists, stage_of_states
 from warmstart.conversation.title_index import (
     StateScaling,
     TitleIndex,
@@ -38,6 +38,7 @@ from warmstart.data.queries import Queries
 from warmstart.errors import DataError
 from warmstart.lm.cache import Cache
 from warmstart.lm.causal import CausalLM
+from warmstart.lm.texts import token_hash
 from warmstart.run import Run
 from warmstart.sampling import evenly_spaced
 from warmstart.train import Schedule, train_stage

@@ -35,10 +35,13 @@ def word_tokenizer(words: Iterable[str], *, closed: bool = True) -> "Tokenizer":
     return tokenizer
 
 
-def byte_pair_tokenizer(texts: Sequence[str], vocabulary_size: int) -> "Tokenizer":
+def byte_pair_tokenizer(
+    texts: Sequence[str], vocabulary_size: int, whole: Sequence[str] = ()
+) -> "Tokenizer":
     """Train a byte-level BPE tokenizer on ``texts``; it can encode any text.
 
-    A text becomes ``[CLS] text``, because a causal LM needs a first token.
+    A text becomes ``[CLS] text``, because a causal LM needs a first token. Each of ``whole``, such
+    as a title with the space before it, is one token, besides the vocabulary of that size.
 
     Raises:
         ConfigError: the vocabulary is too small for the 256 bytes and four special tokens.
@@ -59,6 +62,7 @@ def byte_pair_tokenizer(texts: Sequence[str], vocabulary_size: int) -> "Tokenize
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([tokenizers.AddedToken(text, normalized=False) for text in whole])
     tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single=f"{START} $A", special_tokens=[(START, 2)]
     )

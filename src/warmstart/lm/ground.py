@@ -68,7 +68,7 @@ class Grounding:
 
         Args:
             lists: the titles of each list, in order.
-            allowed: which items may stand at a place, as for ``generate_lists``; None allows all.
+            allowed: which items may be next in a list, as for ``generate_lists``; None allows all.
             distinct: an item stands in a list once: a title whose item is taken means the next
                 nearest one. The publication lets an item stand several times, which counts one hit
                 several times.
@@ -98,7 +98,7 @@ class Grounding:
                     continue
                 open_ = free
                 if allowed is not None:
-                    open_ = free & allowed_mask(allowed, number, place, len(free))
+                    open_ = free & allowed_mask(allowed, number, items[:place], len(free))
                 item, similarity = self._nearest(text, vectors[text], open_)
                 if item < 0 or similarity < min_similarity:
                     continue

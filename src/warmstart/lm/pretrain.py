@@ -55,7 +55,12 @@ class PretrainConfig(Config):
 
 
 def pretrain_causal_lm(
-    texts: Sequence[str], folder: Path, config: PretrainConfig, rng: np.random.Generator
+    texts: Sequence[str],
+    folder: Path,
+    config: PretrainConfig,
+    rng: np.random.Generator,
+    *,
+    whole: Sequence[str] = (),
 ) -> Path:
     """Train tokenizer and model on ``texts`` and write a model folder, whole or not at all.
 
@@ -64,6 +69,7 @@ def pretrain_causal_lm(
         folder: where the model goes; must not exist.
         config: size and training of the model.
         rng: source of the initial weights and the order of the batches.
+        whole: texts that are one token each, such as titles with the space before them.
 
     Returns:
         The folder, for ``LMConfig(source=...)``.
@@ -85,7 +91,7 @@ def pretrain_causal_lm(
         raise DataError(
             f"pretrain_causal_lm: all {len(texts)} texts are empty; give the catalogue's texts"
         )
-    tokenizer = byte_pair_tokenizer(kept, config.vocabulary_size)
+    tokenizer = byte_pair_tokenizer(kept, config.vocabulary_size, whole)
     with torch_seed(rng):
         model = llama(
             tokenizer,

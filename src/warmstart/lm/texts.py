@@ -1,5 +1,6 @@
 """Tokenise texts and batch them by length, with little padding."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -130,6 +131,15 @@ def token_ids(
             verbose=False,
             return_attention_mask=False,
         )["input_ids"]
+
+
+def token_hash(ids: Sequence[Sequence[int] | np.ndarray]) -> str:
+    """Compute sha256 of lists of token ids."""
+    digest = hashlib.sha256()
+    for tokens in ids:
+        array = np.asarray(tokens, np.int32)
+        digest.update(f"{len(array)} ".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def check_texts(texts: Sequence[str]) -> None:

@@ -33,6 +33,7 @@ METHODS = {
     "text_search": "warmstart.methods.text_search:TextSearch",
     "lm_ranking": "warmstart.methods.lm_ranking:LMRanking",
     "rta": "warmstart.methods.rta:RTA",
+    "dlcrec": "warmstart.methods.dlcrec:DLCRec",
     "filterllm": "warmstart.methods.filterllm:FilterLLM",
 }
 

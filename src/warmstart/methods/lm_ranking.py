@@ -21,12 +21,9 @@ from warmstart.conversation.recommender import ConversationRecommender
 from warmstart.core import FitContext, LanguageModels, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
-from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
-from warmstart.lm.best_titles import best_titles
 from warmstart.lm.causal import CausalLM, CausalReference
-from warmstart.lm.texts import TokenizedTexts
-from warmstart.lm.trie import Trie
+from warmstart.lm.title_scores import title_scores
 
 
 class LMRankingConfig(Config):
@@ -57,6 +54,7 @@ class LMRanking(ConversationRecommender):
         cold_items="content",
         answers=frozenset({"text"}),
         needs=frozenset({"causal"}),
+        scores_by_lm=True,
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
@@ -71,57 +69,11 @@ class LMRanking(ConversationRecommender):
         prompts = DialoguePrompts(causal.lm, self.config.prompts)
         asked = prompts.of_dialogues(texts)
         titles = prompts.titles(self.fitted.catalogue.names)
-        if self.config.depth >= len(titles):
-            scores = np.empty((len(texts), len(titles)), np.float32)
-            every = Histories.from_lists([items] * len(texts))
-            self._score_each(scores, causal, asked, titles, prompts.end, every)
-            return scores[:, items]
-        mentioned = queries.histories or Histories.from_lists([[]] * len(texts))
-        scores = self._searched(causal, asked, titles, prompts.end, mentioned)
-        self._score_each(scores, causal, asked, titles, prompts.end, mentioned)
-        return scores[:, items]
-
-    def _searched(
-        self,
-        causal: CausalLM,
-        asked: TokenizedTexts,
-        titles: list[list[int]],
-        end: int,
-        mentioned: Histories,
-    ) -> np.ndarray:
-        """Scores of the best titles, and one score for the rest: float32, (queries, n_items)."""
-        config = self.config
-        best = best_titles(
-            causal, asked, Trie(titles), k=config.depth, end=end, beam=config.beam,
-            per_token=config.per_token, left_out=mentioned,
+        scores = title_scores(
+            causal, asked, titles, end=prompts.end, depth=self.config.depth,
+            beam=self.config.beam, per_token=self.config.per_token, not_searched=queries.histories,
         )  # fmt: skip
-        lowest = np.where(best.items >= 0, best.scores, np.inf).min(axis=1)
-        rest = np.where(np.isfinite(lowest), lowest - 1, 0).astype(np.float32)
-        scores = np.repeat(rest[:, None], len(titles), axis=1)
-        rows, places = np.nonzero(best.items >= 0)
-        scores[rows, best.items[rows, places]] = best.scores[rows, places]
-        return scores
-
-    def _score_each(
-        self,
-        scores: np.ndarray,
-        causal: CausalLM,
-        asked: TokenizedTexts,
-        titles: list[list[int]],
-        end: int,
-        chosen: Histories,
-    ) -> None:
-        """Put the likelihoods of chosen items of each query into the scores, one by one."""
-        rows = np.flatnonzero(chosen.lengths).tolist()
-        if not rows:
-            return
-        prompts = TokenizedTexts(tuple(asked.ids[row] for row in rows), asked.pad_id, 0)
-        items = [np.unique(chosen[row]) for row in rows]
-        told = [[[*titles[item], end] for item in own] for own in items]
-        found = causal.log_likelihoods(prompts, told)
-        for row, own, ids, values in zip(rows, items, told, found, strict=True):
-            lengths = [len(tokens) if self.config.per_token else 1 for tokens in ids]
-            scores[row, own] = values / lengths
+        return scores[:, items]
 
     def _add_items(self, items: Catalogue) -> None:
         """Nothing is kept of items but the catalogue."""

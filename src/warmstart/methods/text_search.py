@@ -52,7 +52,12 @@ class TextSearch(ConversationRecommender):
     config_type = TextSearchConfig
     # "tfidf" also counts the words of the training dialogues, if there are any; it learns nothing
     # from their answers, and works without them.
-    traits = Traits(reads=frozenset({"texts"}), cold_items="content", answers=frozenset({"text"}))
+    traits = Traits(
+        reads=frozenset({"texts"}),
+        cold_items="content",
+        answers=frozenset({"text"}),
+        scores_by_lm=True,
+    )
 
     @property
     def needs(self) -> frozenset[LMRole]:

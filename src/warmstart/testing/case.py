@@ -222,7 +222,8 @@ class Case:
         """The language models that the method needs."""
         needs, fixtures = self.new().needs, self.fixtures
         encoder, causal = "encoder", "causal"
-        if "text" in self.cls.traits.answers:  # as pretrained ones, these know similar words
+        traits = self.cls.traits  # pretrained LMs know similar words, and so do these
+        if "text" in traits.answers or traits.scores_by_lm:
             encoder, causal = "similarity_encoder", "similarity_causal"
         return LanguageModels(
             getattr(fixtures, encoder) if "encoder" in needs else None,
@@ -245,8 +246,8 @@ class Case:
 
     @property
     def reads_queries_with_lm(self) -> bool:
-        """Whether every query is a text that a language model reads, so none is scored without."""
-        return bool(self.new().needs) and not self.cls.traits.answers & {"user", "history"}
+        """Whether every score runs a language model with these settings."""
+        return bool(self.new().needs) and self.cls.traits.scores_by_lm
 
     def new(self) -> Recommender:
         """Make an unfitted recommender with the settings of the case."""

@@ -51,6 +51,22 @@ _DIALOGUES = {
     **{"page_introduction": "", "page_question": ""},
 }
 
+# Two genres of which no history has both are too much for the places of so small an LM.
+_WRITTEN = {
+    "plan": "without_filling",
+    **{"history_length": 4, "list_length": 3, "depth": 500, "beam": 500, "max_windows": 100},
+    **{"hidden_rate": 0.7, "augmentation": {"noise": False, "numbers": False}},
+    "prompts": {
+        **{"introduction": "", "number_hint": "{number}", "genres_hint": "{genres}"},
+        **{"ask_genres": "", "ask_places": "", "ask_items": "", "title_tokens": 4},
+    },
+    "lora": {"rank": 8, "alpha": 32, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"]},
+    "training": {
+        **{"learning_rate": 1e-2, "batch_size": 16, "patience": 30},
+        "epochs": {"genres": 25, "items": 20},
+    },
+}
+
 METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "random": {},
     "popular": {},
@@ -116,6 +132,7 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "text_search": {},
     "text_search/tfidf": {"kind": "tfidf", "stop_words": None},
     "lm_ranking": {"depth": 500, "beam": 500, "prompts": _DIALOGUES},
+    "dlcrec": _WRITTEN,
     "coldllm": {"backbone": BACKBONE_SETTINGS["bpr"], **_FUNNEL},
     "coldllm/causal": {
         "backbone": BACKBONE_SETTINGS["ials"],

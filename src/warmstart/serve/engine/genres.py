@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from warmstart.controlled_lists import check_control, genre_column
+from warmstart.controlled_lists import check_wish, genre_column
 from warmstart.data.attributes import Attribute
 from warmstart.data.control import Control
 from warmstart.data.readers.item_records import catalogue_of_records
@@ -96,7 +96,7 @@ class ItemGenres:
         with self._lock:
             self._follow()
             known = sorted(self._items_with)
-        check_control(control, column, known)
+        check_wish(control, column, known)
 
     def of(self, slots: np.ndarray) -> GenresOf:
         """The genres of some items, by their slots; the items have a column of genres."""
