@@ -129,7 +129,7 @@ def check_wish(control: Control, column: str, known: Collection[str]) -> None:
     Args:
         control: what to ask for.
         column: name of the column of genres.
-        known: the different genres of the items, in alphabetical order.
+        known: the different genres of the items.
 
     Raises:
         ConfigError: a genre is unknown, or there are fewer genres than asked for.
@@ -139,7 +139,7 @@ def check_wish(control: Control, column: str, known: Collection[str]) -> None:
             f"control: n_genres = {control.n_genres}, but the items have {len(known)} {column}; "
             f"allowed: 1 to {len(known)}"
         )
-    unknown = sorted(set(control.genres or ()) - set(known))
+    unknown = sorted(genre for genre in set(control.genres or ()) if genre not in known)
     if unknown:
         raise ConfigError(
             f"control: unknown {column} {shortened(unknown)}; allowed: {_joined(known)}"
@@ -147,7 +147,7 @@ def check_wish(control: Control, column: str, known: Collection[str]) -> None:
 
 
 def _joined(names: Collection[str]) -> str:
-    text = ", ".join(names)
+    text = ", ".join(sorted(names))
     return text if len(text) <= _MAX_NAMES else f"{text[:_MAX_NAMES]}..."
 
 

@@ -10,10 +10,10 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from warmstart.controlled_lists import check_wish, genre_column
 from warmstart.data.attributes import Attribute
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Genres = tuple[str, ...]
 """The different genres of an item: the first one of its column, then the others in order."""
 
-_ITEMS_AT_ONCE = 4096
+_ITEMS_AT_ONCE = 65536
 _MAX_CHANGED = 4096  # items, before they are read although no list has asked
 _BYTES_OF_A_SET, _BYTES_OF_A_GENRE = 250, 100
 
@@ -95,8 +95,7 @@ class ItemGenres:
         column = genre_column(self._index.model.fitted.catalogue)
         with self._lock:
             self._follow()
-            known = sorted(self._items_with)
-        check_wish(control, column, known)
+            check_wish(control, column, self._items_with)
 
     def of(self, slots: np.ndarray) -> GenresOf:
         """The genres of some items, by their slots; the items have a column of genres."""
@@ -122,10 +121,12 @@ class ItemGenres:
             changed = self._changed = {}  # first: items may change from now on
             self._read_trained()
             changed |= dict.fromkeys(self._index.written_slots())
-        while slots := list(islice(self._changed.copy(), _ITEMS_AT_ONCE)):
-            for slot in slots:
+        slots = list(self._changed)
+        for start in range(0, len(slots), _ITEMS_AT_ONCE):
+            some = slots[start : start + _ITEMS_AT_ONCE]
+            for slot in some:
                 del self._changed[slot]  # first: it may change again meanwhile
-            self._read(slots)
+            self._read(some)
 
     def _read_trained(self) -> None:
         catalogue = self._index.model.fitted.catalogue
@@ -139,14 +140,17 @@ class ItemGenres:
         for slot in slots:
             columns = self._index.written_columns(slot)
             if columns is not None:
-                written[slot] = columns.get(name)
+                written[slot] = orjson.dumps(columns.get(name))
             elif self._index.is_trained_slot(slot):
                 (genres,) = _genres_of(catalogue.attribute(name), np.array([slot]))
                 self._set(slot, genres)
             else:
                 self._set(slot, ())
-        for slot, genres in zip(written, self._genres_of_cells([*written.values()]), strict=True):
-            self._set(slot, genres)
+        different = [*dict.fromkeys(written.values())]  # many items have the same genres
+        read = self._genres_of_cells([orjson.loads(cell) for cell in different])
+        genres_in = dict(zip(different, read, strict=True))
+        for slot, cell in written.items():
+            self._set(slot, genres_in[cell])
 
     def _genres_of_cells(self, cells: Sequence[Any]) -> list[Genres]:
         """The genres in cells of written items, read as ``Recommender.add_items`` reads them."""
@@ -158,7 +162,8 @@ class ItemGenres:
         except DataError:
             if len(cells) == 1:
                 return [()]
-            return [genres for cell in cells for genres in self._genres_of_cells([cell])]
+            half = len(cells) // 2
+            return self._genres_of_cells(cells[:half]) + self._genres_of_cells(cells[half:])
         return list(_genres_of(read.attribute(name), np.arange(len(cells))))
 
     def _set(self, slot: int, genres: Genres) -> None:
