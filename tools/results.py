@@ -249,6 +249,16 @@ def cost_of_control(found: dict) -> list[list[str]]:
     return [["data", "method", *heads], *rows]
 
 
+def controlled_service(found: dict) -> list[list[str]]:
+    """Milliseconds of lists in the service, p50 and p99, by catalogue."""
+    catalogues, lists = found["rows"], found["rows"][0]["lists"]
+    rows = [["list", *(row["catalogue"] for row in catalogues)]]
+    for name in lists:
+        cells = [row["lists"][name] for row in catalogues]
+        rows.append([name, *(f"{x['p50']:.1f}, {x['p99']:.1f}" for x in cells)])
+    return rows
+
+
 def conversation(found: dict) -> list[list[str]]:
     """Recall of each scorer of conversations."""
     names = ["recall@1", "recall@10", "recall@50"]
@@ -337,7 +347,7 @@ KINDS = {
             asked,
             stages,
         ),
-        *(unknown_users, controlled, by_genres, cost_of_control),
+        *(unknown_users, controlled, by_genres, cost_of_control, controlled_service),
         *(conversation, causal_lm, imported),
         *(top_rows, approximate, fold_in),
     )

@@ -1,20 +1,24 @@
 """Make lists as queries' controls ask, for any method that scores items."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 import numpy as np
 from scipy import sparse
 
 from warmstart.data.attributes import Attribute
+from warmstart.data.catalogue import Catalogue
+from warmstart.data.control import Control
 from warmstart.data.queries import Queries
-from warmstart.errors import ConfigError, DataError, DataWarning
+from warmstart.errors import ConfigError, DataError, DataWarning, shortened
 from warmstart.fitted import Fitted
 from warmstart.rerank.control import controlled_list
 
 ChooseList: TypeAlias = Callable[[Queries, np.ndarray, np.ndarray, int], np.ndarray]
 """``Recommender._controlled_list``: (one query, items, their scores, k) -> positions in items."""
+
+_MAX_NAMES = 2000  # characters of the allowed genres in a message
 
 
 def controlled_lists(
@@ -84,7 +88,7 @@ def check_controls(fitted: Fitted, queries: Queries) -> None:
     """
     attribute = _genres(fitted)
     for control in dict.fromkeys(queries.controls or ()):
-        _check(attribute, control.n_genres, control.genres)
+        check_wish(control, attribute.name, attribute.values)
 
 
 def genre_list(
@@ -104,28 +108,51 @@ def genre_list(
     return controlled_list(scores, genres[items], attribute.values, k, control, history)
 
 
-def _genres(fitted: Fitted) -> Attribute:
-    name = fitted.catalogue.genre_column
+def genre_column(catalogue: Catalogue) -> str:
+    """Name the item column whose values are the genres that controls name.
+
+    Raises:
+        DataError: the items have no such column.
+    """
+    name = catalogue.genre_column
     if name is None:
         raise DataError(
             "control: the items have no column genres, categories or tags; their columns are "
-            f"{fitted.catalogue.columns.columns}"
+            f"{catalogue.columns.columns}"
         )
-    return fitted.catalogue.attribute(name)
+    return name
 
 
-def _check(attribute: Attribute, n_genres: int | None, genres: tuple[str, ...] | None) -> None:
-    known = len(attribute.values)
-    if n_genres is not None and n_genres > known:
+def check_wish(control: Control, column: str, known: Collection[str]) -> None:
+    """Check that the genres that one control asks for exist.
+
+    Args:
+        control: what to ask for.
+        column: name of the column of genres.
+        known: the different genres of the items.
+
+    Raises:
+        ConfigError: a genre is unknown, or there are fewer genres than asked for.
+    """
+    if control.n_genres is not None and control.n_genres > len(known):
         raise ConfigError(
-            f"control: n_genres = {n_genres}, but the items have {known} {attribute.name}; "
-            f"allowed: 1 to {known}"
+            f"control: n_genres = {control.n_genres}, but the items have {len(known)} {column}; "
+            f"allowed: 1 to {len(known)}"
         )
-    unknown = sorted(set(genres or ()) - set(attribute.values))
+    unknown = sorted(genre for genre in set(control.genres or ()) if genre not in known)
     if unknown:
         raise ConfigError(
-            f"control: unknown {attribute.name} {unknown}; allowed: {', '.join(attribute.values)}"
+            f"control: unknown {column} {shortened(unknown)}; allowed: {_joined(known)}"
         )
+
+
+def _joined(names: Collection[str]) -> str:
+    text = ", ".join(sorted(names))
+    return text if len(text) <= _MAX_NAMES else f"{text[:_MAX_NAMES]}..."
+
+
+def _genres(fitted: Fitted) -> Attribute:
+    return fitted.catalogue.attribute(genre_column(fitted.catalogue))
 
 
 def _history_genres(fitted: Fitted, query: Queries, attribute: Attribute) -> np.ndarray:

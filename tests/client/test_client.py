@@ -48,9 +48,16 @@ FULL = {
     "erase_user": lambda: operations.erase_user(1),
     "items": lambda: operations.items(limit=3, offset=2, search="x"),
     "similar": lambda: operations.similar(1, k=3, with_columns=["title"]),
-    "recommend": lambda: operations.recommend(1, history=[1], allow=[1], deny=[2], explain=True),
+    "recommend": lambda: operations.recommend(
+        1, history=[1], allow=[1], deny=[2], explain=True, control={"n_genres": 2}
+    ),
     "converse": lambda: operations.converse(
-        [{"speaker": "user", "text": "x"}], history=[1], allow=[1], deny=[2], explain=True
+        [{"speaker": "user", "text": "x"}],
+        history=[1],
+        allow=[1],
+        deny=[2],
+        explain=True,
+        control={"n_genres": 2},
     ),
     "simulate": lambda: operations.simulate(TEXT, k=3, with_columns=["title"]),
     "record": lambda: operations.record([{"user": 1, "item": 2}]),
@@ -252,9 +259,30 @@ def test_a_conversation(kind, talking, toy_split):
             assert [one["title"] for one in found["mentioned"]] == [title]
             assert [hit["rank"] for hit in found["items"]] == [1, 2, 3]
             assert found["model"]["method"] == "talk_mean"
+            varied = await client.converse(messages, k=3, control={"diversity": 1.0})
+            assert varied["items"] != found["items"]
+            with pytest.raises(ServiceError, match="n_genres = 99, but the items have"):
+                await client.converse(messages, control={"n_genres": 99})
 
     with under_uvicorn(*talking()) as served:
         asyncio.run(go(served))
+
+
+@pytest.mark.parametrize(
+    ("control", "message"),
+    [
+        ({"genre": 1}, r"control: got {'genre': 1}; allowed: a mapping with one of 'n_genres'"),
+        ("n_genres", "control: got 'n_genres'; allowed: a mapping"),
+        ({"genres": "crafts"}, r"control\['genres'\]: got 'crafts'; allowed: a list"),
+        ({"genres": [1]}, r"control\['genres'\]\[0\]: got 1; allowed: text"),
+        ({"n_genres": True}, r"control\['n_genres'\]: got True; allowed: a whole number"),
+        ({"calibrate": 1}, r"control\['calibrate'\]: got 1; allowed: True or False"),
+        ({"diversity": float("nan")}, r"control\['diversity'\]: got nan; allowed: a finite"),
+    ],
+)
+def test_a_malformed_control_is_refused(control, message):
+    with pytest.raises(DataError, match=message):
+        operations.recommend(1, control=control)
 
 
 async def until(send, expected, seconds=20.0):
@@ -303,6 +331,18 @@ def test_all_operations_in_a_row(kind, made, served, toy_data):
             assert first in (await client.user("guest"))["history"]
             guest = await client.recommend("guest", k=3)
             assert (guest["known_user"], len(guest["items"])) == (False, 3)
+            wish, genres = {"n_genres": np.int64(2)}, model["genre_column"]
+            two = await client.recommend(known, k=5, control=wish, with_columns=[genres])
+            listed = [hit["columns"][genres].split("|") for hit in two["items"]]
+            assert len({genre for one in listed for genre in one}) == 2
+            for wish in (
+                {"genres": {"crafts", "pottery"}},
+                {"diversity": 0.5, "n_genres": None},
+                {},
+            ):
+                assert (await client.recommend(known, control=wish))["items"]
+            with pytest.raises(ServiceError, match=r"control: unknown categories"):
+                await client.recommend(known, control={"genres": ["nothing"]})
             key = await client.make_key("shop", "read")
             assert key["key"] in {row["key"] for row in await client.keys()}
             assert await client.revoke_key(key["key"]) is None

@@ -271,12 +271,58 @@ def test_a_list_marks_cold_items(opened, served):
     rows = opened.get_by_role("table", name=f"Recommended to {user}").get_by_role("row")
     shows(rows).to_have_count(1 + len(hits))
     for row, hit in zip(rows.all()[1:], hits, strict=True):
-        rank, kind, item = row.get_by_role("cell").all_inner_texts()
+        rank, kind, item, _ = row.get_by_role("cell").all_inner_texts()
         assert (int(rank), kind) == (hit["rank"], "cold" if hit["is_cold"] else "warm")
         assert item.startswith(served.titles[hit["item"]])
         assert hit["item"] in item
     cold = sum(hit["is_cold"] for hit in hits)
     shows(opened.locator("#list-state")).to_contain_text(f"{len(hits)} items, {cold} of them cold")
+
+
+def test_a_list_under_a_control_shows_the_genres_of_its_items(opened, served):
+    user = served.users[0]
+    rows = opened.get_by_role("table", name=f"Recommended to {user}").get_by_role("row")
+
+    def listed(control):
+        body = {"user": user, "k": 20, "with": ["categories"], "control": control}
+        hits = served.post("/v1/recommend", body)["items"]
+        return [(str(hit["item"]), hit["columns"]["categories"].split("|")) for hit in hits]
+
+    def asks(control):
+        """The page shows the list under a control, and returns the genres in it."""
+        expected = listed(control)
+        show_list(opened, user)
+        shows(rows).to_have_count(1 + len(expected))
+        for row, (item, genres) in zip(rows.all()[1:], expected, strict=True):
+            shows(row.get_by_role("cell").nth(2)).to_contain_text(item)
+            shows(row.get_by_role("cell").nth(3)).to_have_text(", ".join(genres))
+        return {genre for _, genres in expected for genre in genres}
+
+    plain = asks({})
+    assert rows.nth(0).get_by_role("columnheader").all_inner_texts()[3] == "Genres"
+    opened.get_by_label("Number of genres").fill("3")
+    three = asks({"n_genres": 3})
+    assert len(three) == 3 < len(plain)
+    opened.get_by_label("Number of genres").fill("")
+    named = sorted(three)[:2]
+    opened.get_by_label("Only these genres").fill(" | ".join(named))
+    assert asks({"genres": named}) == set(named)
+    opened.get_by_label("Diversity, 0 to 1").fill("0.5")
+    show_list(opened, user)
+    alert = opened.get_by_role("alert")
+    shows(alert).to_contain_text("at most one setting may be given, not genres and diversity")
+    opened.get_by_label("Only these genres").fill("")
+    asks({"diversity": 0.5})
+    shows(alert).to_have_count(0)
+    opened.get_by_label("Diversity, 0 to 1").fill("")
+    opened.get_by_label("Genres as in the user's history").check()
+    asks({"calibrate": True})
+    opened.get_by_label("Genres as in the user's history").uncheck()
+    opened.get_by_label("Only these genres").fill("no such genre")
+    show_list(opened, user)
+    shows(alert).to_contain_text("unknown categories ['no such genre']")
+    opened.set_viewport_size({"width": 375, "height": 700})
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 375
 
 
 def find(page, words):
@@ -470,6 +516,10 @@ def test_everything_can_be_done_with_the_keyboard(page, served):
     page.keyboard.press("Space")
     shows(page.get_by_label("Cold items only")).to_be_checked()
     tab("Show list")
+    tab("Number of genres")
+    tab("Diversity, 0 to 1")
+    tab("Genres as in the user's history")
+    tab("Only these genres")
     tab("Words to find")
     page.keyboard.type("typed")
     page.keyboard.press("Enter")

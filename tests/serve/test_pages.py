@@ -55,6 +55,7 @@ def shop(tmp_path_factory):
     books = {
         "item": [f"p-{row + 1}" for row in range(len(made.catalogue))],
         "title": made.catalogue.columns["title"],
+        "genres": made.catalogue.columns["categories"],
     }
     pl.DataFrame(clicks).write_csv(folder / "interactions.csv")
     pl.DataFrame(books).write_csv(folder / "items.csv")

@@ -26,6 +26,7 @@ from warmstart.client.responses import (
     ItemInfo,
     ItemList,
     KeyInfo,
+    ListControl,
     MadeKey,
     Message,
     ModelInfo,
@@ -160,6 +161,7 @@ def recommend(
     cold_share_max: float = 1.0,
     explain: bool = False,
     with_columns: Sequence[str] = (),
+    control: ListControl | Mapping[str, Any] | None = None,
 ) -> Request[Recommendations]:
     """Recommend items to a user, or for the history of a user whom the model does not know.
 
@@ -174,12 +176,16 @@ def recommend(
         cold_share_max: largest fraction of cold items in the list.
         explain: give the evidence for each item.
         with_columns: names of item columns to return, such as "title".
+        control: what the list should be like besides high in score: one of ``{"n_genres": 5}``,
+            ``{"genres": ["Comedy", "Drama"]}``, ``{"calibrate": True}`` or ``{"diversity": 0.3}``.
 
     Raises:
-        ServiceError: user or history is unknown (404), or the request fails.
+        DataError: the control has other fields, or a value is no genre or number.
+        ServiceError: user or history is unknown (404), no list is as the control asks (422), or
+            the request fails.
     """
     options = _list_options(
-        history, k, allow, deny, (cold_share_min, cold_share_max), explain, with_columns
+        history, k, allow, deny, (cold_share_min, cold_share_max), explain, with_columns, control
     )
     options["exclude_seen"] = json_option(exclude_seen, "exclude_seen", bool)
     if user is not None:
@@ -198,6 +204,7 @@ def converse(
     cold_share_max: float = 1.0,
     explain: bool = False,
     with_columns: Sequence[str] = (),
+    control: ListControl | Mapping[str, Any] | None = None,
 ) -> Request[ConversationList]:
     """Recommend items for a conversation; a language model of the service reads it.
 
@@ -215,14 +222,15 @@ def converse(
         cold_share_max: largest fraction of cold items in the list.
         explain: give the evidence for each item.
         with_columns: names of item columns to return, such as "title".
+        control: as for ``recommend``; the history is that of the conversation.
 
     Raises:
-        DataError: a message has other fields, or its text is no text.
+        DataError: a message or the control has other fields, or values of other types.
         ServiceError: the model cannot be asked in words (422), does not answer in time (504), or
             the request fails.
     """
     options = _list_options(
-        history, k, allow, deny, (cold_share_min, cold_share_max), explain, with_columns
+        history, k, allow, deny, (cold_share_min, cold_share_max), explain, with_columns, control
     )
     options["messages"] = [
         _message(message, f"messages[{n}]")
@@ -239,6 +247,7 @@ def _list_options(
     cold_shares: tuple[float, float],
     explain: bool,
     with_columns: Sequence[str],
+    control: ListControl | Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """What all requests for lists have in common, without what was not given."""
     options = {
@@ -250,8 +259,29 @@ def _list_options(
         "cold_share_max": json_option(cold_shares[1], "cold_share_max", float),
         "explain": json_option(explain, "explain", bool),
         "with": _names(with_columns),
+        "control": None if control is None else _control(control),
     }
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _control(control: Any) -> dict[str, Any]:
+    kinds = {"n_genres": int, "calibrate": bool, "diversity": float, "first_genre_only": bool}
+    if not isinstance(control, Mapping) or not {*control} <= {"genres", *kinds}:
+        allowed = "a mapping with one of 'n_genres', 'genres', 'calibrate' and 'diversity'"
+        raise wrong("control", control, allowed)
+    found = {}
+    for field, value in control.items():
+        name = f"control[{field!r}]"
+        if value is None:
+            continue
+        if field == "genres":
+            found[field] = [
+                json_option(genre, f"{name}[{n}]", str)
+                for n, genre in enumerate(json_list(value, name))
+            ]
+        else:
+            found[field] = json_option(value, name, kinds[field])
+    return found
 
 
 def _message(message: Any, name: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Types of the service's JSON, as plain dicts; ``docs/serving/api.md`` describes every field."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
 Id = int | str
@@ -23,6 +24,16 @@ class Message(TypedDict):
 
     speaker: Literal["user", "system"]
     text: str
+
+
+class ListControl(TypedDict, total=False):
+    """What a list should be like besides high in score; one wish at most."""
+
+    n_genres: int
+    genres: Sequence[str]
+    calibrate: bool
+    diversity: float
+    first_genre_only: bool
 
 
 class RecommendedItem(TypedDict):
@@ -147,6 +158,7 @@ class ModelInfo(TypedDict):
     config: dict[str, Any]
     text_columns: list[str]
     title_column: str | None
+    genre_column: str | None
     prior_strength: float
     language_models: dict[str, str]
     id_type: Literal["integer", "string"]

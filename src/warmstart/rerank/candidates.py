@@ -84,7 +84,7 @@ def best_of_genre_sets(
     candidates = Candidates(
         order, scores[order].astype(np.float64), groups, ranked[first].toarray().astype(bool)
     )
-    return candidates.where(_place_in_group(groups) < k)
+    return candidates.where(place_in_group(groups) < k)
 
 
 def checked_genres(who: str, genres: sparse.csr_matrix, n_candidates: int) -> sparse.csr_matrix:
@@ -128,6 +128,20 @@ def share_of_each_genre(genre_sets: np.ndarray) -> np.ndarray:
     return genre_sets / np.maximum(sizes, 1)
 
 
+def place_in_group(groups: np.ndarray) -> np.ndarray:
+    """Count for each candidate the better ones of the same group: int64, shape (candidates,).
+
+    Args:
+        groups: integers from 0, best candidate first, shape (candidates,).
+    """
+    by_group = np.argsort(groups, kind="stable")
+    sizes = np.bincount(groups)
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    places = np.empty(len(groups), np.int64)
+    places[by_group] = np.arange(len(groups)) - starts
+    return places
+
+
 def union(genre_sets: np.ndarray) -> np.ndarray:
     """Mark the genres that occur in any of the sets: bool, shape (n_genres,)."""
     return np.logical_or.reduce(genre_sets, axis=0)
@@ -153,16 +167,6 @@ def _grouped(genres: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
         keys = (groups << _GENRES_AT_ONCE) | (genres @ bits)
         _, first, groups = np.unique(keys, return_index=True, return_inverse=True)
     return groups, first
-
-
-def _place_in_group(groups: np.ndarray) -> np.ndarray:
-    """Count for each candidate the better ones of the same group."""
-    by_group = np.argsort(groups, kind="stable")
-    sizes = np.bincount(groups)
-    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    places = np.empty(len(groups), np.int64)
-    places[by_group] = np.arange(len(groups)) - starts
-    return places
 
 
 def _described(value: object) -> str:

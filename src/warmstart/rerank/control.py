@@ -76,6 +76,8 @@ def controlled_list(
         return pool[mmr(pool_scores, similarity, k, diversity=control.diversity)]
     if history_genres is None:
         raise ConfigError("controlled_list: calibrate needs history_genres, got None")
+    if not np.any(history_genres):
+        raise DataError("controlled_list: calibrate needs a history whose items have genres")
     chosen = calibrated(
         pool_scores, pool_genres, k, history_genres=history_genres, weight=_CALIBRATION_WEIGHT
     )

@@ -5,6 +5,7 @@ from scipy import sparse
 
 from warmstart.errors import UnsupportedError
 
+_MAX_SECONDS = 60.0  # inputs are known that take 9
 _OPTIMAL, _INFEASIBLE = 0, 2  # statuses of scipy's milp
 
 
@@ -32,7 +33,7 @@ def solve_programme(
         Places in ``scores``; None if there is no such list.
 
     Raises:
-        UnsupportedError: the solver gave up.
+        UnsupportedError: the solver gave up, after a minute at the latest.
     """
     from scipy.optimize import Bounds, milp  # slow to import, and few lists need it
 
@@ -60,7 +61,7 @@ def solve_programme(
         integrality=np.ones(n_items + n_columns),
         bounds=Bounds(0, 1),
         constraints=(rules, lower, upper),
-        options={"mip_rel_gap": 0},
+        options={"mip_rel_gap": 0, "time_limit": _MAX_SECONDS},
     )
     if solved.status == _INFEASIBLE:
         return None

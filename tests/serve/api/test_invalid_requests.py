@@ -16,13 +16,20 @@ def item(**fields):
     return {"items": [{"id": "a", "columns": {"text": "x"}, **fields}]}
 
 
+def control(wish):
+    return {"user": "a", "control": wish}
+
+
 def column(value):
     return item(columns={"text": value})
 
 
 RECOMMEND, ITEMS, EVENTS = "/v1/recommend", "/v1/items", "/v1/interactions"
 VALUE = "text, a number, true, false, null, or a list of these"
-FIELDS = "history, k, allow, deny, cold_share_min, cold_share_max, explain, with_columns, user"
+FIELDS = (
+    "history, k, allow, deny, cold_share_min, cold_share_max, explain, with_columns, control, user"
+)
+WISHES = "n_genres, genres, calibrate, diversity, first_genre_only"
 BODIES = [
     (RECOMMEND, [1], "#", "got [1]; allowed: an object"),
     (RECOMMEND, None, "#", "got null; allowed: an object"),
@@ -45,6 +52,31 @@ BODIES = [
         {"user": "a", "cold_share_min": 0.5, "cold_share_max": 0.1},
         "#",
         "got cold_share_min 0.5 and cold_share_max 0.1; allowed: a minimum up to the maximum",
+    ),
+    (RECOMMEND, control(3), "#/control", "got 3; allowed: an object"),
+    (RECOMMEND, control({"k": 3}), "#/control/k", f"unknown field; allowed: {WISHES}"),
+    (RECOMMEND, control({"n_genres": 0}), "#/control/n_genres", "got 0; allowed: 1 or more"),
+    (RECOMMEND, control({"n_genres": True}), "#/control/n_genres", "got true; allowed: a whole nu"),
+    (RECOMMEND, control({"n_genres": "5"}), "#/control/n_genres", 'got "5"; allowed: a whole num'),
+    (RECOMMEND, control({"n_genres": 2.5}), "#/control/n_genres", "got 2.5; allowed: a whole numb"),
+    (RECOMMEND, control({"diversity": 1.1}), "#/control/diversity", "got 1.1; allowed: 1 or less"),
+    (RECOMMEND, control({"diversity": -1}), "#/control/diversity", "got -1; allowed: 0 or more"),
+    (RECOMMEND, control({"diversity": float("nan")}), "#/control/diversity", "a finite number"),
+    (RECOMMEND, control({"diversity": True}), "#/control/diversity", "got true; allowed: a number"),
+    (RECOMMEND, control({"calibrate": 1}), "#/control/calibrate", "got 1; allowed: true or false"),
+    (RECOMMEND, control({"genres": "x"}), "#/control/genres", 'got "x"; allowed: a list'),
+    (RECOMMEND, control({"genres": {"x": 1}}), "#/control/genres", "allowed: a list"),
+    (RECOMMEND, control({"genres": []}), "#/control/genres", "got []; allowed: 1 or more values"),
+    (RECOMMEND, control({"genres": [1]}), "#/control/genres/0", "got 1; allowed: text"),
+    (RECOMMEND, control({"genres": ["a", None]}), "#/control/genres/1", "got null; allowed: text"),
+    (RECOMMEND, control({"genres": ["a\0"]}), "#/control/genres/0", "without the NUL character"),
+    (RECOMMEND, control({"genres": ["a"] * 1001}), "#/control/genres", "1000 or fewer values"),
+    (RECOMMEND, control({str(n): 1 for n in range(65)}), "#/control", "got 65 fields; allowed: "),
+    (
+        RECOMMEND,
+        control({"genres": ["a"], "n_genres": 2}),
+        "#/control",
+        "at most one setting may be given, not n_genres and genres",
     ),
     (RECOMMEND, {"user": True}, "#/user", "allowed: a whole number"),
     (RECOMMEND, {"user": "a" * 257}, "#/user", "allowed: an id of at most 256 characters"),

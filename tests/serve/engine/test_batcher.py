@@ -5,9 +5,10 @@ import threading
 
 import pytest
 
+from warmstart.data.control import Control
 from warmstart.serve.engine import batcher as module
 from warmstart.serve.engine.batcher import Batcher, BusyError
-from warmstart.serve.engine.lists import ListRequest
+from warmstart.serve.engine.lists import ControlError, ListRequest
 
 
 @pytest.fixture
@@ -53,6 +54,41 @@ def test_a_plain_list_does_not_wait_for_dear_ones(service, plain, dear, monkeypa
     found = asyncio.run(ask())
     assert len(found[0]) == 10
     assert found[0][0].evidence is not None
+
+
+def test_lists_under_a_control_delay_no_others(service, plain, dear, monkeypatch):
+    held, compute, batches = threading.Event(), service.deployment.index.recommend, []
+
+    def slow(requests):
+        if requests[0].control is not None:
+            batches.append(len(requests))
+            held.wait(20)
+        return compute(requests)
+
+    monkeypatch.setattr(service.deployment.index, "recommend", slow)
+    monkeypatch.setattr(module, "_MAX_CONTROLLED", 2)
+    wishes = (Control(n_genres=2), Control(diversity=0.5), Control(n_genres=99))
+    controlled = [ListRequest(user=plain.user, control=control) for control in wishes]
+
+    async def ask():
+        batcher = Batcher(service)
+        waiting = [asyncio.create_task(batcher.recommend(controlled[0]))]
+        await asyncio.sleep(0.05)  # the first is being computed
+        more = (*controlled[1:], controlled[0])
+        waiting += [asyncio.create_task(batcher.recommend(request)) for request in more]
+        for request in (plain, dear[0], dear[2]):
+            assert len(await batcher.recommend(request)) == 10
+        assert not any(task.done() for task in waiting[:3])
+        held.set()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        batcher.close()
+        return found
+
+    *found, impossible, refused = asyncio.run(ask())
+    assert all(isinstance(hits, list) and hits for hits in found)
+    assert isinstance(impossible, ControlError)
+    assert isinstance(refused, BusyError)
+    assert batches == [1, 1, 1]
 
 
 def test_too_many_waiting_requests_are_refused(service, plain, monkeypatch):

@@ -6,13 +6,13 @@ from fastapi import APIRouter, Request
 
 from warmstart.data.dialogues import dialogue_text
 from warmstart.serve.api.access import GuardedRoute, MayRecommend, TheService
-from warmstart.serve.api.list_options import check_k, list_options
+from warmstart.serve.api.list_options import check_k, list_options, uncontrolled
 from warmstart.serve.api.problems import Problem, error_responses
 from warmstart.serve.api.schemas import ConversationList, Converse
 from warmstart.serve.api.shown import Shown, recommended
 from warmstart.serve.api.threads import TheThreads
 from warmstart.serve.engine.conversations import Conversations, conversing
-from warmstart.serve.engine.lists import ListRequest, UnknownUserError
+from warmstart.serve.engine.lists import ControlError, ListRequest, UnknownUserError
 
 routes = APIRouter(route_class=GuardedRoute)
 
@@ -43,6 +43,8 @@ async def converse(
     conversations: Conversations = request.app.state.conversations
     try:
         answer = await conversations.answer(_text(body), ListRequest(**options))
+    except ControlError as error:
+        raise uncontrolled(body, error) from error
     except UnknownUserError:
         reason = "the model makes nothing of these messages: name an item, or give a history"
         raise Problem(404, reason, pointer="#/messages", seen="no list") from None

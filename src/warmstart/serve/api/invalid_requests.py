@@ -7,6 +7,7 @@ know.
 import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from types import NoneType
 from typing import Any, get_args
 
 from fastapi import Request
@@ -28,10 +29,12 @@ _ALLOWED = {  # by pydantic's type of error
     "list_type": "a list",
     "literal_error": "{expected}",
     "model_attributes_type": "an object",
+    "model_type": "an object",
     "string_too_long": "text of {max_length} or fewer characters",
     "string_too_short": "text of {min_length} or more characters",
     "string_type": "text",
     "string_unicode": "Unicode text without unpaired surrogates",
+    "tuple_type": "a list",
     "too_long": "{max_length} or fewer values",
     "too_short": "{min_length} or more values",
 }
@@ -66,8 +69,9 @@ def _model_at(request: Request, location: Sequence[str | int]) -> type[BaseModel
     """The model of the object at a location of the body."""
     model = inspect.signature(request.scope["endpoint"]).parameters["body"].annotation
     for part in location:
-        if isinstance(part, str):  # a field that holds a list of objects
-            (model,) = get_args(model.model_fields[part].annotation)
+        if isinstance(part, str):  # a field that holds an object, or a list of them
+            kinds = get_args(model.model_fields[part].annotation)
+            (model,) = [kind for kind in kinds if kind is not NoneType]
     return model
 
 

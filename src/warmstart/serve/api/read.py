@@ -19,7 +19,7 @@ from warmstart.serve.api.access import (
 )
 from warmstart.serve.api.convert import composed_text, external_id, internal_name
 from warmstart.serve.api.description import operation_id
-from warmstart.serve.api.list_options import check_k, list_options
+from warmstart.serve.api.list_options import check_k, list_options, uncontrolled
 from warmstart.serve.api.problems import Problem, error_responses
 from warmstart.serve.api.quick_route import QuickRoute
 from warmstart.serve.api.schemas import (
@@ -41,7 +41,7 @@ from warmstart.serve.engine.encodings import encode_items
 from warmstart.serve.engine.ids import MAX_ID
 from warmstart.serve.engine.index import Entry
 from warmstart.serve.engine.list_maker import MAX_HISTORY
-from warmstart.serve.engine.lists import ListRequest, UnknownUserError
+from warmstart.serve.engine.lists import ControlError, ListRequest, UnknownUserError
 from warmstart.serve.engine.service import Service
 from warmstart.serve.storage.database import StoreError
 from warmstart.serve.storage.keys import Caller
@@ -87,6 +87,8 @@ async def recommend(body: Recommend, request: Request, _: MayRecommend) -> Respo
         wanted = replace(wanted, recorded=tuple(recorded))
     try:
         hits = await request.app.state.batcher.recommend(wanted)
+    except ControlError as error:
+        raise uncontrolled(body, error) from error
     except UnknownUserError as error:
         pointer, seen = (
             ("#/user", body.user) if body.history is None else ("#/history", body.history)
@@ -314,6 +316,7 @@ async def model(service: TheService, _: MayReadItems) -> ModelInfo:
         config=deployment.model.config.model_dump(mode="json"),
         text_columns=list(fitted.catalogue.text_columns),
         title_column=fitted.catalogue.title_column,
+        genre_column=fitted.catalogue.genre_column,
         prior_strength=service.settings.prior_strength,
         language_models={role: str(spec.get("source")) for role, spec in fitted.lms.items()},
         id_type="integer" if fitted.catalogue.item_ids.is_integer else "string",

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from warmstart.data.control import Control
 from warmstart.serve.api.invalid_requests import shown
 from warmstart.serve.api.problems import FieldError
 from warmstart.serve.engine.ids import MAX_ID
@@ -151,6 +152,44 @@ class ItemColumns(_RequestBody):
     columns: Columns
 
 
+def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError("got []; allowed: 1 or more values")
+    return values
+
+
+class ListControl(Control):
+    """What a list should be like besides high in score; at most one wish.
+
+    ``n_genres``: number of different genres in the list. ``genres``: names of the genres in the
+    list, each of them present and no other. ``calibrate``: whether the genres should be distributed
+    as in the user's history. ``diversity``: weight of variety against scores, from 0 to 1.
+    ``first_genre_only``: whether only the first genre of an item counts; no wish of its own.
+    """
+
+    model_config = ConfigDict(strict=True)  # with what ``Control`` has
+
+    genres: (
+        Annotated[
+            tuple[Name, ...],
+            Field(
+                max_length=_MAX_VALUES,
+                fail_fast=True,
+                strict=False,  # of a list
+                examples=[["Drama"]],
+                json_schema_extra={"minItems": 1},
+            ),
+            AfterValidator(_not_empty),  # min_length would count the right ones only
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_booleans_as_numbers(cls, settings: Any) -> Any:
+        return _bounded(settings)  # a strict model refuses them anyway
+
+
 class ListOptions(_RequestBody):
     """What all requests for lists have in common."""
 
@@ -164,6 +203,7 @@ class ListOptions(_RequestBody):
     cold_share_max: Fraction = 1.0
     explain: bool = False
     with_columns: With = []
+    control: ListControl | None = None
 
     @model_validator(mode="after")
     def _shares_in_order(self) -> Self:
@@ -182,7 +222,7 @@ class Recommend(ListOptions):
     items that may be in the list. ``deny``: items that must not be in the list.
     ``cold_share_min``, ``cold_share_max``: bounds on the fraction of cold items in the list, from 0
     to 1. ``explain``: return ``evidence`` for each item. ``with``: return these columns of each
-    item.
+    item. ``control``: what the list should be like besides high in score.
     """
 
     user: Id | None = None
@@ -421,10 +461,11 @@ class ModelInfo(BaseModel):
     """The served model.
 
     ``hash`` identifies the artefact. ``title_column``: the item column that names an item for
-    people, if there is one. ``prior_strength``: number of clicks that count as much as an item's
-    simulated users. ``load_seconds``: time taken to load it and build the index.
-    ``swapping``: folder of the model that is being swapped in, or null. ``abilities``: what it can
-    beside lists: "converse", "similar", "simulate".
+    people, if there is one. ``genre_column``: the one whose values are the genres of ``control``.
+    ``prior_strength``: number of clicks that count as much as an item's simulated users.
+    ``load_seconds``: time taken to load it and build the index. ``swapping``: folder of the model
+    that is being swapped in, or null. ``abilities``: what it can beside lists: "converse",
+    "similar", "simulate".
     """
 
     method: str
@@ -433,6 +474,7 @@ class ModelInfo(BaseModel):
     config: dict[str, Any]
     text_columns: list[str]
     title_column: str | None
+    genre_column: str | None
     prior_strength: float
     language_models: dict[str, str]
     id_type: Literal["integer", "string"]

@@ -95,6 +95,7 @@ function itemName(id, columns) {
 const columnsOf = (item) => (model.title_column ? item.columns : null);
 const titleOf = (item) => columnsOf(item)?.[model.title_column] || item.item;
 const can = (ability) => model.abilities.includes(ability);
+const withGenres = () => (model.genre_column ? [model.genre_column] : []);
 const withTitle = () => (model.title_column ? [model.title_column] : []);
 
 const shortCell = (content) => element("td", content, "short");
@@ -132,6 +133,7 @@ async function connect() {
   model = info;
   byId("show-users").hidden = !can("simulate");
   byId("talk").hidden = !can("converse");
+  byId("control").hidden = byId("genres-head").hidden = !info.genre_column;
   startAgain();
   poll(); // not awaited: the form is ready for the next request
 }
@@ -235,14 +237,16 @@ async function isUpToDate(outcome) {
 
 async function showList() {
   const user = byId("user").value;
-  const request = { user, k: 20, explain: true, with: withTitle() };
+  const request = { user, k: 20, explain: true, with: [...withTitle(), ...withGenres()] };
   if (byId("only-cold").checked) request.cold_share_min = 1;
+  if (model.genre_column) request.control = control();
   const list = await call("POST", "/v1/recommend", request);
   const rows = list.items.map((hit) =>
     row(
       shortCell(hit.rank),
       kindCell(hit),
       itemWithEvidence(hit),
+      ...(model.genre_column ? [element("td", genresOf(hit))] : []),
     ),
   );
   fillTable("list", rows, "There is no item left to recommend.");
@@ -252,6 +256,24 @@ async function showList() {
     `${list.items.length} items, ${cold} of them cold (too few clicks to be scored by them).` +
     (list.known_user ? "" : " The user is unknown to the model: the list is based on their clicks.");
   byId("list-table").hidden = false;
+}
+
+// What the fields ask for; the service refuses more than one wish, and what is out of range.
+function control() {
+  const wishes = {};
+  for (const [name, id] of [["n_genres", "n-genres"], ["diversity", "diversity"]]) {
+    if (byId(id).value) wishes[name] = Number(byId(id).value);
+  }
+  const genres = byId("genres").value.split("|").map((genre) => genre.trim()).filter(Boolean);
+  if (genres.length) wishes.genres = genres;
+  if (byId("calibrate").checked) wishes.calibrate = true;
+  return wishes;
+}
+
+// A column of genres is a list, or text with | between the values.
+function genresOf(hit) {
+  const genres = hit.columns[model.genre_column];
+  return Array.isArray(genres) ? genres.join(", ") : String(genres ?? "").split("|").join(", ");
 }
 
 const kindCell = (hit) => shortCell(hit.is_cold ? element("span", "cold", "cold") : "warm");

@@ -18,7 +18,7 @@ from warmstart.methods import METHODS, method
 from warmstart.servable import QueryStates, Servable, ServesConversations
 from warmstart.serve.engine import metrics
 from warmstart.serve.engine.deployment import Deployment
-from warmstart.serve.engine.lists import Hit, ListRequest, UnknownUserError
+from warmstart.serve.engine.lists import Hit, ListRequest, NoListError
 from warmstart.serve.engine.service import Service
 
 
@@ -79,6 +79,7 @@ class Conversations:
             ConversationsBusyError: too many are waiting, or the model is stuck.
             ConversationLateError: it took longer than ``max_lm_seconds``.
             UnknownUserError: the model makes nothing of it.
+            ControlError: no list is as the control asks.
             UnsupportedError: the model cannot be asked in words.
         """
         self._check_room()
@@ -141,7 +142,7 @@ class Conversations:
 
         request = replace(request, history=(*(request.history or ()), *mentioned))
         hits = index.recommend_by(states, request)
-        if isinstance(hits, UnknownUserError):
+        if isinstance(hits, NoListError):
             raise hits
         return ConversationAnswer(deployment, mentioned, hits)
 

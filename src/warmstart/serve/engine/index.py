@@ -33,9 +33,10 @@ from warmstart.servable import (
 )
 from warmstart.serve.engine.clicks import Clicks, User
 from warmstart.serve.engine.encodings import EncodedItem, encode_items, stack, unpack
+from warmstart.serve.engine.genres import ItemGenres
 from warmstart.serve.engine.ids import row_of
 from warmstart.serve.engine.list_maker import MAX_HISTORY, ListMaker
-from warmstart.serve.engine.lists import Hit, ListRequest, UnknownUserError
+from warmstart.serve.engine.lists import Hit, ListRequest, NoListError
 from warmstart.serve.engine.mentions import Mentions
 from warmstart.serve.engine.names import name_hash, name_hashes
 from warmstart.serve.engine.score_table import NOWHERE, ScoreTable
@@ -122,6 +123,7 @@ class Index:
         table: the scores; replaced as a whole when its rows move.
         texts: compares items by their texts.
         clicks: interactions since the fit.
+        genres: the genres of the items, for lists under a control.
         base: the snapshot that was loaded; None without one.
     """
 
@@ -149,6 +151,7 @@ class Index:
         self._columns_bytes = 0
         self.base: Snapshot | None = None
         self.clicks = Clicks()
+        self.genres = ItemGenres(self)
         self._recent_rows: Mapping[bytes, ItemRows] = {}
         ties = name_hashes(map(str, self._item_ids.values))
         self.table = ScoreTable(model, prior_strength, max_exposure, ties, self._example, threads)
@@ -301,6 +304,7 @@ class Index:
             columns = orjson.dumps(item.columns)
             self._columns_bytes += len(columns)
             self._written[slot] = Written(item.owner, columns, item.deleted)
+        self.genres.changed(slot)
         if self._mentions is not None:
             self._mentions.changed(slot)
 
@@ -367,17 +371,18 @@ class Index:
 
     # -- lists --
 
-    def recommend(self, requests: Sequence[ListRequest]) -> list[list[Hit] | UnknownUserError]:
+    def recommend(self, requests: Sequence[ListRequest]) -> list[list[Hit] | NoListError]:
         """Compute a list for each request, in order; known users are scored together.
 
         Returns:
-            For each request a list, or an error if there are no interactions to make it from.
+            For each request a list, or an error if there are no interactions to make it from, or
+            none is as its control asks.
         """
         return self._lists.lists(requests)
 
     def recommend_by(
         self, states: Callable[[Histories], QueryStates], request: ListRequest
-    ) -> list[Hit] | UnknownUserError:
+    ) -> list[Hit] | NoListError:
         """Compute a list for who asks as ``states`` says.
 
         Args:
@@ -540,19 +545,26 @@ class Index:
 
     def columns(self, name: str, wanted: Sequence[str]) -> dict[str, Any]:
         """Some columns of an item, as written or else as in the training data; None if missing."""
-        slot = self.slot(name)
-        written = self._written_of(slot)
-        columns = None if written is None else written.read_columns()
-        if not columns and not (written and written.is_deleted):
+        columns = self.written_columns(self.slot(name))
+        if columns is None:
             columns = self.trained_columns(name)
         return {column: (columns or {}).get(column) for column in wanted}
 
+    def written_columns(self, slot: int) -> dict[str, Any] | None:
+        """The columns of an item as written; None if those of the training data count."""
+        written = self._written_of(slot)
+        columns = {} if written is None else written.read_columns()
+        return columns if columns or (written is not None and written.is_deleted) else None
+
+    def written_slots(self) -> list[int]:
+        """The slots of all items that were written."""
+        n_base = 0 if self.base is None else len(self.base)
+        base = range(self._n_trained, self._n_trained + n_base)
+        return [*(dict.fromkeys(base) | dict.fromkeys(list(self._written)))]
+
     def named_slots(self) -> list[int]:
         """The slots of all items that may have a title."""
-        slots = dict.fromkeys(range(self._n_trained))
-        if self.base is not None:
-            slots |= dict.fromkeys(range(self._n_trained, self._n_trained + len(self.base)))
-        return [*(slots | dict.fromkeys(list(self._written)))]
+        return [*(dict.fromkeys(range(self._n_trained)) | dict.fromkeys(self.written_slots()))]
 
     def title(self, slot: int) -> str:
         """What names an item in words, as written or else as in the training data; "" if deleted.
@@ -645,7 +657,7 @@ class Index:
     def nbytes(self) -> int:
         """Memory of the items that came since the start, in bytes; those mapped do not count."""
         names = len(self._new_names) * _BYTES_OF_A_NAME
-        return self.table.nbytes + self._columns_bytes + names
+        return self.table.nbytes + self._columns_bytes + names + self.genres.nbytes
 
     @property
     def item_bytes(self) -> int:

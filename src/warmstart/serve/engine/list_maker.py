@@ -5,6 +5,7 @@ item of a history that is not warm counts through its users (``Servable.history_
 clicked it since the fit, or else its likely users.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,21 @@ import numpy as np
 from scipy import sparse
 
 from warmstart.data.histories import Histories
+from warmstart.errors import ConfigError, DataError, UnsupportedError
 from warmstart.rank import top_k
 from warmstart.servable import OtherItems, QueryStates
 from warmstart.serve.engine.candidates import Candidates
-from warmstart.serve.engine.lists import Hit, ListRequest, ListRules, UnknownUserError, select_list
+from warmstart.serve.engine.controlled import POOL, select_controlled, wants_all_items
+from warmstart.serve.engine.lists import (
+    COLD_PER_PLACE,
+    ControlError,
+    Hit,
+    ListRequest,
+    ListRules,
+    NoListError,
+    UnknownUserError,
+    select_list,
+)
 from warmstart.serve.engine.score_table import ScoreTable
 from warmstart.similar_users import NEIGHBOURS, SimilarUsers
 
@@ -27,7 +39,6 @@ _MAX_COLD_IN_HISTORY = 50  # items that are not warm: each counts through its us
 _USERS_AT_ONCE = 16
 _USERS_OF_AN_ITEM_AT_ONCE = 4096
 _ATTEMPTS = 3  # to look again at items that have changed meanwhile
-_COLD_PER_PLACE = 4  # cold items among which the rule on owners selects, per place of the list
 
 
 class ListMaker:
@@ -45,13 +56,14 @@ class ListMaker:
         self._similar = SimilarUsers(fitted.positives)
         self._likely_users: dict[int, np.ndarray] = {}
 
-    def lists(self, requests: Sequence[ListRequest]) -> list[list[Hit] | UnknownUserError]:
+    def lists(self, requests: Sequence[ListRequest]) -> list[list[Hit] | NoListError]:
         """As ``Index.recommend``."""
-        found: dict[int, list[Hit] | UnknownUserError] = {}
+        found: dict[int, list[Hit] | NoListError] = {}
         groups: dict[str, list[int]] = {}
         asked = [_Asked(self, request) for request in requests]
         for at, one in enumerate(asked):
-            kind = f"only {at}" if one.request.allow is not None else str(one.row >= 0)
+            is_alone = one.request.allow is not None or one.request.control is not None
+            kind = f"only {at}" if is_alone else str(one.row >= 0)
             groups.setdefault(kind, []).append(at)
         for group in groups.values():
             for start in range(0, len(group), _USERS_AT_ONCE):
@@ -59,8 +71,10 @@ class ListMaker:
                 found.update(zip(some, self._lists([asked[at] for at in some]), strict=True))
         return [found[at] for at in range(len(requests))]
 
-    def _lists(self, asked: Sequence["_Asked"]) -> list[list[Hit] | UnknownUserError]:
-        """Lists for users of one kind, or one list with a choice of items."""
+    def _lists(self, asked: Sequence["_Asked"]) -> list[list[Hit] | NoListError]:
+        """Lists for users of one kind, or one list with a choice of items or a control."""
+        if (wrong := self._wrong_control(asked[0].request)) is not None:
+            return [wrong]
         if asked[0].row >= 0:
             states = self._index.model.user_states(np.array([one.row for one in asked], np.int32))
         else:
@@ -69,15 +83,27 @@ class ListMaker:
 
     def list_by(
         self, states: Callable[[Histories], QueryStates], request: ListRequest
-    ) -> list[Hit] | UnknownUserError:
+    ) -> list[Hit] | NoListError:
         """As ``Index.recommend_by``."""
+        if (wrong := self._wrong_control(request)) is not None:
+            return wrong
         asked = _Asked(self, request)
         trained = [slot for slot in asked.history.tolist() if self._index.is_trained_slot(slot)]
         return self._lists_by(states(Histories.from_lists([trained])), [asked])[0]
 
+    def _wrong_control(self, request: ListRequest) -> ControlError | None:
+        """What no list can have of what a request asks for."""
+        if request.control is None:
+            return None
+        try:
+            self._index.genres.check(request.control)
+        except (ConfigError, DataError) as error:
+            return ControlError(str(error))
+        return None
+
     def _lists_by(
         self, states: QueryStates, asked: Sequence["_Asked"]
-    ) -> list[list[Hit] | UnknownUserError]:
+    ) -> list[list[Hit] | NoListError]:
         answered = states.answered
         if not answered.any():
             return [UnknownUserError(one.why_no_list()) for one in asked]
@@ -110,22 +136,28 @@ class ListMaker:
         states: QueryStates,
         excluded: Sequence[np.ndarray],
     ) -> list[Candidates]:
-        k, allow = max(one.request.k for one in asked), asked[0].request.allow
-        if allow is None:
-            columns = [table.columns(slots) for slots in excluded]
-            return table.best(states, k, _COLD_PER_PLACE * k, columns)
-        slots = np.setdiff1d(self._index.known_slots(allow), excluded[0])
-        return [table.candidates(states, slots)]
+        k, request = max(one.request.k for one in asked), asked[0].request
+        if request.allow is not None:
+            slots = np.setdiff1d(self._index.known_slots(request.allow), excluded[0])
+            return [table.candidates(states, slots)]
+        if request.control is not None:
+            if wants_all_items(request.control):
+                return [table.all_candidates(states)]
+            k *= POOL
+        columns = [table.columns(slots) for slots in excluded]
+        return table.best(states, k, COLD_PER_PLACE * k, columns)
 
-    def _list(self, asked: "_Asked", candidates: Candidates, left_out: np.ndarray) -> list[Hit]:
+    def _list(
+        self, asked: "_Asked", candidates: Candidates, left_out: np.ndarray
+    ) -> list[Hit] | ControlError:
         request, index = asked.request, self._index
-        rules = ListRules(
-            request.k, request.cold_share_min, request.cold_share_max, self._max_owner_share
-        )
         # Again: items may have moved to other columns, or been deleted, while scores were computed.
         is_there = index.table.contains(candidates.slots)
         kept = candidates.take(is_there & ~np.isin(candidates.slots, left_out))
-        chosen = select_list(kept, index.owner, rules)
+        try:
+            chosen = self._selected(asked, kept)
+        except (ConfigError, DataError, UnsupportedError) as error:
+            return ControlError(str(error))
         rows = zip(
             map(index.name, chosen.slots.tolist()),
             chosen.slots.tolist(),
@@ -143,6 +175,18 @@ class ListMaker:
             )
             for rank, (name, slot, score, is_cold) in enumerate((r for r in rows if r[0]), 1)
         ]
+
+    def _selected(self, asked: "_Asked", candidates: Candidates) -> Candidates:
+        request, index = asked.request, self._index
+        rules = ListRules(
+            request.k, request.cold_share_min, request.cold_share_max, self._max_owner_share
+        )
+        control = request.control
+        if control is None:
+            return select_list(candidates, index.owner, rules)
+        history = index.genres.of(asked.history).counts() if control.calibrate else Counter[str]()
+        genres = index.genres.of(candidates.slots)
+        return select_controlled(candidates, genres, history, control, index.owner, rules)
 
     def _evidence(self, asked: "_Asked", slot: int) -> dict[str, Any]:
         index, entry = self._index, self._index.entry_of(slot)

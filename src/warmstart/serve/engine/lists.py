@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from warmstart.data.control import Control
 from warmstart.serve.engine.candidates import Candidates
+
+COLD_PER_PLACE = 4  # cold items among which the rule on owners selects, per place of the list
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class ListRequest:
         deny: items that must not be in the list.
         cold_share_min, cold_share_max: bounds on the fraction of cold items in the list.
         explain: whether to return evidence for each item.
+        control: what the list should be like besides high in score.
     """
 
     user: str | None = None
@@ -38,10 +42,19 @@ class ListRequest:
     cold_share_min: float = 0.0
     cold_share_max: float = 1.0
     explain: bool = False
+    control: Control | None = None
 
 
-class UnknownUserError(Exception):
-    """There are no interactions from which to make a list; the message says why."""
+class NoListError(Exception):
+    """A list cannot be made; the message says why."""
+
+
+class UnknownUserError(NoListError):
+    """There are no interactions from which to make a list."""
+
+
+class ControlError(NoListError):
+    """No list is as the control asks."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ def select_list(
         rules: rules of the list.
     """
     k, ranked = rules.k, candidates.take(candidates.best(len(candidates.columns)))
-    cold = np.flatnonzero(ranked.is_cold)[: 4 * k].tolist()
+    cold = np.flatnonzero(ranked.is_cold)[: COLD_PER_PLACE * k].tolist()
     warm = np.flatnonzero(~ranked.is_cold)[:k].tolist()
     per_owner = max(1, floor(rules.max_owner_share * k))
     taken: Counter[str] = Counter()

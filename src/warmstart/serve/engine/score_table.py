@@ -443,6 +443,15 @@ class ScoreTable:
             parts += self._best_cold(wanted, None) if found is None else found
         return [Candidates.joined(of_query) for of_query in zip(*parts, strict=True)]
 
+    def all_candidates(self, states: QueryStates) -> Candidates:
+        """All items, for one query, but for those that may be in no list."""
+        columns = np.arange(len(self.warm))
+        parts = [self._warm_candidates(columns, self._warm.scores(states)[0])]
+        for segment in self.segments:
+            scores = self._cold_scores(states, segment)[0]
+            parts.append(self._cold_candidates(segment, np.arange(len(scores)), scores))
+        return Candidates.joined(parts)
+
     def candidates(self, states: QueryStates, slots: np.ndarray) -> Candidates:
         """Some items, for one query, but for those that may be in no list."""
         columns = self.columns(slots)
