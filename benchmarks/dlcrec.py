@@ -10,7 +10,7 @@ nothing restricts their genres, so that the table shows what the plan alone does
     B  genres and items in one answer           E        C with augmented windows
     C  genres, places, items by three adapters
     C exact, E exact     only lists with exactly the genres asked for can be written
-    S exact              E exact, of the best items of each genre by EASE
+    S exact              C exact, of the best items of each genre by EASE
 
 Controls on C: the genres of another window, one genre at every place, no genre at any place.
 Adapters are trained once for all rows that share them (``--run``). The intervals are those of
@@ -43,7 +43,7 @@ ROWS = {
     "B exact": {"plan": "one_pass", "decoding": "genres", "augmentation": NONE},
     "C exact": {"plan": "cascade", "decoding": "genres", "augmentation": NONE},
     "E exact": {"plan": "cascade", "decoding": "genres", "augmentation": BOTH},
-    "S exact": {"plan": "cascade", "decoding": "genres", "augmentation": BOTH},
+    "S exact": {"plan": "cascade", "decoding": "genres", "augmentation": NONE},
 }
 
 

@@ -74,14 +74,14 @@ class DLCRec(Recommender, AddsItems):
             )
         self._models = context.models
         self._reference = CausalReference(self.fitted.lms["causal"], context.models.causal)
-        shortlist = self.config.shortlist
-        self._shortlist = None if shortlist is None else Shortlist.fit(shortlist, data, context)
         self._writer: ListWriter | None = None
         causal = cast(CausalLM, context.causal)
         tasks = self._tasks(causal)
         tunable, epochs = fit_adapters(self.config, causal, tasks, data.histories, context)
         self._adapters = {task: own.adapter() for task, own in tunable.items()}
         self.fitted.choices = {"training": {"epochs": epochs}}
+        shortlist = self.config.shortlist
+        self._shortlist = None if shortlist is None else Shortlist.fit(shortlist, data, context)
 
     def _tasks(self, causal: CausalLM) -> TaskWriter:
         config, catalogue = self.config, self.fitted.catalogue
