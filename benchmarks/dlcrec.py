@@ -143,7 +143,7 @@ def main():
         model, _ = fitted("C", split, arguments, int(arguments.seeds.split(",")[0]))
         for n_genres in numbers:
             for name, (found, wanted) in controls(model, windows, n_genres).items():
-                places = np.where((wanted >= 0).any(axis=1)[:, None], wanted, 0)
+                places = np.where((wanted >= 0).any(axis=1, keepdims=True), wanted, 0)
                 values = genre_lists.values_of(found, windows, n_genres, places)
                 label = f"dlcrec {name}{arguments.label}"
                 row = genre_lists.row(label, values, windows, n_genres)

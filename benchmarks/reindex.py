@@ -247,6 +247,9 @@ def main():
     )
     parser.add_argument("--beam", type=int, default=200, help="of the lists; 0 misses no title")
     parser.add_argument("--epochs", type=int, default=60, help="of training, at most")
+    parser.add_argument(
+        "--aggregators", default=",".join(AGGREGATORS), help="the transformer takes longest by far"
+    )
     parser.add_argument("--source", default="default", help="the causal LM")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
@@ -259,7 +262,7 @@ def main():
     counts = np.bincount(material.lists[material.lists >= 0], minlength=len(material.titles))
     counts = counts * material.is_known
     rows = {"popularity": recalls(material, np.tile(counts, (len(material.asked), 1)) * 1.0)}
-    for kind in AGGREGATORS:
+    for kind in options.aggregators.split(","):
         index = trained_index(material, kind, options.seed)
         rows[kind] = recalls(material, index.scaled(material.asked_states) @ index.item_vectors.T)
         print(kind, rows[kind], flush=True)

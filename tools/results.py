@@ -200,12 +200,19 @@ def unknown_users(found: list) -> list[list[str]]:
 
 
 def controlled(found: dict) -> list[list[str]]:
-    """Lists with a wanted number of genres."""
-    names = ["precision@10", "ndcg@10", "coverage_error@10", "oracle_share@10"]
-    rows = [["genres", *names]]
-    for x in found["test"]:
-        values = [_short(x[name]) if name in x else "" for name in names]
-        rows.append([str(x["n_genres"] or "any"), *values])
+    """Lists with a wanted number of genres: what is measured at 2, 5 and 8."""
+    names = ["method", "genres", "precision@10", "minus EASE", "ndcg@10"]
+    rows = [[*names, "coverage", "all genres", "of the oracle"]]
+    for x in found["rows"]:
+        if x["n_genres"] in (2, 5, 8) and "ndcg@10" in x["metrics"]:
+            level = x["metrics"]["precision@10"]
+            interval = f"{_short(level['value'])} {_interval(level)}"
+            gap = _gap(x.get("minus_ease", {}).get("precision@10"))
+            values = [x["metrics"][f"{name}@10"]["value"] for name in ("coverage", "all_genres")]
+            counts = [f"{value:.2f}" for value in values]
+            names = ("ndcg@10", "oracle_share@10")
+            ndcg, share = (_short(x["metrics"][name]["value"]) for name in names)
+            rows.append([x["method"], str(x["n_genres"]), interval, gap, ndcg, *counts, share])
     return rows
 
 
@@ -217,6 +224,39 @@ def controlled_service(found: dict) -> list[list[str]]:
         cells = [row["lists"][name] for row in catalogues]
         rows.append([name, *(f"{x['p50']:.1f}, {x['p99']:.1f}" for x in cells)])
     return rows
+
+
+def by_genres(found: dict) -> list[list[str]]:
+    """Precision for each wanted number of genres; in brackets, the mean error in their number."""
+    wanted = sorted({x["n_genres"] for x in found["rows"]} - {None})
+    cells: dict[str, dict[int, str]] = {}
+    for x in found["rows"]:
+        if x["n_genres"] is not None:
+            values = x["metrics"]
+            error = values.get("coverage_error@10", {"value": 0})["value"]
+            shown = _short(values["precision@10"]["value"])
+            shown += f" ({error:.2f})" if error else ""
+            cells.setdefault(x["method"], {})[x["n_genres"]] = shown
+    rows = [[method, *(own.get(k, "") for k in wanted)] for method, own in cells.items()]
+    return [["method", *map(str, wanted)], *rows]
+
+
+def cost_of_control(found: dict) -> list[list[str]]:
+    """NDCG@10 without and under controls; in brackets, the mean number of genres of a list."""
+    shown: list[tuple[str, float]] = [("none", 0)]
+    shown += [(kind, n) for kind in ("n_genres", "genres") for n in (1, 2, 5, 8)]
+    shown += [("calibrate", 1), ("diversity", 0.3), ("diversity", 0.6), ("diversity", 0.9)]
+    names = {"n_genres": "n =", "genres": "named"}
+    heads = [f"{names.get(kind, kind)} {n:g}" for kind, n in shown]
+    heads = [head.removesuffix(" 0").replace("calibrate 1", "calibrate") for head in heads]
+    cells: dict[tuple[str, str], dict[tuple[str, float], str]] = {}
+    for x in found["rows"]:
+        value = _short(x["ndcg@10"]["value"])
+        if x["control"] not in names:
+            value += f" ({x['coverage@10']['value']:.1f})"
+        cells.setdefault((x["data"], x["method"]), {})[x["control"], x["strength"]] = value
+    rows = [[*key, *(own[control] for control in shown)] for key, own in cells.items()]
+    return [["data", "method", *heads], *rows]
 
 
 def conversation(found: dict) -> list[list[str]]:
@@ -247,8 +287,7 @@ def imported(found: dict) -> list[list[str]]:
         paired = [f"{gap['value']:+.4f}", f"[{gap['low']:+.4f}, {gap['high']:+.4f}]"]
         if x["warm_bitwise_equal"] is None:
             paired = ["", ""]
-        interval = f"[{_short(level['low'])}, {_short(level['high'])}]"
-        rows.append([x["method"], _short(level["value"]), interval, *paired])
+        rows.append([x["method"], _short(level["value"]), _interval(level), *paired])
     return rows
 
 
@@ -308,7 +347,8 @@ KINDS = {
             asked,
             stages,
         ),
-        *(unknown_users, controlled, controlled_service, conversation, causal_lm, imported),
+        *(unknown_users, controlled, by_genres, cost_of_control, controlled_service),
+        *(conversation, causal_lm, imported),
         *(top_rows, approximate, fold_in),
     )
 }
@@ -335,6 +375,10 @@ def _gap(gap: dict | None) -> str:
 def _gap_of(ends: list[float]) -> str:
     """The same of a value and the ends of its interval."""
     return _gap(dict(zip(("value", "low", "high"), ends, strict=True)))
+
+
+def _interval(x: dict) -> str:
+    return f"[{_short(x['low'])}, {_short(x['high'])}]"
 
 
 def _short(value: float) -> str:

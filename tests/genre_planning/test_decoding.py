@@ -5,10 +5,11 @@ import pytest
 
 from warmstart.genre_planning.decoding import Asked, ListWriter
 from warmstart.genre_planning.settings import DLCRecConfig
-from warmstart.genre_planning.tasks import TaskWriter, tasks_of
+from warmstart.genre_planning.tasks import TaskName, TaskWriter, tasks_of
 from warmstart.genre_planning.trails import TrailWriter
 from warmstart.genre_planning.windows import NO_GENRE, GenreTable, Told, Window
 from warmstart.lm import CausalLMConfig, LMConfig, load_causal_lm, load_encoder
+from warmstart.lm.causal import CausalLM
 from warmstart.lm.ground import Grounding
 from warmstart.lm.supervised import Examples
 from warmstart.testing.tiny_lm import tiny_causal, tiny_encoder
@@ -61,7 +62,10 @@ def make(causal, titles, table, tmp_path_factory):
             folder = tiny_encoder(tmp_path_factory.mktemp("encoder"), WORDS)
             encoder = load_encoder(LMConfig(source=str(folder), device="cpu", dtype="float32"))
             grounding = Grounding(titles, encoder)
-        return ListWriter(dict.fromkeys(tasks_of(config.plan), causal), tasks, grounding)
+        models: dict[TaskName, CausalLM] = {}
+        for task in tasks_of(config.plan):
+            models[task] = causal
+        return ListWriter(models, tasks, grounding)
 
     return build
 

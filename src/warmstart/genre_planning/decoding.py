@@ -105,10 +105,11 @@ class ListWriter:
             lines = self._free_lines(model, prompts, max(numbers) * self._longest_genre)
             return [np.array(list(dict.fromkeys(g for g in own if g != NO_GENRE)), np.int64)
                     for own in lines]  # fmt: skip
-        present = [asked.table[asked.allowed[row]].any(axis=0) for row in rows]
+        present = np.stack([asked.table[asked.allowed[row]].any(axis=0) for row in rows])
+        none = np.zeros(present.shape[1], bool)
 
         def allowed(prompt: int, listed: np.ndarray) -> np.ndarray:
-            return present[prompt] & (len(listed) < numbers[prompt])
+            return present[prompt] if len(listed) < numbers[prompt] else none
 
         found = generate_lists(
             model, prompts, self._trails.genre_trie, length=max(numbers),

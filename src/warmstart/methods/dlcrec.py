@@ -97,7 +97,9 @@ class DLCRec(Recommender, AddsItems):
     def list_writer(self) -> ListWriter:
         """What writes the lists; its steps can be run one by one."""
         if self._writer is None:
-            models = {task: self._adapted(task) for task in tasks_of(self.config.plan)}
+            models: dict[TaskName, CausalLM] = {
+                task: self._adapted(task) for task in tasks_of(self.config.plan)
+            }
             grounding = None
             if self.config.decoding == "free":
                 assert self._models.encoder is not None
