@@ -27,6 +27,8 @@ class Asked:
         allowed: the items that may be listed, bool, shape (lists, items).
         table: the genres of the items that count in the lists, bool, shape (items, genres).
         length: items of a list.
+        scores: of a collaborative model, float32, shape (lists, items), NaN for what it does not
+            know; where there is one, only its best items may be written (``shortlist``).
     """
 
     told: tuple[Told, ...]
@@ -35,6 +37,7 @@ class Asked:
     allowed: np.ndarray
     table: np.ndarray
     length: int
+    scores: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.told)
@@ -193,11 +196,14 @@ class ListWriter:
 
         def allowed(prompt: int, listed: np.ndarray) -> np.ndarray:
             if constraints is None:
-                return asked.allowed[prompt]
-            if not constraints[prompt].possible:
-                return np.zeros_like(asked.allowed[prompt])
-            wanted = NO_GENRE if places is None else int(places[prompt, len(listed)])
-            return constraints[prompt].next_items(listed, wanted)
+                open_ = asked.allowed[prompt].copy()
+                open_[listed] = False
+            elif constraints[prompt].possible:
+                wanted = NO_GENRE if places is None else int(places[prompt, len(listed)])
+                open_ = constraints[prompt].next_items(listed, wanted)
+            else:
+                open_ = np.zeros_like(asked.allowed[prompt])
+            return self._best(asked, prompt, open_)
 
         return generate_lists(
             self._models["items"], prompts, self._trails.title_trie, length=asked.length,
@@ -223,13 +229,24 @@ class ListWriter:
                 own = constraints[prompt]
                 mask = own.next_items(items[listed]) if own.possible else np.zeros_like(mask)
             mask[items[listed]] = False
-            return mask[items]
+            return self._best(asked, prompt, mask)[items]
 
         found = generate_lists(
             self._models["items"], prompts, Trie(lines), length=asked.length,
             separator=self._trails.separator, allowed=allowed,
         )  # fmt: skip
         return np.where(found >= 0, items[found], -1)
+
+    def _best(self, asked: Asked, prompt: int, open_: np.ndarray) -> np.ndarray:
+        """Of the items that may be next, those that the collaborative model scores highest."""
+        shortlist = self._config.shortlist
+        if asked.scores is None or shortlist is None:
+            return open_
+        items = np.flatnonzero(open_)
+        best = items[np.argsort(-asked.scores[prompt, items], kind="stable")[: shortlist.items]]
+        kept = np.zeros_like(open_)
+        kept[best] = True
+        return kept
 
     def _free_items(
         self, asked: Asked, prompts: TokenizedTexts, places: np.ndarray | None

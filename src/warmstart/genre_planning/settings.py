@@ -84,11 +84,12 @@ class TaskTrainingConfig(SupervisedConfig):
 
 
 class ShortlistConfig(Config):
-    """A collaborative model chooses which items may be written.
+    """A collaborative model chooses which items may be written; only items with interactions.
 
     Attributes:
         backbone: kind and settings of the model; one that reads histories of unknown users.
-        items: items of each set of genres that may be written, those with the highest scores.
+        items: items of which the LM chooses at each place: of those that may stand there, the ones
+            with the highest scores. 1 leaves the LM only the genres and their places.
     """
 
     backbone: BackboneConfig = Field(default_factory=EaseConfig)

@@ -1,4 +1,4 @@
-"""A collaborative model chooses the items that may be written."""
+"""A collaborative model whose best items may be written."""
 
 from typing import Self
 
@@ -14,16 +14,15 @@ from warmstart.genre_planning.settings import ShortlistConfig
 
 
 class Shortlist:
-    """Keeps the best items of each set of genres; items without interactions are left out.
+    """Scores the items with interactions for histories.
 
     Args:
         backbone: the fitted model.
         warm: which items have interactions, bool, shape (items of the fit,).
-        n: items of each set of genres.
     """
 
-    def __init__(self, backbone: Backbone, warm: np.ndarray, n: int) -> None:
-        self._backbone, self._warm, self._n = backbone, np.flatnonzero(warm), n
+    def __init__(self, backbone: Backbone, warm: np.ndarray) -> None:
+        self._backbone, self._warm = backbone, np.flatnonzero(warm)
 
     @classmethod
     def fit(cls, config: ShortlistConfig, data: Dataset, context: FitContext) -> Self:
@@ -38,37 +37,24 @@ class Shortlist:
                 f"shortlist: backbone {config.backbone.kind!r} does not read histories of unknown "
                 "users; allowed: for example 'ease' or 'ials'"
             )
-        return cls(backbone, data.warm, config.items)
+        return cls(backbone, data.warm)
 
     @classmethod
     def restore(
         cls, config: ShortlistConfig, state: dict[str, np.ndarray], warm: np.ndarray
     ) -> Self:
         """Load what ``state`` returned."""
-        return cls(build(config.backbone).restore(state), warm, config.items)
+        return cls(build(config.backbone).restore(state), warm)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays of the model."""
         return self._backbone.state()
 
-    def kept(self, histories: Histories, allowed: np.ndarray, table: np.ndarray) -> np.ndarray:
-        """Restrict the allowed items.
-
-        Args:
-            histories: who asks.
-            allowed: bool, shape (histories, items).
-            table: the genres of the items, bool, shape (items, genres).
-
-        Returns:
-            bool, shape (histories, items).
-        """
-        states = self._backbone.history_states(histories.matrix(allowed.shape[1]))
-        scores = self._backbone.score_states(states, self._backbone.warm_items(self._warm))
-        _, groups = np.unique(table[self._warm], axis=0, return_inverse=True)
-        kept = np.zeros_like(allowed)
-        for row, own in enumerate(scores):
-            open_ = np.flatnonzero(allowed[row, self._warm])
-            order = open_[np.lexsort((-own[open_], groups[open_]))]
-            starts = np.searchsorted(groups[order], groups[order])
-            kept[row, self._warm[order[np.arange(len(order)) - starts < self._n]]] = True
-        return kept
+    def scores(self, histories: Histories, n_items: int) -> np.ndarray:
+        """Score all items for histories: float32, shape (histories, n_items); NaN for cold ones."""
+        states = self._backbone.history_states(histories.matrix(n_items))
+        found = np.full((len(histories), n_items), np.nan, np.float32)
+        found[:, self._warm] = self._backbone.score_states(
+            states, self._backbone.warm_items(self._warm)
+        )
+        return found

@@ -196,8 +196,10 @@ class DLCRec(Recommender, AddsItems):
         assert queries.controls is not None
         table = self._table(first_only=first_only)
         histories = queries.histories_or(self.fitted.histories)
+        scores = None
         if self._shortlist is not None:
-            allowed = self._shortlist.kept(histories, allowed, table.matrix)
+            scores = self._shortlist.scores(histories, allowed.shape[1])
+            allowed = allowed & ~np.isnan(scores)
         genres = tuple(
             None if control.genres is None else _named(control.genres, table, histories[row])
             for row, control in enumerate(queries.controls)
@@ -207,7 +209,7 @@ class DLCRec(Recommender, AddsItems):
             for c, own in zip(queries.controls, genres, strict=True)
         )
         return self.list_writer.write(
-            Asked(self.told(histories), numbers, genres, allowed, table.matrix, k)
+            Asked(self.told(histories), numbers, genres, allowed, table.matrix, k, scores)
         )
 
     def told(self, histories: Histories) -> tuple[Told, ...]:
