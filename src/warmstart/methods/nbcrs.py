@@ -39,6 +39,7 @@ class NBCRS(StandInRecommender):
         cold_items="content",
         answers=frozenset({"text"}),
         needs=frozenset({"encoder"}),
+        scores_by_lm=True,
     )
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
