@@ -38,26 +38,23 @@ def said(text):
     return found or [{"speaker": "user", "text": text}]
 
 
-def turns(client, dialogues):
-    """Milliseconds of each turn."""
+def milliseconds(client, route, bodies):
+    """Milliseconds of each request."""
     found = []
-    for messages in dialogues:
+    for body in bodies:
         started = time.perf_counter()
-        answer = client.post("/v1/converse", json={"messages": messages, "k": 10})
+        answer = client.post(route, json={**body, "k": 10})
         found.append(1000 * (time.perf_counter() - started))
         answer.raise_for_status()
     return found
+
+
+def turns(client, dialogues):
+    return milliseconds(client, "/v1/converse", [{"messages": one} for one in dialogues])
 
 
 def lists(client, histories):
-    """Milliseconds of each plain list."""
-    found = []
-    for history in histories:
-        started = time.perf_counter()
-        answer = client.post("/v1/recommend", json={"history": history, "k": 10})
-        found.append(1000 * (time.perf_counter() - started))
-        answer.raise_for_status()
-    return found
+    return milliseconds(client, "/v1/recommend", [{"history": one} for one in histories])
 
 
 def talk_for_ever(base, dialogues):
@@ -67,8 +64,8 @@ def talk_for_ever(base, dialogues):
             turns(client, dialogues)
 
 
-def percentiles(milliseconds):
-    return {f"p{q}": round(float(np.percentile(milliseconds, q)), 1) for q in (50, 99)}
+def percentiles(values):
+    return {f"p{q}": round(float(np.percentile(values, q)), 1) for q in (50, 99)}
 
 
 def main():

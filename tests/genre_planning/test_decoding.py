@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from warmstart.errors import ConfigError
 from warmstart.genre_planning.decoding import Asked, ListWriter
 from warmstart.genre_planning.settings import DLCRecConfig
 from warmstart.genre_planning.tasks import TaskName, TaskWriter, tasks_of
@@ -156,6 +157,11 @@ def test_a_score_is_the_likelihood_of_the_title_after_the_history(make, causal, 
             type(prompts)((np.array(prompt, np.int32),), prompts.pad_id, 0), [[title]]
         )
         np.testing.assert_allclose(scores[row, item], expected[0], rtol=1e-4)
+
+
+def test_a_plan_without_genres_cannot_keep_to_them():
+    with pytest.raises(ConfigError, match="plan 'absent' chooses no genres"):
+        DLCRecConfig.build({"plan": "absent"})
 
 
 def test_the_answer_alone_is_learned(make, told, table):

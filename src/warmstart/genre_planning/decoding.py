@@ -50,6 +50,9 @@ class ListWriter:
         models: the LM with the adapter of each task.
         tasks: writes the questions.
         grounding: finds the items of freely written titles; for decoding "free".
+
+    Attributes:
+        table: the genres that items are told with.
     """
 
     def __init__(
@@ -60,7 +63,8 @@ class ListWriter:
     ) -> None:
         self._models, self._tasks, self._grounding = models, tasks, grounding
         self._trails, self._config = tasks.trails, tasks.config
-        pairs = np.argwhere(tasks.table.matrix)
+        self.table = tasks.table
+        pairs = np.argwhere(self.table.matrix)
         self._pair_items, self._pair_genres = pairs.T
 
     def write(self, asked: Asked) -> np.ndarray:

@@ -139,6 +139,15 @@ class DLCRecConfig(Config):
     beam: int = Field(default=200, ge=1)
 
     @model_validator(mode="after")
+    def _plan_suits_decoding(self) -> Self:
+        if self.plan == "absent" and self.decoding == "genres":
+            raise ValueError(
+                "plan 'absent' chooses no genres, so decoding 'genres' has none to keep to; "
+                "allowed with it: decoding 'titles' or 'free'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _trains_something(self) -> Self:
         if self.lora.rank == 0:
             raise ValueError("lora.rank 0 leaves nothing to train; allowed: at least 1")

@@ -50,12 +50,12 @@ class TaskWriter:
     def ask_genres(self, numbers: Sequence[int]) -> list[str]:
         """The questions for so many genres."""
         asked = self.config.prompts.ask_genres
-        return [f"{hint} {asked}" for hint in self.trails.hints(number=numbers, genres=())]
+        return [f"{self.trails.number_hint(number)} {asked}" for number in numbers]
 
     def ask_places(self, genres: Sequence[np.ndarray], length: int) -> list[str]:
         """The questions for the genre of each of so many places."""
         asked = self.config.prompts.ask_places.format(length=length)
-        return [f"{hint} {asked}" for hint in self.trails.hints(genres=genres)]
+        return [f"{self.trails.genres_hint(own)} {asked}" for own in genres]
 
     def ask_items(self, genres: Sequence[np.ndarray | None], length: int) -> list[str]:
         """The questions for so many items, with genres as far as the plan tells them here."""
@@ -63,12 +63,11 @@ class TaskWriter:
         if plan == "cascade":
             return [asked] * len(genres)
         if plan == "without_filling":
-            return [f"{hint} {asked}" for hint in self.trails.hints(genres=genres)]
+            return [f"{self.trails.genres_hint(own)} {asked}" for own in genres]
+        if plan == "one_pass":
+            asked = f"{self.config.prompts.ask_genres} {asked}"
         numbers = [None if own is None else len(own) for own in genres]
-        hints = self.trails.hints(number=numbers, genres=())
-        if plan == "absent":
-            return [f"{hint} {asked}" for hint in hints]
-        return [f"{hint} {self.config.prompts.ask_genres} {asked}" for hint in hints]
+        return [f"{self.trails.number_hint(number)} {asked}" for number in numbers]
 
     # -- examples --
 

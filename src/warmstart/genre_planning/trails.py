@@ -50,7 +50,9 @@ class TrailWriter:
         self._lm, self._config, self._names = model.lm, config, tuple(genres)
         self.end = end_token(model)
         self.titles = self._named([" " + " ".join(title.split()) for title in titles])
-        self._genres = self._named([" ".join(genre.split()) for genre in genres])
+        plain = [" ".join(genre.split()) for genre in genres]
+        self._genres = self._named(plain)
+        self._number_of = {name: number for number, name in reversed(list(enumerate(plain)))}
         self._hidden, self._colon = self._words(HIDDEN), self._words(":")
         self.title_trie, self.genre_trie = Trie(self.titles), Trie(self._genres)
         self.separator = self._separator()
@@ -87,18 +89,14 @@ class TrailWriter:
             of_title += [False] * len(before) + [True] * len(line)
         return tokens, of_title
 
-    def hints(
-        self, *, number: Sequence[int | None] | None = None, genres: Sequence[np.ndarray | None]
-    ) -> list[str]:
-        """Write what is wanted of lists: a number of genres, or their names; None hides it."""
-        if number is not None:
-            told = [HIDDEN if one is None else str(one) for one in number]
-            return [self._config.number_hint.format(number=one) for one in told]
-        names = [
-            HIDDEN if one is None else ", ".join(self._names[genre] for genre in one)
-            for one in genres
-        ]
-        return [self._config.genres_hint.format(genres=one) for one in names]
+    def number_hint(self, number: int | None) -> str:
+        """Write how many genres are wanted; None hides it."""
+        return self._config.number_hint.format(number=HIDDEN if number is None else number)
+
+    def genres_hint(self, genres: np.ndarray | None) -> str:
+        """Write which genres are wanted; None hides them."""
+        names = HIDDEN if genres is None else ", ".join(self._names[genre] for genre in genres)
+        return self._config.genres_hint.format(genres=names)
 
     def prompts(
         self, told: Sequence[Told], questions: Sequence[str], *, room: int
@@ -136,9 +134,7 @@ class TrailWriter:
 
     def read_genre(self, text: str) -> int:
         """The genre with this name; ``NO_GENRE`` if there is none."""
-        name = " ".join(text.split())
-        known = [" ".join(genre.split()) for genre in self._names]
-        return known.index(name) if name in known else NO_GENRE
+        return self._number_of.get(" ".join(text.split()), NO_GENRE)
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of written tokens."""

@@ -104,10 +104,8 @@ def training_windows(
         n_own = min(n_future, length // 2)
         starts = range(length - n_own, min(n_history, length - n_own) - 1, -n_own)
         cuts += [(user, start, n_own) for start in starts]
-    if len(cuts) > limit:
-        cuts = [cuts[at] for at in np.sort(rng.choice(len(cuts), limit, replace=False)).tolist()]
     found = []
-    for user, start, n_own in cuts:
+    for user, start, n_own in (cuts[at] for at in _drawn(len(cuts), limit, rng)):
         items = histories[user]
         before, after = items[max(0, start - n_history) : start], items[start : start + n_own]
         found.append(Window(genres.told(before, rng), genres.told(after, rng)))
@@ -137,14 +135,17 @@ def validation_windows(
         rng: the only source of randomness.
     """
     usable = np.flatnonzero((histories.lengths > 0) & (np.diff(task.relevance.indptr) > 0))
-    if len(usable) > limit:
-        usable = np.sort(rng.choice(usable, limit, replace=False))
     found = []
-    for query in usable.tolist():
+    for query in usable[_drawn(len(usable), limit, rng)].tolist():
         wanted = task.relevance[query].indices.astype(np.int32)[:n_future]
         before = histories[query][-n_history:]
         found.append(Window(genres.told(before, rng), genres.told(wanted, rng)))
     return found
+
+
+def _drawn(n: int, limit: int, rng: np.random.Generator) -> list[int]:
+    """Positions among n, ascending: all, or as many as the limit allows."""
+    return list(range(n)) if n <= limit else np.sort(rng.choice(n, limit, replace=False)).tolist()
 
 
 def by_frequency(genres: np.ndarray) -> np.ndarray:

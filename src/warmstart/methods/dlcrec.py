@@ -26,13 +26,12 @@ import numpy as np
 from scipy import sparse
 
 from warmstart.abilities import AddsItems
-from warmstart.controlled_lists import check_controls
+from warmstart.controlled_lists import check_controls, genre_column
 from warmstart.core import FitContext, LanguageModels, LMRole, Recommender, Traits
 from warmstart.data.catalogue import Catalogue
 from warmstart.data.dataset import Dataset
 from warmstart.data.histories import Histories
 from warmstart.data.queries import Queries
-from warmstart.errors import DataError
 from warmstart.genre_planning.constraint import MAX_GENRES
 from warmstart.genre_planning.decoding import Asked, ListWriter
 from warmstart.genre_planning.fit import fit_adapters
@@ -67,11 +66,6 @@ class DLCRec(Recommender, AddsItems):
         return self.traits.needs if self.config.decoding == "free" else frozenset({"causal"})
 
     def _fit(self, data: Dataset, context: FitContext) -> None:
-        if data.catalogue.genre_column is None:
-            raise DataError(
-                f"dlcrec: the items of {data.name!r} have no column genres, categories or tags; "
-                f"their columns are {data.catalogue.columns.columns}"
-            )
         self._models = context.models
         self._reference = CausalReference(self.fitted.lms["causal"], context.models.causal)
         self._writer: ListWriter | None = None
@@ -91,8 +85,7 @@ class DLCRec(Recommender, AddsItems):
 
     def _table(self, *, first_only: bool) -> GenreTable:
         catalogue = self.fitted.catalogue
-        assert catalogue.genre_column is not None
-        return GenreTable.of(catalogue.attribute(catalogue.genre_column), first_only=first_only)
+        return GenreTable.of(catalogue.attribute(genre_column(catalogue)), first_only=first_only)
 
     @property
     def list_writer(self) -> ListWriter:
@@ -214,7 +207,7 @@ class DLCRec(Recommender, AddsItems):
 
     def told(self, histories: Histories) -> tuple[Told, ...]:
         """What a prompt tells of histories: their newest items, with their first genres."""
-        table = self._table(first_only=self.config.first_genre_only)
+        table = self.list_writer.table
         newest = histories.last(self.config.history_length)
         return tuple(table.told(newest[row]) for row in range(len(newest)))
 
